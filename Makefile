@@ -1,0 +1,31 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both create .venv when it is absent.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check format install clean
+demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> three trained recommenders -> one table
+	$(BIN)/python benchmarks/demo.py --output demo
+
+test: check                       ## what CI runs: lint, types, import contract, tests
+	$(BIN)/python -m pytest
+
+check: .venv/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:                            ## removes what the commands above wrote, the environment included
+	rm -rf .venv demo build dist *.egg-info
