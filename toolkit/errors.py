@@ -19,5 +19,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; finished shards are kept, run the command again to go on", file=sys.stderr)
+        print(
+            "interrupted; finished shards are kept, run the command again to go on", file=sys.stderr
+        )
         sys.exit(130)

@@ -1,0 +1,16 @@
+"""The ground prep and models stand on: tables, stores, ids, splits, metrics, towers, backbones."""
+
+from toolkit.dataset import Dataset, open_dataset
+from toolkit.errors import UserError
+from toolkit.splits import Evaluation, Splits
+from toolkit.towers import TowerSpec, select_layers
+
+__all__ = [
+    "Dataset",
+    "Evaluation",
+    "Splits",
+    "TowerSpec",
+    "UserError",
+    "open_dataset",
+    "select_layers",
+]

@@ -1,0 +1,32 @@
+"""Pooling of a layer's token states into one vector an item."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Pooling = Literal["cls", "mean", "last"]
+
+
+def cls(states: Tensor, mask: Tensor) -> Tensor:
+    """The first real token: (B, S, D), (B, S) -> (B, D). BERT's and ViT's [CLS]."""
+    return _at(states, mask.int().argmax(dim=1))
+
+
+def mean(states: Tensor, mask: Tensor) -> Tensor:
+    """The mean over real tokens, padding left out: (B, S, D), (B, S) -> (B, D)."""
+    weights = mask.to(states.dtype)[:, :, None]
+    return (states * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def last(states: Tensor, mask: Tensor) -> Tensor:
+    """The last real token, whichever side pads: (B, S, D), (B, S) -> (B, D)."""
+    return _at(states, mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1))
+
+
+POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cls": cls, "mean": mean, "last": last}
+
+
+def _at(states: Tensor, places: Tensor) -> Tensor:
+    return states[torch.arange(len(states), device=states.device), places]

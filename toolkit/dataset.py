@@ -1,0 +1,181 @@
+"""Opens a dataset folder: the read side of what prep writes."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+import torch
+
+from toolkit import schema
+from toolkit.errors import UserError
+from toolkit.ids import IdMap
+from toolkit.splits import Protocol, Splits, make_splits
+from toolkit.store import MANIFEST, Table, read_json
+from toolkit.towers import TowerSpec
+
+STATES_COLUMNS = ("encoder", "revision", "layers", "width", "pooling", "source", "modality")
+
+
+def open_dataset(path: str | Path) -> "Dataset":
+    """Opens a dataset folder that `prep` wrote.
+
+    Raises:
+        UserError: if the folder is no finished dataset, or of another schema version.
+    """
+    path = Path(path)
+    if not (path / MANIFEST).exists():
+        raise UserError(
+            f"{path}: no {MANIFEST} here, so this is no finished dataset; "
+            "write one with: python -m prep build DUMP DATASET"
+        )
+    manifest = read_json(path / MANIFEST)
+    version = manifest.get("schema_version")
+    if version != schema.SCHEMA_VERSION:
+        raise UserError(
+            f"{path / MANIFEST}: schema version {version}, this Versa reads {schema.SCHEMA_VERSION}; "
+            "write the dataset again with prep build"
+        )
+    return Dataset(path, manifest)
+
+
+class Dataset:
+    """A dataset folder. Tables are read when first asked for, memory-mapped.
+
+    N items, numbered 1..N; 0 is padding.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.path)!r}, items={self.items.num_rows}, towers={self.towers()})"
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+        return str(self.manifest.get("name", self.path.name))
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """Items, row r being item r + 1 (`toolkit.schema.ITEMS`)."""
+        table = self._table("items", schema.ITEMS)
+        if not np.array_equal(table.column("item").to_numpy(), np.arange(1, table.num_rows + 1)):
+            raise UserError(
+                f"{self.path / 'items'}: items are not numbered 1..N; run prep ingest again"
+            )
+        return table
+
+    @cached_property
+    def interactions(self) -> pa.Table:
+        """Interactions by user and position (`toolkit.schema.INTERACTIONS`)."""
+        return self._table("interactions", schema.INTERACTIONS)
+
+    @cached_property
+    def item_ids(self) -> IdMap:
+        """The dump's item ids and their numbers 1..N."""
+        return IdMap(self.items.column("item_id").to_pylist())
+
+    @property
+    def covers(self) -> pa.Table:
+        """Covers (`toolkit.schema.COVERS`), in no particular order."""
+        return self._table("covers", schema.COVERS)
+
+    @property
+    def frames(self) -> pa.Table:
+        """Video frames (`toolkit.schema.FRAMES`), in no particular order."""
+        return self._table("frames", schema.FRAMES)
+
+    @property
+    def errors(self) -> pa.Table:
+        """Every item that is not ok at some step, and why (`toolkit.schema.ERRORS`)."""
+        files = sorted((self.path / "errors").glob("*.arrow"))
+        if not files:
+            return schema.ERRORS.empty_table()
+        return pyarrow.dataset.dataset(files, format="arrow", schema=schema.ERRORS).to_table()
+
+    def towers(self) -> list[str]:
+        """Names of the towers whose hidden states are stored."""
+        return sorted(
+            path.name for path in (self.path / "states").glob("*") if any(path.glob("*.arrow"))
+        )
+
+    def tower(self, name: str) -> TowerSpec:
+        """Shape of a stored tower."""
+        about = self.states_metadata(name)
+        return TowerSpec(name, int(about["layers"]), int(about["width"]), about["modality"])  # type: ignore[arg-type]
+
+    def states_metadata(self, name: str) -> dict[str, str]:
+        """What a stored tower was made with: encoder, revision, layers, width, pooling, source."""
+        metadata = self._states(name).schema.metadata or {}
+        about = {key.decode(): value.decode() for key, value in metadata.items()}
+        absent = [key for key in STATES_COLUMNS if key not in about]
+        if absent:
+            raise UserError(
+                f"{self.path / 'states' / name}: metadata lack {absent}; run prep encode again"
+            )
+        return about
+
+    def states(self, name: str) -> torch.Tensor:
+        """Hidden states of a tower, (N + 1, K, D) float16; row 0 (padding) is zeros.
+
+        Raises:
+            UserError: if the tower is not stored, or not for every item.
+        """
+        spec = self.tower(name)
+        count = self.items.num_rows
+        full = np.zeros((count + 1, spec.layers, spec.width), dtype=np.float16)
+        seen = np.zeros(count + 1, dtype=bool)
+        for batch in self._states(name).to_batches():
+            numbers = batch.column("item").to_numpy()
+            flat = batch.column("states").flatten().to_numpy(zero_copy_only=True)
+            full[numbers] = flat.reshape(-1, spec.layers, spec.width)
+            seen[numbers] = True
+        if not seen[1:].all():
+            raise UserError(
+                f"{self.path / 'states' / name}: {int((~seen[1:]).sum())} of {count} items have no states; "
+                f"run: python -m prep encode {self.path}"
+            )
+        return torch.from_numpy(full)
+
+    def splits(self, protocol: Protocol = "paper", max_len: int = 10) -> Splits:
+        """Train, valid and test (`toolkit.splits.make_splits`)."""
+        return make_splits(
+            self.interactions, items=self.items.num_rows, protocol=protocol, max_len=max_len
+        )
+
+    def source(self, name: str) -> pa.ChunkedArray:
+        """What a tower's encoder reads, for items 1..N in order; null where an item has none.
+
+        Args:
+            name: `title` for text, `cover` for JPEG bytes.
+
+        Raises:
+            UserError: if there is no such source.
+        """
+        if name == "title":
+            titles = self.items.column("title")
+            return pc.if_else(pc.not_equal(pc.utf8_trim_whitespace(titles), ""), titles, None)
+        if name == "cover":
+            covers = self.covers
+            place = pc.index_in(self.items.column("item_id"), covers.column("item_id"))
+            return covers.column("image").take(place)
+        raise UserError(f"source {name!r} is unknown; use title or cover")
+
+    def _table(self, folder: str, expected: pa.Schema) -> pa.Table:
+        return schema.validate(
+            Table(self.path / folder).read(), expected, where=str(self.path / folder)
+        )
+
+    def _states(self, name: str) -> pa.Table:
+        table = Table(self.path / "states" / name)
+        if not table.exists():
+            raise UserError(
+                f"{self.path}: no hidden states for tower {name!r} (stored: {self.towers() or 'none'}); "
+                "name its encoder under `encode:` and run prep encode"
+            )
+        return table.read()

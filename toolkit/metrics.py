@@ -1,0 +1,91 @@
+"""Ranking metrics as pure functions of ranks, with 95% confidence intervals over users.
+
+A rank is 1 for the best place; ties give half ranks (`models.ranking`), so ranks are floats. With
+one relevant item a user, HR@k, NDCG@k and MRR@k depend on that item's rank alone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CUTOFFS = (5, 10, 20, 50)
+Z_95 = 1.959963984540054  # the standard normal's 97.5% quantile
+
+
+def hit_rate(ranks: ArrayLike, k: int) -> NDArray[np.float64]:
+    """HR@k of each user: 1 if rank <= k, else 0.
+
+    >>> hit_rate([1, 10, 11], k=10).tolist()
+    [1.0, 1.0, 0.0]
+    """
+    return (_checked(ranks) <= k).astype(np.float64)
+
+
+def ndcg(ranks: ArrayLike, k: int) -> NDArray[np.float64]:
+    """NDCG@k of each user with one relevant item: 1 / log2(rank + 1) if rank <= k, else 0.
+
+    >>> ndcg([1, 3, 11], k=10).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    ranks = _checked(ranks)
+    return np.where(ranks <= k, 1.0 / np.log2(ranks + 1.0), 0.0)
+
+
+def mrr(ranks: ArrayLike, k: int) -> NDArray[np.float64]:
+    """MRR@k of each user: 1 / rank if rank <= k, else 0.
+
+    >>> mrr([1, 4, 11], k=10).tolist()
+    [1.0, 0.25, 0.0]
+    """
+    ranks = _checked(ranks)
+    return np.where(ranks <= k, 1.0 / ranks, 0.0)
+
+
+METRICS: dict[str, Callable[[ArrayLike, int], NDArray[np.float64]]] = {
+    "HR": hit_rate,
+    "NDCG": ndcg,
+    "MRR": mrr,
+}
+
+
+def summarise(ranks: ArrayLike, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, dict[str, float]]:
+    """Mean and 95% interval over users of every metric at every cutoff: `{"HR@10": {"value", "low", "high"}}`.
+
+    HR is a proportion, so its interval is Wilson's, which holds near 0 too; NDCG and MRR use the
+    normal approximation mean ± 1.96·s/√n, cut at [0, 1].
+
+    Raises:
+        ValueError: if there is no rank, or one is not finite or below 1.
+    """
+    summary = {}
+    for name, metric in METRICS.items():
+        for k in cutoffs:
+            values = metric(ranks, k)
+            low, high = _wilson(values) if name == "HR" else _normal(values)
+            summary[f"{name}@{k}"] = {"value": float(values.mean()), "low": low, "high": high}
+    return summary
+
+
+def _checked(ranks: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(ranks, dtype=np.float64)
+    if array.size == 0:
+        raise ValueError("no ranks: metrics need at least one user")
+    if not np.isfinite(array).all() or (array < 1).any():
+        raise ValueError(f"ranks must be finite and at least 1, got {array[~(array >= 1)][:3]}")
+    return array
+
+
+def _wilson(hits: NDArray[np.float64]) -> tuple[float, float]:
+    n, p = hits.size, float(hits.mean())
+    centre = (p + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
+    half = Z_95 / (1 + Z_95**2 / n) * math.sqrt(p * (1 - p) / n + Z_95**2 / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _normal(values: NDArray[np.float64]) -> tuple[float, float]:
+    mean = float(values.mean())
+    spread = float(values.std(ddof=1)) if values.size > 1 else 0.0
+    half = Z_95 * spread / math.sqrt(values.size)
+    return max(0.0, mean - half), min(1.0, mean + half)

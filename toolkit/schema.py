@@ -1,0 +1,127 @@
+"""The Arrow tables in which prep and models meet: every column name and type, written down once."""
+
+from typing import Literal
+
+import pyarrow as pa
+
+from toolkit.errors import UserError
+
+SCHEMA_VERSION = 1
+
+Status = Literal[
+    "ok",
+    "missing",
+    "empty",
+    "truncated",
+    "corrupt",
+    "unsupported",
+    "timeout",
+    "unsafe",
+    "too_large",
+]
+
+ITEMS = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("item", pa.int32(), nullable=False),  # 1..N; 0 is padding
+        pa.field("title", pa.string(), nullable=False),
+    ]
+)
+# What a dump may have beyond the required columns of an item.
+ITEM_EXTRAS = {
+    "tags": pa.list_(pa.string()),
+    "likes": pa.int64(),
+    "views": pa.int64(),
+}
+INTERACTIONS = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("user", pa.int32(), nullable=False),  # 1..U
+        pa.field("item", pa.int32(), nullable=False),
+        pa.field("timestamp_ms", pa.int64()),  # null where the dump has none
+        pa.field("position", pa.int32(), nullable=False),  # 0 is the user's first
+    ]
+)
+COVERS = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("image", pa.binary()),  # JPEG
+        pa.field("width_px", pa.int32()),
+        pa.field("height_px", pa.int32()),
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+FRAMES = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("frames", pa.list_(pa.binary())),  # JPEG
+        pa.field("pts_seconds", pa.list_(pa.float64())),
+        pa.field("duration_seconds", pa.float64()),
+        pa.field("fps", pa.float64()),
+        pa.field("backend", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+ERRORS = pa.schema(
+    [
+        pa.field("item_id", pa.string()),  # null where a row concerns a user, not an item
+        pa.field("step", pa.string(), nullable=False),
+        pa.field("error_class", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+    ]
+)
+RANKS = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("rank", pa.float64(), nullable=False),
+    ]
+)
+RECOMMENDATIONS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+    ]
+)
+
+
+def states(layers: int, width: int) -> pa.Schema:
+    """The schema of `states/TOWER`: `layers` kept states of `width` values each, flat, float16."""
+    flat = pa.list_(pa.field("item", pa.float16(), nullable=False), layers * width)
+    return pa.schema(
+        [
+            pa.field("item_id", pa.string(), nullable=False),
+            pa.field("item", pa.int32(), nullable=False),
+            pa.field("states", flat, nullable=False),
+        ]
+    )
+
+
+def validate(table: pa.Table, expected: pa.Schema, *, where: str) -> pa.Table:
+    """Returns `table` if it has every column of `expected` with its type and no forbidden null.
+
+    Columns beyond the expected ones are allowed.
+
+    Raises:
+        UserError: naming `where`, the column, what it is and what it should be.
+    """
+    for field in expected:
+        if field.name not in table.schema.names:
+            raise UserError(
+                f"{where}: column {field.name!r} is absent (found: {', '.join(table.schema.names)}); "
+                "write the table again with prep"
+            )
+        column = table.column(field.name)
+        if column.type != field.type:
+            raise UserError(
+                f"{where}: column {field.name!r} has type {column.type}, expected {field.type}; "
+                "write the table again with prep"
+            )
+        if not field.nullable and column.null_count:
+            raise UserError(
+                f"{where}: column {field.name!r} has {column.null_count} nulls where none may be; "
+                "write the table again with prep"
+            )
+    return table

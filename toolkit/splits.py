@@ -1,0 +1,178 @@
+"""Leave-one-out splits over truncated histories, and the three evaluation protocols.
+
+Data as in IISAN and IISAN-Versa (arXiv 2404.02059, 2411.02992): users with at least five
+interactions, the last L + 3 of each kept; train on all but the last two of those, validate on the
+second to last, test on the last. Items that occur only before the kept part leave the catalogue.
+The protocols differ in what is masked when ranking, in nothing else.
+
+S users, L inputs, N items.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from toolkit.errors import UserError
+
+Protocol = Literal["paper", "clean", "unmasked"]
+MIN_INTERACTIONS = 5
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one split asks of a model: continue `inputs`, rank `targets`, leaving `masked` out.
+
+    Args:
+        inputs: (S, L) item numbers, left-padded with 0.
+        targets: (S,) item numbers.
+        history: flat item numbers of all users, which `starts` and `stops` cut.
+        starts: (S,) first masked entry of each user in `history`.
+        stops: (S,) one past the last.
+        target_can_repeat: whether a target that stands among its own user's masked items is
+            ranked all the same (`clean`) or can never hit (`paper`).
+    """
+
+    inputs: Ints
+    targets: Ints
+    history: Ints
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    target_can_repeat: bool
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def masked(self, rows: NDArray[np.int64]) -> Ints:
+        """(rows, H) item numbers left out of each user's ranking, 0 where there are fewer than H."""
+        return cut(self.history, self.starts[rows], self.stops[rows])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The truncated data of one dataset, cut into train, valid and test.
+
+    Args:
+        protocol: what ranking masks.
+        user_ids: S ids, in the order of every array below.
+        train: (S, L + 1) item numbers, left-padded with 0: inputs and next items.
+        valid: second to last interaction of each user.
+        test: last interaction of each user.
+        catalogue: (C,) item numbers of the truncated data, ascending; the same in every protocol.
+        train_counts: (N + 1,) how often each item occurs in `train`; index 0 is 0.
+        interactions: how many interactions the truncated data hold.
+    """
+
+    protocol: Protocol
+    user_ids: list[str]
+    train: Ints
+    valid: Evaluation
+    test: Evaluation
+    catalogue: Ints
+    train_counts: NDArray[np.int64]
+    interactions: int
+
+    def __repr__(self) -> str:
+        return (
+            f"Splits({self.protocol!r}, users={len(self.user_ids)}, catalogue={len(self.catalogue)}, "
+            f"interactions={self.interactions}, max_len={self.train.shape[1] - 1})"
+        )
+
+    def evaluation(self, split: Literal["valid", "test"]) -> Evaluation:
+        """The evaluation of one split by name."""
+        return self.valid if split == "valid" else self.test
+
+
+def make_splits(
+    interactions: pa.Table, *, items: int, protocol: Protocol = "paper", max_len: int = 10
+) -> Splits:
+    """Cuts an interactions table (`toolkit.schema.INTERACTIONS`, sorted by user and position).
+
+    Args:
+        interactions: the whole table; users with fewer than five rows are left out.
+        items: N, how many items the dataset has.
+        protocol: `paper` masks the kept history, so that a repeated target can never hit; `clean`
+            masks the whole history but the target; `unmasked` masks nothing.
+        max_len: L, inputs of the sequence encoder.
+
+    Raises:
+        UserError: if the protocol is unknown, max_len is below 1 or no user is left.
+    """
+    if protocol not in get_args(Protocol):
+        raise UserError(f"protocol {protocol!r} is unknown; choose from {get_args(Protocol)}")
+    if max_len < 1:
+        raise UserError(f"max_len must be at least 1, got {max_len}")
+    history = interactions.column("item").to_numpy()
+    bounds, names = _users(interactions)
+    lengths = np.diff(bounds)
+    enough = lengths >= MIN_INTERACTIONS
+    if not enough.any():
+        raise UserError(
+            f"no user has {MIN_INTERACTIONS} interactions or more (users: {len(lengths)}, "
+            f"longest: {lengths.max(initial=0)}); nothing can be trained on this dataset"
+        )
+    starts, stops = bounds[:-1][enough], bounds[1:][enough]
+    kept = np.maximum(starts, stops - (max_len + 3))
+    train = cut(history, kept, stops - 2, width=max_len + 1)
+    first_masked = {"paper": kept, "clean": starts}.get(protocol)
+
+    def evaluation(target: NDArray[np.int64]) -> Evaluation:
+        return Evaluation(
+            inputs=cut(history, np.maximum(kept, target - max_len), target, width=max_len),
+            targets=history[target],
+            history=history,
+            starts=target if first_masked is None else first_masked,
+            stops=target,
+            target_can_repeat=protocol != "paper",
+        )
+
+    used = cut(history, kept, stops)
+    return Splits(
+        protocol=protocol,
+        user_ids=[name for name, keep in zip(names, enough, strict=True) if keep],
+        train=train,
+        valid=evaluation(stops - 2),
+        test=evaluation(stops - 1),
+        catalogue=np.unique(used[used != 0]).astype(np.int32),
+        train_counts=np.bincount(train[train != 0], minlength=items + 1),
+        interactions=int((stops - kept).sum()),
+    )
+
+
+def cut(
+    flat: Ints, starts: NDArray[np.int64], stops: NDArray[np.int64], *, width: int | None = None
+) -> Ints:
+    """`flat[starts[r]:stops[r]]` as the end of row r of a matrix, left-padded with 0.
+
+    Args:
+        flat: values to cut from.
+        starts: (R,) half-open ranges' beginnings.
+        stops: (R,) their ends; `stops - starts <= width`.
+        width: columns of the result; the longest range by default.
+
+    >>> cut(np.array([7, 8, 9], dtype=np.int32), np.array([0, 2]), np.array([2, 3])).tolist()
+    [[7, 8], [0, 9]]
+    """
+    if width is None:
+        width = int((stops - starts).max(initial=0))
+    places = stops[:, None] - width + np.arange(width)
+    inside = places >= starts[:, None]
+    return np.where(inside, flat[np.where(inside, places, 0)] if len(flat) else 0, 0).astype(
+        np.int32
+    )
+
+
+def _users(interactions: pa.Table) -> tuple[NDArray[np.int64], list[str]]:
+    """Row bounds of each user, (U + 1,), and the users' ids."""
+    users = interactions.column("user").to_numpy()
+    if len(users) == 0:
+        raise UserError("the interactions table is empty; ingest a dump with interactions first")
+    changes = np.flatnonzero(np.diff(users)) + 1
+    if (np.diff(users) < 0).any():
+        raise UserError("interactions are not sorted by user; write them again with prep ingest")
+    firsts = np.concatenate([[0], changes])
+    bounds = np.append(firsts, len(users)).astype(np.int64)
+    return bounds, interactions.column("user_id").take(pa.array(firsts)).to_pylist()

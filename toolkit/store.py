@@ -1,0 +1,146 @@
+"""Sharded Arrow tables on disk: a shard is whole or absent, and the manifest is written last.
+
+Arrow IPC *file* format, memory-mapped, so that `pyarrow.dataset`, `datasets` and pandas open the
+shards unaided. Nothing here knows what a table means.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from toolkit.errors import UserError
+
+MANIFEST = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a table and its place among its siblings."""
+
+    index: int
+    path: Path
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Runs `write` on a temporary file, flushes it to disk, then renames it to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        UserError: if it is absent or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; is this the right folder?") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
+
+
+def write_table(path: Path, table: pa.Table, *, compression: Literal["zstd"] | None) -> None:
+    """Writes one Arrow file, atomically. Leave uncompressed what is to be mapped without a copy."""
+    options = ipc.IpcWriteOptions(compression=compression)
+
+    def write(file: BinaryIO) -> None:
+        with ipc.new_file(file, table.schema, options=options) as writer:
+            writer.write_table(table)
+
+    write_atomically(path, write)
+
+
+def read_file(path: Path) -> pa.Table:
+    """Maps one Arrow file into memory; nothing is copied until it is used.
+
+    Raises:
+        UserError: if the file is no readable Arrow file.
+    """
+    try:
+        return ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(
+            f"{path}: not a readable Arrow file ({error}); delete it and run prep again"
+        ) from None
+
+
+class Table:
+    """A folder of Arrow shards, `part-00000.arrow` onwards.
+
+    Args:
+        folder: where the shards lie; created at the first append.
+        compression: of the shards that `append` writes.
+    """
+
+    def __init__(self, folder: Path, *, compression: Literal["zstd"] | None = "zstd") -> None:
+        self.folder = Path(folder)
+        self.compression: Literal["zstd"] | None = compression
+
+    def __repr__(self) -> str:
+        return f"Table({str(self.folder)!r}, shards={len(self.shards())})"
+
+    def shards(self) -> list[Shard]:
+        """The shards in order; temporary files are none of them."""
+        paths = sorted(self.folder.glob("part-*.arrow"))
+        return [Shard(int(path.stem.removeprefix("part-")), path) for path in paths]
+
+    def next_index(self) -> int:
+        """The index that the next `append` will use."""
+        shards = self.shards()
+        return shards[-1].index + 1 if shards else 0
+
+    def append(self, table: pa.Table) -> int:
+        """Writes `table` as a new shard and returns its index."""
+        index = self.next_index()
+        self.replace(index, table)
+        return index
+
+    def replace(self, index: int, table: pa.Table) -> None:
+        """Writes `table` in the place of shard `index`, at once."""
+        path = self.folder / f"part-{index:05d}.arrow"
+        write_table(path, table, compression=self.compression)
+
+    def exists(self) -> bool:
+        """Whether there is at least one shard."""
+        return bool(self.shards())
+
+    def read(self) -> pa.Table:
+        """All shards as one memory-mapped table, metadata of the first shard included.
+
+        Raises:
+            UserError: if there is no shard, or shards disagree in schema or metadata.
+        """
+        shards = self.shards()
+        if not shards:
+            raise UserError(f"{self.folder}: no such table; run the prep step that writes it")
+        tables = [read_file(shard.path) for shard in shards]
+        first = tables[0].schema
+        for shard, table in zip(shards, tables, strict=True):
+            if not table.schema.equals(first, check_metadata=True):
+                raise UserError(
+                    f"{shard.path}: its schema or metadata differ from those of {shards[0].path.name}; "
+                    "the shards come from different configurations: delete the folder and run prep again"
+                )
+        return pa.concat_tables(tables)

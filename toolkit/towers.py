@@ -1,0 +1,75 @@
+"""Towers and scenarios: which content fields of an item a recommender reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from toolkit.errors import UserError
+
+Modality = Literal["text", "image"]
+
+
+@dataclass(frozen=True, kw_only=False)
+class TowerSpec:
+    """One content field of an item together with the shape of its hidden states.
+
+    Args:
+        name: of the tower, e.g. `title`, `cover`.
+        layers: K, how many hidden states are kept an item, the embedding output included.
+        width: D, values in one hidden state.
+        modality: which of the two published towers this one is treated like; it decides the
+            learning-rate group of its head and gates, nothing else.
+    """
+
+    name: str
+    layers: int
+    width: int
+    modality: Modality = "text"
+
+    def __post_init__(self) -> None:
+        if self.layers < 1 or self.width < 1:
+            raise ValueError(
+                f"tower {self.name!r}: layers and width must be at least 1, got {self.layers} and {self.width}"
+            )
+        if self.modality not in ("text", "image"):
+            raise ValueError(
+                f"tower {self.name!r}: modality {self.modality!r} is neither text nor image"
+            )
+
+
+def select_layers(selection: str | Sequence[int], depth: int) -> list[int]:
+    """The kept layers of an encoder with layers 0..depth-1, ascending.
+
+    The embedding output is always kept as well, before them; it is not listed.
+
+    Args:
+        selection: `all`; `every-2` for IISAN's every second layer, counted from the top;
+            `group-K` for IISAN-Versa's group layer-dropping: stride s = (L-2)//(K-1), kept
+            L-1-s·j for j = 0..K-1 (arXiv 2411.02992); or explicit layer numbers.
+        depth: L, the number of layers.
+
+    >>> select_layers("group-6", 32)
+    [1, 7, 13, 19, 25, 31]
+
+    Raises:
+        UserError: if the selection is not understood or does not fit the depth.
+    """
+    if not isinstance(selection, str):
+        kept = sorted(set(selection))
+        if not kept or kept[0] < 0 or kept[-1] >= depth:
+            raise UserError(f"layers {list(selection)}: the encoder has layers 0..{depth - 1}")
+        return kept
+    if selection == "all":
+        return list(range(depth))
+    kind, _, number = selection.partition("-")
+    if not number.isdigit() or kind not in ("every", "group"):
+        raise UserError(
+            f"layers {selection!r} is not understood; use all, every-N, group-K or a list such as [1,3,5]"
+        )
+    count = int(number)
+    if kind == "every":
+        return sorted(range(depth - 1, -1, -max(count, 1)))
+    stride = (depth - 2) // (count - 1) if count > 1 else 1
+    if count < 1 or stride < 1:
+        raise UserError(f"layers {selection!r}: an encoder of {depth} layers has no {count} groups")
+    return sorted(depth - 1 - stride * j for j in range(count))
