@@ -1,0 +1,164 @@
+"""What an item encoder reads: stored hidden states, live ones, or bare numbers.
+
+N items, numbered 1..N; U items of a batch; K kept states, D width.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toolkit.backbones import Backbone, load_backbone
+from toolkit.dataset import Dataset
+from toolkit.errors import UserError
+
+# States beyond this share of a GPU's free memory stay on the host and are gathered there.
+DEVICE_SHARE = 0.5
+
+
+class Features(Protocol):
+    """Source of what an item encoder reads."""
+
+    def gather(self, items: Tensor) -> Any:
+        """The features of U items, by number, where the item encoder computes."""
+        ...
+
+    def same_as(self) -> Tensor:
+        """(N + 1,) for each item, the lowest number among the items whose features equal its own."""
+        ...
+
+
+class ItemNumbers:
+    """Features of the ID baseline: the numbers themselves.
+
+    Args:
+        count: N.
+        device: where numbers are wanted.
+    """
+
+    def __init__(self, count: int, *, device: torch.device | str = "cpu") -> None:
+        self.count = count
+        self.device = device
+
+    def gather(self, items: Tensor) -> Tensor:
+        """(U,) -> (U,)."""
+        return items.to(self.device)
+
+    def same_as(self) -> Tensor:
+        """(N + 1,): no two items are the same."""
+        return torch.arange(self.count + 1)
+
+
+class StoredStates:
+    """Hidden states that prep stored.
+
+    Args:
+        tables: by tower, (N + 1, K, D), row 0 zeros, on the CPU.
+        device: where states are wanted. They all move there if they fit in half of its free memory.
+    """
+
+    def __init__(self, tables: Mapping[str, Tensor], *, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self._same_as = _duplicates(tables)
+        size_bytes = sum(table.nbytes for table in tables.values())
+        self.resident = self.device.type == "cpu" or _fits(size_bytes, self.device)
+        home = self.device if self.resident else torch.device("cpu")
+        self.tables = {name: table.to(home) for name, table in tables.items()}
+        self.home = home
+
+    def gather(self, items: Tensor) -> dict[str, Tensor]:
+        """(U,) -> `{tower: (U, K, D)}`."""
+        here = items.to(self.home)
+        return {
+            name: table.index_select(0, here).to(self.device, non_blocking=True)
+            for name, table in self.tables.items()
+        }
+
+    def same_as(self) -> Tensor:
+        """(N + 1,): equal rows in every tower."""
+        return self._same_as
+
+
+class LiveStates:
+    """Hidden states computed when they are asked for: the uncached IISAN.
+
+    Args:
+        dataset: whose sources are read.
+        backbones: by tower.
+    """
+
+    def __init__(self, dataset: Dataset, backbones: Mapping[str, Backbone]) -> None:
+        self.backbones = dict(backbones)
+        self.sources = {
+            name: dataset.source(dataset.states_metadata(name)["source"]) for name in backbones
+        }
+        self.count = dataset.items.num_rows
+
+    def gather(self, items: Tensor) -> dict[str, Tensor]:
+        """(U,) -> `{tower: (U, K, D)}`; zeros for an item without the source, as stored ones have."""
+        numbers = items.cpu().numpy()
+        return {name: self._encode(name, numbers) for name in self.backbones}
+
+    def same_as(self) -> Tensor:
+        """(N + 1,): equal sources in every tower."""
+        rows = zip(*(source.to_pylist() for source in self.sources.values()), strict=True)
+        return _first_of_equals([None, *rows])
+
+    def _encode(self, name: str, numbers: np.ndarray) -> Tensor:
+        backbone, source = self.backbones[name], self.sources[name]
+        payloads = [source[int(n) - 1].as_py() if n else None for n in numbers]
+        present = [place for place, payload in enumerate(payloads) if payload is not None]
+        states = torch.zeros(len(payloads), backbone.layers, backbone.width, device=backbone.device)
+        if present:
+            states[present] = backbone.encode([payloads[place] for place in present])
+        return states
+
+
+def load_live(
+    dataset: Dataset, towers: list[str], *, device: torch.device | str = "cpu"
+) -> LiveStates:
+    """The backbones that made the stored states of `towers`, loaded to make them live.
+
+    Raises:
+        UserError: if an encoder is not the one (by revision) that the stored states came from.
+    """
+    backbones = {}
+    for name in towers:
+        about = dataset.states_metadata(name)
+        step = dataset.manifest["steps"]["encode"]["config"][name]
+        backbone = load_backbone(
+            about["encoder"],
+            modality=about["modality"],  # type: ignore[arg-type]
+            layers=step["layers"],
+            pooling=about["pooling"],  # type: ignore[arg-type]
+            revision=step["revision"],
+            max_tokens=step["max_tokens"],
+            lowercase=step["lowercase"],
+            device=device,
+        )
+        if backbone.revision != about["revision"]:
+            raise UserError(
+                f"tower {name!r}: encoder {about['encoder']!r} is at revision {backbone.revision}, "
+                f"the stored states came from {about['revision']}; run prep encode again"
+            )
+        backbones[name] = backbone
+    return LiveStates(dataset, backbones)
+
+
+def _fits(size_bytes: int, device: torch.device) -> bool:
+    free, _ = torch.cuda.mem_get_info(device)
+    return size_bytes <= free * DEVICE_SHARE
+
+
+def _duplicates(tables: Mapping[str, Tensor]) -> Tensor:
+    arrays = [table.flatten(1).contiguous().numpy() for table in tables.values()]
+    return _first_of_equals(
+        [tuple(row.tobytes() for row in rows) for rows in zip(*arrays, strict=True)]
+    )
+
+
+def _first_of_equals(rows: list[Any]) -> Tensor:
+    first: dict[Any, int] = {}
+    return torch.tensor([first.setdefault(row, place) for place, row in enumerate(rows)])

@@ -1,0 +1,30 @@
+"""The ID baseline: one learned vector an item, no content."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class IdEmbedding(nn.Module):
+    """Item embeddings by number (IDRec).  (U,) item numbers -> (U, E).
+
+    Args:
+        items: N; rows are 0..N, row 0 being padding.
+        embedding_dim: E.
+    """
+
+    def __init__(self, items: int, *, embedding_dim: int = 64) -> None:
+        super().__init__()
+        self.items = items
+        self.embedding_dim = embedding_dim
+        self.table = nn.Embedding(items + 1, embedding_dim, padding_idx=0)
+        nn.init.xavier_normal_(self.table.weight)
+        self.table.weight.data[0] = 0.0
+
+    def settings(self) -> dict[str, Any]:
+        """What `IdEmbedding(**settings)` needs to be built again, as JSON can hold it."""
+        return {"items": self.items, "embedding_dim": self.embedding_dim}
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """(U,) -> (U, E)."""
+        return self.table(numbers)

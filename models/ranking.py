@@ -1,0 +1,162 @@
+"""Full-catalogue ranking by counting, in bounded memory.
+
+Rank = 1 + (items scored above the target) + half of those scored equal, the target excluded. So a
+constant model scores chance, and items with equal content do not rank first for free.
+
+B users at a time, N items, C of them in the catalogue, R distinct ones, H masked items, E embedding.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.features import Features
+from models.parallel import gather_shares, share
+from models.recommender import Recommender
+from toolkit.progress import track
+from toolkit.splits import Evaluation
+
+SCORES_BYTES = 1 << 28  # scores held at a time
+ITEMS_AT_ONCE = 1024
+USERS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The items that are ranked. Items of equal content share a column, so they tie exactly.
+
+    Args:
+        embeddings: (N + 1, E) of all items, row 0 zeros.
+        representatives: (R,) item numbers, one a column.
+        counts: (R,) catalogue items behind each column, float32.
+        column: (N + 1,) column of each catalogue item, -1 for the others.
+    """
+
+    embeddings: Tensor
+    representatives: Tensor
+    counts: Tensor
+    column: Tensor
+
+
+@torch.no_grad()
+def encode_catalogue(
+    model: Recommender, features: Features, items: NDArray[np.int32], *, device: torch.device | str
+) -> Catalogue:
+    """Encodes all items, each distinct content once, the work shared between processes.
+
+    Args:
+        model: in evaluation mode.
+        features: what the item encoder reads.
+        items: (C,) numbers of the catalogue.
+        device: where embeddings are wanted.
+    """
+    same_as = features.same_as()
+    distinct = torch.unique(same_as[1:])
+    mine = distinct[share(len(distinct))]
+    chunks = [
+        model.encode_items(features.gather(chunk)).to(device) for chunk in mine.split(ITEMS_AT_ONCE)
+    ]
+    encoded = gather_shares(torch.cat(chunks), len(distinct))
+    table = torch.zeros(len(same_as), encoded.shape[1], device=device)
+    table[1:] = encoded[torch.searchsorted(distinct, same_as[1:]).to(device)]
+
+    numbers = torch.from_numpy(items.astype(np.int64))
+    representatives, columns, counts = torch.unique(
+        same_as[numbers], return_inverse=True, return_counts=True
+    )
+    column = torch.full((len(same_as),), -1)
+    column[numbers] = columns
+    return Catalogue(
+        embeddings=table,
+        representatives=representatives.to(device),
+        counts=counts.float().to(device),
+        column=column.to(device),
+    )
+
+
+@torch.no_grad()
+def rank_targets(
+    model: Recommender, catalogue: Catalogue, evaluation: Evaluation, *, progress: bool = False
+) -> NDArray[np.float64]:
+    """Rank of every user's target, (S,), the work shared between processes.
+
+    Args:
+        model: in evaluation mode.
+        catalogue: from `encode_catalogue`.
+        evaluation: inputs, targets and what is masked.
+        progress: whether to draw a bar.
+
+    Raises:
+        ValueError: if a score is not finite.
+    """
+    device = catalogue.embeddings.device
+    at_once = max(1, min(USERS_AT_ONCE, SCORES_BYTES // (4 * max(len(catalogue.counts), 1))))
+    chunks = share(len(evaluation)).split(at_once)
+    ranks = []
+    for rows in track(chunks, "rank", total=len(chunks), enabled=progress):
+        numpy_rows = rows.numpy()
+        inputs = torch.from_numpy(evaluation.inputs[numpy_rows].astype(np.int64)).to(device)
+        targets = torch.from_numpy(evaluation.targets[numpy_rows].astype(np.int64)).to(device)
+        masked = _distinct(evaluation.masked(numpy_rows)).to(device)
+        if evaluation.target_can_repeat:
+            masked = masked.masked_fill(masked == targets[:, None], 0)
+        users = model.encode_users(inputs, catalogue.embeddings)
+        ranks.append(count_ranks(score(users, catalogue), targets, masked, catalogue))
+    return gather_shares(torch.cat(ranks), len(evaluation)).cpu().numpy()
+
+
+def score(users: Tensor, catalogue: Catalogue) -> Tensor:
+    """Scores of every distinct item for (B, E) user states, (B, R).
+
+    Raises:
+        ValueError: if a score is not finite.
+    """
+    scores = users @ catalogue.embeddings[catalogue.representatives].T
+    if not torch.isfinite(scores).all():
+        broken = int((~torch.isfinite(scores)).any(dim=1).sum())
+        raise ValueError(
+            f"scores of {broken} of {len(scores)} users are not finite; the model has diverged "
+            "(lower the learning rate, or go back to an earlier checkpoint)"
+        )
+    return scores
+
+
+def count_ranks(scores: Tensor, targets: Tensor, masked: Tensor, catalogue: Catalogue) -> Tensor:
+    """Ranks by counting: all columns first, then the masked items taken off again.
+
+    A target that is itself masked ranks below every item that is not, in the middle of the masked.
+
+    Args:
+        scores: (B, R).
+        targets: (B,) item numbers in the catalogue.
+        masked: (B, H) distinct item numbers, 0 where there are fewer.
+
+    Returns:
+        (B,) float64.
+    """
+    target = scores.gather(1, catalogue.column[targets][:, None])
+    above = (scores > target).float() @ catalogue.counts
+    equal = (scores == target).float() @ catalogue.counts
+
+    columns = catalogue.column[masked]
+    real = (masked != 0) & (columns >= 0)
+    theirs = scores.gather(1, columns.clamp(min=0))
+    above -= (real & (theirs > target)).sum(dim=1)
+    equal -= (real & (theirs == target)).sum(dim=1)
+    ranks = 1 + above.double() + (equal.double() - 1) / 2
+
+    hidden = real.sum(dim=1)
+    open_items = catalogue.counts.sum().double() - hidden
+    last = 1 + open_items + (hidden.double() - 1) / 2
+    repeated = (real & (masked == targets[:, None])).any(dim=1)
+    return torch.where(repeated, last, ranks)
+
+
+def _distinct(items: NDArray[np.int32]) -> Tensor:
+    """Each row's items once, (B, H); the repeats become 0."""
+    ordered = np.sort(items, axis=1).astype(np.int64)
+    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = 0
+    return torch.from_numpy(ordered)

@@ -1,0 +1,165 @@
+"""The user encoder of IISAN-Versa: SASRec (arXiv 1808.09781) with post-LN blocks.
+
+B sequences, L positions, E embedding. Sequences are left-padded: the newest item stands last.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LAYER_NORM_EPS = 1e-6
+MASKED = -1e9  # added to scores; with every key masked the weights are uniform, not NaN
+
+
+class SelfAttention(nn.Module):
+    """Causal multi-head self-attention without biases, then residual and LayerNorm.
+
+    Args:
+        width: E, divisible by `heads`.
+        heads: number of heads.
+        dropout: on attention weights and on the output.
+    """
+
+    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(B, L, E), (B, 1, L, L) added to the scores -> (B, L, E)."""
+        query, key, value = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        context = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=bias.to(query.dtype),
+            dropout_p=self.dropout.p if self.training else 0.0,
+        )
+        return self.norm(x + self.dropout(self.output(context.transpose(1, 2).flatten(2))))
+
+
+class FeedForward(nn.Module):
+    """Two layers with ReLU, four times as wide inside, then residual and LayerNorm.
+
+    Args:
+        width: E.
+        dropout: on the output.
+    """
+
+    def __init__(self, width: int, *, dropout: float) -> None:
+        super().__init__()
+        self.expand = nn.Linear(width, 4 * width)
+        self.contract = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, E) -> (B, L, E)."""
+        return self.norm(x + self.dropout(self.contract(F.relu(self.expand(x)))))
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward.
+
+    Args:
+        width: E.
+        heads: number of heads.
+        dropout: of both.
+    """
+
+    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, heads=heads, dropout=dropout)
+        self.feed_forward = FeedForward(width, dropout=dropout)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(B, L, E), (B, 1, L, L) -> (B, L, E)."""
+        return self.feed_forward(self.attention(x, bias))
+
+
+class SASRec(nn.Module):
+    """Self-attentive sequence encoder with learned positions.
+
+    Args:
+        embedding_dim: E.
+        max_len: L, the longest input.
+        heads: attention heads; E must be divisible by it.
+        blocks: number of blocks.
+        dropout: everywhere.
+
+    Raises:
+        ValueError: if E is not divisible by `heads`.
+    """
+
+    def __init__(
+        self,
+        *,
+        embedding_dim: int = 64,
+        max_len: int = 10,
+        heads: int = 2,
+        blocks: int = 2,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if embedding_dim % heads:
+            raise ValueError(f"embedding_dim {embedding_dim} is not divisible by heads {heads}")
+        self.max_len = max_len
+        self.positions = nn.Embedding(max_len, embedding_dim)
+        self.norm = nn.LayerNorm(embedding_dim, eps=LAYER_NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            Block(embedding_dim, heads=heads, dropout=dropout) for _ in range(blocks)
+        )
+        self.apply(_initialise)
+
+    def settings(self) -> dict[str, Any]:
+        """What `SASRec(**settings)` needs to be built again, as JSON can hold it."""
+        first: Block = self.blocks[0]  # type: ignore[assignment]
+        return {
+            "embedding_dim": self.positions.embedding_dim,
+            "max_len": self.max_len,
+            "heads": first.attention.heads,
+            "blocks": len(self.blocks),
+            "dropout": self.dropout.p,
+        }
+
+    def forward(self, items: Tensor, real: Tensor) -> Tensor:
+        """States after each position.
+
+        Args:
+            items: (B, L', E) item embeddings, L' <= L; shorter inputs take the last positions.
+            real: (B, L') true where there is an item, false at padding.
+
+        Returns:
+            (B, L', E); position l has seen items 0..l only. Values at padding mean nothing.
+
+        Raises:
+            ValueError: if the input is longer than `max_len`.
+        """
+        length = items.shape[1]
+        if length > self.max_len:
+            raise ValueError(f"sequences of {length} items, longer than max_len {self.max_len}")
+        visible = torch.ones(length, length, dtype=torch.bool, device=items.device).tril()
+        visible = visible & real[:, None, None, :]
+        bias = torch.zeros(visible.shape, device=items.device).masked_fill(~visible, MASKED)
+        x = self.dropout(self.norm(items + self.positions.weight[self.max_len - length :]))
+        for block in self.blocks:
+            x = block(x, bias)
+        return x
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.xavier_normal_(module.weight)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
