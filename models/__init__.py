@@ -2,7 +2,20 @@
 
 from models.items import IdEmbedding, SideNetwork
 from models.official import load_official_iisan
+from models.pretrained import from_pretrained, push_to_hub, save_pretrained
 from models.recommender import Recommender
+from models.run import TrainedRecommender, load
 from models.sequence import SASRec
 
-__all__ = ["IdEmbedding", "Recommender", "SASRec", "SideNetwork", "load_official_iisan"]
+__all__ = [
+    "IdEmbedding",
+    "Recommender",
+    "SASRec",
+    "SideNetwork",
+    "TrainedRecommender",
+    "from_pretrained",
+    "load",
+    "load_official_iisan",
+    "push_to_hub",
+    "save_pretrained",
+]

@@ -4,6 +4,7 @@ N items, numbered 1..N; U items of a batch; K kept states, D width.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,12 +62,15 @@ class StoredStates:
 
     def __init__(self, tables: Mapping[str, Tensor], *, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self._same_as = _duplicates(tables)
         size_bytes = sum(table.nbytes for table in tables.values())
         self.resident = self.device.type == "cpu" or _fits(size_bytes, self.device)
         home = self.device if self.resident else torch.device("cpu")
         self.tables = {name: table.to(home) for name, table in tables.items()}
         self.home = home
+
+    @cached_property
+    def _same_as(self) -> Tensor:
+        return _duplicates({name: table.cpu() for name, table in self.tables.items()})
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:
         """(U,) -> `{tower: (U, K, D)}`."""

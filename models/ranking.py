@@ -133,6 +133,7 @@ def count_ranks(scores: Tensor, targets: Tensor, masked: Tensor, catalogue: Cata
         scores: (B, R).
         targets: (B,) item numbers in the catalogue.
         masked: (B, H) distinct item numbers, 0 where there are fewer.
+        catalogue: whose columns the scores are.
 
     Returns:
         (B,) float64.

@@ -1,0 +1,70 @@
+"""Command line over trained runs: `python -m models evaluate|recommend RUN …`."""
+
+import argparse
+
+import torch
+from accelerate import Accelerator
+
+from models.evaluate import evaluate, format_report
+from models.recommend import format_recommendations, read_users, recommend
+from toolkit.errors import run_command
+
+EXAMPLES = """examples:
+  python -m models evaluate runs/text-only --protocol clean
+  python -m models recommend runs/text-only -k 5 --output recommended.arrow
+training has a command of its own:
+  accelerate launch -m models.train --help"""
+
+
+def main() -> None:
+    """Parses the arguments and runs the command."""
+    options = _parser().parse_args()
+    if options.command == "evaluate":
+        accelerator = Accelerator()
+        report = evaluate(
+            options.run,
+            split=options.split,
+            protocol=options.protocol,
+            device=str(accelerator.device),
+        )
+        accelerator.print(format_report(report))
+        accelerator.end_training()
+        return
+    users = read_users(options.users) if options.users else None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    table = recommend(options.run, users=users, k=options.k, output=options.output, device=device)
+    print(format_recommendations(table))
+    print(
+        f"{table.num_rows:,} rows"
+        + (f" in {options.output}" if options.output else " (--output FILE.arrow keeps them)")
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m models",
+        description="Evaluates and uses trained recommenders.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    measure = commands.add_parser("evaluate", help="metrics of a run on a split, into RUN/metrics")
+    measure.add_argument("run", help="run folder")
+    measure.add_argument("--split", choices=["valid", "test"], default="test")
+    measure.add_argument(
+        "--protocol",
+        choices=["paper", "clean", "unmasked"],
+        help="what ranking masks: the kept history (paper), the whole history but the target (clean), nothing (unmasked); the run's own by default",
+    )
+    suggest = commands.add_parser("recommend", help="the best next items of the dataset's users")
+    suggest.add_argument("run", help="run folder")
+    suggest.add_argument(
+        "--users", metavar="FILE", help="user ids, one a line; all users by default"
+    )
+    suggest.add_argument("-k", type=int, default=10, help="items a user (default: 10)")
+    suggest.add_argument("--output", metavar="FILE.arrow", help="where to write them")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,184 @@
+"""What a run is made from: typed settings, presets and recipes in YAML, the command line on top."""
+
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from models.items.side_network import Activation
+from toolkit.errors import UserError
+from toolkit.splits import Protocol
+from toolkit.towers import Modality
+
+
+@dataclass
+class SideConfig:
+    """The side network.
+
+    Args:
+        embedding_dim: E, width of item embeddings and user states.
+        bottleneck: inner width of the side blocks.
+        activation: of the side blocks.
+        modality: by tower, `text` or `image` where the learning-rate groups are to differ from
+            those of the tower's encoder.
+    """
+
+    embedding_dim: int = 64
+    bottleneck: int = 64
+    activation: Activation = "relu"
+    modality: dict[str, Modality] = field(default_factory=dict)
+
+
+@dataclass
+class SequenceConfig:
+    """The sequence encoder (SASRec).
+
+    Args:
+        max_len: L, inputs a sequence; the last L + 3 interactions of a user are kept.
+        heads: attention heads.
+        blocks: blocks.
+        dropout: dropout probability.
+    """
+
+    max_len: int = 10
+    heads: int = 2
+    blocks: int = 2
+    dropout: float = 0.1
+
+
+@dataclass
+class RatesConfig:
+    """Adam's learning rate of each group of parameters, as the public code groups them.
+
+    Args:
+        base: everything that no other group names.
+        side_block: side blocks of all towers.
+        image_head: first head layer of image towers.
+        image_gate: gates of image towers.
+        text_head: first head layer of text towers.
+    """
+
+    base: float = 2e-4
+    side_block: float = 1e-4
+    image_head: float = 1e-4
+    image_gate: float = 1e-4
+    text_head: float = 5e-5
+
+
+@dataclass
+class TrainConfig:
+    """The training loop.
+
+    Args:
+        epochs: at most so many.
+        batch_size: users a step, of each process.
+        patience: epochs without a better validation HR@10 before training stops.
+        seed: of initial weights, order and dropout.
+        log_every_steps: steps between lines of log.jsonl.
+        mixed_precision: `no`, `bf16` or `fp16`; what `accelerate launch` sets goes before.
+        rates: learning rates.
+    """
+
+    epochs: int = 200
+    batch_size: int = 64
+    patience: int = 10
+    seed: int = 1
+    log_every_steps: int = 50
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    rates: RatesConfig = field(default_factory=RatesConfig)
+
+
+@dataclass
+class RunConfig:
+    """A training run.
+
+    Args:
+        data: dataset folder that prep wrote.
+        output: run folder to write; must not exist, or be empty.
+        item: `side-network` over hidden states, or `id` for one learned vector an item.
+        towers: names of the stored towers that the side network reads: the scenario.
+        states: `stored` reads what prep encoded; `live` runs the frozen encoders in every step.
+        protocol: what ranking masks (`paper`, `clean` or `unmasked`).
+        side: the side network.
+        sequence: the sequence encoder.
+        train: the loop.
+    """
+
+    data: str
+    output: str
+    item: Literal["side-network", "id"] = "side-network"
+    towers: list[str] = field(default_factory=list)
+    states: Literal["stored", "live"] = "stored"
+    protocol: Protocol = "paper"
+    side: SideConfig = field(default_factory=SideConfig)
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def presets() -> list[str]:
+    """Names that `--config` takes beside file names."""
+    folder = resources.files("models") / "configs"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())
+
+
+def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
+    """Reads a `RunConfig` from command-line arguments.
+
+    `--config` takes a preset, a recipe or a file, and may be given several times; later ones and
+    options go before earlier ones. An unknown key ends the process with one message and status 2.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = ArgumentParser(
+        prog="accelerate launch -m models.train",
+        description=f"Trains a recommender. Presets and recipes for --config: {', '.join(presets())}.",
+    )
+    parser.add_argument("--config", action="config", help="preset, recipe or YAML file; repeatable")
+    parser.add_class_arguments(RunConfig)
+    parsed = parser.parse_args(_with_preset_files(arguments))
+    return _run_config(parser, parsed)
+
+
+def load_run_config(path: Path) -> RunConfig:
+    """Reads a `RunConfig` from a run's config.yaml."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(RunConfig)
+    return _run_config(parser, parser.parse_path(str(path)))
+
+
+def save_run_config(config: RunConfig) -> str:
+    """The resolved config as YAML, which `--config` reads back."""
+    return yaml.safe_dump(asdict(config), sort_keys=False)
+
+
+def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
+    values: dict[str, Any] = parser.instantiate_classes(parsed).as_dict()
+    values.pop("config", None)
+    return RunConfig(**values)
+
+
+def _with_preset_files(arguments: list[str]) -> list[str]:
+    """Replaces preset names after `--config` by the files in the package."""
+    result = []
+    for place, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag == "--config" and equals:
+            result.append(f"--config={_config_file(value)}")
+        elif place and arguments[place - 1] == "--config":
+            result.append(_config_file(argument))
+        else:
+            result.append(argument)
+    return result
+
+
+def _config_file(name: str) -> str:
+    if Path(name).is_file():
+        return name
+    if name in presets():
+        return str(resources.files("models") / "configs" / f"{name}.yaml")
+    raise UserError(
+        f"--config {name}: neither a file nor a preset; presets: {', '.join(presets())}"
+    )

@@ -1,0 +1,46 @@
+"""What a run was made in, so that a reviewer can make it again."""
+
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from models.features import Features
+from models.run import items_fingerprint
+from toolkit.dataset import Dataset
+
+PACKAGES = ("versa-toolkit", "torch", "transformers", "accelerate", "pyarrow", "numpy")
+
+
+def describe_environment(
+    accelerator: Accelerator, dataset: Dataset, features: Features
+) -> dict[str, Any]:
+    """Versions, device, processes, git commit and dataset of a run, for environment.json."""
+    device = accelerator.device
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "mixed_precision": accelerator.mixed_precision,
+        "states_on_device": getattr(features, "resident", None),
+        "git_commit": _git_commit(),
+        "dataset": {"name": dataset.name, "items_sha256": items_fingerprint(dataset)},
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory, if it is a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

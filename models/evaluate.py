@@ -1,0 +1,92 @@
+"""Measures a run's best model on a split: metrics with intervals, and every user's rank.
+
+`python -m models evaluate RUN [--split valid|test] [--protocol paper|clean|unmasked]`, under
+`accelerate launch` too. The test split is read here and nowhere else.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.parallel import rank_and_world
+from models.ranking import rank_targets
+from models.run import TrainedRecommender, load
+from toolkit import metrics, schema
+from toolkit.splits import Evaluation, Protocol
+from toolkit.store import write_json, write_table
+
+Split = Literal["valid", "test"]
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    split: Split = "test",
+    protocol: Protocol | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Ranks every user's target over the full catalogue and writes what it found into the run.
+
+    Writes `metrics/SPLIT.json` and `ranks/SPLIT.arrow` under the run's own protocol, and
+    `metrics/SPLIT.PROTOCOL.json`, `ranks/SPLIT.PROTOCOL.arrow` under another.
+
+    Args:
+        run: run folder.
+        split: `valid` or `test`.
+        protocol: what is masked; the run's own by default.
+        device: where to compute.
+        progress: whether to draw a bar.
+
+    Returns:
+        What the metrics file holds.
+    """
+    run = Path(run)
+    trained = load(run, device=device)
+    own = trained.config.protocol
+    protocol = protocol or own
+    splits = trained.dataset.splits(protocol=protocol, max_len=trained.config.sequence.max_len)
+    evaluation = splits.evaluation(split)
+    rank, _ = rank_and_world()
+    ranks = rank_targets(
+        trained.model, trained.catalogue, evaluation, progress=progress and rank == 0
+    )
+    report = {
+        "protocol": protocol,
+        "split": split,
+        "users": len(evaluation),
+        "catalogue": len(splits.catalogue),
+        "metrics": metrics.summarise(ranks),
+    }
+    if rank == 0:
+        name = split if protocol == own else f"{split}.{protocol}"
+        table = _ranks_table(trained, splits.user_ids, evaluation, ranks)
+        write_table(run / "ranks" / f"{name}.arrow", table, compression="zstd")
+        write_json(run / "metrics" / f"{name}.json", report)
+    return report
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """A report as a small table, in percent with 95% intervals."""
+    lines = [
+        f"{report['split']} · protocol {report['protocol']} · {report['users']:,} users · "
+        f"{report['catalogue']:,} items"
+    ]
+    for name, m in report["metrics"].items():
+        lines.append(
+            f"  {name:<8} {100 * m['value']:6.2f} %   [{100 * m['low']:.2f}, {100 * m['high']:.2f}]"
+        )
+    return "\n".join(lines)
+
+
+def _ranks_table(
+    trained: TrainedRecommender,
+    user_ids: list[str],
+    evaluation: Evaluation,
+    ranks: NDArray[np.float64],
+) -> pa.Table:
+    ids = trained.dataset.items.column("item_id").take(pa.array(evaluation.targets - 1))
+    return pa.table([pa.array(user_ids), ids, ranks], schema=schema.RANKS)

@@ -1,0 +1,107 @@
+"""The model folder: weights as safetensors, shapes as JSON. Nothing in it can execute."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, snapshot_download
+from safetensors.torch import load_file, save
+from torch import nn
+
+from models.items import IdEmbedding, SideNetwork
+from models.recommender import Recommender
+from models.sequence import SASRec
+from toolkit.errors import UserError
+from toolkit.store import read_json, write_atomically, write_json
+from toolkit.towers import TowerSpec
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+FORMAT = 1
+
+ITEM_ENCODERS: dict[str, type[nn.Module]] = {"side-network": SideNetwork, "id": IdEmbedding}
+SEQUENCE_ENCODERS: dict[str, type[nn.Module]] = {"sasrec": SASRec}
+
+
+def save_pretrained(model: Recommender, folder: str | Path) -> None:
+    """Writes `config.json` and `model.safetensors`; each file is whole or absent.
+
+    Weights and shapes of two trainings differ only in weights, so a reader never sees a mix that
+    does not load.
+    """
+    folder = Path(folder)
+    config = {
+        "format": FORMAT,
+        "item_encoder": _describe(model.item_encoder, ITEM_ENCODERS),
+        "sequence_encoder": _describe(model.sequence_encoder, SEQUENCE_ENCODERS),
+    }
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    write_json(folder / CONFIG, config)
+    write_atomically(folder / WEIGHTS, lambda file: file.write(save(tensors)))
+
+
+def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recommender:
+    """Reads a model folder, or downloads one from the hub by name.
+
+    Args:
+        path: folder, or `owner/name` on the hub.
+        revision: hub revision.
+
+    Raises:
+        UserError: if there is no model, or the weights do not fit it.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        folder = _download(str(path), revision)
+    config = read_json(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise UserError(
+            f"{folder / CONFIG}: format {config.get('format')}, this Versa reads {FORMAT}"
+        )
+    model = Recommender(
+        _build(config["item_encoder"], ITEM_ENCODERS),
+        _build(config["sequence_encoder"], SEQUENCE_ENCODERS),
+    )
+    if not (folder / WEIGHTS).exists():
+        raise UserError(f"{folder}: no {WEIGHTS} here; is this the model folder of a run?")
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except RuntimeError as error:
+        raise UserError(f"{folder / WEIGHTS}: the weights do not fit {CONFIG} ({error})") from None
+    return model.eval()
+
+
+def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> None:
+    """Uploads a model folder to the hub as `owner/name`, private unless told otherwise."""
+    api = HfApi()
+    api.create_repo(name, private=private, exist_ok=True)
+    api.upload_folder(repo_id=name, folder_path=str(folder))
+
+
+def _describe(module: nn.Module, kinds: dict[str, type[nn.Module]]) -> dict[str, Any]:
+    for kind, cls in kinds.items():
+        if type(module) is cls:
+            return {"kind": kind, **module.settings()}  # type: ignore[operator]
+    raise ValueError(f"{type(module).__name__} cannot be saved; known kinds: {list(kinds)}")
+
+
+def _build(settings: dict[str, Any], kinds: dict[str, type[nn.Module]]) -> nn.Module:
+    settings = dict(settings)
+    kind = settings.pop("kind")
+    if kind not in kinds:
+        raise UserError(f"model kind {kind!r} is unknown to this Versa; known: {list(kinds)}")
+    if "towers" in settings:
+        settings["towers"] = [TowerSpec(**spec) for spec in settings["towers"]]
+    return kinds[kind](**settings)
+
+
+def _download(name: str, revision: str | None) -> Path:
+    if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
+        raise UserError(f"{name}: no such model folder")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # the hub's client raises many kinds
+        raise UserError(
+            f"{name!r} is no local folder, and the hub did not give it ({error})"
+        ) from None

@@ -1,0 +1,171 @@
+"""A run folder, and the trained recommender in it."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from models.config import RunConfig, load_run_config
+from models.features import Features, ItemNumbers, StoredStates, load_live
+from models.pretrained import from_pretrained
+from models.ranking import Catalogue, encode_catalogue, score
+from models.recommender import Recommender
+from toolkit import schema
+from toolkit.dataset import Dataset, open_dataset
+from toolkit.errors import UserError
+from toolkit.splits import Splits, cut
+from toolkit.store import read_json
+
+CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
+MODEL = "model"
+
+
+def load(run: str | Path, *, device: torch.device | str = "cpu") -> "TrainedRecommender":
+    """Opens a run folder: its best model with the dataset it was trained on.
+
+    Args:
+        run: folder that `models.train` wrote.
+        device: where to compute.
+
+    Raises:
+        UserError: if the folder is no run, has no model yet, or its dataset has changed.
+    """
+    run = Path(run)
+    if not (run / CONFIG).exists():
+        raise UserError(
+            f"{run}: no {CONFIG} here, so this is no run folder; train one with models.train"
+        )
+    if not (run / MODEL).is_dir():
+        raise UserError(f"{run}: no model yet; the run ended before its first evaluation")
+    config = load_run_config(run / CONFIG)
+    dataset = open_dataset(config.data)
+    trained_on = read_json(run / ENVIRONMENT)["dataset"]["items_sha256"]
+    if trained_on != items_fingerprint(dataset):
+        raise UserError(
+            f"{run}: trained on a dataset whose items were others than those of {config.data} now; "
+            "restore that dataset or train again"
+        )
+    model = from_pretrained(run / MODEL).to(device)
+    return TrainedRecommender(config, dataset, model, make_features(config, dataset, device=device))
+
+
+def items_fingerprint(dataset: Dataset) -> str:
+    """SHA-256 over the item ids in order: what a model's item numbers refer to."""
+    return hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
+
+
+def make_features(
+    config: RunConfig, dataset: Dataset, *, device: torch.device | str = "cpu"
+) -> Features:
+    """What the run's item encoder reads."""
+    if config.item == "id":
+        return ItemNumbers(dataset.items.num_rows, device=device)
+    if not config.towers:
+        raise UserError(
+            "towers: none named; use a preset (--config text-only) or --towers '[title]'; "
+            f"stored in {config.data}: {dataset.towers() or 'none'}"
+        )
+    if config.states == "live":
+        return load_live(dataset, config.towers, device=device)
+    return StoredStates({name: dataset.states(name) for name in config.towers}, device=device)
+
+
+class TrainedRecommender:
+    """A trained model together with its dataset.
+
+    Args:
+        config: of the run.
+        dataset: it was trained on.
+        model: in evaluation mode.
+        features: what its item encoder reads.
+    """
+
+    def __init__(
+        self, config: RunConfig, dataset: Dataset, model: Recommender, features: Features
+    ) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.model = model.eval()
+        self.features = features
+
+    def __repr__(self) -> str:
+        return (
+            f"TrainedRecommender({self.config.item!r}, towers={self.config.towers}, {self.dataset})"
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The data under the run's own protocol."""
+        return self.dataset.splits(
+            protocol=self.config.protocol, max_len=self.config.sequence.max_len
+        )
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The encoded catalogue of the truncated data."""
+        return encode_catalogue(
+            self.model, self.features, self.splits.catalogue, device=self.device
+        )
+
+    def item_embeddings(self) -> Tensor:
+        """(N + 1, E); row 0 (padding) is zeros."""
+        return self.catalogue.embeddings.cpu()
+
+    def recommend(self, histories: Sequence[Sequence[str]], k: int = 10) -> pa.Table:
+        """The k best items of the catalogue for each history; items of the history are left out.
+
+        Args:
+            histories: item ids in time order, the newest last. An empty history is refused.
+            k: how many; fewer are returned where the catalogue has fewer left.
+
+        Returns:
+            A table `row, rank, item_id, score`: row is the history's place, rank starts at 1.
+
+        Raises:
+            UserError: if a history is empty, an id is unknown, or k is below 1.
+        """
+        if k < 1:
+            raise UserError(f"k must be at least 1, got {k}")
+        numbers = [self.dataset.item_ids.numbers(history) for history in histories]
+        empty = next((row for row, history in enumerate(numbers) if not len(history)), None)
+        if empty is not None:
+            raise UserError(
+                f"history {empty} is empty; a sequential recommender needs at least one item"
+            )
+        parts = [self._recommend(row, history, k) for row, history in enumerate(numbers)]
+        return pa.concat_tables([schema.RECOMMENDATIONS.empty_table(), *parts])
+
+    @torch.no_grad()
+    def _recommend(self, row: int, history: np.ndarray, k: int) -> pa.Table:
+        length = self.config.sequence.max_len
+        stop = np.array([len(history)])
+        inputs = cut(history, np.maximum(stop - length, 0), stop, width=length)
+        users = self.model.encode_users(
+            torch.from_numpy(inputs.astype(np.int64)).to(self.device), self.catalogue.embeddings
+        )
+        items = torch.from_numpy(self.splits.catalogue.astype(np.int64))
+        scores = score(users, self.catalogue)[0, self.catalogue.column[items]].cpu()
+        scores[torch.from_numpy(np.isin(self.splits.catalogue, history))] = -torch.inf
+        best = scores.sort(descending=True, stable=True)
+        count = min(k, int(torch.isfinite(scores).sum()))
+        chosen = items[best.indices[:count]].tolist()
+        return pa.table(
+            [
+                np.full(count, row),
+                np.arange(1, count + 1, dtype=np.int32),
+                [self.dataset.item_ids.id(number) for number in chosen],
+                best.values[:count].numpy(),
+            ],
+            schema=schema.RECOMMENDATIONS,
+        )
