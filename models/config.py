@@ -134,6 +134,7 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = ArgumentParser(
         prog="accelerate launch -m models.train",
+        allow_abbrev=False,
         description=f"Trains a recommender. Presets and recipes for --config: {', '.join(presets())}.",
     )
     parser.add_argument("--config", action="config", help="preset, recipe or YAML file; repeatable")
@@ -155,7 +156,7 @@ def save_run_config(config: RunConfig) -> str:
 
 
 def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
-    values: dict[str, Any] = parser.instantiate_classes(parsed).as_dict()
+    values: dict[str, Any] = parser.instantiate(parsed).as_dict()
     values.pop("config", None)
     return RunConfig(**values)
 

@@ -13,7 +13,7 @@ from models.features import Features
 from models.run import items_fingerprint
 from toolkit.dataset import Dataset
 
-PACKAGES = ("versa-toolkit", "torch", "transformers", "accelerate", "pyarrow", "numpy")
+PACKAGES = ("versa-toolkit", "transformers", "accelerate", "pyarrow", "numpy")
 
 
 def describe_environment(
@@ -24,7 +24,7 @@ def describe_environment(
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {"torch": torch.__version__, **{name: version(name) for name in PACKAGES}},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),

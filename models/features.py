@@ -3,11 +3,12 @@
 N items, numbered 1..N; U items of a batch; K kept states, D width.
 """
 
+import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from toolkit.errors import UserError
 
 # States beyond this share of a GPU's free memory stay on the host and are gathered there.
 DEVICE_SHARE = 0.5
+SOURCES_AT_ONCE = 1024
 
 
 class Features(Protocol):
@@ -94,25 +96,28 @@ class LiveStates:
     """
 
     def __init__(self, dataset: Dataset, backbones: Mapping[str, Backbone]) -> None:
+        self.dataset = dataset
         self.backbones = dict(backbones)
-        self.sources = {
-            name: dataset.source(dataset.states_metadata(name)["source"]) for name in backbones
-        }
-        self.count = dataset.items.num_rows
+        self.sources = {name: dataset.states_metadata(name)["source"] for name in backbones}
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:
         """(U,) -> `{tower: (U, K, D)}`; zeros for an item without the source, as stored ones have."""
-        numbers = items.cpu().numpy()
-        return {name: self._encode(name, numbers) for name in self.backbones}
+        ids = [self.dataset.item_ids.id(number) for number in items.tolist()]
+        return {name: self._encode(name, ids) for name in self.backbones}
 
     def same_as(self) -> Tensor:
         """(N + 1,): equal sources in every tower."""
-        rows = zip(*(source.to_pylist() for source in self.sources.values()), strict=True)
-        return _first_of_equals([None, *rows])
+        rows: list[Any] = [None]
+        ids = self.dataset.item_ids.ids
+        for start in range(0, len(ids), SOURCES_AT_ONCE):
+            chunk = ids[start : start + SOURCES_AT_ONCE]
+            sources = [self.dataset.source(name, chunk) for name in self.sources.values()]
+            rows += [_digest(*row) for row in zip(*map(_as_bytes, sources), strict=True)]
+        return _first_of_equals(rows)
 
-    def _encode(self, name: str, numbers: np.ndarray) -> Tensor:
-        backbone, source = self.backbones[name], self.sources[name]
-        payloads = [source[int(n) - 1].as_py() if n else None for n in numbers]
+    def _encode(self, name: str, ids: list[str]) -> Tensor:
+        backbone = self.backbones[name]
+        payloads = self.dataset.source(self.sources[name], ids).to_pylist()
         present = [place for place, payload in enumerate(payloads) if payload is not None]
         states = torch.zeros(len(payloads), backbone.layers, backbone.width, device=backbone.device)
         if present:
@@ -131,7 +136,7 @@ def load_live(
     backbones = {}
     for name in towers:
         about = dataset.states_metadata(name)
-        step = dataset.manifest["steps"]["encode"]["config"][name]
+        step = dataset.manifest["steps"][f"encode:{name}"]["config"]
         backbone = load_backbone(
             about["encoder"],
             modality=about["modality"],  # type: ignore[arg-type]
@@ -159,8 +164,22 @@ def _fits(size_bytes: int, device: torch.device) -> bool:
 def _duplicates(tables: Mapping[str, Tensor]) -> Tensor:
     arrays = [table.flatten(1).contiguous().numpy() for table in tables.values()]
     return _first_of_equals(
-        [tuple(row.tobytes() for row in rows) for rows in zip(*arrays, strict=True)]
+        [_digest(*(row.data for row in rows)) for rows in zip(*arrays, strict=True)]
     )
+
+
+def _digest(*parts: Any) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:  # lengths keep ("ab", "c") and ("a", "bc") apart
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
+
+
+def _as_bytes(source: pa.Array) -> list[bytes]:
+    return [
+        value.encode() if isinstance(value, str) else value or b"" for value in source.to_pylist()
+    ]
 
 
 def _first_of_equals(rows: list[Any]) -> Tensor:

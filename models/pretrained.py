@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import HfApi, snapshot_download
 from safetensors.torch import load_file, save
 from torch import nn
@@ -59,14 +60,15 @@ def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recomme
         raise UserError(
             f"{folder / CONFIG}: format {config.get('format')}, this Versa reads {FORMAT}"
         )
-    model = Recommender(
-        _build(config["item_encoder"], ITEM_ENCODERS),
-        _build(config["sequence_encoder"], SEQUENCE_ENCODERS),
-    )
+    with torch.device("meta"):  # no random weights that would be thrown away at once
+        model = Recommender(
+            _build(config["item_encoder"], ITEM_ENCODERS),
+            _build(config["sequence_encoder"], SEQUENCE_ENCODERS),
+        )
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{folder}: no {WEIGHTS} here; is this the model folder of a run?")
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        model.load_state_dict(load_file(folder / WEIGHTS), assign=True)
     except RuntimeError as error:
         raise UserError(f"{folder / WEIGHTS}: the weights do not fit {CONFIG} ({error})") from None
     return model.eval()

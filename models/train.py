@@ -141,9 +141,7 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 (linear: reads top
     accelerator.wait_for_everyone()
     report = evaluate(output, split="test", device=str(device))
     if main:
-        write_json(
-            output / "metrics" / "best.json", {"epoch": best_epoch, f"valid {BEST_BY}": best}
-        )
+        _log(output, {"best_epoch": best_epoch, f"valid {BEST_BY}": best})
         print(f"best epoch {best_epoch}\n{format_report(report)}")
     accelerator.end_training()
     return report

@@ -1,0 +1,155 @@
+"""Ranks by counting against ranks by sorting, ties, masks, duplicates, and controls at chance."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models import Recommender
+from models.features import ItemNumbers, StoredStates
+from models.ranking import Catalogue, encode_catalogue, rank_targets
+from toolkit import Evaluation, metrics
+from toolkit.schema import INTERACTIONS
+from toolkit.splits import make_splits
+
+
+class Table(nn.Module):
+    """An item encoder that is a given table."""
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        return self.table[numbers]
+
+
+class LastItem(nn.Module):
+    """A sequence encoder that returns its inputs."""
+
+    def forward(self, items: Tensor, real: Tensor) -> Tensor:
+        return items
+
+
+def recommender(table: Tensor) -> Recommender:
+    return Recommender(Table(table), LastItem())
+
+
+def evaluation(rng: np.random.Generator, users: int, items: int, *, can_repeat: bool) -> Evaluation:
+    history = rng.integers(1, items + 1, size=users * 8).astype(np.int32)
+    starts = np.arange(users) * 8
+    return Evaluation(
+        inputs=history.reshape(users, 8)[:, 4:7],
+        targets=history.reshape(users, 8)[:, 7].copy(),
+        history=history,
+        starts=starts + 2,
+        stops=starts + 7,
+        target_can_repeat=can_repeat,
+    )
+
+
+def sorted_rank(scores: np.ndarray, target: int, masked: set[int], items: list[int]) -> float:
+    """Mid-rank by sorting: the mean of the places that tied items could take."""
+    open_items = [i for i in items if i not in masked or i == target]
+    values = sorted((scores[i] for i in open_items), reverse=True)
+    first = values.index(scores[target]) + 1
+    return first + (values.count(scores[target]) - 1) / 2
+
+
+@pytest.mark.parametrize("can_repeat", [True, False])
+def test_counting_equals_sorting_with_ties_and_masks(can_repeat: bool) -> None:
+    rng = np.random.default_rng(0)
+    table = torch.from_numpy(rng.integers(-2, 3, size=(41, 3)).astype(np.float32))  # many ties
+    model, asked = recommender(table), evaluation(rng, 200, 40, can_repeat=can_repeat)
+    items = np.unique(np.concatenate([asked.targets, rng.integers(1, 41, 20)])).astype(np.int32)
+    catalogue = encode_catalogue(model, ItemNumbers(40), items, device="cpu")
+    ranks = rank_targets(model, catalogue, asked)
+    for row, target in enumerate(asked.targets.tolist()):
+        scores = (table @ table[asked.inputs[row, -1]]).numpy()
+        masked = set(asked.masked(np.array([row]))[0].tolist()) - {0}
+        if (
+            target in masked and not can_repeat
+        ):  # can never hit: the middle of the masked, at the end
+            hidden = len(masked & set(items.tolist()))
+            expected = 1 + len(items) - hidden + (hidden - 1) / 2
+        else:
+            expected = sorted_rank(scores, target, masked, items.tolist())
+        assert ranks[row] == expected, f"user {row}"
+
+
+def test_a_repeated_target_never_hits_under_paper_and_can_under_clean() -> None:
+    rows = [("u", 1, item, None, position) for position, item in enumerate([1, 2, 3, 4, 5, 4])]
+    table = pa.table(list(zip(*rows, strict=True)), schema=INTERACTIONS)
+    embeddings = torch.eye(6)
+    embeddings[5, 4] = 3.0  # the last input, 5, points at item 4
+    ranks = {}
+    for protocol in ("paper", "clean", "unmasked"):
+        cut = make_splits(table, items=5, protocol=protocol, max_len=3)  # type: ignore[arg-type]
+        model = recommender(embeddings)
+        catalogue = encode_catalogue(model, ItemNumbers(5), cut.catalogue, device="cpu")
+        ranks[protocol] = float(rank_targets(model, catalogue, cut.test)[0])
+    # Unmasked, the last input itself scores above the target.
+    assert ranks == {"paper": 3.0, "clean": 1.0, "unmasked": 2.0}
+
+
+def test_a_constant_model_scores_chance() -> None:
+    rng = np.random.default_rng(1)
+    vector = torch.from_numpy(rng.normal(size=16).astype(np.float32))
+    model, asked = recommender(vector.expand(1001, 16)), evaluation(rng, 50, 1000, can_repeat=True)
+    catalogue = encode_catalogue(
+        model, ItemNumbers(1000), np.arange(1, 1001, dtype=np.int32), device="cpu"
+    )
+    masked = [
+        len(set(asked.masked(np.array([r]))[0].tolist()) - {0, int(asked.targets[r])})
+        for r in range(50)
+    ]
+    expected = [1 + (1000 - m - 1) / 2 for m in masked]
+    assert rank_targets(model, catalogue, asked).tolist() == expected
+
+
+def test_permuted_targets_stay_at_chance() -> None:
+    rng = np.random.default_rng(2)
+    table = torch.from_numpy(rng.normal(size=(501, 8)).astype(np.float32))
+    asked = evaluation(rng, 4000, 500, can_repeat=True)
+    shuffled = Evaluation(
+        **{**vars(asked), "targets": rng.permutation(asked.targets), "stops": asked.starts}
+    )
+    model = recommender(table)
+    catalogue = encode_catalogue(
+        model, ItemNumbers(500), np.arange(1, 501, dtype=np.int32), device="cpu"
+    )
+    found = metrics.summarise(rank_targets(model, catalogue, shuffled))["HR@10"]
+    assert found["low"] <= 10 / 500 <= found["high"]
+
+
+def test_items_of_equal_content_share_a_rank_exactly() -> None:
+    rng = np.random.default_rng(3)
+    states = torch.from_numpy(rng.normal(size=(101, 2, 4)).astype(np.float16))
+    states[0] = 0
+    states[51:] = states[1:51]  # items 51..100 repeat items 1..50
+
+    class Flat(nn.Module):
+        def forward(self, given: dict[str, Tensor]) -> Tensor:
+            return given["title"].float().flatten(1)
+
+    model = Recommender(Flat(), LastItem())
+    features = StoredStates({"title": states})
+    catalogue = encode_catalogue(model, features, np.arange(1, 101, dtype=np.int32), device="cpu")
+    assert len(catalogue.counts) == 50
+    asked = evaluation(rng, 300, 100, can_repeat=True)
+    asked = Evaluation(**{**vars(asked), "stops": asked.starts})  # nothing masked
+    ranks = rank_targets(model, catalogue, asked)
+    assert (ranks % 1 == 0.5).all()  # always tied with the twin
+    assert (catalogue.embeddings[1:51] == catalogue.embeddings[51:]).all()
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    table = torch.ones(11, 4)
+    table[7, 0] = float("nan")
+    model, asked = recommender(table), evaluation(np.random.default_rng(0), 5, 10, can_repeat=True)
+    catalogue: Catalogue = encode_catalogue(
+        model, ItemNumbers(10), np.arange(1, 11, dtype=np.int32), device="cpu"
+    )
+    with pytest.raises(ValueError, match="not finite"):
+        rank_targets(model, catalogue, asked)

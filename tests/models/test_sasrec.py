@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from models import SASRec
+
+
+def encoder() -> SASRec:
+    torch.manual_seed(0)
+    return SASRec(embedding_dim=16, max_len=6, heads=2, blocks=2).eval()
+
+
+def test_the_future_does_not_change_the_past() -> None:
+    model, x, real = encoder(), torch.randn(3, 6, 16), torch.ones(3, 6, dtype=torch.bool)
+    changed = x.clone()
+    changed[:, 4:] = torch.randn(3, 2, 16)
+    before, after = model(x, real), model(changed, real)
+    torch.testing.assert_close(before[:, :4], after[:, :4])
+    assert (before[:, 4:] - after[:, 4:]).abs().max() > 0.1
+
+
+def test_what_stands_at_padding_does_not_matter() -> None:
+    model, x = encoder(), torch.randn(3, 6, 16)
+    real = torch.arange(6) >= 2
+    changed = x.clone()
+    changed[:, :2] = 100.0
+    before, after = (model(v, real.expand(3, 6)) for v in (x, changed))
+    torch.testing.assert_close(before[:, 2:], after[:, 2:])
+
+
+def test_a_short_input_equals_a_padded_one() -> None:
+    model, x = encoder(), torch.randn(2, 4, 16)
+    padded = torch.cat([torch.zeros(2, 2, 16), x], dim=1)
+    real = (torch.arange(6) >= 2).expand(2, 6)
+    torch.testing.assert_close(model(x, real[:, 2:]), model(padded, real)[:, 2:])
+
+
+def test_all_padding_gives_finite_values() -> None:
+    out = encoder()(torch.zeros(1, 6, 16), torch.zeros(1, 6, dtype=torch.bool))
+    assert torch.isfinite(out).all()
+
+
+def test_limits_are_named() -> None:
+    with pytest.raises(ValueError, match="longer than max_len 6"):
+        encoder()(torch.zeros(1, 7, 16), torch.ones(1, 7, dtype=torch.bool))
+    with pytest.raises(ValueError, match="not divisible by heads 3"):
+        SASRec(embedding_dim=16, heads=3)

@@ -1,0 +1,142 @@
+"""The side network against its equations, written out slowly (arXiv 2404.02059, 2411.02992)."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models import SideNetwork
+from models.items.side_network import SANB, InterTower, IntraTower
+from models.parameters import rate_groups
+from toolkit import TowerSpec
+
+SHAPES = {
+    "one": [TowerSpec("title", 4, 12)],
+    "two equal": [TowerSpec("title", 4, 12), TowerSpec("cover", 4, 12, "image")],
+    "two wide text": [TowerSpec("title", 4, 20), TowerSpec("cover", 4, 12, "image")],
+    "two deep image": [TowerSpec("title", 3, 12), TowerSpec("cover", 5, 16, "image")],
+    "three": [TowerSpec("title", 3, 12), TowerSpec("cover", 5, 16, "image"), TowerSpec("c", 4, 10)],
+}
+
+
+def build(shape: str) -> tuple[SideNetwork, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    specs = SHAPES[shape]
+    network = SideNetwork(specs, embedding_dim=8, bottleneck=5)
+    for (
+        parameter
+    ) in network.parameters():  # gates and biases start at zero, which would hide errors
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network, {s.name: torch.randn(6, s.layers, s.width) for s in specs}
+
+
+def slow_block(block: SANB, x: Tensor) -> Tensor:
+    inner = torch.relu(x @ block.down.weight.T + block.down.bias)
+    return x + inner @ block.up.weight.T + block.up.bias
+
+
+def slow_intra(tower: IntraTower, h: Tensor) -> Tensor:
+    s = torch.zeros_like(h[:, 0])
+    for i, block in enumerate(tower.blocks):
+        g = 1 / (1 + torch.exp(-tower.gates.logits[i] / 0.1))
+        s = slow_block(block, g * h[:, i] + (1 - g) * s)  # type: ignore[arg-type]
+    return tower.project(tower.head(s))
+
+
+def slow_inter(tower: InterTower, states: list[Tensor]) -> Tensor:
+    levels = min(h.shape[1] for h in states)
+    width = min(h.shape[2] for h in states)
+    s = torch.zeros(len(states[0]), width)
+    for i in range(levels):
+        mu = tower.gates.logits[i] / 0.1
+        if len(states) == 2:
+            g = 1 / (1 + torch.exp(-mu))
+            weights = [1 - g, g]
+        else:
+            weights = list(torch.exp(mu) / torch.exp(mu).sum())
+        for t, h in enumerate(states):
+            level = h[:, h.shape[1] - levels + i]  # aligned from the top
+            if h.shape[2] > width:
+                level = tower.projections[t][i](level)  # type: ignore[index]
+            s = s + weights[t] * level
+        s = slow_block(tower.blocks[i], s)  # type: ignore[arg-type]
+    return tower.project(tower.head(s))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_forward_equals_the_equations(shape: str) -> None:
+    network, states = build(shape)
+    ordered = [states[spec.name] for spec in network.specs]
+    parts = [slow_intra(t, h) for t, h in zip(network.intra, ordered, strict=True)]  # type: ignore[arg-type]
+    if network.inter is not None:
+        parts.append(slow_inter(network.inter, ordered))
+    expected = F.linear(torch.cat(parts, 1), network.fusion.weight, network.fusion.bias)
+    torch.testing.assert_close(network(states), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_parameter_learns_and_items_do_not_mix(shape: str) -> None:
+    network, states = build(shape)
+    network(states).square().sum().backward()
+    unused = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum()]
+    assert unused == []
+    alone = network({name: tensor[2:3] for name, tensor in states.items()})
+    torch.testing.assert_close(alone[0], network(states)[2])
+
+
+def test_one_tower_has_no_inter_tower() -> None:
+    assert build("one")[0].inter is None
+
+
+def test_learning_rate_groups_are_those_of_the_public_code() -> None:
+    network, _ = build("two wide text")
+    names = {id(p): n for n, p in network.named_parameters()}
+    groups: dict[str, set[str]] = {}
+    for group, parameter in rate_groups(network):
+        groups.setdefault(group, set()).add(names[id(parameter)])
+    blocks = {n for n in names.values() if ".blocks." in n}
+    assert groups["side_block"] == blocks
+    assert groups["text_head"] == {"intra.0.head.weight", "intra.0.head.bias"}
+    assert groups["image_head"] == {"intra.1.head.weight", "intra.1.head.bias"}
+    assert groups["image_gate"] == {"intra.1.gates.logits"}
+    assert {
+        "intra.0.gates.logits",
+        "inter.gates.logits",
+        "inter.head.weight",
+        "fusion.weight",
+        "intra.1.project.weight",
+        "inter.projections.0.0.weight",
+    } <= groups["base"]
+    assert sorted(itertools.chain(*groups.values())) == sorted(names.values())  # each once
+
+
+def test_initial_gates_are_even_and_blocks_nearly_the_identity() -> None:
+    network = SideNetwork(SHAPES["three"], embedding_dim=8)
+    assert network.inter is not None
+    torch.testing.assert_close(network.inter.weights(), torch.full((3, 3), 1 / 3))
+    block = SANB(32, 16)
+    assert 0.008 < block.down.weight.std() < 0.012
+    x = torch.randn(4, 32)
+    assert (block(x) - x).abs().max() < 0.05
+
+
+def test_half_precision_states_are_read_as_they_are_stored() -> None:
+    network, states = build("two equal")
+    half = {name: tensor.half() for name, tensor in states.items()}
+    torch.testing.assert_close(network(half), network({n: t.float() for n, t in half.items()}))
+
+
+def test_bad_towers_and_states_are_named() -> None:
+    with pytest.raises(ValueError, match="at least one, with distinct names"):
+        SideNetwork([])
+    with pytest.raises(ValueError, match=r"\['title', 'title'\]"):
+        SideNetwork([TowerSpec("title", 2, 4)] * 2)
+    with pytest.raises(ValueError, match="bottleneck names"):
+        SideNetwork(SHAPES["one"], bottleneck={"cover": 4})
+    network, states = build("two equal")
+    with pytest.raises(ValueError, match="'cover' are absent"):
+        network({"title": states["title"]})
+    with pytest.raises(ValueError, match=r"\(6, 3, 12\), expected \(U, 4, 12\)"):
+        network({**states, "title": states["title"][:, 1:]})

@@ -1,0 +1,259 @@
+"""Training end to end on tiny data: it learns, stays at chance where nothing can be learnt, and is repeatable."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from tiny_dataset import ITEMS, walks, write_dataset
+
+import models
+from models.config import RunConfig, parse_run_config
+from models.evaluate import evaluate
+from models.train import train
+from toolkit import UserError
+
+FAST = ["--train.epochs=40", "--train.rates.base=5e-3", "--train.rates.side_block=5e-3",
+        "--train.rates.text_head=5e-3", "--train.rates.image_head=5e-3",
+        "--side.embedding_dim=32", "--sequence.dropout=0", "--sequence.max_len=5"]  # fmt: skip
+
+
+def config(preset: str, data: Path, output: Path, *more: str) -> RunConfig:
+    arguments = ["--config", preset, "--data", str(data), "--output", str(output), *FAST, *more]
+    return parse_run_config(arguments)
+
+
+def launch(*arguments: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
+    launcher = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--num_processes",
+        str(processes),
+    ]
+    if processes > 1:
+        launcher.append("--multi_gpu")
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*launcher, "-m", *arguments], env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    for preset in ("id", "text-only", "raw-image"):
+        train(config(preset, dataset, folder / preset))
+    return {preset: folder / preset for preset in ("id", "text-only", "raw-image")}
+
+
+@pytest.mark.parametrize("preset", ["id", "text-only", "raw-image"])
+def test_predictable_sequences_are_learnt(runs: dict[str, Path], preset: str) -> None:
+    report = json.loads((runs[preset] / "metrics" / "test.json").read_text())
+    assert report["protocol"] == "paper"
+    assert report["metrics"]["HR@5"]["value"] > 0.9, report["metrics"]["HR@5"]
+
+
+def test_random_sequences_stay_at_chance(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    histories = [rng.permutation(ITEMS)[:8].tolist() for _ in range(1000)]
+    data = write_dataset(
+        tmp_path / "data", [[i + 1 for i in history] for history in histories], items=ITEMS
+    )
+    report = train(config("id", data, tmp_path / "run", "--train.epochs=3"))
+    chance = 10 / (ITEMS - 7)  # seven items of the user's own are masked
+    assert report["metrics"]["HR@10"]["low"] <= chance <= report["metrics"]["HR@10"]["high"]
+
+
+def test_a_run_folder_holds_what_the_design_says(runs: dict[str, Path], dataset: Path) -> None:
+    run = runs["text-only"]
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["processes"] == 1
+    assert environment["versions"]["torch"] == torch.__version__
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert losses[-1] < losses[0]
+    valid = {e["epoch"]: e["valid"]["HR@10"] for e in log if "valid" in e}
+    best = next(e["best_epoch"] for e in log if "best_epoch" in e)
+    assert best == min(epoch for epoch, value in valid.items() if value == max(valid.values()))
+    assert {p.name for p in (run / "model").iterdir()} == {"config.json", "model.safetensors"}
+    ranks = pa.ipc.open_file(run / "ranks" / "test.arrow").read_all()
+    assert ranks.schema.names == ["user_id", "item_id", "rank"]
+    hits = np.mean(ranks.column("rank").to_numpy() <= 10)
+    report = json.loads((run / "metrics" / "test.json").read_text())
+    assert report["metrics"]["HR@10"]["value"] == pytest.approx(hits)
+    assert report["users"] == ranks.num_rows
+    resolved = parse_run_config(["--config", str(run / "config.yaml")])
+    assert resolved.train.epochs == 40 and resolved.data == str(dataset)
+
+
+def test_the_saved_model_is_the_best_epoch(runs: dict[str, Path]) -> None:
+    for run in runs.values():
+        log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        best = next(e["valid HR@10"] for e in log if "best_epoch" in e)
+        assert evaluate(run, split="valid")["metrics"]["HR@10"]["value"] == pytest.approx(best)
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_one_alone(
+    dataset: Path, tmp_path: Path
+) -> None:
+    weights = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        torch.manual_seed(len(weights))  # must not matter
+        before = torch.get_rng_state()
+        train(
+            config(
+                "raw-image",
+                dataset,
+                tmp_path / name,
+                f"--train.seed={seed}",
+                "--train.epochs=2",
+                "--sequence.dropout=0.2",
+            )
+        )
+        assert torch.equal(before, torch.get_rng_state())
+        weights.append(models.load(tmp_path / name).model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_other_protocols_are_written_beside_the_own_one(runs: dict[str, Path]) -> None:
+    own = (runs["id"] / "metrics" / "test.json").read_text()
+    clean = evaluate(runs["id"], protocol="clean")
+    unmasked = evaluate(runs["id"], protocol="unmasked")
+    assert clean["catalogue"] == unmasked["catalogue"]
+    written = json.loads((runs["id"] / "metrics" / "test.clean.json").read_text())
+    assert written == clean and clean["protocol"] == "clean"
+    assert (runs["id"] / "ranks" / "test.unmasked.arrow").exists()
+    assert (runs["id"] / "metrics" / "test.json").read_text() == own
+
+
+def test_recommendations_are_the_best_unseen_items(runs: dict[str, Path]) -> None:
+    model = models.load(runs["raw-image"])
+    histories = [["i3", "i4", "i5"], ["i20"]]
+    table = model.recommend(histories, k=4)
+    assert table.column("row").to_pylist() == [0] * 4 + [1] * 4
+    assert table.column("rank").to_pylist() == [1, 2, 3, 4] * 2
+    items = model.item_embeddings()
+    assert items.shape == (ITEMS + 1, 32) and not items[0].any()
+    for row, history in enumerate(histories):
+        numbers = torch.tensor([[int(i[1:]) for i in history]])
+        user = model.model.encode_users(numbers, items)[0]
+        scores = {f"i{n}": float(items[n] @ user) for n in model.splits.catalogue.tolist()}
+        expected = sorted((i for i in scores if i not in history), key=lambda i: -scores[i])[:4]
+        mine = table.filter(pa.compute.equal(table.column("row"), row))
+        assert mine.column("item_id").to_pylist() == expected
+        np.testing.assert_allclose(mine.column("score"), [scores[i] for i in expected], rtol=1e-5)
+    assert table.column("item_id")[0].as_py() == "i6"  # what was learnt
+
+
+def test_bad_histories_are_named(runs: dict[str, Path]) -> None:
+    model = models.load(runs["id"])
+    with pytest.raises(UserError, match="item 'nope' is not in this dataset"):
+        model.recommend([["i1"], ["nope"]])
+    with pytest.raises(UserError, match="history 1 is empty"):
+        model.recommend([["i1"], []])
+    with pytest.raises(UserError, match="k must be at least 1"):
+        model.recommend([["i1"]], k=0)
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_measure_as_one_does(dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["--config", "raw-image", "--data", str(dataset), "--output", str(run), *FAST]
+    done = launch("models.train", *arguments, "--train.epochs=8", processes=2)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "environment.json").read_text())["processes"] == 2
+    two = json.loads((run / "metrics" / "test.json").read_text())
+    assert evaluate(run) == two  # one process, the same checkpoint
+    done = launch("models", "evaluate", str(run), "--protocol", "clean", processes=2)
+    assert done.returncode == 0, done.stderr
+    two = json.loads((run / "metrics" / "test.clean.json").read_text())
+    assert evaluate(run, protocol="clean") == two
+
+
+def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
+    from models.batches import Batches
+    from models.features import ItemNumbers
+    from toolkit import open_dataset
+
+    splits = open_dataset(dataset).splits(max_len=5)
+    options = {"batch_size": 16, "seed": 1, "world": 2}
+    two = [Batches(splits, ItemNumbers(ITEMS), rank=rank, **options) for rank in (0, 1)]  # type: ignore[arg-type]
+    rows = np.concatenate([batches.order(1) for batches in two])
+    assert sorted(rows) == list(range(len(splits.user_ids)))
+    assert [len(list(b.epoch(1))) for b in two] == [len(b) for b in two]
+    assert not np.array_equal(two[0].order(1), two[0].order(2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--train.epoch=3"], "epoch"),
+        (["--config=unheard-of"], "neither a file nor a preset; presets: id"),
+        (["--towers=[smell]"], "no hidden states for tower 'smell' .stored: "),
+        (["--towers=[]"], "towers: none named"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_status_2(
+    dataset: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "models.train",
+        "--config",
+        "text-only",
+        "--data",
+        str(dataset),
+    ]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "run"), *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert re.search(message, done.stderr), done.stderr
+
+
+def test_a_run_is_not_overwritten_and_a_folder_that_is_none_is_named(
+    runs: dict[str, Path], dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="not empty; choose another folder"):
+        train(config("id", dataset, runs["id"]))
+    with pytest.raises(UserError, match=r"no dataset\.json here"):
+        train(config("id", tmp_path, tmp_path / "run"))
+    with pytest.raises(UserError, match="no run folder"):
+        models.load(tmp_path)
+
+
+def test_a_run_refuses_a_dataset_whose_items_have_changed(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data", walks(users=40), items=ITEMS)
+    train(config("id", data, tmp_path / "run", "--train.epochs=1"))
+    shutil.rmtree(data)
+    write_dataset(data, walks(users=40), items=ITEMS + 1)
+    with pytest.raises(UserError, match="items were others"):
+        models.load(tmp_path / "run")
+
+
+def test_what_the_launcher_sets_goes_before_the_config(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    AcceleratorState._reset_state(True)  # Accelerate settles on one precision a process
+    train(config("raw-image", dataset, tmp_path / "run", "--train.epochs=1"))
+    assert "bf16 from the launcher, not no" in capsys.readouterr().out
+    assert (
+        json.loads((tmp_path / "run" / "environment.json").read_text())["mixed_precision"] == "bf16"
+    )

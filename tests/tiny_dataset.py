@@ -1,0 +1,67 @@
+"""A small dataset written straight into Arrow: sequences walk along item numbers, so they can be learnt."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from toolkit import schema
+from toolkit.store import Table, write_json
+
+ITEMS = 60
+USERS = 120
+
+
+def write_dataset(
+    folder: Path,
+    histories: list[list[int]],
+    *,
+    items: int,
+    towers: dict[str, np.ndarray] | None = None,
+) -> Path:
+    """A dataset folder: items i1..iN, users u0.., and states (N, K, D) a tower."""
+    numbers = np.arange(1, items + 1, dtype=np.int32)
+    ids = [f"i{number}" for number in numbers]
+    titles = [f"title {number}" for number in numbers]
+    Table(folder / "items").append(pa.table([ids, numbers, titles], schema=schema.ITEMS))
+    rows = [
+        (f"u{user}", user + 1, item, None, position)
+        for user, history in enumerate(histories)
+        for position, item in enumerate(history)
+    ]
+    table = pa.table(list(zip(*rows, strict=True)), schema=schema.INTERACTIONS)
+    Table(folder / "interactions").append(table)
+    for name, states in (towers or {}).items():
+        write_tower(folder, name, ids, states)
+    write_json(folder / "dataset.json", {"schema_version": 1, "name": "tiny", "steps": {}})
+    return folder
+
+
+def write_tower(folder: Path, name: str, ids: list[str], states: np.ndarray) -> None:
+    _, layers, width = states.shape
+    about: dict[str, Any] = {
+        "encoder": "random",
+        "revision": "0",
+        "layers": layers,
+        "width": width,
+        "pooling": "cls",
+        "source": name,
+        "modality": "image" if name == "cover" else "text",
+    }
+    expected = schema.states(layers, width).with_metadata({k: str(v) for k, v in about.items()})
+    flat = pa.array(states.astype(np.float16).reshape(-1))
+    column = pa.FixedSizeListArray.from_arrays(flat, type=expected.field("states").type)
+    numbers = pa.array(np.arange(1, len(ids) + 1, dtype=np.int32))
+    table = pa.table([pa.array(ids), numbers, column], schema=expected)
+    Table(folder / "states" / name, compression=None).append(table)
+
+
+def walks(*, users: int = USERS, items: int = ITEMS, seed: int = 0) -> list[list[int]]:
+    """Users step to the next item number at every turn, from a random start: predictable."""
+    rng = np.random.default_rng(seed)
+    starts = rng.integers(0, items, size=users)
+    lengths = rng.integers(5, 12, size=users)
+    return [
+        [int((s + i) % items) + 1 for i in range(n)] for s, n in zip(starts, lengths, strict=True)
+    ]

@@ -1,0 +1,50 @@
+import doctest
+
+import pytest
+
+from toolkit import TowerSpec, UserError, select_layers, towers
+
+# The lists of IISAN-Versa's six groups, by depth of the encoder (arXiv 2411.02992, REFERENCE §2).
+PUBLISHED = {
+    80: [4, 19, 34, 49, 64, 79],
+    32: [1, 7, 13, 19, 25, 31],
+    28: [2, 7, 12, 17, 22, 27],
+    48: [2, 11, 20, 29, 38, 47],
+    56: [5, 15, 25, 35, 45, 55],
+    24: [3, 7, 11, 15, 19, 23],
+}
+
+
+def test_doctests_hold() -> None:
+    assert doctest.testmod(towers).failed == 0
+
+
+@pytest.mark.parametrize("depth", PUBLISHED)
+def test_group_dropping_gives_the_published_lists(depth: int) -> None:
+    assert select_layers("group-6", depth) == PUBLISHED[depth]
+
+
+def test_other_selections() -> None:
+    assert select_layers("every-2", 12) == [1, 3, 5, 7, 9, 11]  # IISAN
+    assert select_layers("all", 3) == [0, 1, 2]
+    assert select_layers([5, 1, 3], 6) == [1, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ("some", "not understood"),
+        ("every-x", "not understood"),
+        ([6], r"layers 0\.\.5"),
+        ([], "layers"),
+        ("group-6", "no 6 groups"),
+    ],
+)
+def test_selections_that_do_not_fit_are_refused(selection: str | list[int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        select_layers(selection, 6)
+
+
+def test_a_tower_without_width_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'title'.*at least 1"):
+        TowerSpec("title", layers=7, width=0)
