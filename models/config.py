@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,8 @@ from models.items.side_network import Activation
 from toolkit.errors import UserError
 from toolkit.splits import Protocol
 from toolkit.towers import Modality
+
+PRESETS = Path(__file__).parent / "configs"
 
 
 @dataclass
@@ -121,8 +122,7 @@ class RunConfig:
 
 def presets() -> list[str]:
     """Names that `--config` takes beside file names."""
-    folder = resources.files("models") / "configs"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
@@ -179,7 +179,7 @@ def _config_file(name: str) -> str:
     if Path(name).is_file():
         return name
     if name in presets():
-        return str(resources.files("models") / "configs" / f"{name}.yaml")
+        return str(PRESETS / f"{name}.yaml")
     raise UserError(
         f"--config {name}: neither a file nor a preset; presets: {', '.join(presets())}"
     )
