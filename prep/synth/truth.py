@@ -1,0 +1,48 @@
+"""The oracle: how the generator itself would score every item for every user.
+
+It reads `truth.json`, which nothing else may read: it bounds what a recommender can reach, in tests
+and benchmarks.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prep.synth.taste import STRENGTHS, log_utilities
+
+ATTRIBUTES = tuple(STRENGTHS)
+
+
+def oracle_scores(
+    dump: Path, *, attributes: Sequence[str] = ATTRIBUTES
+) -> tuple[list[str], list[str], NDArray[np.float64]]:
+    """The log of the true unnormalised choice probabilities.
+
+    An attribute that is left out is one that the oracle cannot see: as attributes are drawn
+    independently, dropping its term ranks the items as the best such oracle would.
+
+    Args:
+        dump: a folder that `write_dump` wrote.
+        attributes: which of shape, colour and motion to look at; popularity always counts.
+
+    Returns:
+        User ids (U), item ids (N), scores (U, N).
+
+    Raises:
+        ValueError: an attribute is unknown.
+    """
+    unknown = sorted(set(attributes) - set(ATTRIBUTES))
+    if unknown:
+        raise ValueError(f"unknown attributes {unknown}; choose from {list(ATTRIBUTES)}")
+    truth = json.loads((dump / "truth.json").read_text(encoding="utf-8"))
+    items, users = truth["items"], truth["users"]
+    scores = log_utilities(
+        {name: [item[name] for item in items] for name in ATTRIBUTES},
+        {name: [user[name] for user in users] for name in ATTRIBUTES},
+        np.array([item["log_popularity"] for item in items]),
+        {name: truth["strengths"][name] for name in attributes},
+    )
+    return [user["id"] for user in users], [item["id"] for item in items], scores

@@ -1,0 +1,108 @@
+"""The synthetic world: items with attributes, users with tastes, and what the users watched.
+
+Each item and each user has generators of its own, derived from the seed, a purpose and its row, so
+that an item looks the same however many others there are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.random import Generator
+
+from prep.synth import taste
+from prep.synth.scenes import COLOURS, MOTIONS, SHAPES
+from prep.synth.titles import draw_title
+
+ATTRIBUTES = {"shape": tuple(SHAPES), "colour": tuple(COLOURS), "motion": tuple(MOTIONS)}
+
+_FIRST_MS = 1_660_000_000_000
+_MONTH_MS = 30 * 24 * 3_600_000
+_DAY_MS = 24 * 3_600_000
+
+
+class Purpose(IntEnum):
+    """What a generator is for; the numbers are part of the format: never reuse or reorder them."""
+
+    ITEM = 0
+    COVER = 1
+    CLIP = 2
+    USER = 3
+    POPULARITY = 4
+    ENCODER_TRAINING = 5
+    ENCODER_TEST = 6
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item and what is true of it."""
+
+    id: str
+    words: dict[str, str]
+    title: str
+    log_popularity: float
+    likes: int
+    views: int
+
+
+@dataclass(frozen=True)
+class User:
+    """A user, the favourites, and the sequence: item rows with their times, oldest first."""
+
+    id: str
+    words: dict[str, str]
+    rows: list[int]
+    times_ms: list[int]
+
+
+def generator(seed: int, purpose: Purpose, row: int = 0) -> Generator:
+    """The generator of one row for one purpose; no two share a stream."""
+    return np.random.default_rng([seed, int(purpose), row])
+
+
+def draw_words(rng: Generator) -> dict[str, str]:
+    """A word for each attribute, uniformly: an item's looks or a user's favourites."""
+    return {
+        attribute: words[int(rng.integers(len(words)))] for attribute, words in ATTRIBUTES.items()
+    }
+
+
+def draw_items(count: int, seed: int) -> list[Item]:
+    """The catalogue, its ids ascending with gaps."""
+    popularity = taste.log_popularity(count, generator(seed, Purpose.POPULARITY))
+    items: list[Item] = []
+    last_id = 100
+    for row in range(count):
+        rng = generator(seed, Purpose.ITEM, row)
+        last_id += int(rng.integers(2, 9))
+        words = draw_words(rng)
+        title = draw_title(words["colour"], rng)
+        views = int(2e5 * np.exp(popularity[row] + rng.normal(0, 0.5))) + 100
+        likes = int(views * rng.uniform(0.01, 0.12))
+        items.append(Item(str(last_id), words, title, float(popularity[row]), likes, views))
+    return items
+
+
+def draw_users(count: int, items: Sequence[Item], seed: int) -> list[User]:
+    """The users and their sequences, the user ids ascending with gaps."""
+    item_words = {name: [item.words[name] for item in items] for name in ATTRIBUTES}
+    popularity = np.array([item.log_popularity for item in items])
+    users: list[User] = []
+    last_id = 1000
+    for row in range(count):
+        rng = generator(seed, Purpose.USER, row)
+        last_id += int(rng.integers(2, 6))
+        words = draw_words(rng)
+        favourites = {name: [word] for name, word in words.items()}
+        scores = taste.log_utilities(item_words, favourites, popularity, taste.STRENGTHS)[0]
+        rows = taste.choose(scores, taste.sequence_length(len(items), rng), rng)
+        users.append(User(str(last_id), words, rows, _draw_times_ms(len(rows), rng)))
+    return users
+
+
+def _draw_times_ms(length: int, rng: Generator) -> list[int]:
+    """Strictly increasing times that begin within one month and step by about a day."""
+    gaps_ms = rng.exponential(_DAY_MS, size=length).astype(np.int64) + 1000
+    start_ms = _FIRST_MS + int(rng.integers(_MONTH_MS))
+    return [start_ms + int(gap) for gap in np.cumsum(gaps_ms)]
