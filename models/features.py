@@ -6,15 +6,17 @@ N items, numbered 1..N; U items of a batch; K kept states, D width.
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from toolkit.backbones import Backbone, load_backbone
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+
+if TYPE_CHECKING:
+    from toolkit.backbones import Backbone
 
 # States beyond this share of a GPU's free memory stay on the host and are gathered there.
 DEVICE_SHARE = 0.5
@@ -95,7 +97,7 @@ class LiveStates:
         backbones: by tower.
     """
 
-    def __init__(self, dataset: Dataset, backbones: Mapping[str, Backbone]) -> None:
+    def __init__(self, dataset: Dataset, backbones: Mapping[str, "Backbone"]) -> None:
         self.dataset = dataset
         self.backbones = dict(backbones)
         self.sources = {name: dataset.states_metadata(name)["source"] for name in backbones}
@@ -133,6 +135,8 @@ def load_live(
     Raises:
         UserError: if an encoder is not the one (by revision) that the stored states came from.
     """
+    from toolkit.backbones import load_backbone  # here: stored states need no transformers
+
     backbones = {}
     for name in towers:
         about = dataset.states_metadata(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.config import RunConfig, load_run_config
@@ -24,6 +25,7 @@ from toolkit.store import read_json
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 MODEL = "model"
+USERS_AT_ONCE = 256
 
 
 def load(run: str | Path, *, device: torch.device | str = "cpu") -> "TrainedRecommender":
@@ -143,29 +145,47 @@ class TrainedRecommender:
             raise UserError(
                 f"history {empty} is empty; a sequential recommender needs at least one item"
             )
-        parts = [self._recommend(row, history, k) for row, history in enumerate(numbers)]
+        parts = [
+            self._recommend(start, numbers[start : start + USERS_AT_ONCE], k)
+            for start in range(0, len(numbers), USERS_AT_ONCE)
+        ]
         return pa.concat_tables([schema.RECOMMENDATIONS.empty_table(), *parts])
 
     @torch.no_grad()
-    def _recommend(self, row: int, history: np.ndarray, k: int) -> pa.Table:
+    def _recommend(self, start: int, histories: list[NDArray[np.int32]], k: int) -> pa.Table:
+        """Rows `start` onwards: the best items of a few histories."""
+        stops = np.cumsum([len(history) for history in histories])
+        starts = stops - [len(history) for history in histories]
+        flat = np.concatenate(histories)
         length = self.config.sequence.max_len
-        stop = np.array([len(history)])
-        inputs = cut(history, np.maximum(stop - length, 0), stop, width=length)
+        inputs = cut(flat, np.maximum(starts, stops - length), stops, width=length)
         users = self.model.encode_users(
             torch.from_numpy(inputs.astype(np.int64)).to(self.device), self.catalogue.embeddings
         )
-        items = torch.from_numpy(self.splits.catalogue.astype(np.int64))
-        scores = score(users, self.catalogue)[0, self.catalogue.column[items]].cpu()
-        scores[torch.from_numpy(np.isin(self.splits.catalogue, history))] = -torch.inf
-        best = scores.sort(descending=True, stable=True)
-        count = min(k, int(torch.isfinite(scores).sum()))
-        chosen = items[best.indices[:count]].tolist()
+        items = torch.from_numpy(self.splits.catalogue.astype(np.int64)).to(self.device)
+        scores = score(users, self.catalogue)[:, self.catalogue.column[items]]
+        seen = torch.from_numpy(cut(flat, starts, stops).astype(np.int64)).to(self.device)
+        scores.masked_fill_(_members(seen, items), -torch.inf)
+        best = scores.topk(min(k, len(items)), dim=1)
+        found = torch.isfinite(best.values)  # fewer than k where the catalogue has fewer left
+        rows, places = found.nonzero(as_tuple=True)
+        ids = self.dataset.items.column("item_id")
         return pa.table(
             [
-                np.full(count, row),
-                np.arange(1, count + 1, dtype=np.int32),
-                [self.dataset.item_ids.id(number) for number in chosen],
-                best.values[:count].numpy(),
+                (rows + start).cpu().numpy(),
+                (places + 1).int().cpu().numpy(),
+                ids.take(pa.array((items[best.indices[found]] - 1).cpu().numpy())),
+                best.values[found].cpu().numpy(),
             ],
             schema=schema.RECOMMENDATIONS,
         )
+
+
+def _members(seen: Tensor, items: Tensor) -> Tensor:
+    """(B, C): whether each of C ascending item numbers stands in each row of (B, H)."""
+    places = torch.searchsorted(items, seen).clamp(max=len(items) - 1)
+    known = items[places] == seen
+    hidden = torch.zeros(len(seen), len(items), dtype=torch.bool, device=items.device)
+    rows = known.nonzero()[:, 0]
+    hidden[rows, places[known]] = True
+    return hidden

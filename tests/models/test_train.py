@@ -156,6 +156,16 @@ def test_recommendations_are_the_best_unseen_items(runs: dict[str, Path]) -> Non
     assert table.column("item_id")[0].as_py() == "i6"  # what was learnt
 
 
+def test_fewer_items_come_where_the_catalogue_has_fewer_left(runs: dict[str, Path]) -> None:
+    model = models.load(runs["id"])
+    seen = ["i1", "i2", "i2", "i9"]
+    left = {f"i{n}" for n in model.splits.catalogue.tolist()} - set(seen)
+    table = model.recommend([seen, ["i5"]], k=10_000)
+    rows = table.column("row").to_numpy()
+    assert set(table.column("item_id").to_numpy(zero_copy_only=False)[rows == 0]) == left
+    assert (rows == 1).sum() == len(model.splits.catalogue) - 1
+
+
 def test_bad_histories_are_named(runs: dict[str, Path]) -> None:
     model = models.load(runs["id"])
     with pytest.raises(UserError, match="item 'nope' is not in this dataset"):
