@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +255,15 @@ def test_a_run_refuses_a_dataset_whose_items_have_changed(tmp_path: Path) -> Non
         models.load(tmp_path / "run")
 
 
+@pytest.fixture
+def other_precision() -> Iterator[None]:
+    """Accelerate settles on one precision a process; this test may have its own."""
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
+
+
+@pytest.mark.usefixtures("other_precision")
 def test_what_the_launcher_sets_goes_before_the_config(
     dataset: Path,
     tmp_path: Path,
@@ -261,9 +271,7 @@ def test_what_the_launcher_sets_goes_before_the_config(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    AcceleratorState._reset_state(True)  # Accelerate settles on one precision a process
     train(config("raw-image", dataset, tmp_path / "run", "--train.epochs=1"))
     assert "bf16 from the launcher, not no" in capsys.readouterr().out
-    assert (
-        json.loads((tmp_path / "run" / "environment.json").read_text())["mixed_precision"] == "bf16"
-    )
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["mixed_precision"] == "bf16"
