@@ -16,6 +16,7 @@ from torch import Tensor
 from models.features import Features
 from models.parallel import gather_shares, share
 from models.recommender import Recommender
+from toolkit.errors import UserError
 from toolkit.progress import track
 from toolkit.splits import Evaluation
 
@@ -90,7 +91,7 @@ def rank_targets(
         progress: whether to draw a bar.
 
     Raises:
-        ValueError: if a score is not finite.
+        UserError: if a score is not finite.
     """
     device = catalogue.embeddings.device
     at_once = max(1, min(USERS_AT_ONCE, SCORES_BYTES // (4 * max(len(catalogue.counts), 1))))
@@ -112,12 +113,12 @@ def score(users: Tensor, catalogue: Catalogue) -> Tensor:
     """Scores of every distinct item for (B, E) user states, (B, R).
 
     Raises:
-        ValueError: if a score is not finite.
+        UserError: if a score is not finite.
     """
     scores = users @ catalogue.embeddings[catalogue.representatives].T
     if not torch.isfinite(scores).all():
         broken = int((~torch.isfinite(scores)).any(dim=1).sum())
-        raise ValueError(
+        raise UserError(
             f"scores of {broken} of {len(scores)} users are not finite; the model has diverged "
             "(lower the learning rate, or go back to an earlier checkpoint)"
         )

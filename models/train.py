@@ -4,7 +4,6 @@ Reads top to bottom: settings, data, model, optimizer, loop, and one test evalua
 processes compute; only the main one writes.
 """
 
-import json
 import os
 import time
 from dataclasses import asdict
@@ -25,6 +24,7 @@ from models.pretrained import save_pretrained
 from models.ranking import encode_catalogue, rank_targets
 from models.recommender import Recommender
 from models.run import CONFIG, ENVIRONMENT, MODEL, make_features
+from models.run_log import RunLog
 from models.sequence import SASRec
 from toolkit import metrics
 from toolkit.dataset import Dataset, open_dataset
@@ -36,7 +36,7 @@ from toolkit.towers import TowerSpec
 BEST_BY = "HR@10"
 
 
-def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 (linear: reads top to bottom)
+def train(config: RunConfig) -> dict[str, Any]:
     """Trains until `epochs` or `patience` run out, keeps the best epoch, tests it once.
 
     Args:
@@ -80,14 +80,14 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 (linear: reads top
         torch.manual_seed(config.train.seed * 1000 + accelerator.process_index)
 
         if main:
-            _write_text(output / CONFIG, save_run_config(config))
+            text = save_run_config(config)
+            write_atomically(output / CONFIG, lambda file: file.write(text.encode()))
             write_json(output / ENVIRONMENT, describe_environment(accelerator, dataset, features))
-            print(
-                f"{config.item} {' + '.join(config.towers)}: {splits}; {_trainable(model):,} parameters"
-            )
+        log = RunLog(output, enabled=main)
+        log.say(f"{config.item} {config.towers}: {splits}, {_trainable(model):,} parameters")
 
         # Loop.
-        best, best_epoch, step, started = -1.0, 0, 0, time.perf_counter()
+        best, best_epoch, step = -1.0, 0, 0
         for epoch in range(1, config.train.epochs + 1):
             wrapped.train()
             epoch_started = time.perf_counter()
@@ -99,37 +99,18 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 (linear: reads top
                 optimizer.step()
                 step += 1
                 if step % config.train.log_every_steps == 0 or step == 1:
-                    value = _finite(accelerator, loss, step)
-                    if main:
-                        _log(
-                            output,
-                            {
-                                "step": step,
-                                "epoch": epoch,
-                                "loss": value,
-                                "seconds": time.perf_counter() - started,
-                            },
-                        )
+                    log.write(step=step, epoch=epoch, loss=_finite(accelerator, loss, step))
             train_seconds = time.perf_counter() - epoch_started
 
             model.eval()
             catalogue = encode_catalogue(model, features, splits.catalogue, device=device)
             ranks = rank_targets(model, catalogue, splits.valid)
             valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
-            if main:
-                _log(
-                    output,
-                    {
-                        "step": step,
-                        "epoch": epoch,
-                        "valid": valid,
-                        "train_seconds": train_seconds,
-                        "seconds": time.perf_counter() - started,
-                    },
-                )
-                print(
-                    f"epoch {epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} ({train_seconds:.1f} s)"
-                )
+            log.write(step=step, epoch=epoch, valid=valid, train_seconds=train_seconds)
+            log.say(
+                f"epoch {epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} "
+                f"({train_seconds:.1f} s)"
+            )
             if valid[BEST_BY] > best:
                 best, best_epoch = valid[BEST_BY], epoch
                 if main:
@@ -140,9 +121,8 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 (linear: reads top
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
     report = evaluate(output, split="test", device=str(device))
-    if main:
-        _log(output, {"best_epoch": best_epoch, f"valid {BEST_BY}": best})
-        print(f"best epoch {best_epoch}\n{format_report(report)}")
+    log.write(best_epoch=best_epoch, **{f"valid {BEST_BY}": best})
+    log.say(f"best epoch {best_epoch}\n{format_report(report)}")
     accelerator.end_training()
     return report
 
@@ -210,15 +190,6 @@ def _finite(accelerator: Accelerator, loss: torch.Tensor, step: int) -> float:
 
 def _trainable(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def _log(output: Path, entry: dict[str, Any]) -> None:
-    with (output / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def main() -> None:
