@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from models.items.side_network import Activation
 from toolkit.errors import UserError
@@ -129,18 +129,28 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
     """Reads a `RunConfig` from command-line arguments.
 
     `--config` takes a preset, a recipe or a file, and may be given several times; later ones and
-    options go before earlier ones. An unknown key ends the process with one message and status 2.
+    options go before earlier ones.
+
+    Raises:
+        UserError: if a key is unknown, a value does not fit, or a file cannot be read.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = ArgumentParser(
         prog="accelerate launch -m models.train",
         allow_abbrev=False,
+        exit_on_error=False,
         description=f"Trains a recommender. Presets and recipes for --config: {', '.join(presets())}.",
     )
     parser.add_argument("--config", action="config", help="preset, recipe or YAML file; repeatable")
     parser.add_class_arguments(RunConfig)
-    parsed = parser.parse_args(_with_preset_files(arguments))
-    return _run_config(parser, parsed)
+    words = _with_preset_files(arguments)
+    try:
+        return _run_config(parser, parser.parse_args(words))
+    except ArgumentError as error:
+        files = [word for word in words if word.endswith((".yaml", ".yml"))]
+        where = f" (read: {', '.join(files)})" if files else ""
+        message = " ".join(str(error).split())
+        raise UserError(f"{message}{where}; every key: python -m models.train --help") from None
 
 
 def load_run_config(path: Path) -> RunConfig:

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from models.config import RunConfig
 from models.features import Features
-from models.run import items_fingerprint
+from models.run import describe_dataset
 from toolkit.dataset import Dataset
 
 PACKAGES = ("versa-toolkit", "transformers", "accelerate", "pyarrow", "numpy")
 
 
 def describe_environment(
-    accelerator: Accelerator, dataset: Dataset, features: Features
+    config: RunConfig, accelerator: Accelerator, dataset: Dataset, features: Features
 ) -> dict[str, Any]:
     """Versions, device, processes, git commit and dataset of a run, for environment.json."""
     device = accelerator.device
@@ -32,7 +33,7 @@ def describe_environment(
         "mixed_precision": accelerator.mixed_precision,
         "states_on_device": getattr(features, "resident", None),
         "git_commit": _git_commit(),
-        "dataset": {"name": dataset.name, "items_sha256": items_fingerprint(dataset)},
+        "dataset": {"name": dataset.name, **describe_dataset(config, dataset)},
     }
 
 

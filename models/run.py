@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,19 +48,36 @@ def load(run: str | Path, *, device: torch.device | str = "cpu") -> "TrainedReco
         raise UserError(f"{run}: no model yet; the run ended before its first evaluation")
     config = load_run_config(run / CONFIG)
     dataset = open_dataset(config.data)
-    trained_on = read_json(run / ENVIRONMENT)["dataset"]["items_sha256"]
-    if trained_on != items_fingerprint(dataset):
-        raise UserError(
-            f"{run}: trained on a dataset whose items were others than those of {config.data} now; "
-            "restore that dataset or train again"
-        )
+    trained_on = read_json(run / ENVIRONMENT)["dataset"]
+    for key, now in describe_dataset(config, dataset).items():
+        if trained_on[key] != now:
+            raise UserError(
+                f"{run}: trained on {key} {trained_on[key]}, and {config.data} now has {now}; "
+                "restore that dataset or train again"
+            )
     model = from_pretrained(run / MODEL).to(device)
     return TrainedRecommender(config, dataset, model, make_features(config, dataset, device=device))
 
 
-def items_fingerprint(dataset: Dataset) -> str:
-    """SHA-256 over the item ids in order: what a model's item numbers refer to."""
-    return hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
+def describe_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """What a model depends on in its dataset: the items behind its numbers, the encoders of its towers.
+
+    Returns:
+        `items_sha256` over the item ids in order, and for each tower of the run the metadata that
+        its states carry.
+    """
+    ids = "\n".join(dataset.item_ids.ids)
+    towers = {name: dataset.states_metadata(name) for name in config.towers}
+    return {
+        "items_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+        **{f"tower {name}": _encoder_of(about) for name, about in towers.items()},
+    }
+
+
+def _encoder_of(about: dict[str, str]) -> str:
+    """The part of a tower's metadata that its states depend on, as words."""
+    keys = ("encoder", "revision", "kept", "pooling", "source")
+    return ", ".join(f"{key}={about[key]}" for key in keys if key in about)
 
 
 def make_features(

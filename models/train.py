@@ -82,7 +82,8 @@ def train(config: RunConfig) -> dict[str, Any]:
         if main:
             text = save_run_config(config)
             write_atomically(output / CONFIG, lambda file: file.write(text.encode()))
-            write_json(output / ENVIRONMENT, describe_environment(accelerator, dataset, features))
+            about = describe_environment(config, accelerator, dataset, features)
+            write_json(output / ENVIRONMENT, about)
         log = RunLog(output, enabled=main)
         log.say(f"{config.item} {config.towers}: {splits}, {_trainable(model):,} parameters")
 

@@ -38,10 +38,12 @@ def write_dataset(
     return folder
 
 
-def write_tower(folder: Path, name: str, ids: list[str], states: np.ndarray) -> None:
+def write_tower(
+    folder: Path, name: str, ids: list[str], states: np.ndarray, *, encoder: str = "random"
+) -> None:
     _, layers, width = states.shape
     about: dict[str, Any] = {
-        "encoder": "random",
+        "encoder": encoder,
         "revision": "0",
         "layers": layers,
         "width": width,

@@ -1,14 +1,14 @@
 """Opens a dataset folder: the read side of what prep writes."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
-import torch
 
 from toolkit import schema
 from toolkit.errors import UserError
@@ -16,6 +16,9 @@ from toolkit.ids import IdMap
 from toolkit.splits import Protocol, Splits, make_splits
 from toolkit.store import MANIFEST, Table, read_json
 from toolkit.towers import TowerSpec
+
+if TYPE_CHECKING:
+    import torch
 
 STATES_COLUMNS = ("encoder", "revision", "layers", "width", "pooling", "source", "modality")
 
@@ -80,12 +83,12 @@ class Dataset:
         """The dump's item ids and their numbers 1..N."""
         return IdMap(self.items.column("item_id").to_pylist())
 
-    @property
+    @cached_property
     def covers(self) -> pa.Table:
         """Covers (`toolkit.schema.COVERS`), in no particular order."""
         return self._table("covers", schema.COVERS)
 
-    @property
+    @cached_property
     def frames(self) -> pa.Table:
         """Video frames (`toolkit.schema.FRAMES`), in no particular order."""
         return self._table("frames", schema.FRAMES)
@@ -120,12 +123,14 @@ class Dataset:
             )
         return about
 
-    def states(self, name: str) -> torch.Tensor:
+    def states(self, name: str) -> "torch.Tensor":
         """Hidden states of a tower, (N + 1, K, D) float16; row 0 (padding) is zeros.
 
         Raises:
             UserError: if the tower is not stored, or not for every item.
         """
+        import torch  # here, because prep's commands and workers open datasets without it
+
         spec = self.tower(name)
         count = self.items.num_rows
         full = np.zeros((count + 1, spec.layers, spec.width), dtype=np.float16)
@@ -148,23 +153,30 @@ class Dataset:
             self.interactions, items=self.items.num_rows, protocol=protocol, max_len=max_len
         )
 
-    def source(self, name: str) -> pa.ChunkedArray:
-        """What a tower's encoder reads, for items 1..N in order; null where an item has none.
+    def source(self, name: str, item_ids: Sequence[str] | None = None) -> pa.Array:
+        """What a tower's encoder reads, item by item; null where an item has none.
 
         Args:
             name: `title` for text, `cover` for JPEG bytes.
+            item_ids: of which items, in which order; items 1..N by default.
 
         Raises:
             UserError: if there is no such source.
         """
         if name == "title":
             titles = self.items.column("title")
-            return pc.if_else(pc.not_equal(pc.utf8_trim_whitespace(titles), ""), titles, None)
-        if name == "cover":
-            covers = self.covers
-            place = pc.index_in(self.items.column("item_id"), covers.column("item_id"))
-            return covers.column("image").take(place)
-        raise UserError(f"source {name!r} is unknown; use title or cover")
+            ids, payload = (
+                self.items,
+                pc.if_else(pc.equal(pc.utf8_trim_whitespace(titles), ""), None, titles),
+            )
+        elif name == "cover":
+            ids, payload = self.covers, self.covers.column("image")
+        else:
+            raise UserError(f"source {name!r} is unknown; use title or cover")
+        wanted = self.item_ids.ids if item_ids is None else item_ids
+        places = pc.index_in(pa.array(wanted, pa.string()), ids.column("item_id")).to_pylist()
+        # One by one: a take over gigabytes of mapped shards would first join them in memory.
+        return pa.array([None if i is None else payload[i].as_py() for i in places], payload.type)
 
     def _table(self, folder: str, expected: pa.Schema) -> pa.Table:
         return schema.validate(

@@ -1,0 +1,19 @@
+"""From raw dumps to Arrow datasets: `ingest`, `media`, `encode`, all three as `build`, and `check`."""
+
+from prep.build import build
+from prep.check import check
+from prep.config import EncodeConfig, MediaConfig, PrepConfig
+from prep.encode import encode
+from prep.ingest import ingest
+from prep.media import media
+
+__all__ = [
+    "EncodeConfig",
+    "MediaConfig",
+    "PrepConfig",
+    "build",
+    "check",
+    "encode",
+    "ingest",
+    "media",
+]

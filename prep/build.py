@@ -1,0 +1,32 @@
+"""Every step in order."""
+
+from pathlib import Path
+
+from prep.config import PrepConfig
+from prep.encode import encode
+from prep.ingest import ingest
+from prep.media import media
+
+
+def build(
+    dump: str | Path,
+    dataset: str | Path,
+    config: PrepConfig | None = None,
+    *,
+    retry_failed: bool = False,
+) -> None:
+    """From a dump to a dataset: ingest, media, encode. A rerun does what is not done yet.
+
+    Args:
+        dump: folder of what was downloaded.
+        dataset: folder to write.
+        config: all settings; by default no tower is encoded.
+        retry_failed: whether items that are not ok are done again.
+
+    Raises:
+        UserError: whatever a step raises.
+    """
+    config = config or PrepConfig()
+    ingest(dump, dataset, config)
+    media(dump, dataset, config, retry_failed=retry_failed)
+    encode(dataset, config, retry_failed=retry_failed)

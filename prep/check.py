@@ -1,0 +1,180 @@
+"""Is a dataset whole? Every table against its schema, against the items, and against `errors/`."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prep.pipeline import errors_of
+from toolkit import Dataset, open_dataset, schema
+from toolkit.errors import UserError
+from toolkit.store import Table, read_file
+
+MEDIA = {"covers": schema.COVERS, "frames": schema.FRAMES}
+
+
+def check(dataset: str | Path) -> list[str]:
+    """Reasons why a dataset is broken or unfinished; an empty list if it is neither.
+
+    Args:
+        dataset: its folder.
+    """
+    try:
+        data = open_dataset(dataset)
+        reasons = [*_check_manifest(data), *_check_interactions(data)]
+    except UserError as error:
+        return [str(error)]
+    for name in _item_tables(data):
+        try:
+            reasons += _check_item_table(data, name)
+        except UserError as error:
+            reasons.append(str(error))
+    return reasons
+
+
+def describe(dataset: str | Path) -> str:
+    """The counts of a dataset, as a small table for reading.
+
+    Raises:
+        UserError: if it cannot be opened.
+    """
+    data = open_dataset(dataset)
+    lines = [("items", data.items.num_rows, ""), ("interactions", data.interactions.num_rows, "")]
+    told = Counter(errors_of(data.path, "ingest").column("error_class").to_pylist())
+    lines[0] = (*lines[0][:2], _words(told))
+    for name in _item_tables(data):
+        rows = Table(data.path / name).read().num_rows
+        told = Counter(errors_of(data.path, _step_of(name)).column("error_class").to_pylist())
+        lines.append((name, rows, _words(Counter(ok=rows - told.total()) + told)))
+    width = max(len(name) for name, _, _ in lines)
+    return "\n".join(
+        f"{name:<{width}}  {rows:>11,}  {words}".rstrip() for name, rows, words in lines
+    )
+
+
+def _words(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {word}" for word, count in counts.most_common())
+
+
+def _item_tables(data: Dataset) -> list[str]:
+    """Folders of the tables with one row an item that are there or that a step says it wrote."""
+    steps = data.manifest.get("steps", {})
+    recorded = [_folder_of(step) for step, entry in steps.items() if "skipped" not in entry]
+    stored = [name for name in MEDIA if Table(data.path / name).exists()]
+    stored += [f"states/{tower}" for tower in data.towers()]
+    return sorted({*recorded, *stored} - {"ingest"})
+
+
+def _folder_of(step: str) -> str:
+    return step.replace("encode:", "states/", 1)
+
+
+def _step_of(folder: str) -> str:
+    return folder.replace("states/", "encode:", 1)
+
+
+def _check_manifest(data: Dataset) -> Iterator[str]:
+    users = data.interactions.column("user").to_numpy()
+    found = {
+        "users": int(users.max(initial=0)),
+        "items": data.items.num_rows,
+        "interactions": data.interactions.num_rows,
+    }
+    if data.manifest.get("counts") != found:
+        yield f"dataset.json says {data.manifest.get('counts')}, the tables hold {found}"
+    if "ingest" not in data.manifest.get("steps", {}):
+        yield "dataset.json does not record step ingest"
+    for name in _item_tables(data):
+        if _step_of(name) not in data.manifest.get("steps", {}):
+            yield f"step {_step_of(name)} has not finished; run prep again to go on"
+    for tower in data.manifest.get("config", {}).get("encode", {}):
+        if f"encode:{tower}" not in data.manifest.get("steps", {}):
+            yield f"tower {tower!r} is configured and not encoded; run: python -m prep encode {data.path}"
+    classes = set(data.errors.column("step").to_pylist())
+    known = {"ingest", *map(_step_of, _item_tables(data))}
+    if classes - known:
+        yield f"errors/ has rows of {sorted(classes - known)}, whose tables are not there"
+
+
+def _check_interactions(data: Dataset) -> Iterator[str]:
+    columns = ("user", "item", "position")
+    user, item, position = (data.interactions.column(name).to_numpy() for name in columns)
+    if len(user) == 0:
+        return
+    if item.min() < 1 or item.max() > data.items.num_rows:
+        yield f"interactions: items {item.min()}..{item.max()} are not all among 1..{data.items.num_rows}"
+    steps = np.diff(user)
+    if user[0] != 1 or not np.isin(steps, (0, 1)).all():
+        yield "interactions: users are not numbered 1..U in order"
+    expected = np.arange(len(user)) - np.searchsorted(user, user, side="left")
+    if not np.array_equal(position, expected):
+        yield "interactions: positions do not count 0, 1, 2, ... within each user"
+
+
+def _check_item_table(data: Dataset, name: str) -> list[str]:
+    table = Table(data.path / name).read()
+    reasons = [f"{name}: {reason}" for reason in _rows_against_items(data, table)]
+    if name in MEDIA:
+        schema.validate(table, MEDIA[name], where=name)
+        status = dict(zip(table["item_id"].to_pylist(), table["status"].to_pylist(), strict=True))
+        unknown = set(status.values()) - set(get_args(schema.Status))
+        reasons += [
+            f"{name}: status {word!r} is none of the known ones" for word in sorted(unknown)
+        ]
+        reasons += _against_errors(data, name, status)
+    else:
+        reasons += _check_states(data, name)
+    return reasons
+
+
+def _rows_against_items(data: Dataset, table: pa.Table) -> Iterator[str]:
+    ids = table.column("item_id")
+    twice = ids.length() - pc.count_distinct(ids).as_py()
+    absent = pc.invert(pc.is_in(data.items.column("item_id"), ids))
+    strangers = pc.invert(pc.is_in(ids, data.items.column("item_id")))
+    for what, count in {
+        "rows stand for an item that has another row": twice,
+        "items have no row; run prep again to go on": pc.sum(absent).as_py(),
+        "rows are of no known item": pc.sum(strangers).as_py(),
+    }.items():
+        if count:
+            yield f"{count} {what}"
+
+
+def _against_errors(data: Dataset, name: str, status: dict[str, str]) -> Iterator[str]:
+    """Every row that is not ok has exactly one row in `errors/`, with the same word."""
+    told: dict[str, list[str]] = {}
+    for row in errors_of(data.path, _step_of(name)).to_pylist():
+        told.setdefault(row["item_id"], []).append(row["error_class"])
+    for item_id in sorted({*status, *told}):
+        word = status.get(item_id, "no row")
+        expected = [] if word == "ok" else [word]
+        if told.get(item_id, []) != expected:
+            yield f"{name}: item {item_id!r} is {word}, and errors/ says {told.get(item_id, [])}"
+
+
+def _check_states(data: Dataset, name: str) -> Iterator[str]:
+    tower = name.removeprefix("states/")
+    spec = data.tower(tower)
+    schema.validate(
+        Table(data.path / name).read(), schema.states(spec.layers, spec.width), where=name
+    )
+    errors = errors_of(data.path, _step_of(name)).column("item_id")
+    for shard in Table(data.path / name).shards():
+        table: Any = read_file(shard.path)
+        numbers = pc.index_in(table.column("item_id"), data.items.column("item_id")).to_numpy() + 1
+        if not np.array_equal(numbers, table.column("item").to_numpy()):
+            yield f"{name}: {shard.path.name} numbers its items otherwise than items/ does"
+        for batch in table.to_batches():
+            states = batch.column("states").flatten().to_numpy().reshape(batch.num_rows, -1)
+            if not np.isfinite(states).all():
+                yield f"{name}: {shard.path.name} holds states that are not finite"
+            failed = pc.is_in(batch.column("item_id"), errors.combine_chunks())
+            if states[np.asarray(failed)].any():
+                yield f"{name}: {shard.path.name} has states for items that errors/ lists as failed"
+    if pc.count_distinct(errors).as_py() != len(errors):
+        yield f"{name}: errors/ lists an item more than once"

@@ -1,0 +1,166 @@
+"""`python -m prep COMMAND`: the commands and their options, read into `prep.config`."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+import prep
+from prep import manifest
+from prep.check import describe
+from prep.config import PrepConfig
+from toolkit.errors import UserError
+
+CONFIG_NAME = "prep.yaml"
+
+
+class Command(NamedTuple):
+    """One word after `python -m prep`.
+
+    Args:
+        help: one line about it.
+        places: its positional arguments.
+        run: what it does; returns the exit status.
+        configured: whether it takes the options of `PrepConfig`.
+        retries: whether it takes --retry-failed.
+    """
+
+    help: str
+    places: tuple[str, ...]
+    run: Callable[[Namespace], int]
+    configured: bool = True
+    retries: bool = True
+
+
+def _synth(options: Namespace) -> int:
+    from prep.synth import write_dump
+
+    write_dump(options.out, items=options["items"], users=options["users"], seed=options["seed"])
+    print(f"wrote a synthetic dump; next: python -m prep build {options.out} DATASET")
+    return 0
+
+
+def _build(options: Namespace) -> int:
+    prep.build(options.dump, options.dataset, _config(options), retry_failed=options.retry_failed)
+    return 0
+
+
+def _ingest(options: Namespace) -> int:
+    prep.ingest(options.dump, options.dataset, _config(options))
+    return 0
+
+
+def _media(options: Namespace) -> int:
+    prep.media(options.dump, options.dataset, _config(options), retry_failed=options.retry_failed)
+    return 0
+
+
+def _encode(options: Namespace) -> int:
+    prep.encode(options.dataset, _config(options), retry_failed=options.retry_failed)
+    return 0
+
+
+def _check(options: Namespace) -> int:
+    reasons = prep.check(options.dataset)
+    if reasons:
+        print(*(f"broken: {reason}" for reason in reasons), sep="\n", file=sys.stderr)
+        return 1
+    print(describe(options.dataset))
+    return 0
+
+
+COMMANDS = {
+    "synth": Command("Writes a synthetic dump.", ("out",), _synth, configured=False, retries=False),
+    "build": Command("Every step in order; resumable.", ("dump", "dataset"), _build),
+    "ingest": Command("Numbers items and users.", ("dump", "dataset"), _ingest, retries=False),
+    "media": Command("Stores covers and video frames.", ("dump", "dataset"), _media),
+    "encode": Command("Stores encoders' hidden states.", ("dataset",), _encode),
+    "check": Command(
+        "Validates; prints counts.", ("dataset",), _check, configured=False, retries=False
+    ),
+}
+_PLACES = {
+    "out": "folder to write, absent or empty",
+    "dump": "folder of what was downloaded",
+    "dataset": "folder that prep writes",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: its words; those of the command line by default.
+
+    Returns:
+        The exit status: 0, or 1 where `check` found something broken.
+
+    Raises:
+        UserError: whatever the user can mend.
+    """
+    parser = make_parser()
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        chosen = parser.parse_args(with_default_config(parser, words))
+    except ArgumentError as error:
+        message = " ".join(str(error).split())
+        raise UserError(f"{message}; see python -m prep {' '.join(words[:1])} --help") from None
+    chosen = parser.instantiate(chosen)
+    return COMMANDS[chosen.command].run(chosen[chosen.command])
+
+
+def make_parser() -> ArgumentParser:
+    """The parser of all commands; unknown keys are errors, in files and on the command line."""
+    parser = ArgumentParser(prog="python -m prep", description=prep.__doc__, exit_on_error=False)
+    commands = parser.add_subcommands(dest="command")
+    for name, command in COMMANDS.items():
+        commands.add_subcommand(name, _command_parser(name, command), help=command.help)
+    return parser
+
+
+def with_default_config(parser: ArgumentParser, words: list[str]) -> list[str]:
+    """Puts the configuration that goes without saying before what the user says.
+
+    That is DUMP/prep.yaml where a dump is read, what `dataset.json` recorded where only a dataset
+    is, and nothing where the user gives --config.
+    """
+    chosen = parser.parse_args([word for word in words if not word.startswith("--print_config")])
+    options = chosen[chosen.command]
+    if "config" not in options or options.config:
+        return words
+    if "dump" not in options:
+        default = json.dumps(manifest.require(options.dataset).get("config", {}))
+    elif (options.dump / CONFIG_NAME).is_file():
+        default = str(options.dump / CONFIG_NAME)
+        print(f"configuration: {default}", file=sys.stderr)
+    else:
+        return words
+    return [words[0], "--config", default, *words[1:]]
+
+
+def _command_parser(name: str, command: Command) -> ArgumentParser:
+    parser = ArgumentParser(description=command.help, exit_on_error=False)
+    for place in command.places:
+        parser.add_argument(place, type=Path, help=_PLACES[place])
+    if name == "synth":
+        parser.add_argument("--items", type=int, default=300, help="how many items")
+        parser.add_argument("--users", type=int, default=1000, help="how many users")
+        parser.add_argument("--seed", type=int, default=0, help="any integer from 0")
+    if command.configured:
+        default = (
+            f"DUMP/{CONFIG_NAME}" if "dump" in command.places else "what dataset.json recorded"
+        )
+        parser.add_argument(
+            "--config", action="config", help=f"YAML file of the keys below (default: {default})"
+        )
+        parser.add_class_arguments(PrepConfig)
+    if command.retries:
+        parser.add_argument("--retry-failed", action="store_true", help="do failed items again")
+    return parser
+
+
+def _config(options: Namespace) -> PrepConfig:
+    return PrepConfig(options.layout, options.name, options.media, options.encode)

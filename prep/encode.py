@@ -1,0 +1,189 @@
+"""The last step: a frozen encoder's hidden states of every item, for each configured tower."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from prep import manifest
+from prep.config import EncodeConfig, PrepConfig
+from prep.pipeline import Step, run_step
+from toolkit import Dataset, open_dataset, schema
+from toolkit.errors import UserError
+from toolkit.ids import is_safe
+from toolkit.schema import Status
+
+if TYPE_CHECKING:
+    from toolkit.backbones import Backbone
+
+SHARD = 2048
+_FLOAT16_LARGEST = 65504.0
+_NOTHING: dict[str, tuple[Status, str]] = {
+    "title": ("empty", "the title is empty"),
+    "cover": ("missing", "no cover is stored (why: step covers)"),
+}
+
+
+def encode(
+    dataset: str | Path, config: PrepConfig | None = None, *, retry_failed: bool = False
+) -> None:
+    """Writes `states/TOWER/` for every tower of the configuration, a row an item.
+
+    Items without a source have zero states and a row in `errors/`.
+
+    Args:
+        dataset: what `ingest` and `media` wrote.
+        config: `encode` is read here; by default what `dataset.json` recorded last.
+        retry_failed: whether items that are not ok are done again.
+
+    Raises:
+        UserError: if a tower or its encoder cannot be had, or existing states were made with another.
+    """
+    dataset = Path(dataset)
+    config = config or manifest.recorded_config(dataset)
+    if not config.encode:
+        print("encode: no tower is configured; give one, e.g. --encode.title.encoder NAME_OR_PATH")
+    for tower, settings in config.encode.items():
+        _refuse_incomplete(tower, settings)
+    for tower, settings in config.encode.items():
+        _encode_tower(dataset, tower, settings, retry_failed=retry_failed)
+    manifest.record_config(dataset, encode=asdict(config)["encode"])
+
+
+def _refuse_incomplete(tower: str, config: EncodeConfig) -> None:
+    if not is_safe(tower):
+        raise UserError(f"tower name {tower!r} cannot name a folder; use letters, digits, - and _")
+    if not config.encoder:
+        raise UserError(
+            f"tower {tower!r} has no encoder; give one with --encode.{tower}.encoder NAME_OR_PATH"
+        )
+
+
+def _encode_tower(dataset: Path, tower: str, config: EncodeConfig, *, retry_failed: bool) -> None:
+    data = open_dataset(dataset)
+    data.source(config.source, [])  # before an encoder is loaded in vain
+    backbone = _load(config)
+    step = _step(data, tower, config, backbone)
+    counts = run_step(
+        dataset, step, data.items.select(["item_id", "item"]), retry_failed=retry_failed
+    )
+    manifest.record_step(
+        dataset,
+        step.name,
+        asdict(config),
+        revision=backbone.revision,
+        versions=manifest.versions("torch", "transformers"),
+        items=counts,
+    )
+
+
+def _load(config: EncodeConfig) -> "Backbone":
+    import torch  # here, because torch and transformers take seconds that `--help` need not wait
+
+    from toolkit.backbones import load_backbone
+
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_backbone(
+        config.encoder,
+        modality=config.modality,
+        layers=config.layers,
+        pooling=config.pooling,
+        revision=config.revision,
+        max_tokens=config.max_tokens,
+        lowercase=config.lowercase,
+        device=device,
+    )
+
+
+def _step(data: Dataset, tower: str, config: EncodeConfig, backbone: "Backbone") -> Step:
+    about = backbone.metadata(source=config.source)
+    depends: dict[str, Any] = {
+        "encoder": about["encoder"],
+        "revision": about["revision"],
+        "source": config.source,
+        "pooling": about["pooling"],
+        "layers": about["kept"],
+    }
+    if backbone.modality == "text":
+        depends |= {"max_tokens": config.max_tokens, "lowercase": config.lowercase}
+    if config.source == "cover":  # states of other covers are other states
+        depends |= data.manifest["steps"].get("covers", {}).get("config", {})
+    columns = schema.states(backbone.layers, backbone.width).with_metadata(about)
+    work = partial(
+        encode_batch,
+        data=data,
+        backbone=backbone,
+        source=config.source,
+        batch_size=config.batch_size,
+    )
+    return Step(f"encode:{tower}", f"states/{tower}", columns, depends, work, SHARD)
+
+
+def encode_batch(
+    batch: pa.RecordBatch, *, data: Dataset, backbone: "Backbone", source: str, batch_size: int
+) -> pa.Table:
+    """A row for each item of the batch (`toolkit.schema.states`, `status` and `message`).
+
+    Args:
+        batch: with the columns item_id and item.
+        data: where the sources are.
+        backbone: the encoder.
+        source: what it reads.
+        batch_size: items encoded at a time; they are sorted by length first, against padding.
+
+    Raises:
+        UserError: if a state does not fit float16.
+    """
+    payloads = data.source(source, batch.column("item_id").to_pylist()).to_pylist()
+    outcomes = [_outcome(source, payload) for payload in payloads]
+    usable = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
+    usable.sort(key=lambda row: len(payloads[row]))
+    states = np.zeros((len(payloads), backbone.layers * backbone.width), dtype=np.float16)
+    for start in range(0, len(usable), batch_size):
+        rows = usable[start : start + batch_size]
+        states[rows] = _float16_states(backbone, [payloads[row] for row in rows])
+    columns = schema.states(backbone.layers, backbone.width)
+    flat = pa.FixedSizeListArray.from_arrays(
+        pa.array(states.reshape(-1)), type=columns.field("states").type
+    )
+    return pa.table(
+        {
+            "item_id": batch.column("item_id"),
+            "item": batch.column("item"),
+            "states": flat,
+            "status": [status for status, _ in outcomes],
+            "message": pa.array([message for _, message in outcomes], pa.string()),
+        }
+    )
+
+
+def _outcome(source: str, payload: str | bytes | None) -> tuple[Status, str | None]:
+    """Whether there is something to encode, and if not, why."""
+    from toolkit.backbones import decode_jpeg
+
+    if payload is None:
+        return _NOTHING[source]
+    if isinstance(payload, bytes):
+        try:
+            decode_jpeg(payload)
+        except ValueError as error:
+            return "corrupt", f"the stored {source} cannot be decoded ({error})"
+    return "ok", None
+
+
+def _float16_states(backbone: "Backbone", payloads: list[str] | list[bytes]) -> NDArray[np.float16]:
+    """Flat states of some items, (B, K * D)."""
+    states = backbone.encode(payloads).float().cpu().numpy().reshape(len(payloads), -1)
+    largest = np.abs(states).max()
+    if not largest <= _FLOAT16_LARGEST:
+        raise UserError(
+            f"encoder {backbone.encoder!r} gives states up to {largest:g}, and float16, in which they are "
+            f"stored, ends at {_FLOAT16_LARGEST:g}; keep other layers or choose another encoder"
+        )
+    return states.astype(np.float16)

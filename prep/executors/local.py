@@ -1,0 +1,76 @@
+"""This machine: in this process, or in several."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import pyarrow as pa
+
+from toolkit.errors import UserError
+
+
+def cpu_count() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def here(
+    work: Callable[[pa.RecordBatch], pa.Table], batches: Sequence[pa.RecordBatch]
+) -> Iterator[pa.Table]:
+    """One batch after the other, in this process."""
+    yield from map(work, batches)
+
+
+def in_processes(
+    work: Callable[[pa.RecordBatch], pa.Table], batches: Sequence[pa.RecordBatch], *, workers: int
+) -> Iterator[pa.Table]:
+    """Several batches at a time, each in a fresh process's memory; results keep the batches' order.
+
+    The processes are spawned, not forked: decoders and torch keep threads that do not survive a
+    fork. At most twice as many batches as workers are under way, so memory stays bounded.
+
+    Raises:
+        UserError: if a process dies (a decoder's crash, or the system out of memory).
+    """
+    if len(batches) < 2:
+        yield from here(work, batches)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(workers, len(batches)), mp_context=context, initializer=_prepare_worker
+    )
+    under_way: deque[Future[pa.Table]] = deque()
+    try:
+        for batch in batches:
+            under_way.append(pool.submit(work, batch))
+            if len(under_way) >= 2 * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a decoding process died (out of memory, a crash in a decoder, or a script of your own that calls "
+            "prep outside of `if __name__ == '__main__':`); finished shards are kept: run again with fewer "
+            "--media.workers or another --media.backend"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare_worker() -> None:
+    """Leaves Ctrl-C to the parent, dies with it, and keeps one thread for OpenCV (not loaded yet)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

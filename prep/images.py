@@ -1,0 +1,87 @@
+"""Pixels: decoding a cover, making it smaller, writing JPEG. Arrays are BGR, as OpenCV has them.
+
+H height, W width.
+"""
+
+import warnings
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from prep.problems import ItemProblem
+
+Pixels: TypeAlias = NDArray[np.uint8]
+
+PIXEL_LIMIT = 50_000_000  # an image or frame beyond this is a mistake or an attack
+JPEG_QUALITY = 90
+
+
+def refuse_too_large(name: str, width_px: int, height_px: int) -> None:
+    """Lets through what may be decoded without filling the memory.
+
+    Raises:
+        ItemProblem: too_large.
+    """
+    if width_px * height_px > PIXEL_LIMIT:
+        raise ItemProblem(
+            "too_large",
+            f"{name} is {width_px}x{height_px} px, more than {PIXEL_LIMIT:,} pixels",
+        )
+
+
+def read_image(path: Path) -> Pixels:
+    """An image file as it is meant to be seen (EXIF orientation applied), (H, W, 3) BGR uint8.
+
+    Raises:
+        ItemProblem: too_large, by its header alone; corrupt.
+    """
+    _check_header(path)
+    data = path.read_bytes()
+    if _is_cut_jpeg(data):
+        raise ItemProblem("corrupt", f"{path.name} ends in the middle of its JPEG data")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ItemProblem("corrupt", f"{path.name} cannot be decoded as an image")
+    return image.astype(np.uint8, copy=False)
+
+
+def shrink(image: Pixels, shorter_px: int) -> Pixels:
+    """The image with its shorter side at most `shorter_px`, in proportion; never larger than it was."""
+    height, width = image.shape[:2]
+    scale = shorter_px / min(height, width)
+    if scale >= 1:
+        return image
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def to_jpeg(image: Pixels) -> bytes:
+    """JPEG bytes of an image."""
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return data.tobytes()
+
+
+def _check_header(path: Path) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # the limit here is lower
+            with Image.open(path) as image:
+                size = image.size
+    except Image.DecompressionBombError as error:
+        raise ItemProblem("too_large", f"{path.name}: {error}") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ItemProblem(
+            "corrupt", f"{path.name} has no readable image header ({error})"
+        ) from None
+    refuse_too_large(path.name, *size)
+
+
+def _is_cut_jpeg(data: bytes) -> bool:
+    """Whether a JPEG's last scan is never closed; OpenCV 4 fills the rest with grey without a word."""
+    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")

@@ -1,0 +1,139 @@
+"""The first step: a dump's ids, titles and interactions become numbered tables."""
+
+import hashlib
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from prep import manifest, problems
+from prep.config import PrepConfig
+from prep.numbering import number_interactions, number_items
+from prep.readers import READERS, choose
+from toolkit import schema
+from toolkit.errors import UserError
+from toolkit.store import MANIFEST, Table, write_json, write_table
+
+STEP = "ingest"
+
+
+def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = None) -> None:
+    """Writes `items/`, `interactions/`, `errors/` and, when they are whole, `dataset.json`.
+
+    A rerun with the same configuration and input files does nothing.
+
+    Args:
+        dump: folder of what was downloaded.
+        dataset: folder to write.
+        config: `layout` and `name` are read here; the whole is kept in `dataset.json`.
+
+    Raises:
+        UserError: if the dump cannot be understood, or the dataset was ingested from something else.
+    """
+    dump, dataset, config = Path(dump), Path(dataset), config or PrepConfig()
+    layout, files = choose(config.layout, dump)
+    done = manifest.read(dataset)
+    known = done["name"] if done else dump.resolve().name  # a dump may move without a change
+    settings = {"layout": layout, "name": config.name or known}
+    inputs = {path.name: _fingerprint(path) for path in files.values()}
+    if done is None:
+        _start_afresh(dataset)
+        _write(dataset, layout, files, settings, inputs)
+        manifest.record_config(dataset, **asdict(config))
+    else:
+        _refuse_other(dataset, done, settings, inputs)
+        print(f"ingest: already done ({_summary(done['counts'])})")
+
+
+def _write(
+    dataset: Path,
+    layout: str,
+    files: dict[str, Path],
+    settings: dict[str, Any],
+    inputs: dict[str, Any],
+) -> None:
+    raw = READERS[layout].read(files)
+    items, item_problems = number_items(raw)
+    if items.num_rows == 0:
+        raise UserError(
+            f"{files.get('titles', files.get('items'))}: no item in it; nothing to ingest"
+        )
+    interactions, interaction_problems = number_interactions(raw, items)
+    told = problems.table(STEP, [*item_problems, *raw.problems, *interaction_problems])
+    write_table(dataset / "errors" / f"{STEP}-00000.arrow", told, compression="zstd")
+    Table(dataset / "items").append(items)
+    Table(dataset / "interactions").append(interactions)
+    counts = _counts(items, interactions)
+    entry = {
+        "config": settings,
+        "config_hash": manifest.config_hash(settings),
+        "versions": manifest.versions("pandas"),
+        "inputs": inputs,
+        "errors": problems.tally(told),
+    }
+    finished = {
+        "schema_version": schema.SCHEMA_VERSION,
+        "name": settings["name"],
+        "counts": counts,
+        "id_space": {
+            "items": f"1..{counts['items']}",
+            "users": f"1..{counts['users']}",
+            "padding": 0,
+        },
+        "steps": {STEP: entry},
+    }
+    write_json(dataset / MANIFEST, finished)
+    print(f"ingest: {layout}, {_summary(counts)}{problems.summary(told)}")
+
+
+def _counts(items: pa.Table, interactions: pa.Table) -> dict[str, int]:
+    users = interactions.column("user").to_numpy()
+    return {
+        "users": int(users.max(initial=0)),
+        "items": items.num_rows,
+        "interactions": interactions.num_rows,
+    }
+
+
+def _summary(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items())
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _start_afresh(dataset: Path) -> None:
+    """Clears what an unfinished ingest left, and nothing else."""
+    ours = {"items", "interactions", "errors"}
+    if dataset.exists() and not dataset.is_dir():
+        raise UserError(f"{dataset} is a file; give a folder for the dataset")
+    others = [
+        p.name for p in dataset.glob("*") if p.name not in ours and not p.name.endswith(".tmp")
+    ]
+    if others:
+        raise UserError(
+            f"{dataset} holds {', '.join(sorted(others)[:3])} but no {MANIFEST}: not a dataset; "
+            "give an empty or a new folder"
+        )
+    for name in ours:
+        shutil.rmtree(dataset / name, ignore_errors=True)
+
+
+def _refuse_other(
+    dataset: Path, done: dict[str, Any], settings: dict[str, Any], inputs: dict[str, Any]
+) -> None:
+    entry = done["steps"][STEP]
+    afresh = f"build into another folder or delete {dataset}"
+    manifest.refuse_change(entry["config"], settings, where=str(dataset), afresh=afresh)
+    for name in sorted({*entry["inputs"], *inputs}):
+        if entry["inputs"].get(name) != inputs.get(name):
+            change = "is gone" if name not in inputs else "has changed"
+            change = "is new" if name not in entry["inputs"] else change
+            raise UserError(
+                f"{name} {change} since {dataset} was ingested; to start afresh {afresh}"
+            )

@@ -1,0 +1,110 @@
+"""`dataset.json`: which steps have finished, and with what."""
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from prep.config import EncodeConfig, MediaConfig, PrepConfig
+from toolkit import schema
+from toolkit.errors import UserError
+from toolkit.store import MANIFEST, read_json, write_json
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """A short fingerprint of a configuration, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Installed versions of Versa itself and of `distributions`."""
+    found = {}
+    for name in ("versa-toolkit", "pyarrow", *distributions):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def read(dataset: Path) -> dict[str, Any] | None:
+    """The manifest, or None where ingest has not finished yet.
+
+    Raises:
+        UserError: if it is broken or of another schema version.
+    """
+    if not (dataset / MANIFEST).exists():
+        return None
+    manifest: dict[str, Any] = read_json(dataset / MANIFEST)
+    if manifest.get("schema_version") != schema.SCHEMA_VERSION:
+        raise UserError(
+            f"{dataset / MANIFEST}: schema version {manifest.get('schema_version')}, this Versa writes "
+            f"{schema.SCHEMA_VERSION}; build into a new folder"
+        )
+    return manifest
+
+
+def require(dataset: Path) -> dict[str, Any]:
+    """The manifest of a dataset that has been ingested.
+
+    Raises:
+        UserError: if it has not.
+    """
+    manifest = read(dataset)
+    if manifest is None:
+        raise UserError(
+            f"{dataset}: no {MANIFEST} here, so nothing has been ingested yet; "
+            f"run: python -m prep ingest DUMP {dataset}"
+        )
+    return manifest
+
+
+def record_step(dataset: Path, step: str, config: dict[str, Any], **facts: Any) -> None:
+    """Adds a finished step to the manifest, in one atomic write."""
+    manifest = require(dataset)
+    manifest["steps"][step] = {"config": config, "config_hash": config_hash(config), **facts}
+    write_json(dataset / MANIFEST, manifest)
+
+
+def record_config(dataset: Path, **parts: Any) -> None:
+    """Keeps the parts of the configuration that a step has used; `prep encode DATASET` goes on from it."""
+    manifest = require(dataset)
+    config = {**manifest.get("config", {}), **parts}
+    if manifest.get("config") != config:
+        write_json(dataset / MANIFEST, {**manifest, "config": config})
+
+
+def recorded_config(dataset: Path) -> PrepConfig:
+    """The configuration that a dataset was made with so far.
+
+    Raises:
+        UserError: if nothing has been ingested yet.
+    """
+    config = require(dataset).get("config", {})
+    towers = {name: EncodeConfig(**tower) for name, tower in config.get("encode", {}).items()}
+    media = MediaConfig(**config.get("media", {}))
+    return PrepConfig(**{**config, "media": media, "encode": towers})
+
+
+def refuse_change(
+    recorded: dict[str, Any], asked: dict[str, Any], *, where: str, afresh: str
+) -> None:
+    """Compares what was done with what is asked.
+
+    Args:
+        recorded: configuration that the existing rows were made with.
+        asked: configuration of this run.
+        where: what was made with it.
+        afresh: how to start afresh.
+
+    Raises:
+        UserError: naming the first key that differs, its old and its new value.
+    """
+    for key in sorted({*recorded, *asked}):
+        old, new = recorded.get(key), asked.get(key)
+        if old != new:
+            raise UserError(
+                f"{where} was made with {key} = {json.dumps(old)}, and now {key} = {json.dumps(new)} "
+                f"is asked for; set it back, or to start afresh {afresh}"
+            )

@@ -1,0 +1,80 @@
+"""The second step: each item's cover and frames of its clip, as far as the dump has any."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prep import covers, frames, manifest
+from prep.config import MediaConfig, PrepConfig
+from prep.executors import processes
+from prep.files import find_folder
+from prep.pipeline import Step, run_step
+from toolkit import open_dataset, schema
+from toolkit.errors import UserError
+
+COVERS_SHARD = 256
+FRAMES_SHARD = 64
+
+
+def media(
+    dump: str | Path,
+    dataset: str | Path,
+    config: PrepConfig | None = None,
+    *,
+    retry_failed: bool = False,
+) -> None:
+    """Writes `covers/` and `frames/`, a row an item, and what went wrong into `errors/`.
+
+    A dump without any covers, or without any videos, skips that table and says so.
+
+    Args:
+        dump: folder of what was downloaded.
+        dataset: what `ingest` wrote.
+        config: `media` is read here; it is kept in `dataset.json`.
+        retry_failed: whether items that are not ok are done again.
+
+    Raises:
+        UserError: if nothing is ingested, or existing rows were made with another configuration.
+    """
+    dump, dataset, config = Path(dump), Path(dataset), config or PrepConfig()
+    manifest.require(dataset)
+    if not dump.is_dir():
+        raise UserError(f"{dump}: no such folder; give the folder that holds the dump")
+    for name, step in _steps(dump, config.media).items():
+        if step is None:
+            print(f"{name}: skipped, the dump has none")
+            manifest.record_step(dataset, name, {}, skipped="the dump has none")
+            continue
+        items = open_dataset(dataset).items.select(["item_id"])
+        execute = processes(config.media.workers)
+        counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
+        versions = manifest.versions("opencv-python", "av", "decord")
+        manifest.record_step(dataset, name, step.config, versions=versions, items=counts)
+    manifest.record_config(dataset, media=asdict(config.media))
+
+
+def _steps(dump: Path, config: MediaConfig) -> dict[str, Step | None]:
+    """Both steps by name; None where the dump has no files for it."""
+    images = find_folder(dump, "cover", covers.SUFFIX)
+    clips = find_folder(dump, "video", frames.SUFFIX)
+    return {
+        "covers": _covers_step(dump, images, config) if images else None,
+        "frames": _frames_step(dump, clips, config) if clips else None,
+    }
+
+
+def _covers_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
+    settings = {"cover_px": config.cover_px}
+    work = partial(covers.make_covers, dump=dump, folder=folder, cover_px=config.cover_px)
+    return Step("covers", "covers", schema.COVERS, settings, work, COVERS_SHARD)
+
+
+def _frames_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
+    settings: dict[str, Any] = {
+        "frame_count": config.frame_count,
+        "frame_px": config.frame_px,
+        "backend": config.backend,
+    }
+    work = partial(frames.make_frames, dump=dump, folder=folder, **settings)
+    return Step("frames", "frames", schema.FRAMES, settings, work, FRAMES_SHARD)

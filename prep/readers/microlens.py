@@ -1,0 +1,184 @@
+"""MicroLens as released: titles, pairs with or without timestamps, likes and views.
+
+Titles come in two forms: a CSV with a header (50k), or headless lines to be split at their first
+comma, quotes meaning nothing (100k, 1M).
+"""
+
+import csv
+import io
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from prep.problems import Problem
+from prep.readers.raw import Raw, one_file, sequences, text_of
+from toolkit.errors import UserError
+
+PAIRS_HEADERS = (["user", "item", "timestamp"], ["userID", "videoID", "timestamp"])
+_ITEM_NAMES = {"item", "itemid", "item_id", "video", "videoid", "video_id", "id"}
+
+
+def find(dump: Path) -> dict[str, Path]:
+    """The dump's files by role, or nothing if it has no titles file of this layout.
+
+    `pairs` is the file with timestamps where there is one.
+
+    Raises:
+        UserError: if there are titles but no pairs, or several files of one kind.
+    """
+    titles = one_file(dump, "*title*.csv")
+    if titles is None:
+        return {}
+    pairs = one_file(dump, "*_pairs.csv") or one_file(dump, "*_pairs.tsv")
+    if pairs is None:
+        raise UserError(
+            f"{dump}: found {titles.name} but neither *_pairs.csv (user,item,timestamp) "
+            "nor *_pairs.tsv (user, tab, items split by spaces); put one beside"
+        )
+    likes = one_file(dump, "*_likes_and_views.txt")
+    return {"titles": titles, "pairs": pairs} | ({"likes": likes} if likes else {})
+
+
+def read(files: dict[str, Path]) -> Raw:
+    """Reads the files that `find` found.
+
+    Raises:
+        UserError: naming file and line of what cannot be read.
+    """
+    items = read_titles(files["titles"])
+    if "likes" in files:
+        counts = read_likes_and_views(files["likes"])
+        items = items.merge(counts, on="item_id", how="left")
+    if files["pairs"].suffix == ".csv":
+        interactions, problems = read_pairs(files["pairs"]), list[Problem]()
+    else:
+        interactions, problems = sequences(files["pairs"])
+    table = pa.Table.from_pandas(items, preserve_index=False)
+    return Raw(table, interactions, files["titles"].name, files["pairs"].name, tuple(problems))
+
+
+def read_titles(path: Path) -> pd.DataFrame:
+    """Titles as columns item_id, title, line (from 1), headed or not.
+
+    Raises:
+        UserError: if the header or a line cannot be understood.
+    """
+    text = text_of(path)
+    first = [word.strip() for word in text.partition("\n")[0].lower().split(",")]
+    known = first[0] in _ITEM_NAMES, first[1:] == ["title"]
+    if any(known) and not all(known):
+        raise UserError(
+            f"{path}:1: the header is {','.join(first)!r}, expected 'item,title' (or no header at all); "
+            "rename its columns"
+        )
+    rows = _headed(path, text) if all(known) else _headless(path, text)
+    return pd.DataFrame(rows, columns=["item_id", "title", "line"]).astype(
+        {"item_id": "str", "title": "str", "line": "int64"}
+    )
+
+
+def _headed(path: Path, text: str) -> list[tuple[str, str, int]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = []
+    try:
+        next(reader)
+        for row in reader:
+            if len(row) == 2:
+                rows.append((row[0].strip(), row[1], reader.line_num))
+            elif row:
+                raise csv.Error(f"{len(row)} fields")
+    except csv.Error as error:
+        raise UserError(
+            f"{path}:{reader.line_num}: expected item,title with quotes closed and commas quoted "
+            f"({error}); mend the line, or delete the header if the file is to be split at first commas"
+        ) from None
+    return rows
+
+
+def _headless(path: Path, text: str) -> list[tuple[str, str, int]]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        item, comma, title = line.rstrip("\r").partition(",")
+        if comma:
+            rows.append((item.strip(), title, number))
+        elif item.strip():
+            raise UserError(
+                f"{path}:{number}: expected item,title, found {item[:60]!r}; mend the line or delete it"
+            )
+    return rows
+
+
+def read_pairs(path: Path) -> pa.Table:
+    """Interactions with timestamps, in the file's order.
+
+    Raises:
+        UserError: if the header or a line is not `user,item,timestamp`.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline().strip().split(",")
+    if header not in PAIRS_HEADERS:
+        raise UserError(
+            f"{path}:1: the header is {','.join(header)!r}, expected 'user,item,timestamp' or "
+            "'userID,videoID,timestamp'; add or rename it"
+        )
+    frame = _columns(path, ["user_id", "item_id", "timestamp_ms"], sep=",", skiprows=1)
+    frame["timestamp_ms"] = _integers(path, frame, "timestamp_ms", "a timestamp in milliseconds")
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def read_likes_and_views(path: Path) -> pd.DataFrame:
+    """Likes and views by item, as columns item_id, likes, views; the first of repeated lines.
+
+    Raises:
+        UserError: if a line is not `item<TAB>likes<TAB>views` with whole numbers.
+    """
+    frame = _columns(path, ["item_id", "likes", "views"], sep="\t", skiprows=0)
+    for column in ("likes", "views"):
+        frame[column] = _integers(path, frame, column, f"a whole number of {column}").astype(
+            "Int64"
+        )
+    return frame.drop(columns="line").drop_duplicates("item_id")
+
+
+def _columns(path: Path, names: list[str], *, sep: str, skiprows: int) -> pd.DataFrame:
+    """A delimited file as strings, with the line each row stands on; blank lines left out."""
+    try:
+        frame = pd.read_csv(
+            path,
+            sep=sep,
+            names=[*names, "excess"],
+            skiprows=skiprows,
+            dtype="str",
+            keep_default_na=False,
+            na_values=[""],
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
+            on_bad_lines="error",
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: expected {sep.join(names)!r} on every line ({str(error).strip()}); mend the file"
+        ) from None
+    frame["line"] = frame.index + 1 + skiprows
+    frame = frame.dropna(subset=names, how="all")
+    broken = frame[frame[names].isna().any(axis=1) | frame["excess"].notna()]
+    if len(broken):
+        found = sep.join(broken.iloc[0].drop("line").dropna())
+        raise UserError(
+            f"{path}:{broken['line'].iloc[0]}: expected {sep.join(names)!r}, found {found!r}; "
+            "mend the line or delete it"
+        )
+    return frame.drop(columns="excess")
+
+
+def _integers(path: Path, frame: pd.DataFrame, column: str, expected: str) -> "pd.Series[int]":
+    """A column of strings as 64-bit integers."""
+    good = frame[column].str.fullmatch(r"\s*-?\d{1,18}\s*")
+    if not good.all():
+        row = frame[~good].iloc[0]
+        raise UserError(
+            f"{path}:{row['line']}: expected {expected}, found {row[column]!r}; "
+            "mend the line or delete it"
+        )
+    return frame[column].astype("int64")

@@ -1,0 +1,57 @@
+"""Small dumps, and the two real data sets where they are at hand."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prep import MediaConfig, PrepConfig
+
+ROOT = Path(__file__).parents[2]
+REAL = ROOT.parent / "shared" / "data"
+ONE_WORKER = PrepConfig(media=MediaConfig(workers=1))
+
+
+@pytest.fixture
+def own_dump(synth_dump: Path, tmp_path: Path) -> Path:
+    """A copy of the synthetic dump, to spoil."""
+    return Path(shutil.copytree(synth_dump, tmp_path / "dump"))
+
+
+@pytest.fixture
+def one_worker() -> PrepConfig:
+    return ONE_WORKER
+
+
+@pytest.fixture
+def write_microlens(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a MicroLens-like dump from the texts of its files; five interactions a user suffice."""
+
+    def write(
+        *,
+        titles: str | bytes = "item,title\na,one\nb,two\n",
+        pairs_csv: str | None = None,
+        pairs_tsv: str | None = "u\ta b a b a\n",
+        likes: str | None = None,
+    ) -> Path:
+        dump = tmp_path / "small"
+        dump.mkdir(exist_ok=True)
+        for name, text in {
+            "M_titles.csv": titles,
+            "M_pairs.csv": pairs_csv,
+            "M_pairs.tsv": pairs_tsv,
+            "M_likes_and_views.txt": likes,
+        }.items():
+            if text is not None:
+                (dump / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return dump
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    if not REAL.is_dir():
+        pytest.skip("the real data are not at ../shared/data")
+    return REAL

@@ -1,0 +1,173 @@
+"""`check` finds each way in which a dataset can be broken, and nothing in one that is whole."""
+
+import re
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import prep
+from prep import EncodeConfig, MediaConfig, PrepConfig
+from prep.check import describe
+from toolkit.store import Table, read_file, read_json, write_json, write_table
+
+
+@pytest.fixture(scope="module")
+def whole(synth_dump, tiny_bert, tmp_path_factory):
+    """A dataset of which two items have no cover."""
+    folder = tmp_path_factory.mktemp("check")
+    dump = shutil.copytree(synth_dump, folder / "dump")
+    for cover in sorted((dump / "covers").iterdir())[:2]:
+        cover.unlink()
+    media = MediaConfig(workers=1, frame_count=1)
+    prep.build(
+        dump,
+        folder / "out",
+        PrepConfig(media=media, encode={"title": EncodeConfig(str(tiny_bert))}),
+    )
+    return folder / "out"
+
+
+@pytest.fixture
+def dataset(whole, tmp_path):
+    """A copy of it, to break."""
+    return shutil.copytree(whole, tmp_path / "out")
+
+
+def rewrite(dataset, name, change):
+    """Replaces the only shard of a table by `change` of it."""
+    table = Table(dataset / name, compression=None)
+    (shard,) = table.shards()
+    table.replace(shard.index, change(read_file(shard.path)))
+
+
+def with_column(table, name, values):
+    field = table.schema.field(name)
+    return table.set_column(table.schema.names.index(name), field, pa.array(values, field.type))
+
+
+def changed(name, row, value):
+    """A change of one cell."""
+
+    def change(table):
+        values = table[name].to_pylist()
+        values[row] = value
+        return with_column(table, name, values)
+
+    return change
+
+
+def test_a_whole_dataset_is_whole(dataset):
+    assert prep.check(dataset) == []
+
+
+def test_its_counts_are_a_table(dataset):
+    lines = [line.split(maxsplit=2) for line in describe(dataset).splitlines()]
+    assert [line[:2] for line in lines] == [
+        ["items", "24"],
+        ["interactions", "405"],
+        ["covers", "24"],
+        ["frames", "24"],
+        ["states/title", "24"],
+    ]
+    assert lines[2][2] == "22 ok, 2 missing"
+    assert lines[4][2] == "24 ok"
+
+
+BREAKS = {
+    r"covers: column 'image' is absent": lambda d: rewrite(
+        d, "covers", lambda t: t.drop_columns("image")
+    ),
+    r"covers: 1 items have no row; run prep again": lambda d: rewrite(
+        d, "covers", lambda t: t.slice(0, 23)
+    ),
+    r"frames: 1 rows stand for an item that has another row": lambda d: rewrite(
+        d, "frames", lambda t: pa.concat_tables([t, t.slice(0, 1)])
+    ),
+    r"frames: 1 rows are of no known item": lambda d: rewrite(
+        d, "frames", changed("item_id", 0, "stranger")
+    ),
+    r"status 'fine' is none of the known ones": lambda d: rewrite(
+        d, "covers", changed("status", 5, "fine")
+    ),
+    r"covers: item '\w+' is corrupt, and errors/ says \['missing'\]": lambda d: rewrite(
+        d, "covers", changed("status", 0, "corrupt")
+    ),
+    r"covers: item '\w+' is missing, and errors/ says \[\]": lambda d: (
+        d / "errors" / "covers-00000.arrow"
+    ).unlink(),
+    r"covers: item '\w+' is missing, and errors/ says \['missing', 'missing'\]": lambda d: (
+        shutil.copy(d / "errors" / "covers-00000.arrow", d / "errors" / "covers-00001.arrow")
+    ),
+    r"interactions: positions do not count": lambda d: rewrite(
+        d, "interactions", changed("position", 3, 9)
+    ),
+    r"interactions: items 1?\d?\d..99 are not all among 1..24": lambda d: rewrite(
+        d, "interactions", changed("item", 3, 99)
+    ),
+    r"interactions: users are not numbered 1..U": lambda d: rewrite(
+        d, "interactions", lambda t: with_column(t, "user", np.asarray(t["user"]) + 1)
+    ),
+    r"dataset.json says .*'interactions': 405.*the tables hold .*'interactions': 404": lambda d: (
+        rewrite(d, "interactions", lambda t: t.slice(0, 404))
+    ),
+    r"items are not numbered 1..N": lambda d: rewrite(
+        d, "items", lambda t: t.take(list(range(23, -1, -1)))
+    ),
+    r"states/title: part-00000.arrow numbers its items otherwise": lambda d: rewrite(
+        d, "states/title", changed("item", 3, 5)
+    ),
+    r"states/title: part-00000.arrow holds states that are not finite": lambda d: rewrite(
+        d, "states/title", changed("states", 3, [float("nan")] + [0.0] * 63)
+    ),
+    r"states/title: metadata lack \['encoder'": lambda d: rewrite(
+        d, "states/title", lambda t: t.replace_schema_metadata({})
+    ),
+    r"states/title: no such table": lambda d: shutil.rmtree(d / "states"),
+    r"frames/part-00000.arrow: not a readable Arrow file": lambda d: (
+        d / "frames" / "part-00000.arrow"
+    ).write_bytes(b"ARROW1\0\0cut off"),
+    r"no dataset.json here": lambda d: (d / "dataset.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("message", BREAKS)
+def test_what_is_broken_is_said(dataset, message):
+    BREAKS[message](dataset)
+    reasons = prep.check(dataset)
+    assert any(re.search(message, reason) for reason in reasons), reasons
+
+
+def test_a_step_that_has_not_finished_is_said(dataset):
+    manifest = read_json(dataset / "dataset.json")
+    del manifest["steps"]["frames"], manifest["steps"]["encode:title"]
+    write_json(dataset / "dataset.json", manifest)
+    assert prep.check(dataset) == [
+        "step frames has not finished; run prep again to go on",
+        "step encode:title has not finished; run prep again to go on",
+        f"tower 'title' is configured and not encoded; run: python -m prep encode {dataset}",
+    ]
+
+
+def test_states_of_a_failed_item_must_be_zero(dataset):
+    item_id = Table(dataset / "items").read()["item_id"][4].as_py()
+    row = {
+        "item_id": [item_id],
+        "step": ["encode:title"],
+        "error_class": ["empty"],
+        "message": ["x"],
+    }
+    schema = read_file(dataset / "errors" / "ingest-00000.arrow").schema
+    path = dataset / "errors" / "encode-title-00000.arrow"
+    write_table(path, pa.table(row, schema=schema), compression=None)
+    (reason,) = prep.check(dataset)
+    assert "has states for items that errors/ lists as failed" in reason
+
+
+def test_errors_of_a_step_without_a_table_are_said(dataset):
+    shutil.rmtree(dataset / "covers")
+    manifest = read_json(dataset / "dataset.json")
+    manifest["steps"]["covers"] = {"skipped": "the dump has none"}
+    write_json(dataset / "dataset.json", manifest)
+    assert prep.check(dataset) == ["errors/ has rows of ['covers'], whose tables are not there"]

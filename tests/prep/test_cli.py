@@ -1,0 +1,166 @@
+"""The command line as a user meets it: exit statuses, one line for a mistake, options and files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import toolkit
+from prep.cli import main
+from toolkit import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def prep(*words):
+    """Runs `python -m prep` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "prep", *map(str, words)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def one_line_error(result):
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("configuration:")]
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.slow
+def test_synth_build_check(tmp_path, tiny_bert):
+    dump, out = tmp_path / "dump", tmp_path / "out"
+    assert prep("synth", dump, "--items", 20, "--users", 30).returncode == 0
+    (dump / "prep.yaml").write_text(f"encode:\n  title: {{encoder: {tiny_bert}, pooling: mean}}\n")
+    first = next((dump / "covers").iterdir())
+    first.write_bytes(b"")
+    built = prep("build", dump, out, "--media.workers", 1)
+    assert (built.returncode, f"configuration: {dump / 'prep.yaml'}" in built.stderr) == (0, True)
+    assert "covers: 20 of 20 items done now; errors: 1 empty" in built.stdout
+    assert toolkit.open_dataset(out).states_metadata("title")["pooling"] == "mean"
+    checked = prep("check", out)
+    assert checked.returncode == 0
+    assert "19 ok, 1 empty" in checked.stdout
+    (out / "covers" / "part-00000.arrow").unlink()
+    checked = prep("check", out)
+    assert checked.returncode == 1
+    assert checked.stderr.startswith("broken: ") and "covers: no such table" in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["build", "absent", "out"], "absent: no such folder"),
+        (["build"], "dump, build.dataset"),
+        (["build", "dump", "out", "--media.pixels", "3"], "--media.pixels"),
+        (["check", "absent", "--wrong"], "--wrong"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(words, message):
+    assert message in one_line_error(prep(*words))
+
+
+def test_help_names_every_command_without_loading_torch():
+    code = "import sys; sys.argv=['prep','--help']\nfrom prep.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    for command in ("synth", "build", "ingest", "media", "encode", "check"):
+        assert f"    {command} " in result.stdout
+    assert result.stdout.strip().endswith("False")
+
+
+@pytest.fixture
+def small(write_microlens):
+    return write_microlens()
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+def test_options_make_towers_of_any_name(small, tmp_path, tiny_bert):
+    options = ["--encode.blurb.encoder", tiny_bert, "--encode.blurb.layers", "[0,2]"]
+    assert run("build", small, tmp_path / "out", *options, "--encode.blurb.pooling=last") == 0
+    about = toolkit.open_dataset(tmp_path / "out").states_metadata("blurb")
+    assert (about["kept"], about["pooling"], about["source"]) == ("0,1,3", "last", "title")
+
+
+def test_options_override_and_add_to_the_file(small, tmp_path, tiny_bert):
+    text = f"name: mine\nencode:\n  title: {{encoder: {tiny_bert}, layers: [0], max_tokens: 7}}\n"
+    (small / "prep.yaml").write_text(text)
+    extra = ["--encode.title.pooling", "mean", "--encode.other.encoder", tiny_bert]
+    assert run("build", small, tmp_path / "out", *extra) == 0
+    data = toolkit.open_dataset(tmp_path / "out")
+    assert data.name == "mine"
+    assert data.towers() == ["other", "title"]
+    assert data.manifest["config"]["encode"]["title"]["max_tokens"] == 7
+    about = data.states_metadata("title")
+    assert (about["pooling"], about["kept"]) == ("mean", "0,1")
+
+
+def test_a_named_config_replaces_the_default_one(small, tmp_path):
+    (small / "prep.yaml").write_text("name: theirs\n")
+    (tmp_path / "my.yaml").write_text("name: ours\n")
+    assert run("ingest", small, tmp_path / "out", "--config", tmp_path / "my.yaml") == 0
+    assert toolkit.open_dataset(tmp_path / "out").name == "ours"
+
+
+def test_encode_goes_on_from_what_was_recorded(small, tmp_path, tiny_bert, capsys):
+    (small / "prep.yaml").write_text(f"encode:\n  title: {{encoder: {tiny_bert}, pooling: mean}}\n")
+    assert run("ingest", small, tmp_path / "out") == 0
+    (small / "prep.yaml").unlink()
+    assert run("media", small, tmp_path / "out", "--media.workers", 1) == 0  # its part alone
+    assert run("encode", tmp_path / "out", "--encode.more.encoder", tiny_bert) == 0
+    data = toolkit.open_dataset(tmp_path / "out")
+    assert data.towers() == ["more", "title"]
+    assert data.states_metadata("title")["pooling"] == "mean"
+    assert run("encode", tmp_path / "out") == 0
+    assert "encode:more: 0 of 2 items done now" in capsys.readouterr().out
+
+
+def test_print_config_round_trips(small, tmp_path, capsys):
+    options = ["--media.cover_px", "99", "--encode.a.encoder", "x", "--encode.a.layers", "[1, 2]"]
+    with pytest.raises(SystemExit):
+        run("build", small, tmp_path / "out", *options, "--print_config")
+    printed = capsys.readouterr().out
+    (tmp_path / "printed.yaml").write_text(printed)
+    with pytest.raises(SystemExit):
+        run(
+            "build",
+            small,
+            tmp_path / "out",
+            "--config",
+            tmp_path / "printed.yaml",
+            "--print_config",
+        )
+    assert capsys.readouterr().out == printed
+    assert yaml.safe_load(printed)["media"]["cover_px"] == 99
+    assert yaml.safe_load(printed)["encode"]["a"]["layers"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("medai: {cover_px: 3}\n", "medai"),
+        ("media: {cover: 3}\n", "cover"),
+        ("encode: {title: {encoder: x, poling: cls}}\n", "poling"),
+        ("media: {backend: gstreamer}\n", "gstreamer"),
+        ("layout: ninerec\n", "ninerec"),
+        ("media: {frame_count: 0}\n", r"media.frame_count is 0; it must be at least 1"),
+    ],
+)
+def test_mistakes_in_the_file_are_named(small, tmp_path, text, message):
+    (small / "prep.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        run("build", small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_command_is_a_mistake():
+    with pytest.raises(UserError, match="command"):
+        run()

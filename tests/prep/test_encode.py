@@ -1,0 +1,240 @@
+"""Hidden states: the library's own, item by item; refused when anything they depend on changes."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+import prep
+import toolkit
+from prep import EncodeConfig, MediaConfig, PrepConfig
+from prep.pipeline import errors_of
+from toolkit import UserError
+from toolkit.backbones import decode_jpeg
+from toolkit.store import Table, read_file
+
+TITLES = ["a much longer Title than the others are", "Short", "abc def", "x", "one two three"]
+
+
+@pytest.fixture
+def dataset(write_microlens, tmp_path):
+    """Five titles and one that is empty."""
+    rows = "".join(f"i{number},{title}\n" for number, title in enumerate(TITLES))
+    dump = write_microlens(titles=f"item,title\n{rows}i9,\n", pairs_tsv="u\ti0 i1 i2 i3 i4\n")
+    prep.ingest(dump, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def towers(**towers):
+    return PrepConfig(media=MediaConfig(workers=1), encode=towers)
+
+
+def encoded(dataset, **options):
+    prep.encode(dataset, towers(title=EncodeConfig(**options)))
+    return toolkit.open_dataset(dataset)
+
+
+def close_to_a_half(found, expected):
+    """Equal to float16 rounding: half a unit in the last place, and float32's noise."""
+    expected = expected.float()
+    return torch.allclose(found.float(), expected, rtol=2**-11 + 1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
+def test_states_are_the_library_s_own_item_by_item(dataset, tiny_bert, pooling):
+    data = encoded(dataset, encoder=str(tiny_bert), pooling=pooling, batch_size=2)
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(tiny_bert),
+        AutoModel.from_pretrained(tiny_bert),
+    )
+    pool = {"cls": lambda h: h[0, 0], "mean": lambda h: h[0].mean(0), "last": lambda h: h[0, -1]}
+    found = data.states("title")
+    assert found.shape == (7, 4, 16)
+    for row, title in enumerate(TITLES, start=1):
+        inputs = tokenizer(title.lower(), truncation=True, max_length=30, return_tensors="pt")
+        with torch.no_grad():
+            hidden = model.eval()(**inputs, output_hidden_states=True).hidden_states
+        expected = torch.stack([pool[pooling](layer) for layer in hidden])
+        assert close_to_a_half(found[row], expected)
+    assert not found[0].any() and not found[6].any()
+
+
+def test_layers_tokens_and_case_are_heeded(dataset, tiny_bert):
+    data = encoded(dataset, encoder=str(tiny_bert), layers=[0, 2], max_tokens=4, lowercase=False)
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(tiny_bert),
+        AutoModel.from_pretrained(tiny_bert),
+    )
+    inputs = tokenizer(TITLES[0], truncation=True, max_length=4, return_tensors="pt")
+    with torch.no_grad():
+        hidden = model.eval()(**inputs, output_hidden_states=True).hidden_states
+    expected = torch.stack([hidden[index][0, 0] for index in (0, 1, 3)])
+    assert close_to_a_half(data.states("title")[1], expected)
+
+
+def test_images_too(synth_dump, tiny_vit, tmp_path):
+    config = towers(picture=EncodeConfig(str(tiny_vit), source="cover"))
+    prep.build(synth_dump, tmp_path / "out", config)
+    data = toolkit.open_dataset(tmp_path / "out")
+    assert data.tower("picture") == toolkit.TowerSpec("picture", 3, 16, "image")
+    processor, model = (
+        AutoImageProcessor.from_pretrained(tiny_vit),
+        AutoModel.from_pretrained(tiny_vit),
+    )
+    covers = data.source("cover")
+    for row in (1, 24):
+        image = processor(images=decode_jpeg(covers[row - 1].as_py()), return_tensors="pt")
+        with torch.no_grad():
+            hidden = model.eval()(**image, output_hidden_states=True).hidden_states
+        expected = torch.stack([layer[0, 0] for layer in hidden])
+        assert close_to_a_half(data.states("picture")[row], expected)
+
+
+def test_an_empty_title_has_zeros_and_an_errors_row(dataset, tiny_bert):
+    data = encoded(dataset, encoder=str(tiny_bert))
+    (row,) = errors_of(dataset, "encode:title").to_pylist()
+    assert row == {
+        "item_id": "i9",
+        "step": "encode:title",
+        "error_class": "empty",
+        "message": "the title is empty",
+    }
+    assert data.manifest["steps"]["encode:title"]["items"] == {"ok": 5, "empty": 1}
+    assert prep.check(dataset) == []
+
+
+def test_a_missing_or_undecodable_cover_has_an_errors_row(own_dump, tiny_vit, tmp_path):
+    covers = sorted((own_dump / "covers").iterdir())
+    covers[4].unlink()
+    config, out = towers(cover=EncodeConfig(str(tiny_vit), source="cover")), tmp_path / "out"
+    prep.ingest(own_dump, out, config)
+    prep.media(own_dump, out, config)
+    shard = Table(out / "covers", compression=None)
+    rows = shard.read()
+    spoilt = rows["image"].to_pylist()
+    spoilt[7] = b"no image"
+    position = rows.schema.get_field_index("image")
+    shard.replace(0, rows.set_column(position, rows.schema.field("image"), [spoilt]))
+    prep.encode(out, config)
+    told = {
+        row["item_id"]: row["error_class"] for row in errors_of(out, "encode:cover").to_pylist()
+    }
+    assert told == {covers[4].stem: "missing", rows["item_id"][7].as_py(): "corrupt"}
+    assert prep.check(out) == []
+
+
+def test_shards_say_what_they_were_made_with(dataset, tiny_bert):
+    encoded(dataset, encoder=str(tiny_bert), layers="group-2")
+    (shard,) = Table(dataset / "states" / "title").shards()
+    metadata = {k.decode(): v.decode() for k, v in read_file(shard.path).schema.metadata.items()}
+    config = json.loads(metadata.pop("versa_config"))
+    revision = metadata.pop("revision")
+    assert revision.startswith("sha256:")
+    assert metadata == {
+        "encoder": str(tiny_bert),
+        "layers": "3",
+        "width": "16",
+        "pooling": "cls",
+        "source": "title",
+        "modality": "text",
+        "kept": "0,2,3",
+    }
+    assert config["revision"] == revision and config["layers"] == "0,2,3"
+
+
+def test_states_are_mapped_without_a_copy(dataset, tiny_bert):
+    encoded(dataset, encoder=str(tiny_bert))
+    (shard,) = Table(dataset / "states" / "title").shards()
+    before = pa.total_allocated_bytes()
+    states = read_file(shard.path).column("states").chunk(0).flatten()
+    assert pa.total_allocated_bytes() == before
+    assert states.to_numpy(zero_copy_only=True).dtype == np.float16
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pooling": "mean"}, r'title was made with pooling = "cls", and now pooling = "mean"'),
+        ({"layers": [1]}, r'layers = "0,1,2,3", and now layers = "0,2"'),
+        ({"max_tokens": 5}, r"max_tokens = 30, and now max_tokens = 5"),
+        ({"lowercase": False}, r"lowercase = true, and now lowercase = false.*delete .*title"),
+    ],
+)
+def test_other_states_are_refused(dataset, tiny_bert, change, message):
+    encoded(dataset, encoder=str(tiny_bert))
+    with pytest.raises(UserError, match=message):
+        encoded(dataset, encoder=str(tiny_bert), **change)
+
+
+def test_another_training_of_the_same_encoder_is_refused(dataset, tiny_bert, tmp_path):
+    copy = shutil.copytree(tiny_bert, tmp_path / "bert")
+    encoded(dataset, encoder=str(copy))
+    model = AutoModel.from_pretrained(copy)
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight += 1
+    model.save_pretrained(copy)
+    with pytest.raises(UserError, match=r'revision = "sha256:\w+", and now revision = "sha256:'):
+        encoded(dataset, encoder=str(copy))
+
+
+def test_the_same_layers_by_another_name_are_the_same(dataset, tiny_bert):
+    encoded(dataset, encoder=str(tiny_bert), layers="all")
+    encoded(dataset, encoder=str(tiny_bert), layers=[0, 1, 2], batch_size=1)
+
+
+def test_shards_do_not_change_the_states(dataset, tiny_bert, monkeypatch):
+    whole = encoded(dataset, encoder=str(tiny_bert)).states("title").clone()
+    prep.encode(dataset, towers(once=EncodeConfig(str(tiny_bert))))
+    monkeypatch.setattr(sys.modules["prep.encode"], "SHARD", 2)
+    prep.encode(dataset, towers(twice=EncodeConfig(str(tiny_bert))))
+    data = toolkit.open_dataset(dataset)
+    assert len(Table(dataset / "states" / "twice").shards()) == 3
+    assert torch.equal(data.states("once"), whole)
+    assert torch.allclose(data.states("twice").float(), whole.float(), rtol=2**-10)
+
+
+def test_states_beyond_float16_are_refused(dataset, tiny_bert, tmp_path):
+    copy = shutil.copytree(tiny_bert, tmp_path / "bert")
+    model = AutoModel.from_pretrained(copy)
+    with torch.no_grad():
+        model.embeddings.LayerNorm.bias += 1e5
+    model.save_pretrained(copy)
+    with pytest.raises(UserError, match=r"gives states up to 10\d+, and float16.*ends at 65504"):
+        encoded(dataset, encoder=str(copy))
+    assert not Table(dataset / "states" / "title").exists()
+
+
+def test_what_is_recorded_goes_on(dataset, tiny_bert, capsys):
+    encoded(dataset, encoder=str(tiny_bert))
+    prep.encode(dataset)
+    assert "encode:title: 0 of 6 items done now" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            towers(title=EncodeConfig()),
+            "tower 'title' has no encoder; give one with --encode.title.enc",
+        ),
+        (towers(**{"a/b": EncodeConfig("x")}), "tower name 'a/b' cannot name a folder"),
+        (
+            towers(cover=EncodeConfig("x", source="cover")),
+            "covers: no such table; run the prep step",
+        ),
+        (towers(title=EncodeConfig("./absent")), r"encoder '\./absent': no such folder"),
+    ],
+)
+def test_towers_that_cannot_be(dataset, config, message):
+    with pytest.raises(UserError, match=message):
+        prep.encode(dataset, config)
+
+
+def test_encode_needs_an_ingested_dataset(tmp_path):
+    with pytest.raises(UserError, match="nothing has been ingested yet"):
+        prep.encode(tmp_path)

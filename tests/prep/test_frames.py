@@ -1,0 +1,230 @@
+"""Frames: the right moments, and the same story from every decoder about every bad clip."""
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from prep.files import find_folder
+from prep.frames import make_frames
+from prep.synth.dump import write_clip
+from prep.video import BACKENDS, Clip
+from prep.video.sampling import uniform
+from toolkit import UserError
+from toolkit.backbones import decode_jpeg
+
+FPS = 12  # of write_clip
+
+
+@pytest.fixture(params=list(BACKENDS))
+def backend(request):
+    return request.param
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "dump" / "videos"
+    path.mkdir(parents=True)
+    return path
+
+
+def grey_ramp(count=24, step=10):
+    """Frame i is grey of level step * i, so that a decoded frame tells its index."""
+    return [np.full((128, 128, 3), step * i, dtype=np.uint8) for i in range(count)]
+
+
+def frames_of(folder, backend, item_id="a", count=5, px=224):
+    batch = pa.RecordBatch.from_pydict({"item_id": [item_id]})
+    table = make_frames(
+        batch, dump=folder.parent, folder=folder, backend=backend, frame_count=count, frame_px=px
+    )
+    (row,) = table.to_pylist()
+    return row
+
+
+def levels(row):
+    return [float(decode_jpeg(frame).mean()) for frame in row["frames"]]
+
+
+@pytest.mark.parametrize("index_first", [True, False])
+def test_frames_are_those_on_screen_at_the_midpoints(folder, backend, index_first):
+    write_clip(folder / "a.mp4", grey_ramp(), index_first=index_first)
+    row = frames_of(folder, backend)
+    assert (row["status"], row["message"], row["backend"]) == ("ok", None, backend)
+    assert (row["duration_seconds"], row["fps"]) == (2.0, FPS)
+    # Midpoints of fifths of 2 s are 0.2, 0.6, 1.0, 1.4, 1.8 s: frames 2.4, 7.2, 12, 16.8, 21.6.
+    assert row["pts_seconds"] == pytest.approx([i / FPS for i in (2, 7, 12, 16, 21)])
+    assert levels(row) == pytest.approx([20, 70, 120, 160, 210], abs=4)
+
+
+def test_a_clip_of_one_frame_gives_it_every_time(folder, backend):
+    write_clip(folder / "a.mp4", grey_ramp(12)[9:10], index_first=True)
+    row = frames_of(folder, backend, count=3)
+    assert row["status"] == "ok"
+    assert row["pts_seconds"] == [0.0, 0.0, 0.0]
+    assert levels(row) == pytest.approx([90] * 3, abs=4)
+
+
+def test_frames_shrink_to_the_shorter_side(folder, backend):
+    write_clip(folder / "a.mp4", grey_ramp(4), index_first=True)
+    small, same = (frames_of(folder, backend, px=px)["frames"][0] for px in (64, 500))
+    assert decode_jpeg(small).shape == (64, 64, 3)
+    assert decode_jpeg(same).shape == (128, 128, 3)
+
+
+def noisy(count=48):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (128, 128, 3), dtype=np.uint8) for _ in range(count)]
+
+
+@pytest.mark.parametrize("backend", ["pyav", "opencv"])
+def test_a_clip_cut_off_keeps_the_frames_reached(folder, backend):
+    write_clip(folder / "whole.mp4", noisy(), index_first=True)
+    data = (folder / "whole.mp4").read_bytes()
+    (folder / "a.mp4").write_bytes(data[: len(data) * 6 // 10])
+    whole, cut = (frames_of(folder, backend, item_id=id_) for id_ in ("whole", "a"))
+    assert (whole["status"], cut["status"]) == ("ok", "truncated")
+    reached = len(cut["frames"])
+    assert 2 <= reached <= 3
+    assert cut["message"] == f"a.mp4: {backend} reached {reached} of 5 frames"
+    assert cut["frames"] == whole["frames"][:reached]
+    assert cut["pts_seconds"] == whole["pts_seconds"][:reached]
+
+
+def test_decord_refuses_a_clip_cut_off_and_says_who_may_not(folder):
+    write_clip(folder / "a.mp4", noisy(), index_first=True)
+    data = (folder / "a.mp4").read_bytes()
+    (folder / "a.mp4").write_bytes(data[: len(data) * 6 // 10])
+    row = frames_of(folder, "decord")
+    assert row["status"] == "corrupt"
+    assert "another media.backend may" in row["message"]
+
+
+def spoil_missing(path: Path) -> None:
+    pass
+
+
+def spoil_empty(path: Path) -> None:
+    path.touch()
+
+
+def spoil_noise(path: Path) -> None:
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+
+
+def spoil_index_cut_off(path: Path) -> None:
+    write_clip(path, grey_ramp(), index_first=False)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def spoil_only_the_beginning(path: Path) -> None:
+    write_clip(path, grey_ramp(), index_first=True)
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def spoil_jpeg(path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(path, format="JPEG")
+
+
+def spoil_page(path: Path) -> None:
+    path.write_text("<!DOCTYPE html><title>Not found</title>")
+
+
+def spoil_sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.rate = 8000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+
+
+def spoil_link(path: Path) -> None:
+    outside = path.parents[2] / "outside.mp4"
+    write_clip(outside, grey_ramp(3), index_first=True)
+    path.symlink_to(outside)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status", "message"),
+    [
+        (spoil_missing, "missing", "videos/a.mp4 is not in the dump"),
+        (spoil_empty, "empty", "videos/a.mp4 has zero bytes"),
+        (spoil_noise, "corrupt", "a.mp4 has no readable header (Invalid data"),
+        (spoil_index_cut_off, "corrupt", "a.mp4 has no readable header"),
+        (spoil_only_the_beginning, "corrupt", "a.mp4 has no video stream"),
+        (spoil_jpeg, "unsupported", "a.mp4 holds JPEG, not video data"),
+        (spoil_page, "unsupported", "a.mp4 holds HTML or XML, not video data"),
+        (spoil_sound, "unsupported", "a.mp4 has no video stream"),
+        (spoil_link, "unsafe", "videos/a.mp4 leads out of the dump, to "),
+    ],
+)
+def test_bad_clips_have_the_same_word_from_every_decoder(folder, backend, spoil, status, message):
+    spoil(folder / "a.mp4")
+    row = frames_of(folder, backend)
+    assert (row["status"], row["frames"]) == (status, None)
+    assert row["message"].startswith(message)
+
+
+def test_a_clip_of_giant_frames_is_too_large(folder, backend, monkeypatch):
+    monkeypatch.setattr("prep.images.PIXEL_LIMIT", 128 * 128 - 1)
+    write_clip(folder / "a.mp4", grey_ramp(2), index_first=True)
+    assert frames_of(folder, backend)["status"] == "too_large"
+
+
+def test_decord_absent_is_said(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "decord", None)
+    write_clip(folder / "a.mp4", grey_ramp(2), index_first=True)
+    with pytest.raises(UserError, match="decord, which is not installed"):
+        frames_of(folder, "decord")
+
+
+def slides(seconds: list[int], duration_seconds: float, fps: float) -> Clip:
+    return Clip(Path("x"), duration_seconds, fps, Fraction(1), seconds, seconds[:1])
+
+
+def test_the_last_slide_of_a_slide_show_lasts_to_its_end():
+    # Three pictures in 12 s: one in 4 s on average, and the last may stand for two of those.
+    assert uniform(slides([0, 2, 5], 12.0, 3 / 12), 4) == [0, 1, 2, 2]
+
+
+def test_a_file_that_ends_before_its_header_says_gives_fewer():
+    # One frame a second for 10 s promised, five there: 5 s is within two frames' time of 4 s, 7 s is not.
+    assert uniform(slides([0, 1, 2, 3, 4], 10.0, 1.0), 5) == [1, 3, 4]
+
+
+def test_folders_are_found_by_looking(tmp_path):
+    for name in ("a/MicroLens_Videos", "videos_without_any", "covers"):
+        (tmp_path / name).mkdir(parents=True)
+    assert find_folder(tmp_path, "video", ".mp4") is None
+    (tmp_path / "a" / "MicroLens_Videos" / "1.mp4").touch()
+    assert find_folder(tmp_path, "video", ".mp4") == tmp_path / "a" / "MicroLens_Videos"
+    (tmp_path / "covers" / "1.mp4").touch()
+    assert find_folder(tmp_path, "cover", ".jpg") is None
+
+
+@pytest.mark.parametrize(("item_id", "frames", "fps"), [("1002", 982, 60.0), ("10034", 227, 30.0)])
+def test_real_clips(real_data, backend, item_id, frames, fps):
+    row = frames_of(real_data / "microlens-sample" / "videos", backend, item_id=item_id)
+    assert (row["status"], row["fps"]) == ("ok", fps)
+    assert row["duration_seconds"] == pytest.approx(frames / fps, abs=1 / fps)
+    assert len(row["frames"]) == 5
+    midpoints = np.array([0.1, 0.3, 0.5, 0.7, 0.9]) * row["duration_seconds"]
+    late = midpoints - np.array(row["pts_seconds"])  # a frame is on screen from its own time on
+    assert (late > -1e-6).all() and (late < 1.5 / fps).all()
+    height, width, _ = decode_jpeg(row["frames"][0]).shape
+    assert height == 224 and width == pytest.approx(224 * 16 / 9, abs=1)
+    assert min(decode_jpeg(frame).std() for frame in row["frames"]) > 10  # pictures, not grey
+
+
+def test_decoders_agree_on_a_real_clip(real_data):
+    folder = real_data / "microlens-sample" / "videos"
+    stills = [frames_of(folder, name, item_id="10034")["frames"] for name in BACKENDS]
+    for other in stills[1:]:
+        for ours, theirs in zip(stills[0], other, strict=True):
+            difference = decode_jpeg(ours).astype(int) - decode_jpeg(theirs)
+            assert np.abs(difference).mean() < 2
