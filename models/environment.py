@@ -3,7 +3,6 @@
 import platform
 import subprocess
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from models.config import RunConfig
 from models.features import Features
 from models.run import describe_dataset
 from toolkit.dataset import Dataset
+from toolkit.versions import versions
 
-PACKAGES = ("versa-toolkit", "transformers", "accelerate", "pyarrow", "numpy")
+PACKAGES = ("transformers", "accelerate", "numpy")
 
 
 def describe_environment(
@@ -26,7 +26,7 @@ def describe_environment(
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
-        "versions": {"torch": torch.__version__, **{name: version(name) for name in PACKAGES}},
+        "versions": {"torch": torch.__version__, **versions(*PACKAGES)},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),

@@ -16,6 +16,7 @@ from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
 from toolkit.schema import Status
+from toolkit.versions import versions
 
 if TYPE_CHECKING:
     from toolkit.backbones import Backbone
@@ -76,7 +77,7 @@ def _encode_tower(dataset: Path, tower: str, config: EncodeConfig, *, retry_fail
         step.name,
         asdict(config),
         revision=backbone.revision,
-        versions=manifest.versions("torch", "transformers"),
+        versions=versions("torch", "transformers"),
         items=counts,
     )
 

@@ -15,6 +15,7 @@ from prep.readers import READERS, choose
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.store import MANIFEST, Table, write_json, write_table
+from toolkit.versions import versions
 
 STEP = "ingest"
 
@@ -69,7 +70,7 @@ def _write(
     entry = {
         "config": settings,
         "config_hash": manifest.config_hash(settings),
-        "versions": manifest.versions("pandas"),
+        "versions": versions("pandas"),
         "inputs": inputs,
         "errors": problems.tally(told),
     }

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,6 @@ from toolkit.store import MANIFEST, read_json, write_json
 def config_hash(config: dict[str, Any]) -> str:
     """A short fingerprint of a configuration, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def versions(*distributions: str) -> dict[str, str]:
-    """Installed versions of Versa itself and of `distributions`."""
-    found = {}
-    for name in ("versa-toolkit", "pyarrow", *distributions):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
 
 
 def read(dataset: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from prep.files import find_folder
 from prep.pipeline import Step, run_step
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
+from toolkit.versions import versions
 
 COVERS_SHARD = 256
 FRAMES_SHARD = 64
@@ -49,8 +50,8 @@ def media(
         items = open_dataset(dataset).items.select(["item_id"])
         execute = processes(config.media.workers)
         counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
-        versions = manifest.versions("opencv-python", "av", "decord")
-        manifest.record_step(dataset, name, step.config, versions=versions, items=counts)
+        found = versions("opencv-python", "av", "decord")
+        manifest.record_step(dataset, name, step.config, versions=found, items=counts)
     manifest.record_config(dataset, media=asdict(config.media))
 
 
