@@ -25,7 +25,7 @@ from toolkit import metrics, open_dataset
 from toolkit.splits import Splits
 
 PRESETS = ("id", "text-only", "raw-image")
-SETTINGS = Path(__file__).parent / "demo.yaml"
+SETTINGS = os.path.relpath(Path(__file__).parent / "demo.yaml")
 COLUMNS = ("HR@10", "NDCG@10", "MRR@10")
 
 

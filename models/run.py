@@ -50,9 +50,9 @@ def load(run: str | Path, *, device: torch.device | str = "cpu") -> "TrainedReco
     dataset = open_dataset(config.data)
     trained_on = read_json(run / ENVIRONMENT)["dataset"]
     for key, now in describe_dataset(config, dataset).items():
-        if trained_on[key] != now:
+        if trained_on.get(key) != now:
             raise UserError(
-                f"{run}: trained on {key} {trained_on[key]}, and {config.data} now has {now}; "
+                f"{run}: trained on {key} {trained_on.get(key)}, and {config.data} now has {now}; "
                 "restore that dataset or train again"
             )
     model = from_pretrained(run / MODEL).to(device)

@@ -184,7 +184,7 @@ def _float16_states(backbone: "Backbone", payloads: list[str] | list[bytes]) -> 
     largest = np.abs(states).max()
     if not largest <= _FLOAT16_LARGEST:
         raise UserError(
-            f"encoder {backbone.encoder!r} gives states up to {largest:g}, and float16, in which they are "
+            f"encoder {backbone.name!r} gives states up to {largest:g}, and float16, in which they are "
             f"stored, ends at {_FLOAT16_LARGEST:g}; keep other layers or choose another encoder"
         )
     return states.astype(np.float16)

@@ -1,5 +1,6 @@
 """The one exception for a user's mistake, and the door through which it leaves the process."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -18,6 +19,9 @@ def run_command(main: Callable[[], int | None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read our output has seen enough (`… | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print(
             "interrupted; finished shards are kept, run the command again to go on", file=sys.stderr

