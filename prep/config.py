@@ -22,6 +22,8 @@ class MediaConfig:
         frame_count: frames taken from a clip, at the midpoints of as many equal segments.
         frame_px: shorter side of a stored frame, in pixels; smaller clips stay as they are.
         backend: what decodes clips.
+        clip_seconds: time limit of one clip; beyond it, its process is killed and the item has the
+            status `timeout`.
         workers: processes that decode; 0 takes one for each CPU core.
     """
 
@@ -29,12 +31,15 @@ class MediaConfig:
     frame_count: int = 5
     frame_px: int = 224
     backend: Backend = "pyav"
+    clip_seconds: float = 30.0
     workers: int = 0
 
     def __post_init__(self) -> None:
         for key, least in {"cover_px": 1, "frame_count": 1, "frame_px": 1, "workers": 0}.items():
             if getattr(self, key) < least:
                 raise UserError(f"media.{key} is {getattr(self, key)}; it must be at least {least}")
+        if not self.clip_seconds > 0:
+            raise UserError(f"media.clip_seconds is {self.clip_seconds}; it must be above 0")
 
 
 @dataclass(frozen=True)

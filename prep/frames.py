@@ -1,5 +1,7 @@
 """Frames: a few stills of each item's clip, spread over its time, smaller, as JPEG."""
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from prep.problems import ItemProblem
 from prep.sniff import refuse_other
 from prep.video import BACKENDS, read_clip
 from prep.video.sampling import uniform
+from prep.watchdog import CrashedError, Watchdog
 from toolkit import schema
 
 SUFFIX = ".mp4"
@@ -25,6 +28,7 @@ def make_frames(
     backend: str,
     frame_count: int,
     frame_px: int,
+    clip_seconds: float | None = None,
 ) -> pa.Table:
     """A row for each item of the batch (`toolkit.schema.FRAMES` and `message`).
 
@@ -35,16 +39,37 @@ def make_frames(
         backend: a key of `prep.video.BACKENDS`.
         frame_count: frames asked for.
         frame_px: shorter side of what is stored, in pixels.
+        clip_seconds: time limit of one clip; it is decoded in a process that is killed beyond it.
+            None decodes in this process, without a limit.
     """
-    rows = []
-    for item_id in batch.column("item_id").to_pylist():
-        try:
-            path = locate(dump, folder, item_id, SUFFIX)
-            row = stills(path, backend=backend, count=frame_count, px=frame_px)
-        except ItemProblem as problem:
-            row = {"status": problem.status, "message": problem.message}
-        rows.append({"item_id": item_id, **row})
+    options = {"backend": backend, "count": frame_count, "px": frame_px}
+    ids = batch.column("item_id").to_pylist()
+    with contextlib.ExitStack() as stack:
+        decode: Callable[..., dict[str, Any]] = stills
+        if clip_seconds is not None:
+            decode = stack.enter_context(Watchdog(stills, limit_seconds=clip_seconds))
+        rows = [{"item_id": id_, **_row(decode, id_, dump, folder, options)} for id_ in ids]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _row(
+    decode: Callable[..., dict[str, Any]],
+    item_id: str,
+    dump: Path,
+    folder: Path,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    try:
+        path = locate(dump, folder, item_id, SUFFIX)
+        return decode(path, **options)
+    except ItemProblem as problem:
+        return {"status": problem.status, "message": problem.message}
+    except TimeoutError as error:
+        message = f"{path.name}: {error}; a higher media.clip_seconds may do"
+        return {"status": "timeout", "message": message}
+    except CrashedError as error:
+        message = f"{path.name}: the decoder crashed on it ({error}); another media.backend may not"
+        return {"status": "corrupt", "message": message}
 
 
 def stills(path: Path, *, backend: str, count: int, px: int) -> dict[str, Any]:

@@ -77,5 +77,9 @@ def _frames_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
         "frame_px": config.frame_px,
         "backend": config.backend,
     }
-    work = partial(frames.make_frames, dump=dump, folder=folder, **settings)
+    # No setting that rows depend on: with a higher limit, a run may go on where another stopped.
+    limit_seconds = config.clip_seconds
+    work = partial(
+        frames.make_frames, dump=dump, folder=folder, clip_seconds=limit_seconds, **settings
+    )
     return Step("frames", "frames", schema.FRAMES, settings, work, FRAMES_SHARD)

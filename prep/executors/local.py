@@ -1,8 +1,10 @@
 """This machine: in this process, or in several."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 import pyarrow as pa
 
 from toolkit.errors import UserError
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def cpu_count() -> int:
@@ -42,7 +46,7 @@ def in_processes(
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
-        min(workers, len(batches)), mp_context=context, initializer=_prepare_worker
+        min(workers, len(batches)), mp_context=context, initializer=prepare_worker
     )
     under_way: deque[Future[pa.Table]] = deque()
     try:
@@ -62,11 +66,18 @@ def in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _prepare_worker() -> None:
+def prepare_worker() -> None:
     """Leaves Ctrl-C to the parent, dies with it, and keeps one thread for OpenCV (not loaded yet)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    _ask_kernel_to_end_with_parent()
     threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _ask_kernel_to_end_with_parent() -> None:
+    """On Linux, which then kills this process even while a decoder holds the interpreter's lock."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _die_with_parent() -> None:

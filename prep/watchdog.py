@@ -1,0 +1,120 @@
+"""Calls that may hang or crash, made in a process that can be killed.
+
+A decoder can spin forever while it holds the interpreter's lock (decord does on files whose container
+over-reports its frames), so neither a signal nor a thread's time-out helps: only killing helps.
+"""
+
+import multiprocessing
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Generic, ParamSpec, Self, TypeVar
+
+from prep.executors.local import prepare_worker
+from prep.problems import ItemProblem
+from toolkit.errors import UserError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class CrashedError(Exception):
+    """The process of a watched call ended before it answered."""
+
+
+class Watchdog(Generic[P, R]):
+    """A function in a process of its own, which is killed when a call outlasts its limit.
+
+    The process is started at the first call and again after a kill or a crash; leaving the `with`
+    block ends it, and with it whatever memory a decoder has leaked.
+
+    Args:
+        function: of a module, so that the process can import it; picklable arguments and results.
+        limit_seconds: of one call, the start of the process not counted.
+    """
+
+    def __init__(self, function: Callable[P, R], *, limit_seconds: float) -> None:
+        self.function = function
+        self.limit_seconds = limit_seconds
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._kill()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """One call.
+
+        Raises:
+            TimeoutError: if it was not done in time.
+            CrashedError: if the process died of it.
+            ItemProblem, UserError: as the function raises them.
+            RuntimeError: for any other error of the function, with its traceback.
+        """
+        pipe = self._pipe or self._start()
+        pipe.send((args, kwargs))
+        if not pipe.poll(self.limit_seconds):
+            self._kill()
+            raise TimeoutError(f"not done after {self.limit_seconds:g} s")
+        try:
+            error, result = pipe.recv()
+        except (EOFError, ConnectionError):
+            code = self._kill()
+            raise CrashedError(f"its process ended with {code}") from None
+        if error is not None:
+            raise error
+        return result
+
+    def _start(self) -> Connection:
+        context = multiprocessing.get_context("spawn")  # decoders' threads do not survive a fork
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self.function, theirs), daemon=True)
+        self._process.start()
+        theirs.close()  # so that the process's end is seen as the end of the pipe
+        if not self._pipe.poll(_START_SECONDS) or self._pipe.recv() != _READY:
+            self._kill()
+            raise RuntimeError(f"a watched process did not start within {_START_SECONDS:g} s")
+        return self._pipe
+
+    def _kill(self) -> int | None:
+        """Ends the process and returns its exit code; negative is the number of a signal."""
+        if self._process is None or self._pipe is None:
+            return None
+        self._pipe.close()
+        self._process.kill()
+        self._process.join()
+        code = self._process.exitcode
+        self._process = self._pipe = None
+        return code
+
+
+_READY = "ready"
+_START_SECONDS = 120.0
+
+
+def _serve(function: Callable[..., Any], pipe: Connection) -> None:
+    """The process: answers calls until the pipe ends."""
+    prepare_worker()
+    pipe.send(_READY)
+    while True:
+        try:
+            args, kwargs = pipe.recv()
+        except EOFError:
+            return
+        answer: tuple[Exception | None, Any]
+        try:
+            answer = (None, function(*args, **kwargs))
+        except (ItemProblem, UserError) as error:
+            answer = (error, None)
+        except Exception:
+            answer = (RuntimeError(f"a watched call failed:\n{traceback.format_exc()}"), None)
+        pipe.send(answer)
