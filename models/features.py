@@ -109,6 +109,10 @@ class LiveStates:
 
     def same_as(self) -> Tensor:
         """(N + 1,): equal sources in every tower."""
+        return self._same_as
+
+    @cached_property
+    def _same_as(self) -> Tensor:
         rows: list[Any] = [None]
         ids = self.dataset.item_ids.ids
         for start in range(0, len(ids), SOURCES_AT_ONCE):

@@ -86,6 +86,10 @@ def train(config: RunConfig) -> dict[str, Any]:
             write_json(output / ENVIRONMENT, about)
         log = RunLog(output, enabled=main)
         log.say(f"{config.item} {config.towers}: {splits}, {_trainable(model):,} parameters")
+        if not getattr(features, "resident", True):
+            log.say(
+                "hidden states stay on the host: the GPU's free memory is less than twice theirs"
+            )
 
         # Loop.
         best, best_epoch, step = -1.0, 0, 0
@@ -134,6 +138,9 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
     if config.item == "id":
         item_encoder = IdEmbedding(dataset.items.num_rows, embedding_dim=config.side.embedding_dim)
     else:
+        unknown = sorted(set(config.side.modality) - set(config.towers))
+        if unknown:
+            raise UserError(f"side.modality names {unknown}; the run's towers are {config.towers}")
         item_encoder = SideNetwork(
             [_tower(config, dataset, name) for name in config.towers],
             embedding_dim=config.side.embedding_dim,

@@ -217,6 +217,7 @@ def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
         (["--config=unheard-of"], "neither a file nor a preset; presets: id"),
         (["--towers=[smell]"], "no hidden states for tower 'smell' .stored: "),
         (["--towers=[]"], "towers: none named"),
+        (["--side.modality={titel: image}"], r"side\.modality names \['titel'\]"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_status_2(
