@@ -69,8 +69,7 @@ def random_bert(folder: Path) -> Path:
         *characters,
         *("##" + c for c in characters),
     ]
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    BertTokenizer(vocab={word: row for row, word in enumerate(words)}).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(words),
