@@ -6,7 +6,7 @@ from typing import Literal
 from toolkit.errors import UserError
 from toolkit.towers import Modality
 
-Layout = Literal["auto", "microlens", "ninerec", "amazon"]
+Layout = Literal["auto", "microlens", "ninerec", "amazon", "morec"]
 PairColumns = Literal["auto", "item,user,time", "user,item,time"]
 TimeUnit = Literal["ms", "s"]
 Backend = Literal["pyav", "decord", "opencv"]
@@ -82,7 +82,8 @@ class PrepConfig:
     """Everything about one dataset.
 
     Args:
-        layout: how the dump is laid out; auto looks at its files.
+        layout: how the dump is laid out; auto looks at its files, and never takes them for morec, whose
+            file names are those of amazon.
         name: of the dataset; by default that of the dump's folder.
         pair_columns: order of the columns of a *_pair.csv (ninerec); auto looks which one holds items.
         time_unit: of timestamps, where the layout leaves it open (ninerec): ms or s.

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from prep.config import PrepConfig
-from prep.readers import amazon, microlens, ninerec
+from prep.readers import amazon, microlens, morec, ninerec
 from prep.readers.raw import Raw, Reader
 from toolkit.errors import UserError
 
@@ -27,6 +27,12 @@ def make_readers(config: PrepConfig) -> dict[str, Reader]:
             settings=pairs,
         ),
         "amazon": Reader(amazon.find, amazon.read, "*items*.tsv and *users*.tsv"),
+        "morec": Reader(
+            morec.find,
+            morec.read,
+            "*items*.tsv and *users*.tsv if --layout morec says so",
+            auto=False,
+        ),
     }
 
 

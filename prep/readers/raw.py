@@ -17,7 +17,8 @@ class Raw:
     """A dump as it was read: nothing numbered, nothing dropped yet.
 
     Args:
-        items: item_id, title, line and what `toolkit.schema.ITEM_EXTRAS` the dump has.
+        items: item_id, title (null throughout if the dump has none), line and what
+            `toolkit.schema.ITEM_EXTRAS` the dump has.
         interactions: user_id, item_id, timestamp_ms (null where unknown), line, in the file's
             order, which is each user's order wherever timestamps do not say otherwise.
         items_file: name of the file that `items.line` counts in, from 1.

@@ -11,7 +11,7 @@ import toolkit
 from prep import MediaConfig, PrepConfig
 from prep.cli import main
 from prep.config import Layout
-from prep.readers import choose, make_readers, ninerec
+from prep.readers import choose, make_readers, morec, ninerec
 from toolkit import UserError
 
 
@@ -198,6 +198,81 @@ def test_options_without_use_are_refused(write_microlens, tmp_path):
     with pytest.raises(UserError, match=r"pair_columns is 'user,item,time', but .*microlens"):
         main(["ingest", str(dump), str(out), "--pair_columns", "user,item,time"])
     assert not out.exists()
+
+
+# --- morec
+
+
+@pytest.mark.parametrize(
+    ("text", "titles"),
+    [
+        ("n1\tone\tabout one\nn2\ttwo, 2\t\r\n\nn3\t\tx\n", ["one", "two, 2", ""]),  # MIND
+        ("n1\tone\nn2\ttwo, 2\nn3\t\n", ["one", "two, 2", ""]),
+        ("n1\nn2\r\nn3\n", [None, None, None]),  # ids alone
+    ],
+)
+def test_morec_items_of_one_to_three_columns(tmp_path, text, titles):
+    dump = write(tmp_path, mind_items__tsv=text, mind_users__tsv="u2\tn3 n1 n3\nu1\tn2\n")
+    raw = morec.read(choose("morec", dump)[1])
+    assert [row[:2] for row in items_of(raw)] == list(zip(["n1", "n2", "n3"], titles, strict=True))
+    assert items_of(raw)[2][2] == (4 if "\n\n" in text else 3)
+    assert [row[:2] for row in interactions_of(raw)] == [
+        ("u2", "n3"),
+        ("u2", "n1"),
+        ("u2", "n3"),
+        ("u1", "n2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "n1\tone\tx\nn2\ttwo\n",
+            r":2: expected item; item<TAB>.*found 2 columns, and 3 on line 1",
+        ),
+        ("n1\nn2\ttwo\n", r":2: expected .*found 2 columns, and 1 on line 1"),
+        ("n1\ta\tb\tc\n", r":1: expected .*found 4 columns"),
+        ("", r": the file is empty"),
+    ],
+)
+def test_morec_items_that_cannot_be_read(tmp_path, text, message):
+    path = write(tmp_path, mind_items__tsv=text) / "mind_items.tsv"
+    with pytest.raises(UserError, match=rf"mind_items\.tsv{message}"):
+        morec.read_items(path)
+
+
+def test_morec_is_taken_by_name_only(tmp_path):
+    dump = write(tmp_path, hm_items__tsv="n1\n", hm_users__tsv="u\tn1\n")
+    assert choose("auto", dump)[0] == "amazon"
+    with pytest.raises(UserError, match=r"hm_items\.tsv:1: .*--layout morec"):
+        prep.ingest(dump, tmp_path / "out")
+    (dump / "hm_users.tsv").unlink()
+    with pytest.raises(UserError, match=r"found hm_items\.tsv but no \*users\*\.tsv"):
+        choose("morec", dump)
+
+
+def test_a_dump_without_titles_is_told_once(tmp_path):
+    users = "u\tn2 n1 n2 n1 n2\n"
+    dump = write(tmp_path / "hm", hm_items__tsv="n1\nn2\n", hm_users__tsv=users)
+    out = tmp_path / "out"
+    prep.ingest(dump, out, PrepConfig(layout="morec"))
+    data = toolkit.open_dataset(out)
+    assert data.items.column("title").to_pylist() == ["", ""]
+    assert sequences_of(out) == {"u": ["n2", "n1", "n2", "n1", "n2"]}
+    (row,) = data.errors.to_pylist()
+    assert (row["item_id"], row["error_class"]) == (None, "no_titles")
+    assert row["message"] == "hm_items.tsv: no titles in it; those of all 2 items are empty"
+
+
+def test_empty_titles_in_a_column_of_titles_are_told_one_by_one(tmp_path):
+    dump = write(tmp_path / "d", a_items__tsv="n1\t\nn2\t\n", a_users__tsv="u\tn1 n2 n1 n2 n1\n")
+    prep.ingest(dump, tmp_path / "out", PrepConfig(layout="morec"))
+    told = toolkit.open_dataset(tmp_path / "out").errors.to_pylist()
+    assert [(row["item_id"], row["error_class"]) for row in told] == [
+        ("n1", "empty"),
+        ("n2", "empty"),
+    ]
 
 
 # --- auto
