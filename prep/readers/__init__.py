@@ -4,34 +4,50 @@ from functools import partial
 from pathlib import Path
 
 from prep.config import PrepConfig
-from prep.readers import amazon, microlens, morec, ninerec
+from prep.readers import amazon, microlens, morec, ninerec, table
 from prep.readers.raw import Raw, Reader
 from toolkit.errors import UserError
 
 __all__ = ["Raw", "Reader", "choose", "make_readers", "refuse_unused"]
 
-_OPTIONS = ("pair_columns", "time_unit")  # keys of PrepConfig that some readers are told
+_OPTIONS = ("columns", "pair_columns", "time_unit")  # keys of PrepConfig that some readers are told
 
 
 def make_readers(config: PrepConfig) -> dict[str, Reader]:
-    """Every reader by its layout, told what the user set; `auto` tries them in this order."""
-    pairs = {"pair_columns": config.pair_columns, "time_unit": config.time_unit}
+    """Every reader by its layout, told what the user set; `auto` tries them in this order.
+
+    Raises:
+        UserError: if `columns` cannot be understood.
+    """
+    columns, unit = table.parse_columns(config.columns), config.time_unit
+    auto = not columns  # who names columns has a table
     return {
         "microlens": Reader(
-            microlens.find, microlens.read, "*title*.csv and *_pairs.csv or *_pairs.tsv"
+            microlens.find,
+            microlens.read,
+            "*title*.csv and *_pairs.csv or *_pairs.tsv",
+            auto,
         ),
         "ninerec": Reader(
             ninerec.find,
-            partial(ninerec.read, pair_columns=config.pair_columns, time_unit=config.time_unit),
+            partial(ninerec.read, pair_columns=config.pair_columns, time_unit=unit),
             "*_item.csv and *_pair.csv or *_behaviour.tsv",
-            settings=pairs,
+            auto,
+            {"pair_columns": config.pair_columns, "time_unit": unit},
         ),
-        "amazon": Reader(amazon.find, amazon.read, "*items*.tsv and *users*.tsv"),
+        "amazon": Reader(amazon.find, amazon.read, "*items*.tsv and *users*.tsv", auto),
         "morec": Reader(
             morec.find,
             morec.read,
             "*items*.tsv and *users*.tsv if --layout morec says so",
             auto=False,
+        ),
+        "table": Reader(
+            partial(table.find, columns=columns),
+            partial(table.read, columns=columns, time_unit=unit),
+            "any *.csv or *.parquet if --columns names its columns",
+            not auto,
+            {"columns": columns, "time_unit": unit},
         ),
     }
 

@@ -91,7 +91,7 @@ def _pairs(path: Path, items: pa.Table, items_file: str, order: PairColumns) -> 
     frame = plain_columns(path, ["first", "second", "timestamp_ms"], sep=",")
     if order == "auto":
         order = _sniffed(path, frame, set(items.column("item_id").to_pylist()), items_file)
-    item, user = ("first", "second") if order == "item,user,time" else ("second", "first")
+    item, user = ("first", "second") if order == "item-user-time" else ("second", "first")
     return frame.rename(columns={item: "item_id", user: "user_id"})
 
 
@@ -101,9 +101,9 @@ def _sniffed(path: Path, frame: pd.DataFrame, known: set[str], items_file: str) 
         for values in (frame["first"].unique(), frame["second"].unique())
     )
     if max(first, second) >= _FITS and min(first, second) < _DIFFERS:
-        return "item,user,time" if first > second else "user,item,time"
+        return "item-user-time" if first > second else "user-item-time"
     raise UserError(
         f"{path}: which column holds the items? Of the values in column 1, {first:.0%} are ids in "
         f"{items_file}, of those in column 2, {second:.0%}, so the file does not tell; look at it and "
-        "say --pair_columns item,user,time or --pair_columns user,item,time"
+        "say --pair_columns item-user-time or --pair_columns user-item-time"
     )

@@ -1,18 +1,26 @@
 """NineRec, IDvs.MoRec and tables of the user's own: what is read, what is asked, what is refused."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import get_args
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
+import yaml
 
 import prep
 import toolkit
 from prep import MediaConfig, PrepConfig
 from prep.cli import main
 from prep.config import Layout
-from prep.readers import choose, make_readers, morec, ninerec
+from prep.readers import choose, make_readers, morec, ninerec, table
 from toolkit import UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 def write(folder, **files):
@@ -50,6 +58,12 @@ ITEMS = "v1,一,one\nv2,二,two\nv3,三,three\n"
 
 def test_every_layout_has_a_reader():
     assert get_args(Layout) == ("auto", *make_readers(PrepConfig()))
+
+
+def test_messages_name_every_layout(tmp_path):
+    with pytest.raises(UserError, match="layout auto here") as caught:
+        choose("auto", tmp_path)
+    assert all(f"({name})" in str(caught.value) for name in make_readers(PrepConfig()))
 
 
 # --- ninerec
@@ -95,7 +109,7 @@ def test_ninerec_titles_that_cannot_be_read(tmp_path, text, message):
         ninerec.read_items(write(tmp_path, X_item__csv=text) / "X_item.csv")
 
 
-@pytest.mark.parametrize("order", ["item,user,time", "user,item,time"])
+@pytest.mark.parametrize("order", ["item-user-time", "user-item-time"])
 def test_ninerec_finds_the_items_among_the_columns(tmp_path, order):
     rows = [("u2", "v3", 30), ("u1", "v1", 10), ("u2", "v1", 20)]
     lines = [f"{i},{u},{t}" if order.startswith("item") else f"{u},{i},{t}" for u, i, t in rows]
@@ -110,9 +124,9 @@ def test_ninerec_finds_the_items_among_the_columns(tmp_path, order):
 def test_ninerec_columns_told_and_seconds(tmp_path):
     dump = write(tmp_path, X_item__csv="1,一,one\n2,二,two\n", X_pair__csv="1,2,7\n2,1,8\n")
     files = ninerec.find(dump)
-    told = ninerec.read(files, pair_columns="item,user,time", time_unit="s")
+    told = ninerec.read(files, pair_columns="item-user-time", time_unit="s")
     assert interactions_of(told) == [("2", "1", 7000, 1), ("1", "2", 8000, 2)]
-    told = ninerec.read(files, pair_columns="user,item,time")
+    told = ninerec.read(files, pair_columns="user-item-time")
     assert interactions_of(told) == [("1", "2", 7, 1), ("2", "1", 8, 2)]
 
 
@@ -128,7 +142,7 @@ def test_ninerec_columns_told_and_seconds(tmp_path):
 def test_ninerec_asks_when_the_columns_cannot_be_told(tmp_path, pairs, shares):
     dump = write(tmp_path, X_item__csv="1,一,one\n2,二,two\n", X_pair__csv=pairs)
     message = (
-        rf"X_pair\.csv: which column holds the items\? .*{shares}.*--pair_columns item,user,time"
+        rf"X_pair\.csv: which column holds the items\? .*{shares}.*--pair_columns item-user-time"
     )
     with pytest.raises(UserError, match=message):
         ninerec.read(ninerec.find(dump))
@@ -195,8 +209,10 @@ def test_options_without_use_are_refused(write_microlens, tmp_path):
     dump, out = write_microlens(), tmp_path / "out"
     with pytest.raises(UserError, match=r"time_unit is 's', but .* layout microlens"):
         prep.ingest(dump, out, PrepConfig(time_unit="s"))
-    with pytest.raises(UserError, match=r"pair_columns is 'user,item,time', but .*microlens"):
-        main(["ingest", str(dump), str(out), "--pair_columns", "user,item,time"])
+    with pytest.raises(UserError, match=r"columns is 'user=u,item=i', but .*microlens"):
+        prep.ingest(dump, out, PrepConfig(layout="microlens", columns="user=u,item=i"))
+    with pytest.raises(UserError, match=r"pair_columns is 'user-item-time', but .*microlens"):
+        main(["ingest", str(dump), str(out), "--pair_columns", "user-item-time"])
     assert not out.exists()
 
 
@@ -275,6 +291,261 @@ def test_empty_titles_in_a_column_of_titles_are_told_one_by_one(tmp_path):
     ]
 
 
+# --- table
+
+LOG = "uid,asin,ts,name\nzoe,b,30,two\nann,a,10,\nzoe,a,20,one\n"
+COLUMNS = {"user": "uid", "item": "asin", "time": "ts", "title": "name"}
+
+
+def read_table(dump, columns, **settings):
+    return table.read(table.find(dump, columns), columns=columns, **settings)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "user=uid,item=asin,time=ts,title=name",
+        " title = name , time=ts, item=asin, user=uid",
+        {"title": "name", "item": "asin", "user": "uid", "time": "ts"},
+    ],
+)
+def test_columns_as_text_or_mapping(columns):
+    assert list(table.parse_columns(columns).items()) == list(COLUMNS.items())
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            "user=uid",
+            r"columns is 'user=uid': user and item must be named.*give user=NAME,item=NAME",
+        ),
+        ({"item": "asin"}, "user and item must be named"),
+        ("user=uid,item=", "no name be empty"),
+        ("user,item=asin", "no name be empty"),
+        ("user=uid,item=asin,likes=n", "'likes' is none of user, item, time, title"),
+        ("uid,asin", "'asin' is none of user, item, time, title"),
+        ("user=uid,item=uid", "one column cannot be two things"),
+        ("user=uid,item=asin,user=u2", "something is named twice"),
+    ],
+)
+def test_columns_that_cannot_be_understood(columns, message):
+    with pytest.raises(UserError, match=message):
+        table.parse_columns(columns)
+
+
+def test_a_csv_with_titles_in_it(tmp_path):
+    raw = read_table(write(tmp_path, log__csv="\ufeff" + LOG), COLUMNS)
+    assert interactions_of(raw) == [
+        ("zoe", "b", 30, 2),
+        ("ann", "a", 10, 3),
+        ("zoe", "a", 20, 4),
+    ]
+    assert items_of(raw) == [("b", "two", 2), ("a", "one", 3)]  # a's first title that is not empty
+    assert (raw.items_file, raw.interactions_file, raw.problems) == ("log.csv", "log.csv", ())
+
+
+def test_ids_and_titles_stay_as_they_are(tmp_path):
+    log = 'uid,asin,name\n007,NA,"a, ""b""\nc"\n1.0,null,NULL\n'
+    columns = {"user": "uid", "item": "asin", "title": "name"}
+    raw = read_table(write(tmp_path, log__csv=log), columns)
+    assert interactions_of(raw) == [("007", "NA", None, 2), ("1.0", "null", None, 3)]
+    assert [row[:2] for row in items_of(raw)] == [("NA", 'a, "b"\nc'), ("null", "NULL")]
+
+
+def test_without_titles_they_are_unknown(tmp_path):
+    raw = read_table(write(tmp_path, log__csv=LOG), {"user": "uid", "item": "asin"})
+    assert items_of(raw) == [("b", None, 2), ("a", None, 3)]
+    assert interactions_of(raw)[0] == ("zoe", "b", None, 2)
+
+
+def test_an_items_file_says_which_items_there_are(tmp_path):
+    dump = write(
+        tmp_path,
+        log__csv=LOG.replace("name", "stars"),
+        what__csv="asin,price,name\na,1,one\nc,2,\nb,3,two\n",
+        other__csv="asin,price\na,1\n",
+    )
+    files = table.find(dump, COLUMNS)
+    assert files == {"interactions": dump / "log.csv", "titles": dump / "what.csv"}
+    raw = table.read(files, columns=COLUMNS)
+    assert items_of(raw) == [("a", "one", 2), ("c", "", 3), ("b", "two", 4)]
+    assert (raw.items_file, raw.interactions_file) == ("what.csv", "log.csv")
+    assert [row[1] for row in interactions_of(raw)] == ["b", "a", "a"]
+
+
+def test_a_second_title_of_an_item_is_told_once(tmp_path):
+    log = "u,i,t\nx,a,one\nx,a,uno\nx,a,one\nx,a,uno\nx,b,\nx,b, \n"
+    raw = read_table(write(tmp_path, log__csv=log), {"user": "u", "item": "i", "title": "t"})
+    assert items_of(raw) == [("a", "one", 2), ("b", "", 6)]
+    (problem,) = raw.problems
+    assert problem == (
+        "a",
+        "other_title",
+        "log.csv:3: item 'a' has another title than on row 2, which is kept",
+    )
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("ms", 1), ("s", 1000)])
+def test_parquet_with_whole_numbers(tmp_path, unit, factor):
+    columns = {"user": [7, 8], "item": ["b", "a"], "time": [1_600_000_000, -5]}
+    stored = pa.table(columns)
+    stored = stored.set_column(1, "item", stored.column("item").dictionary_encode())
+    pyarrow.parquet.write_table(stored, tmp_path / "log.parquet")
+    raw = read_table(tmp_path, {role: role for role in columns}, time_unit=unit)
+    assert interactions_of(raw) == [
+        ("7", "b", 1_600_000_000 * factor, 1),
+        ("8", "a", -5 * factor, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "role", "message"),
+    [
+        ([1.0, 2.0], "time", r"column 'time' \(time\) has type double, expected whole numbers"),
+        ([1.0, 2.0], "item", r"column 'item' \(item\) has type double, expected strings or whole"),
+        ([[1], [2]], "user", r"column 'user' \(user\) has type list<"),
+        ([None, "a"], "user", r"log\.parquet:1: nothing in column 'user'"),
+        ([5, None], "time", r"log\.parquet:2: expected a timestamp in milliseconds, found ''"),
+    ],
+)
+def test_parquet_columns_that_cannot_be_read(tmp_path, values, role, message):
+    columns = {"user": ["u", "v"], "item": ["a", "b"], "time": [1, 2], role: values}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=message):
+        read_table(tmp_path, {role: role for role in columns})
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "message"),
+    [
+        (
+            LOG + "zoe,b,1.5,\n",
+            "ms",
+            r":5: expected a timestamp in milliseconds, found '1\.5'",
+        ),
+        (
+            LOG + "zoe,b,2024-01-01,\n",
+            "s",
+            r":5: expected a timestamp in seconds, found '2024-01-01'",
+        ),
+        (LOG + "zoe,b,,\n", "ms", r":5: expected a timestamp in milliseconds, found ''"),
+        (LOG + "zoe,,5,\n", "ms", r":5: nothing in column 'asin'; fill it in"),
+        (LOG + ",b,5,\n", "ms", r":5: nothing in column 'uid'"),
+        (LOG + "zoe,b\n", "ms", r": .*Row #5: Expected 4 columns, got 2.*mend the file"),
+        (LOG.encode() + b"zo\xff,b,5,\n", "ms", r": .*invalid UTF8.*save it as UTF-8"),
+    ],
+)
+def test_csv_rows_that_cannot_be_read(tmp_path, text, unit, message):
+    dump = write(tmp_path, log__csv=text)
+    with pytest.raises(UserError, match=rf"log\.csv{message}"):
+        read_table(dump, COLUMNS, time_unit=unit)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"log__csv": "user;item\n1;2\n", "b__csv": "x,y\n"},
+            r"no file has the columns 'uid' \(user\), 'asin' \(item\), 'ts' \(time\); "
+            r"found b\.csv: x, y; log\.csv: user;item; mend --columns",
+        ),
+        (
+            {"log__csv": "uid,asin,ts\n", "b__csv": "uid,asin,name\n"},
+            r"no file has the columns 'asin' \(item\), 'name' \(title\); found b\.csv: uid, asin, name; "
+            r"log\.csv: uid, asin, ts",
+        ),
+        ({"a__csv": LOG, "b__csv": LOG}, r"several files .*\(a\.csv, b\.csv\); keep one"),
+        (
+            {"log__csv": "uid,asin,ts\n", "a__csv": "asin,name\n", "b__csv": "asin,name\n"},
+            r"several files have the columns 'asin' \(item\), 'name' \(title\) \(a\.csv, b\.csv\)",
+        ),
+        (
+            {"log__csv": LOG, "b__csv": "asin,name\na,one\n"},
+            r"log\.csv and b\.csv both have a column 'name'; move away the file",
+        ),
+        ({"log__csv": "uid,asin,ts,name,name\n"}, r"log\.csv: several columns are called 'name'"),
+        ({"log__csv": LOG, "x__csv": '"' + "x" * 200_000}, r"x\.csv:1: not a CSV file"),
+        ({"log__csv": LOG, "x__parquet": "PAR"}, r"x\.parquet: not a Parquet file"),
+        ({"log__txt": LOG}, r"no dump of layout table here; expected any \*\.csv or \*\.parquet"),
+    ],
+)
+def test_tables_that_cannot_be_found(tmp_path, files, message):
+    config = PrepConfig(columns=COLUMNS)
+    with pytest.raises(UserError, match=message):
+        choose("table", write(tmp_path, **files), make_readers(config))
+
+
+def test_a_table_needs_columns(tmp_path):
+    dump = write(tmp_path, log__csv=LOG)
+    message = (
+        r"layout table needs to know the columns \(log\.csv: uid, asin, ts, name\); give --columns"
+    )
+    with pytest.raises(UserError, match=message):
+        choose("table", dump)
+    with pytest.raises(UserError, match=r"no dump of layout auto here.*if --columns names"):
+        choose("auto", dump)
+
+
+EVENTS = [("zoe", "b"), ("ann", "a"), ("zoe", "a"), ("ann", "b"), ("zoe", "c"), ("ann", "c")]
+EVENTS += [("zoe", "b"), ("ann", "a"), ("zoe", "a"), ("ann", "b")]
+
+
+def test_a_table_from_dump_to_splits(tmp_path):
+    # Written last to first, so that only the times give the order.
+    rows = [f"{user},{item},{9 + time}" for time, (user, item) in enumerate(EVENTS)]
+    log = "uid,asin,ts\n" + "\n".join(reversed(rows))
+    dump = write(tmp_path / "shop", log__csv=log, info__csv="asin,name\nc,three\na,one\nb,two\n")
+    out = tmp_path / "out"
+    told = ["--columns", "user=uid,item=asin,time=ts,title=name", "--time_unit", "s"]
+    built = subprocess.run(
+        [sys.executable, "-m", "prep", "build", dump, out, *told],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    assert "ingest: table, 2 users, 3 items, 10 interactions\n" in built.stdout
+    data = toolkit.open_dataset(out)
+    assert data.items.column("item_id").to_pylist() == ["c", "a", "b"]  # 1, 2, 3
+    assert data.items.column("title").to_pylist() == ["three", "one", "two"]
+    assert sequences_of(out) == {
+        user: [item for owner, item in EVENTS if owner == user] for user in ("ann", "zoe")
+    }
+    splits = data.splits()
+    assert splits.user_ids == ["ann", "zoe"]  # as they first appear in the file
+    # ann: a b c a b, zoe: b a c b a; the last two of each are targets
+    assert [row[row != 0].tolist() for row in splits.train] == [[2, 3, 1], [3, 2, 1]]
+    assert (splits.valid.targets.tolist(), splits.test.targets.tolist()) == ([2, 3], [3, 2])
+    assert splits.test.inputs[:, -4:].tolist() == [[2, 3, 1, 2], [3, 2, 1, 3]]
+    assert data.interactions.column("timestamp_ms").to_pylist()[0] == 10_000
+    assert data.errors.num_rows == 0
+    assert prep.check(out) == []
+    recorded = data.manifest["steps"]["ingest"]["config"]
+    assert recorded == {
+        "layout": "table",
+        "name": "shop",
+        "columns": {"user": "uid", "item": "asin", "time": "ts", "title": "name"},
+        "time_unit": "s",
+    }
+
+
+def test_a_table_built_again(tmp_path, capsys):
+    dump, out = write(tmp_path / "d", log__csv=LOG), tmp_path / "out"
+    (dump / "prep.yaml").write_text(yaml.safe_dump({"columns": COLUMNS}))
+    assert main(["ingest", str(dump), str(out)]) == 0
+    same = ["--columns", "item=asin,user=uid,title=name,time=ts"]
+    assert main(["ingest", str(dump), str(out), *same]) == 0
+    assert "ingest: already done" in capsys.readouterr().out
+    assert main(["encode", str(out)]) == 0  # goes on from the columns that were recorded
+    with pytest.raises(
+        UserError, match=r'made with columns = .*"ts".*and now columns = .*asked for'
+    ):
+        main(["ingest", str(dump), str(out), "--columns", "user=uid,item=asin,title=name"])
+    with pytest.raises(UserError, match=r'time_unit = "ms", and now time_unit = "s"'):
+        main(["ingest", str(dump), str(out), "--time_unit", "s"])
+
+
 # --- auto
 
 DUMPS = {
@@ -292,3 +563,12 @@ def test_auto_tells_the_layouts_apart(tmp_path, layout):
     for other in DUMPS.keys() - {layout}:
         with pytest.raises(UserError, match=f"found no dump of layout {other} here"):
             choose(other, dump)
+
+
+@pytest.mark.parametrize("layout", DUMPS)
+def test_columns_say_that_it_is_a_table_whatever_the_names_of_its_files(tmp_path, layout):
+    dump = write(tmp_path, **DUMPS[layout], log__csv=LOG)
+    assert choose("auto", dump)[0] == layout
+    readers = make_readers(PrepConfig(columns=COLUMNS))
+    assert choose("auto", dump, readers) == ("table", {"interactions": dump / "log.csv"})
+    assert choose(layout, dump, readers)[0] == layout
