@@ -353,6 +353,15 @@ def test_ids_and_titles_stay_as_they_are(tmp_path):
     assert [row[:2] for row in items_of(raw)] == [("NA", 'a, "b"\nc'), ("null", "NULL")]
 
 
+def test_titles_of_several_lines_beyond_the_first_block_of_a_file(tmp_path):
+    title = "line\n" * 1000
+    rows = "".join(
+        f'zoe,c{number},40,"{title}"\n' for number in range(500)
+    )  # 2.5 MB; a block has 1
+    raw = read_table(write(tmp_path, log__csv=LOG + rows), COLUMNS)
+    assert items_of(raw)[2:] == [(f"c{number}", title, number + 5) for number in range(500)]
+
+
 def test_without_titles_they_are_unknown(tmp_path):
     raw = read_table(write(tmp_path, log__csv=LOG), {"user": "uid", "item": "asin"})
     assert items_of(raw) == [("b", None, 2), ("a", None, 3)]
