@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -163,4 +164,4 @@ def _command_parser(name: str, command: Command) -> ArgumentParser:
 
 
 def _config(options: Namespace) -> PrepConfig:
-    return PrepConfig(options.layout, options.name, options.media, options.encode)
+    return PrepConfig(**{key.name: options[key.name] for key in fields(PrepConfig)})

@@ -6,7 +6,9 @@ from typing import Literal
 from toolkit.errors import UserError
 from toolkit.towers import Modality
 
-Layout = Literal["auto", "microlens", "amazon"]
+Layout = Literal["auto", "microlens", "ninerec", "amazon", "morec", "table"]
+PairColumns = Literal["auto", "item-user-time", "user-item-time"]
+TimeUnit = Literal["ms", "s"]
 Backend = Literal["pyav", "decord", "opencv"]
 Source = Literal["title", "cover"]
 
@@ -85,13 +87,21 @@ class PrepConfig:
     """Everything about one dataset.
 
     Args:
-        layout: how the dump is laid out; auto looks at its files.
+        layout: how the dump is laid out; auto looks at its files, and never takes them for morec, whose
+            file names are those of amazon.
         name: of the dataset; by default that of the dump's folder.
+        columns: of layout table, what each column is called, such as user=uid,item=asin,time=ts,title=name;
+            time and title only where there are any. With layout auto it says that the dump is a table.
+        pair_columns: order of the columns of a *_pair.csv (ninerec); auto looks which one holds items.
+        time_unit: of timestamps, where the layout leaves it open (ninerec, table): ms or s.
         media: covers and video frames.
         encode: towers by name, each with its encoder: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
     """
 
     layout: Layout = "auto"
     name: str | None = None
+    columns: str | dict[str, str] = ""
+    pair_columns: PairColumns = "auto"
+    time_unit: TimeUnit = "ms"
     media: MediaConfig = field(default_factory=MediaConfig)
     encode: dict[str, EncodeConfig] = field(default_factory=dict)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from prep import manifest, problems
 from prep.config import PrepConfig
 from prep.numbering import number_interactions, number_items
-from prep.readers import READERS, choose
+from prep.readers import Raw, choose, make_readers, refuse_unused
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.store import MANIFEST, Table, write_json, write_table
@@ -28,39 +28,34 @@ def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = No
     Args:
         dump: folder of what was downloaded.
         dataset: folder to write.
-        config: `layout` and `name` are read here; the whole is kept in `dataset.json`.
+        config: `layout`, what the layout's reader is told, and `name` are read here; the whole is
+            kept in `dataset.json`.
 
     Raises:
         UserError: if the dump cannot be understood, or the dataset was ingested from something else.
     """
     dump, dataset, config = Path(dump), Path(dataset), config or PrepConfig()
-    layout, files = choose(config.layout, dump)
+    readers = make_readers(config)
+    layout, files = choose(config.layout, dump, readers)
+    reader = readers[layout]
+    refuse_unused(config, layout, reader)
     done = manifest.read(dataset)
     known = done["name"] if done else dump.resolve().name  # a dump may move without a change
-    settings = {"layout": layout, "name": config.name or known}
+    settings = {"layout": layout, "name": config.name or known, **reader.settings}
     inputs = {path.name: _fingerprint(path) for path in files.values()}
     if done is None:
         _start_afresh(dataset)
-        _write(dataset, layout, files, settings, inputs)
+        _write(dataset, reader.read(files), settings, inputs)
         manifest.record_config(dataset, **asdict(config))
     else:
         _refuse_other(dataset, done, settings, inputs)
         print(f"ingest: already done ({_summary(done['counts'])})")
 
 
-def _write(
-    dataset: Path,
-    layout: str,
-    files: dict[str, Path],
-    settings: dict[str, Any],
-    inputs: dict[str, Any],
-) -> None:
-    raw = READERS[layout].read(files)
+def _write(dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, Any]) -> None:
     items, item_problems = number_items(raw)
     if items.num_rows == 0:
-        raise UserError(
-            f"{files.get('titles', files.get('items'))}: no item in it; nothing to ingest"
-        )
+        raise UserError(f"{raw.items_file}: no item in it; nothing to ingest")
     interactions, interaction_problems = number_interactions(raw, items)
     told = problems.table(STEP, [*item_problems, *raw.problems, *interaction_problems])
     write_table(dataset / "errors" / f"{STEP}-00000.arrow", told, compression="zstd")
@@ -86,7 +81,7 @@ def _write(
         "steps": {STEP: entry},
     }
     write_json(dataset / MANIFEST, finished)
-    print(f"ingest: {layout}, {_summary(counts)}{problems.summary(told)}")
+    print(f"ingest: {settings['layout']}, {_summary(counts)}{problems.summary(told)}")
 
 
 def _counts(items: pa.Table, interactions: pa.Table) -> dict[str, int]:

@@ -16,7 +16,7 @@ def number_items(raw: Raw) -> tuple[pa.Table, list[Problem]]:
     """Items numbered 1..N in the titles file's order (`toolkit.schema.ITEMS` and extras).
 
     Left out: an id that comes again, and one that would leave its folder as a file name. Kept but
-    told: an empty title.
+    told: an empty title. Where the dump has no titles at all, that is told once.
     """
     ids = raw.items.column("item_id").to_pylist()
     titles = raw.items.column("title").to_pylist()
@@ -37,9 +37,12 @@ def number_items(raw: Raw) -> tuple[pa.Table, list[Problem]]:
         else:
             first[id_] = line
             kept.append(row)
-            if not title.strip():
+            if title is not None and not title.strip():
                 message = f"{where}: item {id_!r} has an empty title"
                 problems.append(Problem(id_, "empty", message))
+    if kept and raw.items.column("title").null_count == len(ids):
+        message = f"{raw.items_file}: no titles in it; those of all {len(kept)} items are empty"
+        problems.append(Problem(None, "no_titles", message))
     return _items_table(raw.items.take(pa.array(kept, pa.int64()))), problems
 
 
@@ -50,7 +53,8 @@ def _items_table(rows: pa.Table) -> pa.Table:
         if name in rows.schema.names
     ]
     columns = {name: rows.column(name) for name in rows.schema.names} | {
-        "item": pa.array(np.arange(1, rows.num_rows + 1, dtype=np.int32))
+        "item": pa.array(np.arange(1, rows.num_rows + 1, dtype=np.int32)),
+        "title": pc.fill_null(rows.column("title"), ""),
     }
     return pa.table({field.name: columns[field.name].cast(field.type) for field in fields}).cast(
         pa.schema(fields)

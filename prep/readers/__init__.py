@@ -1,40 +1,96 @@
 """The layouts in which dumps come, one reader each."""
 
+from functools import partial
 from pathlib import Path
 
-from prep.readers import amazon, microlens
+from prep.config import PrepConfig
+from prep.readers import amazon, microlens, morec, ninerec, table
 from prep.readers.raw import Raw, Reader
 from toolkit.errors import UserError
 
-__all__ = ["READERS", "Raw", "Reader", "choose"]
+__all__ = ["Raw", "Reader", "choose", "make_readers", "refuse_unused"]
 
-READERS: dict[str, Reader] = {
-    "microlens": Reader(
-        microlens.find, microlens.read, "*title*.csv and *_pairs.csv or *_pairs.tsv"
-    ),
-    "amazon": Reader(amazon.find, amazon.read, "*items*.tsv and *users*.tsv"),
-}
+_OPTIONS = ("columns", "pair_columns", "time_unit")  # keys of PrepConfig that some readers are told
 
 
-def choose(layout: str, dump: Path) -> tuple[str, dict[str, Path]]:
+def make_readers(config: PrepConfig) -> dict[str, Reader]:
+    """Every reader by its layout, told what the user set; `auto` tries them in this order.
+
+    Raises:
+        UserError: if `columns` cannot be understood.
+    """
+    columns, unit = table.parse_columns(config.columns), config.time_unit
+    auto = not columns  # who names columns has a table
+    return {
+        "microlens": Reader(
+            microlens.find,
+            microlens.read,
+            "*title*.csv and *_pairs.csv or *_pairs.tsv",
+            auto,
+        ),
+        "ninerec": Reader(
+            ninerec.find,
+            partial(ninerec.read, pair_columns=config.pair_columns, time_unit=unit),
+            "*_item.csv and *_pair.csv or *_behaviour.tsv",
+            auto,
+            {"pair_columns": config.pair_columns, "time_unit": unit},
+        ),
+        "amazon": Reader(amazon.find, amazon.read, "*items*.tsv and *users*.tsv", auto),
+        "morec": Reader(
+            morec.find,
+            morec.read,
+            "*items*.tsv and *users*.tsv if --layout morec says so",
+            auto=False,
+        ),
+        "table": Reader(
+            partial(table.find, columns=columns),
+            partial(table.read, columns=columns, time_unit=unit),
+            "any *.csv or *.parquet if --columns names its columns",
+            not auto,
+            {"columns": columns, "time_unit": unit},
+        ),
+    }
+
+
+def choose(
+    layout: str, dump: Path, readers: dict[str, Reader] | None = None
+) -> tuple[str, dict[str, Path]]:
     """The layout of a dump, and its files by role.
 
     Args:
-        layout: a key of `READERS`, or `auto` to look.
+        layout: a key of `readers`, or `auto` to look.
         dump: the folder.
+        readers: what `make_readers` made; by default for a configuration of defaults.
 
     Raises:
         UserError: if the folder is absent, or holds no such layout.
     """
+    readers = readers or make_readers(PrepConfig())
     if not dump.is_dir():
         raise UserError(f"{dump}: no such folder; give the folder that holds the dump")
-    for name in READERS if layout == "auto" else [layout]:
-        files = READERS[name].find(dump)
-        if files:
-            return name, files
-    wanted = {name: reader.wants for name, reader in READERS.items() if layout in ("auto", name)}
+    for name, reader in readers.items():
+        if name == layout or (layout == "auto" and reader.auto):
+            files = reader.find(dump)
+            if files:
+                return name, files
+    wanted = {name: reader.wants for name, reader in readers.items() if layout in ("auto", name)}
     raise UserError(
         f"{dump}: found no dump of layout {layout} here; expected "
         + ", or ".join(f"{wants} ({name})" for name, wants in wanted.items())
         + "; check the folder, or its file names"
     )
+
+
+def refuse_unused(config: PrepConfig, layout: str, reader: Reader) -> None:
+    """Refuses options that a dump of this layout has no use for.
+
+    Raises:
+        UserError: naming the first that is set and not read.
+    """
+    for key in _OPTIONS:
+        value = getattr(config, key)
+        if value != getattr(PrepConfig(), key) and key not in reader.settings:
+            raise UserError(
+                f"{key} is {value!r}, but the dump is of layout {layout}, which has no use for it; "
+                f"leave {key} out, or say which --layout it is"
+            )

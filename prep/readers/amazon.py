@@ -34,7 +34,9 @@ def read(files: dict[str, Path]) -> Raw:
     Raises:
         UserError: naming file and line of what cannot be read.
     """
-    titles = tab_pairs(files["items"], "an item, a tab and its title")
+    titles = tab_pairs(
+        files["items"], "an item, a tab and its title (files of IDvs.MoRec: --layout morec)"
+    )
     interactions, problems = sequences(files["users"])
     items = pa.table(
         {

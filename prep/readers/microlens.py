@@ -4,14 +4,13 @@ Titles come in two forms: a CSV with a header (50k), or headless lines to be spl
 comma, quotes meaning nothing (100k, 1M).
 """
 
-import csv
-import io
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from prep.problems import Problem
+from prep.readers.delimited import csv_rows, integers, milliseconds, plain_columns
 from prep.readers.raw import Raw, one_file, sequences, text_of
 from toolkit.errors import UserError
 
@@ -79,21 +78,9 @@ def read_titles(path: Path) -> pd.DataFrame:
 
 
 def _headed(path: Path, text: str) -> list[tuple[str, str, int]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows = []
-    try:
-        next(reader)
-        for row in reader:
-            if len(row) == 2:
-                rows.append((row[0].strip(), row[1], reader.line_num))
-            elif row:
-                raise csv.Error(f"{len(row)} fields")
-    except csv.Error as error:
-        raise UserError(
-            f"{path}:{reader.line_num}: expected item,title with quotes closed and commas quoted "
-            f"({error}); mend the line, or delete the header if the file is to be split at first commas"
-        ) from None
-    return rows
+    advice = "mend the line, or delete the header if the file is to be split at first commas"
+    _, *rows = csv_rows(path, text, ["item", "title"], advice=advice)
+    return [(item.strip(), title, line) for (item, title), line in rows]
 
 
 def _headless(path: Path, text: str) -> list[tuple[str, str, int]]:
@@ -122,8 +109,8 @@ def read_pairs(path: Path) -> pa.Table:
             f"{path}:1: the header is {','.join(header)!r}, expected 'user,item,timestamp' or "
             "'userID,videoID,timestamp'; add or rename it"
         )
-    frame = _columns(path, ["user_id", "item_id", "timestamp_ms"], sep=",", skiprows=1)
-    frame["timestamp_ms"] = _integers(path, frame, "timestamp_ms", "a timestamp in milliseconds")
+    frame = plain_columns(path, ["user_id", "item_id", "timestamp_ms"], sep=",", skiprows=1)
+    frame["timestamp_ms"] = milliseconds(path, frame, "timestamp_ms", "ms")
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
@@ -133,52 +120,7 @@ def read_likes_and_views(path: Path) -> pd.DataFrame:
     Raises:
         UserError: if a line is not `item<TAB>likes<TAB>views` with whole numbers.
     """
-    frame = _columns(path, ["item_id", "likes", "views"], sep="\t", skiprows=0)
+    frame = plain_columns(path, ["item_id", "likes", "views"], sep="\t")
     for column in ("likes", "views"):
-        frame[column] = _integers(path, frame, column, f"a whole number of {column}").astype(
-            "Int64"
-        )
+        frame[column] = integers(path, frame, column, f"a whole number of {column}").astype("Int64")
     return frame.drop(columns="line").drop_duplicates("item_id")
-
-
-def _columns(path: Path, names: list[str], *, sep: str, skiprows: int) -> pd.DataFrame:
-    """A delimited file as strings, with the line each row stands on; blank lines left out."""
-    try:
-        frame = pd.read_csv(
-            path,
-            sep=sep,
-            names=[*names, "excess"],
-            skiprows=skiprows,
-            dtype="str",
-            keep_default_na=False,
-            na_values=[""],
-            skip_blank_lines=False,
-            encoding="utf-8-sig",
-            on_bad_lines="error",
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: expected {sep.join(names)!r} on every line ({str(error).strip()}); mend the file"
-        ) from None
-    frame["line"] = frame.index + 1 + skiprows
-    frame = frame.dropna(subset=names, how="all")
-    broken = frame[frame[names].isna().any(axis=1) | frame["excess"].notna()]
-    if len(broken):
-        found = sep.join(broken.iloc[0].drop("line").dropna())
-        raise UserError(
-            f"{path}:{broken['line'].iloc[0]}: expected {sep.join(names)!r}, found {found!r}; "
-            "mend the line or delete it"
-        )
-    return frame.drop(columns="excess")
-
-
-def _integers(path: Path, frame: pd.DataFrame, column: str, expected: str) -> "pd.Series[int]":
-    """A column of strings as 64-bit integers."""
-    good = frame[column].str.fullmatch(r"\s*-?\d{1,18}\s*")
-    if not good.all():
-        row = frame[~good].iloc[0]
-        raise UserError(
-            f"{path}:{row['line']}: expected {expected}, found {row[column]!r}; "
-            "mend the line or delete it"
-        )
-    return frame[column].astype("int64")

@@ -1,8 +1,9 @@
 """What every reader gives: the dump's own ids, each with the line it came from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +17,8 @@ class Raw:
     """A dump as it was read: nothing numbered, nothing dropped yet.
 
     Args:
-        items: item_id, title, line and what `toolkit.schema.ITEM_EXTRAS` the dump has.
+        items: item_id, title (null throughout if the dump has none), line and what
+            `toolkit.schema.ITEM_EXTRAS` the dump has.
         interactions: user_id, item_id, timestamp_ms (null where unknown), line, in the file's
             order, which is each user's order wherever timestamps do not say otherwise.
         items_file: name of the file that `items.line` counts in, from 1.
@@ -39,11 +41,16 @@ class Reader:
         find: the dump's files by role; empty if it is of another layout.
         read: what is in those files.
         wants: the files of the layout, for messages.
+        auto: whether its files tell it from every other layout, so that `auto` may choose it.
+        settings: the keys of `prep.config.PrepConfig` that it reads, with their values; recorded
+            in `dataset.json`, and not to be changed on a rerun.
     """
 
     find: Callable[[Path], dict[str, Path]]
     read: Callable[[dict[str, Path]], Raw]
     wants: str
+    auto: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def one_file(dump: Path, pattern: str) -> Path | None:

@@ -150,7 +150,7 @@ def test_print_config_round_trips(small, tmp_path, capsys):
         ("media: {cover: 3}\n", "cover"),
         ("encode: {title: {encoder: x, poling: cls}}\n", "poling"),
         ("media: {backend: gstreamer}\n", "gstreamer"),
-        ("layout: ninerec\n", "ninerec"),
+        ("layout: netflix\n", "netflix"),
         ("media: {frame_count: 0}\n", r"media.frame_count is 0; it must be at least 1"),
     ],
 )

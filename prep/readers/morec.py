@@ -1,0 +1,58 @@
+"""The files of IDvs.MoRec (MIND, HM, Bili), read only by name.
+
+`*items*.tsv`: one, two or three columns between tabs, the same on every line: item; item and title;
+item, title and abstract (MIND). `*users*.tsv`: user, tab, items split by spaces, in time order. No
+header. The abstract is left out, as no table of a dataset holds it.
+
+The two-file Amazon layout has the same file names, and its titles may hold tabs, so that nothing
+tells the two apart for certain: `auto` takes such files for `amazon`.
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from prep.readers import amazon
+from prep.readers.raw import Raw, sequences, text_of
+from toolkit.errors import UserError
+
+find = amazon.find  # the same two file names
+
+_COLUMNS = "item; item<TAB>title; or item<TAB>title<TAB>abstract"
+
+
+def read(files: dict[str, Path]) -> Raw:
+    """Reads both files.
+
+    Raises:
+        UserError: naming file and line of what cannot be read.
+    """
+    interactions, problems = sequences(files["users"])
+    items = read_items(files["items"])
+    return Raw(items, interactions, files["items"].name, files["users"].name, tuple(problems))
+
+
+def read_items(path: Path) -> pa.Table:
+    """Items as columns item_id, title (null where the file has ids alone), line (from 1).
+
+    Raises:
+        UserError: if a line has more than three columns, or not as many as the first.
+    """
+    lines = [line.rstrip("\r") for line in text_of(path).split("\n")]
+    rows = [(number, line.split("\t")) for number, line in enumerate(lines, start=1) if line]
+    width = len(rows[0][1])
+    for number, fields in rows:
+        if len(fields) != width or width > 3:
+            raise UserError(
+                f"{path}:{number}: expected {_COLUMNS}, the same on every line; found {len(fields)} "
+                f"columns, and {width} on line {rows[0][0]}; mend the line or delete it"
+            )
+    return pa.table(
+        {
+            "item_id": pa.array([fields[0] for _, fields in rows], pa.string()),
+            "title": pa.array(
+                [fields[1] if width > 1 else None for _, fields in rows], pa.string()
+            ),
+            "line": pa.array([number for number, _ in rows], pa.int64()),
+        }
+    )
