@@ -1,8 +1,8 @@
 # Two commands do all the set-up: `make demo` and `make test`. Both create .venv when it is absent.
 PYTHON ?= python3
 BIN := .venv/bin
-# On a shared machine, OpenMP threads that spin while they wait make a busy core ten times slower.
-export OMP_WAIT_POLICY ?= PASSIVE
+# OpenMP threads that spin long while they wait make a machine that others use too many times slower.
+export GOMP_SPINCOUNT ?= 10000
 
 .PHONY: demo test check format install clean
 demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> three trained recommenders -> one table
