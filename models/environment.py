@@ -31,7 +31,7 @@ def describe_environment(
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),
         "mixed_precision": accelerator.mixed_precision,
-        "states_on_device": getattr(features, "resident", None),
+        "states_on_device": features.resident,
         "git_commit": _git_commit(),
         "dataset": {"name": dataset.name, **describe_dataset(config, dataset)},
     }

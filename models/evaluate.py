@@ -29,10 +29,7 @@ def evaluate(
     device: str = "cpu",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Ranks every user's target over the full catalogue and writes what it found into the run.
-
-    Writes `metrics/SPLIT.json` and `ranks/SPLIT.arrow` under the run's own protocol, and
-    `metrics/SPLIT.PROTOCOL.json`, `ranks/SPLIT.PROTOCOL.arrow` under another.
+    """Measures a run's best model (`measure`).
 
     Args:
         run: run folder.
@@ -44,8 +41,34 @@ def evaluate(
     Returns:
         What the metrics file holds.
     """
-    run = Path(run)
     trained = load(run, device=device)
+    return measure(trained, run, split=split, protocol=protocol, progress=progress)
+
+
+def measure(
+    trained: TrainedRecommender,
+    run: str | Path,
+    *,
+    split: Split = "test",
+    protocol: Protocol | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Ranks every user's target over the full catalogue and writes what it found into the run.
+
+    Writes `metrics/SPLIT.json` and `ranks/SPLIT.arrow` under the run's own protocol, and
+    `metrics/SPLIT.PROTOCOL.json`, `ranks/SPLIT.PROTOCOL.arrow` under another.
+
+    Args:
+        trained: the model, with its dataset.
+        run: run folder.
+        split: `valid` or `test`.
+        protocol: what is masked; the run's own by default.
+        progress: whether to draw a bar.
+
+    Returns:
+        What the metrics file holds.
+    """
+    run = Path(run)
     own = trained.config.protocol
     protocol = protocol or own
     splits = trained.dataset.splits(protocol=protocol, max_len=trained.config.sequence.max_len)

@@ -24,7 +24,13 @@ SOURCES_AT_ONCE = 1024
 
 
 class Features(Protocol):
-    """Source of what an item encoder reads."""
+    """Source of what an item encoder reads.
+
+    Attributes:
+        resident: whether it lies where the item encoder computes; if not, every batch is moved there.
+    """
+
+    resident: bool
 
     def gather(self, items: Tensor) -> Any:
         """The features of U items, by number, where the item encoder computes."""
@@ -46,6 +52,7 @@ class ItemNumbers:
     def __init__(self, count: int, *, device: torch.device | str = "cpu") -> None:
         self.count = count
         self.device = device
+        self.resident = True
 
     def gather(self, items: Tensor) -> Tensor:
         """(U,) -> (U,)."""
@@ -100,6 +107,7 @@ class LiveStates:
     def __init__(self, dataset: Dataset, backbones: Mapping[str, "Backbone"]) -> None:
         self.dataset = dataset
         self.backbones = dict(backbones)
+        self.resident = True
         self.sources = {name: dataset.states_metadata(name)["source"] for name in backbones}
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:

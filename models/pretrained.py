@@ -26,8 +26,8 @@ SEQUENCE_ENCODERS: dict[str, type[nn.Module]] = {"sasrec": SASRec}
 def save_pretrained(model: Recommender, folder: str | Path) -> None:
     """Writes `config.json` and `model.safetensors`; each file is whole or absent.
 
-    Weights and shapes of two trainings differ only in weights, so a reader never sees a mix that
-    does not load.
+    A run saves one model over and over: its shapes stay, so a reader between the two files sees
+    an older set of weights, never a mix.
     """
     folder = Path(folder)
     config = {

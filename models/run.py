@@ -63,8 +63,8 @@ def describe_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     """What a model depends on in its dataset: the items behind its numbers, the encoders of its towers.
 
     Returns:
-        `items_sha256` over the item ids in order, and for each tower of the run the metadata that
-        its states carry.
+        `items_sha256` over the item ids in order, and for each tower of the run what its states
+        were made with.
     """
     ids = "\n".join(dataset.item_ids.ids)
     towers = {name: dataset.states_metadata(name) for name in config.towers}

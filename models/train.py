@@ -17,13 +17,13 @@ from torch import nn
 from models.batches import Batches
 from models.config import RunConfig, parse_run_config, save_run_config
 from models.environment import describe_environment
-from models.evaluate import evaluate, format_report
+from models.evaluate import format_report, measure
 from models.items import IdEmbedding, SideNetwork
 from models.parameters import rate_groups
-from models.pretrained import save_pretrained
+from models.pretrained import from_pretrained, save_pretrained
 from models.ranking import encode_catalogue, rank_targets
 from models.recommender import Recommender
-from models.run import CONFIG, ENVIRONMENT, MODEL, make_features
+from models.run import CONFIG, ENVIRONMENT, MODEL, TrainedRecommender, make_features
 from models.run_log import RunLog
 from models.sequence import SASRec
 from toolkit import metrics
@@ -43,13 +43,13 @@ def train(config: RunConfig) -> dict[str, Any]:
         config: of the run; its `output` must not exist or be empty.
 
     Returns:
-        The test report (`models.evaluate.evaluate`).
+        The test report (`models.evaluate.measure`).
 
     Raises:
         UserError: if the dataset or the settings do not allow the run.
     """
     output = Path(config.output)
-    accelerator = Accelerator(mixed_precision=_mixed_precision(config), cpu=_forced_cpu())
+    accelerator = Accelerator(mixed_precision=_mixed_precision(config))
     main = accelerator.is_main_process
     device = accelerator.device
     if main and output.exists() and any(output.iterdir()):
@@ -86,7 +86,7 @@ def train(config: RunConfig) -> dict[str, Any]:
             write_json(output / ENVIRONMENT, about)
         log = RunLog(output, enabled=main)
         log.say(f"{config.item} {config.towers}: {splits}, {_trainable(model):,} parameters")
-        if not getattr(features, "resident", True):
+        if not features.resident:
             log.say(
                 "hidden states stay on the host: the GPU's free memory is less than twice theirs"
             )
@@ -125,7 +125,8 @@ def train(config: RunConfig) -> dict[str, Any]:
 
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
-    report = evaluate(output, split="test", device=str(device))
+    saved = from_pretrained(output / MODEL).to(device)
+    report = measure(TrainedRecommender(config, dataset, saved, features), output, split="test")
     log.write(best_epoch=best_epoch, **{f"valid {BEST_BY}": best})
     log.say(f"best epoch {best_epoch}\n{format_report(report)}")
     accelerator.end_training()
@@ -180,10 +181,6 @@ def _mixed_precision(config: RunConfig) -> str:
         )
         return launcher
     return config.train.mixed_precision
-
-
-def _forced_cpu() -> bool:
-    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
 
 
 def _finite(accelerator: Accelerator, loss: torch.Tensor, step: int) -> float:

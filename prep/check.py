@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prep import manifest
 from prep.pipeline import errors_of
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
@@ -78,12 +79,7 @@ def _step_of(folder: str) -> str:
 
 
 def _check_manifest(data: Dataset) -> Iterator[str]:
-    users = data.interactions.column("user").to_numpy()
-    found = {
-        "users": int(users.max(initial=0)),
-        "items": data.items.num_rows,
-        "interactions": data.interactions.num_rows,
-    }
+    found = manifest.counts(data.items, data.interactions)
     if data.manifest.get("counts") != found:
         yield f"dataset.json says {data.manifest.get('counts')}, the tables hold {found}"
     if "ingest" not in data.manifest.get("steps", {}):

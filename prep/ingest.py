@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from prep import manifest, problems
 from prep.config import PrepConfig
 from prep.numbering import number_interactions, number_items
@@ -61,7 +59,7 @@ def _write(dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, 
     write_table(dataset / "errors" / f"{STEP}-00000.arrow", told, compression="zstd")
     Table(dataset / "items").append(items)
     Table(dataset / "interactions").append(interactions)
-    counts = _counts(items, interactions)
+    counts = manifest.counts(items, interactions)
     entry = {
         "config": settings,
         "config_hash": manifest.config_hash(settings),
@@ -82,15 +80,6 @@ def _write(dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, 
     }
     write_json(dataset / MANIFEST, finished)
     print(f"ingest: {settings['layout']}, {_summary(counts)}{problems.summary(told)}")
-
-
-def _counts(items: pa.Table, interactions: pa.Table) -> dict[str, int]:
-    users = interactions.column("user").to_numpy()
-    return {
-        "users": int(users.max(initial=0)),
-        "items": items.num_rows,
-        "interactions": interactions.num_rows,
-    }
 
 
 def _summary(counts: dict[str, int]) -> str:
