@@ -43,9 +43,8 @@ def tally(told: pa.Table) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in counted}
 
 
-def summary(told: pa.Table) -> str:
-    """The tally as the end of a sentence."""
-    counts = tally(told)
+def summary(counts: dict[str, int]) -> str:
+    """A tally as the end of a sentence."""
     if not counts:
         return ""
     return "; errors: " + ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
