@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from prep.core import k_core
 from prep.engine import Connection, batches, create, rows
 from prep.problems import Problem
 from prep.readers.raw import Raw
@@ -153,11 +154,6 @@ SELECT user_id, u.user, number AS item, timestamp_ms
 FROM log JOIN users u USING (user_id) JOIN items USING (item)
 WHERE u.user IS NOT NULL AND number IS NOT NULL
 """
-_CORE = """
-SELECT user, item FROM pairs
-SEMI JOIN (SELECT user FROM pairs GROUP BY user HAVING count(*) >= {k}) USING (user)
-SEMI JOIN (SELECT item FROM pairs GROUP BY item HAVING count(*) >= {k}) USING (item)
-"""
 
 
 def positions(users: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -179,24 +175,33 @@ def _with_row(interactions: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 
 def _keep_core(database: Connection, k: int) -> None:
     """Numbers users and items anew, those of the k-core alone."""
-    pairs = "SELECT u.user, item FROM log JOIN users u USING (user_id) WHERE item > 0"
-    _run(database, f"CREATE TABLE pairs AS {pairs}")
-    before = None
-    while (count := list(rows(database, "SELECT count(*) FROM pairs"))) != before:
-        before = count
-        _run(database, f"CREATE OR REPLACE TABLE pairs AS {_CORE.format(k=k)}")
-    _run(
-        database,
-        """CREATE OR REPLACE TABLE items AS SELECT item_id, item, c.number FROM items LEFT JOIN (
-            SELECT item, row_number() OVER (ORDER BY item)::INTEGER AS number
-            FROM (SELECT DISTINCT item FROM pairs)) c USING (item)""",
+    ((users, items),) = rows(
+        database, "SELECT (SELECT max(user) FROM users), (SELECT count(*) FROM items)"
     )
     _run(
         database,
-        """CREATE OR REPLACE TABLE users AS SELECT user_id, c.user, c.known, first, last
-            FROM users u LEFT JOIN (
-            SELECT user AS old, row_number() OVER (ORDER BY user)::INTEGER AS user, known
-            FROM (SELECT user, count(*) AS known FROM pairs GROUP BY user)) c ON u.user = c.old""",
+        "CREATE TABLE pairs AS SELECT u.user, item FROM log JOIN users u USING (user_id) WHERE item > 0",
+    )
+
+    def pairs() -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+        for batch in batches(database, "FROM pairs"):
+            yield batch.column("user").to_numpy(), batch.column("item").to_numpy()
+
+    user_counts, item_counts = k_core(pairs, users=users or 0, items=items, k=k)
+    for name, counts in {"user": user_counts, "item": item_counts}.items():
+        kept = np.flatnonzero(counts).astype(np.int32)
+        numbers = np.arange(1, len(kept) + 1, dtype=np.int32)
+        found = pa.record_batch({"old": kept, "number": numbers, "known": counts[kept]})
+        create(database, f"{name}_core", "FROM found", found=[found])
+    _run(
+        database,
+        """CREATE OR REPLACE TABLE items AS SELECT item_id, item, c.number
+            FROM items LEFT JOIN item_core c ON item = c.old""",
+    )
+    _run(
+        database,
+        """CREATE OR REPLACE TABLE users AS SELECT user_id, c.number AS user, c.known, first, last
+            FROM users u LEFT JOIN user_core c ON u.user = c.old""",
     )
     _run(database, "DROP TABLE pairs")
 

@@ -33,8 +33,8 @@ class Problem(NamedTuple):
 
 def table(step: str, problems: Sequence[Problem]) -> pa.Table:
     """Problems of one step as rows of `errors/` (`toolkit.schema.ERRORS`)."""
-    rows = [{**problem._asdict(), "step": step} for problem in problems]
-    return pa.Table.from_pylist(rows, schema=schema.ERRORS)
+    item_ids, classes, messages = zip(*problems, strict=True) if problems else ((), (), ())
+    return pa.table([item_ids, [step] * len(problems), classes, messages], schema=schema.ERRORS)
 
 
 def tally(told: pa.Table) -> dict[str, int]:
