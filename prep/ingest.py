@@ -16,7 +16,7 @@ from prep.config import PrepConfig
 from prep.engine import engine
 from prep.interactions import Log
 from prep.numbering import number_items, numbered
-from prep.readers import Raw, choose, make_readers, refuse_unused
+from prep.readers import Raw, choose, make_readers, parts, refuse_unused
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.progress import track
@@ -51,7 +51,11 @@ def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = No
     known = done["name"] if done else dump.resolve().name  # a dump may move without a change
     settings = {"layout": layout, "name": config.name or known, **reader.settings}
     settings |= {"k_core": config.k_core} if config.k_core else {}
-    inputs = {path.name: _fingerprint(path) for path in files.values()}
+    inputs = {
+        str(part.relative_to(path.parent)): _fingerprint(part)
+        for path in files.values()
+        for part in parts(path)
+    }
     if done is None:
         _start_afresh(dataset)
         _write(dataset, reader.read(files), settings, inputs, config.memory_gib)

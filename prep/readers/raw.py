@@ -79,6 +79,11 @@ def one_file(dump: Path, pattern: str) -> Path | None:
     return found[0] if found else None
 
 
+def parts(path: Path) -> list[Path]:
+    """The files of one table: itself, or, of a folder, its Parquet files in the order of their names."""
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
 def text_of(path: Path) -> str:
     """A UTF-8 text file, without a byte order mark.
 

@@ -5,7 +5,8 @@ any. The interactions file is the one that has the columns of user, item and tim
 it too, or in a second file, which has the same column of items and no column of users; then that
 file says which items there are. Other files are left alone.
 
-A CSV has a header and commas; quotes as CSVs have them. Rows are counted from 1, in a CSV with the
+A CSV has a header and commas; quotes as CSVs have them. A folder of *.parquet is one table, its parts
+in the order of their names. Rows are counted from 1, in a CSV with the
 header and without blank lines.
 """
 
@@ -23,7 +24,7 @@ import pyarrow.parquet
 from prep.config import TimeUnit
 from prep.engine import create, engine
 from prep.problems import Problem
-from prep.readers.raw import Raw
+from prep.readers.raw import Raw, parts
 from prep.readers.stream import BLOCK_BYTES, interactions, milliseconds, refuse_other_encoding
 from toolkit.errors import UserError
 
@@ -72,7 +73,7 @@ def find(dump: Path, columns: dict[str, str]) -> dict[str, Path]:
     Raises:
         UserError: if no columns are named, or not exactly one file has them.
     """
-    paths = sorted(p for p in dump.iterdir() if p.suffix in (".csv", ".parquet") and p.is_file())
+    paths = sorted(path for path in dump.iterdir() if _is_table(path))
     headers = {path: _header(path) for path in paths}
     if not headers:
         return {}
@@ -100,6 +101,12 @@ def find(dump: Path, columns: dict[str, str]) -> dict[str, Path]:
             if headers[path].count(name) > 1:
                 raise UserError(f"{path}: several columns are called {name!r}; rename all but one")
     return files
+
+
+def _is_table(path: Path) -> bool:
+    if path.is_dir():
+        return any(path.glob("*.parquet"))
+    return path.suffix in (".csv", ".parquet")
 
 
 def _only(
@@ -131,7 +138,7 @@ def _header(path: Path) -> list[str]:
             except csv.Error as error:
                 raise UserError(f"{path}:1: not a CSV file ({error}); move it away") from None
     try:
-        return list(pa.parquet.read_schema(path).names)
+        return list(pa.parquet.read_schema(parts(path)[0]).names)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not a Parquet file ({error}); move it away") from None
 
@@ -254,10 +261,11 @@ def _read_csv(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _read_parquet(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
-    try:
-        yield from pa.parquet.ParquetFile(path).iter_batches(columns=names)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); download it again") from None
+    for part in parts(path):
+        try:
+            yield from pa.parquet.ParquetFile(part).iter_batches(columns=names)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{part}: cannot be read ({error}); download it again") from None
 
 
 def _strings(path: Path, name: str, column: pa.Array, role: str) -> pa.Array:
