@@ -66,7 +66,7 @@ def measure(command: list[str]) -> dict[str, float]:
     peak = 0
     while process.poll() is None:
         peak = max(peak, sum(resident_bytes(pid) for pid in tree(process.pid)))
-        time.sleep(0.02)
+        time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     return {"seconds": time.perf_counter() - started, "peak_mib": peak / MIB}
