@@ -6,7 +6,7 @@ from typing import Literal
 from toolkit.errors import UserError
 from toolkit.towers import Modality
 
-Layout = Literal["auto", "microlens", "ninerec", "amazon", "morec", "table"]
+Layout = Literal["auto", "microlens", "ninerec", "morec", "amazon", "table"]
 PairColumns = Literal["auto", "item-user-time", "user-item-time"]
 TimeUnit = Literal["ms", "s"]
 Backend = Literal["pyav", "decord", "opencv"]
@@ -87,8 +87,8 @@ class PrepConfig:
     """Everything about one dataset.
 
     Args:
-        layout: how the dump is laid out; auto looks at its files, and never takes them for morec, whose
-            file names are those of amazon.
+        layout: how the dump is laid out; auto looks at its files. Those of morec and amazon have the same
+            names; where their items have two columns, which read the same either way, auto says amazon.
         name: of the dataset; by default that of the dump's folder.
         columns: of layout table, what each column is called, such as user=uid,item=asin,time=ts,title=name;
             time and title only where there are any. With layout auto it says that the dump is a table.
