@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from prep.comments import comments
 from prep.config import PrepConfig
 from prep.encode import encode
 from prep.ingest import ingest
@@ -15,7 +16,7 @@ def build(
     *,
     retry_failed: bool = False,
 ) -> None:
-    """From a dump to a dataset: ingest, media, encode. A rerun does what is not done yet.
+    """From a dump to a dataset: ingest, comments, media, encode. A rerun does what is not done yet.
 
     Args:
         dump: folder of what was downloaded.
@@ -28,5 +29,6 @@ def build(
     """
     config = config or PrepConfig()
     ingest(dump, dataset, config)
+    comments(dump, dataset)
     media(dump, dataset, config, retry_failed=retry_failed)
     encode(dataset, config, retry_failed=retry_failed)

@@ -62,6 +62,15 @@ FRAMES = pa.schema(
         pa.field("status", pa.string(), nullable=False),
     ]
 )
+COMMENTS = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field(
+            "user_id", pa.string(), nullable=False
+        ),  # of whoever wrote it; need not be in interactions
+        pa.field("text", pa.string(), nullable=False),  # may be empty
+    ]
+)
 ERRORS = pa.schema(
     [
         pa.field("item_id", pa.string()),  # null where a row concerns a user, not an item
