@@ -27,6 +27,7 @@ class MediaConfig:
         clip_seconds: time limit of one clip; beyond it, its process is killed and the item has the
             status `timeout`.
         workers: processes that decode; 0 takes one for each CPU core.
+        frames_from: videos, or the released frames of a dump; auto takes videos where there are any.
     """
 
     cover_px: int = 256
@@ -35,6 +36,7 @@ class MediaConfig:
     backend: Backend = "pyav"
     clip_seconds: float = 30.0
     workers: int = 0
+    frames_from: Literal["auto", "videos", "released"] = "auto"
 
     def __post_init__(self) -> None:
         for key, least in {"cover_px": 1, "frame_count": 1, "frame_px": 1, "workers": 0}.items():
