@@ -3,13 +3,14 @@
 from prep.build import build
 from prep.check import check
 from prep.comments import comments
-from prep.config import EncodeConfig, MediaConfig, PrepConfig
+from prep.config import EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from prep.encode import encode
 from prep.ingest import ingest
 from prep.media import media
 
 __all__ = [
     "EncodeConfig",
+    "FeaturesConfig",
     "MediaConfig",
     "PrepConfig",
     "build",

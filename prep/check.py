@@ -95,7 +95,8 @@ def _check_manifest(data: Dataset) -> Iterator[str]:
     for name in _item_tables(data):
         if _step_of(name) not in data.manifest.get("steps", {}):
             yield f"step {_step_of(name)} has not finished; run prep again to go on"
-    for tower in data.manifest.get("config", {}).get("encode", {}):
+    config = data.manifest.get("config", {})
+    for tower in [*config.get("encode", {}), *config.get("features", {})]:
         if f"encode:{tower}" not in data.manifest.get("steps", {}):
             yield f"tower {tower!r} is configured and not encoded; run: python -m prep encode {data.path}"
     classes = set(data.errors.column("step").to_pylist())

@@ -11,8 +11,14 @@ PairColumns = Literal["auto", "item-user-time", "user-item-time"]
 TimeUnit = Literal["ms", "s"]
 Backend = Literal["pyav", "decord", "opencv"]
 Source = Literal["title", "cover"]
+FeatureSource = Literal["title", "cover", "frames", "mixed"]
 
-MODALITIES: dict[Source, Modality] = {"title": "text", "cover": "image"}
+MODALITIES: dict[FeatureSource, Modality] = {
+    "title": "text",
+    "cover": "image",
+    "frames": "image",
+    "mixed": "image",
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,29 @@ class EncodeConfig:
 
 
 @dataclass(frozen=True)
+class FeaturesConfig:
+    """A tower that is imported from a file of features, a vector an item, instead of encoded.
+
+    Args:
+        file: .npy (a row an item), .json (vectors by item id) or .parquet (a row an item, ids in item_id).
+        source: what the features were made of; mixed is several things at once.
+        ids: of a .npy, a text file with the item id of each row; without it, row r is item r + 1, which
+            only fits items that are 1, 2, ..., N.
+        column: of a .parquet, the one that holds the vectors.
+    """
+
+    file: str = ""
+    source: FeatureSource = "title"
+    ids: str | None = None
+    column: str | None = None
+
+    @property
+    def modality(self) -> Modality:
+        """`text` or `image`: it follows from the source."""
+        return MODALITIES[self.source]
+
+
+@dataclass(frozen=True)
 class PrepConfig:
     """Everything about one dataset.
 
@@ -98,6 +127,7 @@ class PrepConfig:
         time_unit: of timestamps, where the layout leaves it open (ninerec, table): ms or s.
         media: covers and video frames.
         encode: towers by name, each with its encoder: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
+        features: towers by name, each with its file of ready features: --features.TOWER.file X, ...
     """
 
     layout: Layout = "auto"
@@ -107,3 +137,4 @@ class PrepConfig:
     time_unit: TimeUnit = "ms"
     media: MediaConfig = field(default_factory=MediaConfig)
     encode: dict[str, EncodeConfig] = field(default_factory=dict)
+    features: dict[str, FeaturesConfig] = field(default_factory=dict)

@@ -43,6 +43,12 @@ def find_folder(dump: Path, word: str, suffix: str) -> Path | None:
     return None
 
 
+def find_files(dump: Path, pattern: str) -> list[Path]:
+    """Every file within three levels that matches `pattern`, in the order of their paths."""
+    levels = (pattern, f"*/{pattern}", f"*/*/{pattern}")
+    return sorted(path for level in levels for path in _visible(dump, level) if path.is_file())
+
+
 def fingerprint(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file, as `dataset.json` records inputs."""
     with path.open("rb") as file:
