@@ -6,7 +6,7 @@ from typing import Literal
 from toolkit.errors import UserError
 from toolkit.towers import Modality
 
-Layout = Literal["auto", "microlens", "ninerec", "morec", "amazon", "table"]
+Layout = Literal["auto", "microlens", "challenge", "ninerec", "morec", "amazon", "table"]
 PairColumns = Literal["auto", "item-user-time", "user-item-time"]
 TimeUnit = Literal["ms", "s"]
 Backend = Literal["pyav", "decord", "opencv"]

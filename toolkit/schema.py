@@ -32,6 +32,8 @@ ITEM_EXTRAS = {
     "tags": pa.list_(pa.string()),
     "likes": pa.int64(),
     "views": pa.int64(),
+    "likes_level": pa.int64(),  # of MicroLens' challenge, which has 0..10 instead of counts
+    "views_level": pa.int64(),
 }
 INTERACTIONS = pa.schema(
     [

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from prep.config import Layout, PrepConfig
-from prep.readers import amazon, microlens, morec, ninerec, table
+from prep.readers import amazon, challenge, microlens, morec, ninerec, table
 from prep.readers.raw import Raw, Reader
 from toolkit.errors import UserError
 
@@ -26,6 +26,12 @@ def make_readers(config: PrepConfig) -> dict[str, Reader]:
             microlens.find,
             microlens.read,
             "*title*.csv and *_pairs.csv or *_pairs.tsv",
+            auto,
+        ),
+        "challenge": Reader(
+            challenge.find,
+            challenge.read,
+            "item_seq.parquet and item_feature.parquet or item_info.parquet",
             auto,
         ),
         "ninerec": Reader(
