@@ -57,14 +57,15 @@ def comments(dump: str | Path, dataset: str | Path) -> None:
         print(f"{STEP}: skipped, the dump has none")
         manifest.record_step(dataset, STEP, {}, skipped="the dump has none")
     else:
-        rows, told = _write(path, dataset, table)
+        rows, told = _write(path, dataset)
         facts = {"inputs": inputs, "rows": rows, "errors": problems.tally(told)}
         manifest.record_step(dataset, STEP, {}, **facts)
         print(f"{STEP}: {rows:,} rows{problems.summary(told)}")
 
 
-def _write(path: Path, dataset: Path, table: Table) -> tuple[int, pa.Table]:
-    """Writes every shard anew; returns how many rows there are, and the rows of `errors/`."""
+def _write(path: Path, dataset: Path) -> tuple[int, pa.Table]:
+    """Writes the table, whole or not at all; returns its number of rows, and those of `errors/`."""
+    table = Table(dataset / f"{STEP}.tmp")
     shutil.rmtree(table.folder, ignore_errors=True)  # what an unfinished run left
     items = open_dataset(dataset).items.column("item_id")
     left_out = {word: _Lines() for word in _WHY}
@@ -85,6 +86,8 @@ def _write(path: Path, dataset: Path, table: Table) -> tuple[int, pa.Table]:
         ],
     )
     write_table(dataset / "errors" / f"{STEP}-00000.arrow", told, compression="zstd")
+    shutil.rmtree(dataset / STEP, ignore_errors=True)
+    table.folder.rename(dataset / STEP)
     return rows, told
 
 

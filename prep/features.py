@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from prep import manifest
 from prep.config import FeaturesConfig, FeatureSource
-from prep.files import find_files, fingerprint
+from prep.files import find_file, find_files, fingerprint
 from prep.pipeline import Step, run_step
 from prep.states import FLOAT16_LARGEST, SHARD, state_rows
 from prep.vectors import Vectors, read_vectors, vector_columns
@@ -69,7 +70,8 @@ def _rows_by_id(data: Dataset, config: FeaturesConfig, vectors: Vectors) -> dict
     """Which row of the file is of which item of the dataset."""
     count = len(vectors.values)
     known = set(data.item_ids.ids)
-    ids = vectors.ids or [str(number) for number in range(1, count + 1)]
+    counted = [str(number) for number in range(1, count + 1)]
+    ids = counted if vectors.ids is None else vectors.ids
     matches = [(id_, row) for row, id_ in enumerate(ids) if id_ in known]
     rows = dict(matches)
     if vectors.ids is None and not len(rows) == len(known) == count:
@@ -157,7 +159,7 @@ def suggest(dump: Path, config: dict[str, FeaturesConfig]) -> None:
             option = f"--features.{tower}"
             column = f" {option}.column {found.column}" if found.column else ""
             print(
-                f"features: a tower that needs no encoder: {option}.file {found.file} "
+                f"features: a tower that needs no encoder: {option}.file {quote(found.file)} "
                 f"{option}.source {found.source}{column}"
             )
 
@@ -168,7 +170,8 @@ def _released(dump: Path) -> Iterator[tuple[str, FeaturesConfig]]:
         match = re.search(r"_(image|text|video)_features_(\w+)$", path.stem)
         if match:
             yield match[2].lower(), FeaturesConfig(str(path), _SOURCES[match[1]])
-    for path in find_files(dump, "item_*.parquet"):
-        for column in vector_columns(path):
+    for name in ("item_feature", "item_emb", "item_info"):
+        table = find_file(dump, f"{name}.parquet")
+        for column in vector_columns(table) if table else ():
             source = _SOURCES.get(column.partition("_")[0], "mixed")
-            yield column.lower(), FeaturesConfig(str(path), source, column=column)
+            yield column.lower(), FeaturesConfig(str(table), source, column=column)

@@ -36,9 +36,9 @@ def find_folder(dump: Path, word: str, suffix: str) -> Path | None:
     The shallowest, then the first by name; None if the dump has no such folder. Archives are
     unpacked into folders of their names, and some hold a folder of the same name again.
     """
-    for level in ("*", "*/*", "*/*/*"):
+    for level in ("*/", "*/*/", "*/*/*/"):  # the last slash: folders alone
         for folder in sorted(_visible(dump, level)):
-            if word in folder.name.lower() and folder.is_dir() and any(folder.glob(f"*{suffix}")):
+            if word in folder.name.lower() and any(folder.glob(f"*{suffix}")):
                 return folder
     return None
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import pyarrow as pa
@@ -96,16 +97,35 @@ def test_another_file_is_refused(dump, tmp_path, change):
         prep.comments(dump, out)
 
 
-def test_a_killed_run_starts_afresh(dump, tmp_path, monkeypatch):
+@pytest.mark.parametrize("done_before", [False, True])
+def test_a_killed_run_starts_afresh(dump, tmp_path, monkeypatch, done_before):
     monkeypatch.setattr(sys.modules["prep.comments"], "SHARD", 3)
-    out = commented(dump, tmp_path / "out").path
-    manifest = json.loads((out / "dataset.json").read_text())
-    del manifest["steps"]["comments"]  # recorded last
-    (out / "dataset.json").write_text(json.dumps(manifest))
-    Table(out / "comments").shards()[-1].path.unlink()
-    assert any("unfinished; run prep again" in reason for reason in prep.check(out))
+    out = tmp_path / "out"
+    prep.ingest(dump, out)
+    if done_before:
+        prep.comments(dump, out)
+        shutil.rmtree(out / "comments")
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sys.modules["prep.comments"], "write_table", killed)  # after the last shard
+        prep.comments(dump, out)
+    assert not (out / "comments").exists()
     prep.comments(dump, out)
     assert rows_of(toolkit.open_dataset(out)) == KEPT
+    assert prep.check(out) == []
+    assert not (out / "comments.tmp").exists()
+
+
+def test_a_table_that_was_not_recorded_is_unfinished(dump, tmp_path):
+    out = commented(dump, tmp_path / "out").path
+    manifest = json.loads((out / "dataset.json").read_text())
+    del manifest["steps"]["comments"]
+    (out / "dataset.json").write_text(json.dumps(manifest))
+    assert prep.check(out) == ["comments: 4 rows, dataset.json says unfinished; run prep again"]
+    prep.comments(dump, out)
     assert prep.check(out) == []
 
 

@@ -43,6 +43,11 @@ def test_the_dump_itself_goes_before_its_folders(tmp_path):
     assert find(tmp_path)["titles"].parent == tmp_path
 
 
+def test_the_item_map_of_the_1m_release_does_not_make_it_another_layout(tmp_path):
+    put(tmp_path, **RELEASE, **{"MicroLens-1M_items__tsv": "1\n2\n3\n"})
+    assert choose("auto", tmp_path)[0] == "microlens"
+
+
 def test_two_releases_below_one_folder_are_a_question(tmp_path):
     for name in ("50k", "100k"):
         put(tmp_path / name, **RELEASE)
