@@ -58,13 +58,12 @@ def comments(dump: str | Path, dataset: str | Path) -> None:
         manifest.record_step(dataset, STEP, {}, skipped="the dump has none")
     else:
         rows, told = _write(path, dataset)
-        facts = {"inputs": inputs, "rows": rows, "errors": problems.tally(told)}
-        manifest.record_step(dataset, STEP, {}, **facts)
+        manifest.record_step(dataset, STEP, {}, inputs=inputs, rows=rows, errors=told)
         print(f"{STEP}: {rows:,} rows{problems.summary(told)}")
 
 
-def _write(path: Path, dataset: Path) -> tuple[int, pa.Table]:
-    """Writes the table, whole or not at all; returns its number of rows, and those of `errors/`."""
+def _write(path: Path, dataset: Path) -> tuple[int, dict[str, int]]:
+    """Writes the table, whole or not at all; returns how many rows it and `errors/` have by class."""
     table = Table(dataset / f"{STEP}.tmp")
     shutil.rmtree(table.folder, ignore_errors=True)  # what an unfinished run left
     items = open_dataset(dataset).items.column("item_id")
@@ -88,7 +87,7 @@ def _write(path: Path, dataset: Path) -> tuple[int, pa.Table]:
     write_table(dataset / "errors" / f"{STEP}-00000.arrow", told, compression="zstd")
     shutil.rmtree(dataset / STEP, ignore_errors=True)
     table.folder.rename(dataset / STEP)
-    return rows, told
+    return rows, problems.tally(told)
 
 
 @dataclass

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from prep.config import Layout, PrepConfig
 from prep.readers import amazon, challenge, microlens, morec, ninerec, table
-from prep.readers.raw import Raw, Reader
+from prep.readers.raw import Raw, Reader, parts
 from toolkit.errors import UserError
 
-__all__ = ["Raw", "Reader", "choose", "make_readers", "refuse_unused"]
+__all__ = ["Raw", "Reader", "choose", "make_readers", "parts", "refuse_unused"]
 
 _OPTIONS = ("columns", "pair_columns", "time_unit")  # keys of PrepConfig that some readers are told
 
@@ -51,7 +51,7 @@ def make_readers(config: PrepConfig) -> dict[str, Reader]:
         "table": Reader(
             partial(table.find, columns=columns),
             partial(table.read, columns=columns, time_unit=unit),
-            "any *.csv or *.parquet if --columns names its columns",
+            "any *.csv, *.parquet or folder of *.parquet if --columns names its columns",
             not auto,
             {"columns": columns, "time_unit": unit},
         ),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from prep.files import find_file
 from prep.problems import Problem
-from prep.readers.raw import Raw
+from prep.readers.raw import INTERACTIONS, Raw
 from toolkit.errors import UserError
 
 ITEM_COLUMNS = ("item_id", "item_title", "item_tags", "likes_level", "views_level")
@@ -60,9 +60,13 @@ def read(files: dict[str, Path]) -> Raw:
     path = files["sequences"]
     sequences = read_sequences(path)
     chosen = longest(sequences)
-    interactions = pa.Table.from_batches(_batches(sequences, chosen), _INTERACTIONS)
-    problems = _told(path.name, sequences, chosen)
-    return Raw(read_items(files["items"]), interactions, files["items"].name, path.name, problems)
+    return Raw(
+        read_items(files["items"]),
+        _batches(sequences, chosen),
+        files["items"].name,
+        path.name,
+        _told(path.name, sequences, chosen),
+    )
 
 
 # --- items
@@ -146,36 +150,33 @@ def longest(sequences: Sequences) -> Numbers:
 
 
 def _batches(sequences: Sequences, chosen: Numbers) -> Iterator[pa.RecordBatch]:
-    """Interactions of the chosen rows."""
+    """Interactions of the chosen rows; of a row without items, one that has none either."""
     for start in range(0, len(chosen), _ROWS_AT_ONCE):
         rows = chosen[start : start + _ROWS_AT_ONCE]
         lengths = np.diff(sequences.starts)[rows]
-        items = sequences.items[_places(sequences.starts[rows], lengths)]
+        times = np.maximum(lengths, 1)
+        empty = np.repeat(lengths == 0, times)
+        items = np.zeros(len(empty), np.int64)
+        items[~empty] = sequences.items[_places(sequences.starts[rows], lengths)]
         columns = [
-            pa.array(np.repeat(sequences.users[rows], lengths)).cast(pa.string()),
-            pa.array(items).cast(pa.string()),
+            pa.array(np.repeat(sequences.users[rows], times)).cast(pa.string()),
+            pa.array(items, mask=empty).cast(pa.string()),
             pa.nulls(len(items), pa.int64()),
-            pa.array(np.repeat(rows + 1, lengths)),
+            pa.array(np.repeat(rows + 1, times)),
         ]
-        yield pa.RecordBatch.from_arrays(columns, schema=_INTERACTIONS)
+        yield pa.RecordBatch.from_arrays(columns, schema=INTERACTIONS)
 
 
 def _told(file: str, sequences: Sequences, chosen: Numbers) -> tuple[Problem, ...]:
-    """In sum, what is left out: users without items, and rows that are no beginning of the kept one."""
-    problems = []
-    empty = chosen[np.diff(sequences.starts)[chosen] == 0]
-    if len(empty):
-        user = sequences.users[empty[0]]
-        message = f"{file}: {len(empty):,} users have no items (e.g. {user}); left out"
-        problems.append(Problem(None, "too_few_interactions", message))
+    """In sum, the rows that are left out though they are no beginning of the kept one."""
     others = _other_rows(sequences, chosen)
-    if len(others):
-        message = (
-            f"{file}: {len(others):,} rows are no beginning of their user's longest sequence, which "
-            f"alone is kept (e.g. row {others[0] + 1:,} of user {sequences.users[others[0]]})"
-        )
-        problems.append(Problem(None, "other_sequence", message))
-    return tuple(problems)
+    if not len(others):
+        return ()
+    message = (
+        f"{file}: {len(others):,} rows are no beginning of their user's longest sequence, which "
+        f"alone is kept (e.g. row {others[0] + 1:,} of user {sequences.users[others[0]]})"
+    )
+    return (Problem(None, "other_sequence", message),)
 
 
 def _other_rows(sequences: Sequences, chosen: Numbers) -> Numbers:
@@ -199,15 +200,6 @@ def _places(starts: Numbers, lengths: Numbers) -> Numbers:
 
 
 # --- files
-
-_INTERACTIONS = pa.schema(
-    {
-        "user_id": pa.string(),
-        "item_id": pa.string(),
-        "timestamp_ms": pa.int64(),
-        "line": pa.int64(),
-    }
-)
 
 
 def _open(path: Path, wanted: tuple[str, ...], numbers: set[str]) -> pa.parquet.ParquetFile:

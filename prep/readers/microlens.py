@@ -5,7 +5,7 @@ comma, quotes meaning nothing (100k, 1M). Tags are such lines too, one tag a lin
 the dump or one folder deeper. Comments are a table of their own (`prep.comments`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +13,13 @@ import pyarrow as pa
 
 from prep.files import find_file
 from prep.problems import Problem
-from prep.readers.delimited import csv_rows, integers, milliseconds, plain_columns
-from prep.readers.raw import Raw, sequences, text_of
+from prep.readers.delimited import csv_rows, integers, plain_columns
+from prep.readers.raw import Raw, text_of
+from prep.readers.stream import interactions, lines, milliseconds, sequences
 from toolkit.errors import UserError
 
 PAIRS_HEADERS = (["user", "item", "timestamp"], ["userID", "videoID", "timestamp"])
+_PAIR = "user,item,timestamp"
 _ITEM_NAMES = {"item", "itemid", "item_id", "video", "videoid", "video_id", "id"}
 
 
@@ -52,13 +54,17 @@ def read(files: dict[str, Path]) -> Raw:
     Raises:
         UserError: naming file and line of what cannot be read.
     """
-    items, strangers = read_items(files)
-    if files["pairs"].suffix == ".csv":
-        interactions, problems = read_pairs(files["pairs"]), list[Problem]()
-    else:
-        interactions, problems = sequences(files["pairs"])
-    told = (*strangers, *problems)
-    return Raw(items, interactions, files["titles"].name, files["pairs"].name, told)
+    items, problems = read_items(files)
+    pairs = files["pairs"]
+    timed = pairs.suffix == ".csv"
+    return Raw(
+        items,
+        read_pairs(pairs) if timed else sequences(pairs),
+        files["titles"].name,
+        pairs.name,
+        tuple(problems),
+        a_line_a_user=not timed,
+    )
 
 
 def read_items(files: dict[str, Path]) -> tuple[pa.Table, list[Problem]]:
@@ -134,7 +140,7 @@ def _headless(path: Path, text: str, expected: str) -> list[tuple[str, str, int]
     return rows
 
 
-def read_pairs(path: Path) -> pa.Table:
+def read_pairs(path: Path) -> Iterator[pa.RecordBatch]:
     """Interactions with timestamps, in the file's order.
 
     Raises:
@@ -147,9 +153,10 @@ def read_pairs(path: Path) -> pa.Table:
             f"{path}:1: the header is {','.join(header)!r}, expected 'user,item,timestamp' or "
             "'userID,videoID,timestamp'; add or rename it"
         )
-    frame = plain_columns(path, ["user_id", "item_id", "timestamp_ms"], sep=",", skiprows=1)
-    frame["timestamp_ms"] = milliseconds(path, frame, "timestamp_ms", "ms")
-    return pa.Table.from_pandas(frame, preserve_index=False)
+    for batch in lines(path, ["user", "item", "time"], sep=",", expected=_PAIR, header_lines=1):
+        line = batch.column("line")
+        times = milliseconds(path, batch.column("time"), line, "ms")
+        yield interactions(batch.column("user"), batch.column("item"), times, line)
 
 
 def read_likes_and_views(path: Path) -> pd.DataFrame:

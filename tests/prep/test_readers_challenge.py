@@ -15,6 +15,7 @@ import toolkit
 from prep import FeaturesConfig, MediaConfig, PrepConfig
 from prep.readers import choose
 from prep.readers.challenge import Sequences, longest, read, read_items, read_sequences
+from prep.readers.raw import INTERACTIONS
 from toolkit import UserError
 
 FEATURES = {
@@ -49,8 +50,9 @@ def dump(tmp_path):
 
 
 def interactions_of(raw):
+    table = pa.Table.from_batches(list(raw.interactions), INTERACTIONS)
     names = ("user_id", "item_id", "line")
-    return list(zip(*(raw.interactions.column(name).to_pylist() for name in names), strict=True))
+    return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
 
 
 def test_items_with_titles_tags_and_levels(dump):
@@ -78,7 +80,6 @@ def test_the_longest_sequence_of_each_user_is_kept(dump):
     user_8 = [("8", item, 5) for item in "1231"]
     user_5 = [("5", item, 2) for item in "312"]
     assert interactions_of(raw) == user_8 + user_5  # as they first come
-    assert raw.interactions.column("timestamp_ms").null_count == 7
     assert raw.problems == ()  # every other row is a beginning of those
 
 
@@ -105,13 +106,9 @@ def test_what_is_no_beginning_of_it_is_told_in_sum(tmp_path):
     sequences = {"user_id": pa.array([1, 1, 1, 2, 1]), "item_seq": rows}
     dump = put(tmp_path, item_info=INFO, item_seq=sequences)
     raw = read(choose("auto", dump)[1])
-    assert interactions_of(raw) == [("1", item, 3) for item in "321"]  # the last of equal length
+    kept = [("1", item, 3) for item in "321"]  # the last of equal length
+    assert interactions_of(raw) == [*kept, ("2", None, 4)]  # user 2 has none
     assert [(p.item_id, p.error_class, p.message) for p in raw.problems] == [
-        (
-            None,
-            "too_few_interactions",
-            "item_seq.parquet: 1 users have no items (e.g. 2); left out",
-        ),
         (
             None,
             "other_sequence",
@@ -134,7 +131,9 @@ def test_against_a_slow_reference(monkeypatch, tmp_path):
         if len(items) >= len(kept[user][1]):
             kept[user] = (row, items)
     expected = [
-        (str(user), str(item), row + 1) for user, (row, items) in kept.items() for item in items
+        (str(user), None if item is None else str(item), row + 1)
+        for user, (row, items) in kept.items()
+        for item in items or [None]
     ]
     others = [
         row
@@ -209,6 +208,7 @@ def test_from_dump_to_dataset(dump, tmp_path, capsys):
     assert data.items.column("likes_level").to_pylist() == [7, 5, 0]
     assert data.items.column("title").to_pylist() == ["一", "two", ""]
     assert data.interactions.num_rows == 7
+    assert data.interactions.column("timestamp_ms").null_count == 7
     assert data.covers["status"].to_pylist() == ["ok", "missing", "missing"]
     assert data.states("bert")[:, 0].tolist() == [[0, 0], [1, 2], [3, 4], [5, 6]]
     assert prep.check(data.path) == []
