@@ -14,6 +14,7 @@ from torch import Tensor
 
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.towers import IMPORTED
 
 if TYPE_CHECKING:
     from toolkit.backbones import Backbone
@@ -145,13 +146,19 @@ def load_live(
     """The backbones that made the stored states of `towers`, loaded to make them live.
 
     Raises:
-        UserError: if an encoder is not the one (by revision) that the stored states came from.
+        UserError: if an encoder is not the one (by revision) that the stored states came from, or
+            a tower's states came from no encoder of ours.
     """
     from toolkit.backbones import load_backbone  # here: stored states need no transformers
 
     backbones = {}
     for name in towers:
         about = dataset.states_metadata(name)
+        if about["encoder"].startswith(IMPORTED):
+            raise UserError(
+                f"tower {name!r} was imported ({about['encoder']}), so no encoder can make it live; "
+                "leave it out, or use --states stored"
+            )
         step = dataset.manifest["steps"][f"encode:{name}"]["config"]
         backbone = load_backbone(
             about["encoder"],

@@ -1,18 +1,21 @@
-"""From raw dumps to Arrow datasets: `ingest`, `media`, `encode`, all three as `build`, and `check`."""
+"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `encode`, all as `build`, and `check`."""
 
 from prep.build import build
 from prep.check import check
-from prep.config import EncodeConfig, MediaConfig, PrepConfig
+from prep.comments import comments
+from prep.config import EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from prep.encode import encode
 from prep.ingest import ingest
 from prep.media import media
 
 __all__ = [
     "EncodeConfig",
+    "FeaturesConfig",
     "MediaConfig",
     "PrepConfig",
     "build",
     "check",
+    "comments",
     "encode",
     "ingest",
     "media",

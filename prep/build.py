@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from prep.comments import comments
 from prep.config import PrepConfig
 from prep.encode import encode
+from prep.features import suggest
 from prep.ingest import ingest
 from prep.media import media
 
@@ -15,7 +17,7 @@ def build(
     *,
     retry_failed: bool = False,
 ) -> None:
-    """From a dump to a dataset: ingest, media, encode. A rerun does what is not done yet.
+    """From a dump to a dataset: ingest, comments, media, encode. A rerun does what is not done yet.
 
     Args:
         dump: folder of what was downloaded.
@@ -28,5 +30,7 @@ def build(
     """
     config = config or PrepConfig()
     ingest(dump, dataset, config)
+    comments(dump, dataset)
     media(dump, dataset, config, retry_failed=retry_failed)
+    suggest(Path(dump), config.features)
     encode(dataset, config, retry_failed=retry_failed)

@@ -16,6 +16,7 @@ from toolkit.errors import UserError
 from toolkit.store import Table, read_file
 
 MEDIA = {"covers": schema.COVERS, "frames": schema.FRAMES}
+NO_ROW_AN_ITEM = ("ingest", "comments")  # steps whose tables do not have one
 
 
 def check(dataset: str | Path) -> list[str]:
@@ -26,7 +27,11 @@ def check(dataset: str | Path) -> list[str]:
     """
     try:
         data = open_dataset(dataset)
-        reasons = [*_check_manifest(data), *_check_interactions(data)]
+        reasons = [
+            *_check_manifest(data),
+            *_check_interactions(data),
+            *_check_comments(data),
+        ]
     except UserError as error:
         return [str(error)]
     for name in _item_tables(data):
@@ -48,6 +53,9 @@ def describe(dataset: str | Path) -> str:
     lines = [("items", data.items.num_rows, ""), ("interactions", rows, "")]
     told = Counter(errors_of(data.path, "ingest").column("error_class").to_pylist())
     lines[0] = (*lines[0][:2], _words(told))
+    if Table(data.path / "comments").exists():
+        told = Counter(errors_of(data.path, "comments").column("error_class").to_pylist())
+        lines.append(("comments", data.comments.num_rows, _words(told)))
     for name in _item_tables(data):
         rows = Table(data.path / name).read().num_rows
         told = Counter(errors_of(data.path, _step_of(name)).column("error_class").to_pylist())
@@ -68,7 +76,7 @@ def _item_tables(data: Dataset) -> list[str]:
     recorded = [_folder_of(step) for step, entry in steps.items() if "skipped" not in entry]
     stored = [name for name in MEDIA if Table(data.path / name).exists()]
     stored += [f"states/{tower}" for tower in data.towers()]
-    return sorted({*recorded, *stored} - {"ingest"})
+    return sorted({*recorded, *stored} - set(NO_ROW_AN_ITEM))
 
 
 def _folder_of(step: str) -> str:
@@ -85,11 +93,12 @@ def _check_manifest(data: Dataset) -> Iterator[str]:
     for name in _item_tables(data):
         if _step_of(name) not in data.manifest.get("steps", {}):
             yield f"step {_step_of(name)} has not finished; run prep again to go on"
-    for tower in data.manifest.get("config", {}).get("encode", {}):
+    config = data.manifest.get("config", {})
+    for tower in [*config.get("encode", {}), *config.get("features", {})]:
         if f"encode:{tower}" not in data.manifest.get("steps", {}):
             yield f"tower {tower!r} is configured and not encoded; run: python -m prep encode {data.path}"
     classes = set(data.errors.column("step").to_pylist())
-    known = {"ingest", *map(_step_of, _item_tables(data))}
+    known = {*NO_ROW_AN_ITEM, *map(_step_of, _item_tables(data))}
     if classes - known:
         yield f"errors/ has rows of {sorted(classes - known)}, whose tables are not there"
 
@@ -120,6 +129,18 @@ def _check_interactions(data: Dataset) -> Iterator[str]:
     )
     if data.manifest.get("counts") != counts:
         yield f"dataset.json says {data.manifest.get('counts')}, the tables hold {counts}"
+
+
+def _check_comments(data: Dataset) -> Iterator[str]:
+    step = data.manifest.get("steps", {}).get("comments", {})
+    if step.get("rows") is None and not Table(data.path / "comments").exists():
+        return
+    ids = data.comments.column("item_id")
+    strangers = pc.sum(pc.invert(pc.is_in(ids, data.items.column("item_id")))).as_py() or 0
+    if strangers:
+        yield f"comments: {strangers} rows are of no known item"
+    if step.get("rows") != len(ids):
+        yield f"comments: {len(ids)} rows, dataset.json says {step.get('rows', 'unfinished')}; run prep again"
 
 
 def _check_item_table(data: Dataset, name: str) -> list[str]:

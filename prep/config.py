@@ -6,14 +6,20 @@ from typing import Literal
 from toolkit.errors import UserError
 from toolkit.towers import Modality
 
-Layout = Literal["auto", "microlens", "ninerec", "amazon", "morec", "table"]
+Layout = Literal["auto", "microlens", "challenge", "ninerec", "morec", "amazon", "table"]
 PairColumns = Literal["auto", "item-user-time", "user-item-time"]
 TimeUnit = Literal["ms", "s"]
 Backend = Literal["pyav", "decord", "opencv"]
 Source = Literal["title", "cover"]
+FeatureSource = Literal["title", "cover", "frames", "mixed"]
 
 LEAST_MEMORY_GIB = 0.25
-MODALITIES: dict[Source, Modality] = {"title": "text", "cover": "image"}
+MODALITIES: dict[FeatureSource, Modality] = {
+    "title": "text",
+    "cover": "image",
+    "frames": "image",
+    "mixed": "image",
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class MediaConfig:
         clip_seconds: time limit of one clip; beyond it, its process is killed and the item has the
             status `timeout`.
         workers: processes that decode; 0 takes one for each CPU core.
+        frames_from: videos, or the released frames of a dump; auto takes videos where there are any.
     """
 
     cover_px: int = 256
@@ -36,6 +43,7 @@ class MediaConfig:
     backend: Backend = "pyav"
     clip_seconds: float = 30.0
     workers: int = 0
+    frames_from: Literal["auto", "videos", "released"] = "auto"
 
     def __post_init__(self) -> None:
         for key, least in {"cover_px": 1, "frame_count": 1, "frame_px": 1, "workers": 0}.items():
@@ -84,12 +92,35 @@ class EncodeConfig:
 
 
 @dataclass(frozen=True)
+class FeaturesConfig:
+    """A tower that is imported from a file of features, a vector an item, instead of encoded.
+
+    Args:
+        file: .npy (a row an item), .json (vectors by item id) or .parquet (a row an item, ids in item_id).
+        source: what the features were made of; mixed is several things at once.
+        ids: of a .npy, a text file with the item id of each row; without it, row r is item r + 1, which
+            only fits items that are 1, 2, ..., N.
+        column: of a .parquet, the one that holds the vectors.
+    """
+
+    file: str = ""
+    source: FeatureSource = "title"
+    ids: str | None = None
+    column: str | None = None
+
+    @property
+    def modality(self) -> Modality:
+        """`text` or `image`: it follows from the source."""
+        return MODALITIES[self.source]
+
+
+@dataclass(frozen=True)
 class PrepConfig:
     """Everything about one dataset.
 
     Args:
-        layout: how the dump is laid out; auto looks at its files, and never takes them for morec, whose
-            file names are those of amazon.
+        layout: how the dump is laid out; auto looks at its files. Those of morec and amazon have the same
+            names; where their items have two columns, which read the same either way, auto says amazon.
         name: of the dataset; by default that of the dump's folder.
         columns: of layout table, what each column is called, such as user=uid,item=asin,time=ts,title=name;
             time and title only where there are any. With layout auto it says that the dump is a table.
@@ -101,6 +132,7 @@ class PrepConfig:
             time being. The whole process holds one to two GiB more.
         media: covers and video frames.
         encode: towers by name, each with its encoder: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
+        features: towers by name, each with its file of ready features: --features.TOWER.file X, ...
     """
 
     layout: Layout = "auto"
@@ -112,6 +144,7 @@ class PrepConfig:
     memory_gib: float = 1.0
     media: MediaConfig = field(default_factory=MediaConfig)
     encode: dict[str, EncodeConfig] = field(default_factory=dict)
+    features: dict[str, FeaturesConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.k_core < 0:

@@ -1,4 +1,7 @@
-"""The last step: a frozen encoder's hidden states of every item, for each configured tower."""
+"""The last step: hidden states of every item, for each configured tower.
+
+A frozen encoder makes them here, or somebody else has made them already (`prep.features`).
+"""
 
 from dataclasses import asdict
 from functools import partial
@@ -11,7 +14,9 @@ from numpy.typing import NDArray
 
 from prep import manifest
 from prep.config import EncodeConfig, PrepConfig
+from prep.features import import_tower
 from prep.pipeline import Step, run_step
+from prep.states import FLOAT16_LARGEST, SHARD, state_rows
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
@@ -21,8 +26,6 @@ from toolkit.versions import versions
 if TYPE_CHECKING:
     from toolkit.backbones import Backbone
 
-SHARD = 2048
-_FLOAT16_LARGEST = 65504.0
 _NOTHING: dict[str, tuple[Status, str]] = {
     "title": ("empty", "the title is empty"),
     "cover": ("missing", "no cover is stored (why: step covers)"),
@@ -38,7 +41,7 @@ def encode(
 
     Args:
         dataset: what `ingest` and `media` wrote.
-        config: `encode` is read here; by default what `dataset.json` recorded last.
+        config: `encode` and `features` are read here; by default what `dataset.json` recorded last.
         retry_failed: whether items that are not ok are done again.
 
     Raises:
@@ -46,22 +49,35 @@ def encode(
     """
     dataset = Path(dataset)
     config = config or manifest.recorded_config(dataset)
-    if not config.encode:
+    if not config.encode and not config.features:
         print("encode: no tower is configured; give one, e.g. --encode.title.encoder NAME_OR_PATH")
-    for tower, settings in config.encode.items():
-        _refuse_incomplete(tower, settings)
+    _refuse_incomplete(config)
     for tower, settings in config.encode.items():
         _encode_tower(dataset, tower, settings, retry_failed=retry_failed)
-    manifest.record_config(dataset, encode=asdict(config)["encode"])
+    for tower, features in config.features.items():
+        import_tower(dataset, tower, features, retry_failed=retry_failed)
+    towers = asdict(config)
+    manifest.record_config(dataset, encode=towers["encode"], features=towers["features"])
 
 
-def _refuse_incomplete(tower: str, config: EncodeConfig) -> None:
-    if not is_safe(tower):
-        raise UserError(f"tower name {tower!r} cannot name a folder; use letters, digits, - and _")
-    if not config.encoder:
-        raise UserError(
-            f"tower {tower!r} has no encoder; give one with --encode.{tower}.encoder NAME_OR_PATH"
-        )
+def _refuse_incomplete(config: PrepConfig) -> None:
+    for tower in [*config.encode, *config.features]:
+        if not is_safe(tower):
+            raise UserError(
+                f"tower name {tower!r} cannot name a folder; use letters, digits, - and _"
+            )
+        if tower in config.encode and tower in config.features:
+            raise UserError(f"tower {tower!r} stands under encode and under features; rename one")
+    for tower, settings in config.encode.items():
+        if not settings.encoder:
+            raise UserError(
+                f"tower {tower!r} has no encoder; give one with --encode.{tower}.encoder NAME_OR_PATH"
+            )
+    for tower, features in config.features.items():
+        if not features.file:
+            raise UserError(
+                f"tower {tower!r} has no file; give one with --features.{tower}.file PATH"
+            )
 
 
 def _encode_tower(dataset: Path, tower: str, config: EncodeConfig, *, retry_failed: bool) -> None:
@@ -149,19 +165,7 @@ def encode_batch(
     for start in range(0, len(usable), batch_size):
         rows = usable[start : start + batch_size]
         states[rows] = _float16_states(backbone, [payloads[row] for row in rows])
-    columns = schema.states(backbone.layers, backbone.width)
-    flat = pa.FixedSizeListArray.from_arrays(
-        pa.array(states.reshape(-1)), type=columns.field("states").type
-    )
-    return pa.table(
-        {
-            "item_id": batch.column("item_id"),
-            "item": batch.column("item"),
-            "states": flat,
-            "status": [status for status, _ in outcomes],
-            "message": pa.array([message for _, message in outcomes], pa.string()),
-        }
-    )
+    return state_rows(batch, states, outcomes)
 
 
 def _outcome(source: str, payload: str | bytes | None) -> tuple[Status, str | None]:
@@ -182,9 +186,9 @@ def _float16_states(backbone: "Backbone", payloads: list[str] | list[bytes]) -> 
     """Flat states of some items, (B, K * D)."""
     states = backbone.encode(payloads).float().cpu().numpy().reshape(len(payloads), -1)
     largest = np.abs(states).max()
-    if not largest <= _FLOAT16_LARGEST:
+    if not largest <= FLOAT16_LARGEST:
         raise UserError(
             f"encoder {backbone.name!r} gives states up to {largest:g}, and float16, in which they are "
-            f"stored, ends at {_FLOAT16_LARGEST:g}; keep other layers or choose another encoder"
+            f"stored, ends at {FLOAT16_LARGEST:g}; keep other layers or choose another encoder"
         )
     return states.astype(np.float16)

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prep import covers, frames, manifest
+from prep import covers, frames, manifest, stills
 from prep.config import MediaConfig, PrepConfig
 from prep.executors import processes
 from prep.files import find_folder
@@ -58,11 +58,34 @@ def media(
 def _steps(dump: Path, config: MediaConfig) -> dict[str, Step | None]:
     """Both steps by name; None where the dump has no files for it."""
     images = find_folder(dump, "cover", covers.SUFFIX)
-    clips = find_folder(dump, "video", frames.SUFFIX)
+    images = images or find_folder(dump, "item_images", covers.SUFFIX)  # MicroLens' challenge
     return {
         "covers": _covers_step(dump, images, config) if images else None,
-        "frames": _frames_step(dump, clips, config) if clips else None,
+        "frames": _choose_frames_step(dump, config),
     }
+
+
+def _choose_frames_step(dump: Path, config: MediaConfig) -> Step | None:
+    """Frames from clips or from released frames, as `media.frames_from` says; auto prefers clips."""
+    clips = find_folder(dump, "video", frames.SUFFIX)
+    released = find_folder(dump, stills.FOLDER_WORD, stills.FILES)
+    use_clips = config.frames_from == "videos" or (config.frames_from == "auto" and clips)
+    folder = clips if use_clips else released
+    if folder is None:
+        if config.frames_from == "auto":
+            return None
+        raise UserError(
+            f"{dump}: media.frames_from is {config.frames_from}, but there is no folder of them here "
+            "(videos: *video*/ID.mp4; released: *frame*/ID-1.jpg, ...); add it, or leave the key out"
+        )
+    return (_frames_step if use_clips else _stills_step)(dump, folder, config)
+
+
+def _stills_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
+    settings = {"frame_count": config.frame_count, "frame_px": config.frame_px}
+    work = partial(stills.make_stills, dump=dump, folder=folder, **settings)
+    about = {**settings, "backend": stills.BACKEND}
+    return Step("frames", "frames", schema.FRAMES, about, work, FRAMES_SHARD)
 
 
 def _covers_step(dump: Path, folder: Path, config: MediaConfig) -> Step:

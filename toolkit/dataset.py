@@ -93,6 +93,11 @@ class Dataset:
         """Video frames (`toolkit.schema.FRAMES`), in no particular order."""
         return self._table("frames", schema.FRAMES)
 
+    @cached_property
+    def comments(self) -> pa.Table:
+        """What users wrote about items (`toolkit.schema.COMMENTS`), in the dump's order."""
+        return self._table("comments", schema.COMMENTS)
+
     @property
     def errors(self) -> pa.Table:
         """Every item that is not ok at some step, and why (`toolkit.schema.ERRORS`)."""

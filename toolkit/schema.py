@@ -32,6 +32,8 @@ ITEM_EXTRAS = {
     "tags": pa.list_(pa.string()),
     "likes": pa.int64(),
     "views": pa.int64(),
+    "likes_level": pa.int64(),  # of MicroLens' challenge, which has 0..10 instead of counts
+    "views_level": pa.int64(),
 }
 INTERACTIONS = pa.schema(
     [
@@ -60,6 +62,15 @@ FRAMES = pa.schema(
         pa.field("fps", pa.float64()),
         pa.field("backend", pa.string()),
         pa.field("status", pa.string(), nullable=False),
+    ]
+)
+COMMENTS = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field(
+            "user_id", pa.string(), nullable=False
+        ),  # of whoever wrote it; need not be in interactions
+        pa.field("text", pa.string(), nullable=False),  # may be empty
     ]
 )
 ERRORS = pa.schema(

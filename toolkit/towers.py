@@ -8,6 +8,8 @@ from toolkit.errors import UserError
 
 Modality = Literal["text", "image"]
 
+IMPORTED = "file:"  # so begins the encoder of a tower that was imported from a file of features
+
 
 @dataclass(frozen=True, kw_only=False)
 class TowerSpec:

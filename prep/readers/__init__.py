@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from prep.config import PrepConfig
-from prep.readers import amazon, microlens, morec, ninerec, table
+from prep.config import Layout, PrepConfig
+from prep.readers import amazon, challenge, microlens, morec, ninerec, table
 from prep.readers.raw import Raw, Reader, parts
 from toolkit.errors import UserError
 
@@ -28,6 +28,12 @@ def make_readers(config: PrepConfig) -> dict[str, Reader]:
             "*title*.csv and *_pairs.csv or *_pairs.tsv",
             auto,
         ),
+        "challenge": Reader(
+            challenge.find,
+            challenge.read,
+            "item_seq.parquet and item_feature.parquet or item_info.parquet",
+            auto,
+        ),
         "ninerec": Reader(
             ninerec.find,
             partial(ninerec.read, pair_columns=config.pair_columns, time_unit=unit),
@@ -35,13 +41,13 @@ def make_readers(config: PrepConfig) -> dict[str, Reader]:
             auto,
             {"pair_columns": config.pair_columns, "time_unit": unit},
         ),
-        "amazon": Reader(amazon.find, amazon.read, "*items*.tsv and *users*.tsv", auto),
         "morec": Reader(
-            morec.find,
+            morec.find if config.layout == "morec" else morec.find_certain,
             morec.read,
-            "*items*.tsv and *users*.tsv if --layout morec says so",
-            auto=False,
+            "*items*.tsv of one or three columns and *users*.tsv",
+            auto,
         ),
+        "amazon": Reader(amazon.find, amazon.read, "*items*.tsv and *users*.tsv", auto),
         "table": Reader(
             partial(table.find, columns=columns),
             partial(table.read, columns=columns, time_unit=unit),
@@ -53,19 +59,19 @@ def make_readers(config: PrepConfig) -> dict[str, Reader]:
 
 
 def choose(
-    layout: str, dump: Path, readers: dict[str, Reader] | None = None
+    layout: Layout, dump: Path, readers: dict[str, Reader] | None = None
 ) -> tuple[str, dict[str, Path]]:
     """The layout of a dump, and its files by role.
 
     Args:
         layout: a key of `readers`, or `auto` to look.
         dump: the folder.
-        readers: what `make_readers` made; by default for a configuration of defaults.
+        readers: what `make_readers` made; by default with nothing else set.
 
     Raises:
         UserError: if the folder is absent, or holds no such layout.
     """
-    readers = readers or make_readers(PrepConfig())
+    readers = readers or make_readers(PrepConfig(layout=layout))
     if not dump.is_dir():
         raise UserError(f"{dump}: no such folder; give the folder that holds the dump")
     for name, reader in readers.items():

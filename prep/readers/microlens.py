@@ -1,17 +1,20 @@
-"""MicroLens as released: titles, pairs with or without timestamps, likes and views.
+"""MicroLens as released: titles, tags, likes and views, pairs with or without timestamps.
 
 Titles come in two forms: a CSV with a header (50k), or headless lines to be split at their first
-comma, quotes meaning nothing (100k, 1M).
+comma, quotes meaning nothing (100k, 1M). Tags are such lines too, one tag a line. The files lie in
+the dump or one folder deeper. Comments are a table of their own (`prep.comments`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
+from prep.files import find_file
+from prep.problems import Problem
 from prep.readers.delimited import csv_rows, integers, plain_columns
-from prep.readers.raw import Raw, one_file, text_of
+from prep.readers.raw import Raw, text_of
 from prep.readers.stream import interactions, lines, milliseconds, sequences
 from toolkit.errors import UserError
 
@@ -28,17 +31,21 @@ def find(dump: Path) -> dict[str, Path]:
     Raises:
         UserError: if there are titles but no pairs, or several files of one kind.
     """
-    titles = one_file(dump, "*title*.csv")
+    titles = find_file(dump, "*title*.csv")
     if titles is None:
         return {}
-    pairs = one_file(dump, "*_pairs.csv") or one_file(dump, "*_pairs.tsv")
+    pairs = find_file(dump, "*_pairs.csv") or find_file(dump, "*_pairs.tsv")
     if pairs is None:
         raise UserError(
             f"{dump}: found {titles.name} but neither *_pairs.csv (user,item,timestamp) "
             "nor *_pairs.tsv (user, tab, items split by spaces); put one beside"
         )
-    likes = one_file(dump, "*_likes_and_views.txt")
-    return {"titles": titles, "pairs": pairs} | ({"likes": likes} if likes else {})
+    found = {
+        "likes": find_file(dump, "*_likes_and_views.txt"),
+        "tags": find_file(dump, "*tags*.csv"),
+    }
+    extras = {role: path for role, path in found.items() if path is not None}
+    return {"titles": titles, "pairs": pairs, **extras}
 
 
 def read(files: dict[str, Path]) -> Raw:
@@ -47,19 +54,50 @@ def read(files: dict[str, Path]) -> Raw:
     Raises:
         UserError: naming file and line of what cannot be read.
     """
-    items = read_titles(files["titles"])
-    if "likes" in files:
-        counts = read_likes_and_views(files["likes"])
-        items = items.merge(counts, on="item_id", how="left")
-    table, pairs = pa.Table.from_pandas(items, preserve_index=False), files["pairs"]
+    items, problems = read_items(files)
+    pairs = files["pairs"]
     timed = pairs.suffix == ".csv"
     return Raw(
-        table,
+        items,
         read_pairs(pairs) if timed else sequences(pairs),
         files["titles"].name,
         pairs.name,
+        tuple(problems),
         a_line_a_user=not timed,
     )
+
+
+def read_items(files: dict[str, Path]) -> tuple[pa.Table, list[Problem]]:
+    """Titles with what other files say about their items, and what those say about no item of them.
+
+    Raises:
+        UserError: naming file and line of what cannot be read.
+    """
+    items, problems = read_titles(files["titles"]), []
+    for role, read_extra in _EXTRAS.items():
+        if role in files:
+            extra = read_extra(files[role])
+            problems += _strangers(extra["item_id"], items["item_id"], files, role)
+            items = items.merge(extra, on="item_id", how="left")
+    table = pa.Table.from_pandas(items.drop(columns="tags", errors="ignore"), preserve_index=False)
+    if "tags" in items:
+        tags = [value if isinstance(value, list) else None for value in items["tags"]]
+        table = table.append_column("tags", pa.array(tags, pa.list_(pa.string())))
+    return table, problems
+
+
+def _strangers(
+    ids: "pd.Series[str]", known: "pd.Series[str]", files: dict[str, Path], role: str
+) -> list[Problem]:
+    """One problem for all items of a file that the titles do not have."""
+    unknown = ids[~ids.isin(known)]
+    if unknown.empty:
+        return []
+    message = (
+        f"{files[role].name}: {len(unknown):,} items that {files['titles'].name} does not have "
+        f"(e.g. {unknown.iloc[0]!r}); their {role} left out"
+    )
+    return [Problem(None, "unknown_item", message)]
 
 
 def read_titles(path: Path) -> pd.DataFrame:
@@ -76,7 +114,7 @@ def read_titles(path: Path) -> pd.DataFrame:
             f"{path}:1: the header is {','.join(first)!r}, expected 'item,title' (or no header at all); "
             "rename its columns"
         )
-    rows = _headed(path, text) if all(known) else _headless(path, text)
+    rows = _headed(path, text) if all(known) else _headless(path, text, "item,title")
     return pd.DataFrame(rows, columns=["item_id", "title", "line"]).astype(
         {"item_id": "str", "title": "str", "line": "int64"}
     )
@@ -88,15 +126,16 @@ def _headed(path: Path, text: str) -> list[tuple[str, str, int]]:
     return [(item.strip(), title, line) for (item, title), line in rows]
 
 
-def _headless(path: Path, text: str) -> list[tuple[str, str, int]]:
+def _headless(path: Path, text: str, expected: str) -> list[tuple[str, str, int]]:
+    """Lines split at the first comma, each with its number."""
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):
-        item, comma, title = line.rstrip("\r").partition(",")
+        item, comma, rest = line.rstrip("\r").partition(",")
         if comma:
-            rows.append((item.strip(), title, number))
+            rows.append((item.strip(), rest, number))
         elif item.strip():
             raise UserError(
-                f"{path}:{number}: expected item,title, found {item[:60]!r}; mend the line or delete it"
+                f"{path}:{number}: expected {expected}, found {item[:60]!r}; mend the line or delete it"
             )
     return rows
 
@@ -130,3 +169,23 @@ def read_likes_and_views(path: Path) -> pd.DataFrame:
     for column in ("likes", "views"):
         frame[column] = integers(path, frame, column, f"a whole number of {column}").astype("Int64")
     return frame.drop(columns="line").drop_duplicates("item_id")
+
+
+def read_tags(path: Path) -> pd.DataFrame:
+    """Tags by item in the file's order, as columns item_id, tags (lists without repeats).
+
+    Raises:
+        UserError: if a line is not `item,tag`.
+    """
+    tags: dict[str, dict[str, None]] = {}
+    for item, tag, _ in _headless(path, text_of(path), "item,tag"):
+        known = tags.setdefault(item, {})
+        if tag.strip():
+            known[tag.strip()] = None
+    return pd.DataFrame({"item_id": tags.keys(), "tags": [list(known) for known in tags.values()]})
+
+
+_EXTRAS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    "likes": read_likes_and_views,
+    "tags": read_tags,
+}

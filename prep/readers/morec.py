@@ -1,13 +1,14 @@
-"""The files of IDvs.MoRec (MIND, HM, Bili), read only by name.
+"""The files of IDvs.MoRec (MIND, HM, Bili).
 
 `*items*.tsv`: one, two or three columns between tabs, the same on every line: item; item and title;
 item, title and abstract (MIND). `*users*.tsv`: user, tab, items split by spaces, in time order. No
 header. The abstract is left out, as no table of a dataset holds it.
 
-The two-file Amazon layout has the same file names, and its titles may hold tabs, so that nothing
-tells the two apart for certain: `auto` takes such files for `amazon`.
+The two-file Amazon layout has the same file names. `auto` looks: lines that all have three columns,
+or all have one, are of IDvs.MoRec; two columns read the same either way and are left to `amazon`.
 """
 
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +21,24 @@ from toolkit.errors import UserError
 find = amazon.find  # the same two file names
 
 _COLUMNS = "item; item<TAB>title; or item<TAB>title<TAB>abstract"
+_LINES_LOOKED_AT = 1000
+
+
+def find_certain(dump: Path) -> dict[str, Path]:
+    """The two files if their first lines tell that they are not of the Amazon layout.
+
+    Raises:
+        UserError: as `find` does.
+    """
+    files = find(dump)
+    return files if files and _widths(files["items"]) in ({1}, {3}) else {}
+
+
+def _widths(path: Path) -> set[int]:
+    """How many columns the first lines have."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
+        lines = (line.rstrip("\r\n") for line in islice(file, _LINES_LOOKED_AT))
+        return {line.count("\t") + 1 for line in lines if line}
 
 
 def read(files: dict[str, Path]) -> Raw:

@@ -259,14 +259,35 @@ def test_morec_items_that_cannot_be_read(tmp_path, text, message):
         morec.read_items(path)
 
 
-def test_morec_is_taken_by_name_only(tmp_path):
-    dump = write(tmp_path, hm_items__tsv="n1\n", hm_users__tsv="u\tn1\n")
-    assert choose("auto", dump)[0] == "amazon"
-    with pytest.raises(UserError, match=r"hm_items\.tsv:1: .*--layout morec"):
+@pytest.mark.parametrize(
+    ("items", "layout"),
+    [
+        ("n1\nn2\n", "morec"),
+        ("n1\tone\tabout one\r\n\nn2\t\t\n", "morec"),
+        ("n1\tone\nn2\ttwo\n", "amazon"),  # reads the same either way
+        ("n1\tone\nn2\ta tab\tin a title\n", "amazon"),
+    ],
+)
+def test_morec_is_told_from_amazon_by_its_columns(tmp_path, items, layout):
+    dump = write(tmp_path, hm_items__tsv=items, hm_users__tsv="u\tn1\n")
+    assert choose("auto", dump)[0] == layout
+    assert choose("morec", dump)[0] == "morec"
+    assert choose("amazon", dump)[0] == "amazon"
+
+
+def test_the_first_thousand_lines_tell(tmp_path):
+    beyond = "n0\tone\tabout\n" * 1000 + "n1\ttwo\n"
+    dump = write(tmp_path, hm_items__tsv=beyond, hm_users__tsv="u\tn1\n")
+    assert choose("auto", dump)[0] == "morec"
+    with pytest.raises(UserError, match=r"hm_items\.tsv:1001: .*found 2 columns, and 3 on line 1"):
         prep.ingest(dump, tmp_path / "out")
-    (dump / "hm_users.tsv").unlink()
-    with pytest.raises(UserError, match=r"found hm_items\.tsv but no \*users\*\.tsv"):
-        choose("morec", dump)
+
+
+def test_morec_without_users(tmp_path):
+    dump = write(tmp_path, hm_items__tsv="n1\n")
+    for layout in ("auto", "morec", "amazon"):
+        with pytest.raises(UserError, match=r"found hm_items\.tsv but no \*users\*\.tsv"):
+            choose(layout, dump)
 
 
 def test_a_dump_without_titles_is_told_once(tmp_path):
@@ -512,7 +533,10 @@ def test_csv_rows_that_cannot_be_read(tmp_path, text, unit, message):
         ({"log__csv": "uid,asin,ts,name,name\n"}, r"log\.csv: several columns are called 'name'"),
         ({"log__csv": LOG, "x__csv": '"' + "x" * 200_000}, r"x\.csv:1: not a CSV file"),
         ({"log__csv": LOG, "x__parquet": "PAR"}, r"x\.parquet: not a Parquet file"),
-        ({"log__txt": LOG}, r"no dump of layout table here; expected any \*\.csv, \*\.parquet or folder"),
+        (
+            {"log__txt": LOG},
+            r"no dump of layout table here; expected any \*\.csv, \*\.parquet or folder",
+        ),
     ],
 )
 def test_tables_that_cannot_be_found(tmp_path, files, message):
