@@ -1,6 +1,5 @@
 """The first step: a dump's ids, titles and interactions become numbered tables."""
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 from prep import manifest, problems
 from prep.config import PrepConfig
 from prep.engine import engine
+from prep.files import fingerprint
 from prep.interactions import Log
 from prep.numbering import number_items, numbered
 from prep.readers import Raw, choose, make_readers, parts, refuse_unused
@@ -52,7 +52,7 @@ def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = No
     settings = {"layout": layout, "name": config.name or known, **reader.settings}
     settings |= {"k_core": config.k_core} if config.k_core else {}
     inputs = {
-        str(part.relative_to(path.parent)): _fingerprint(part)
+        str(part.relative_to(path.parent)): fingerprint(part)
         for path in files.values()
         for part in parts(path)
     }
@@ -122,12 +122,6 @@ def _write_errors(dataset: Path, found: Iterable[problems.Problem]) -> dict[str,
 
 def _summary(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in counts.items())
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
 
 
 def _start_afresh(dataset: Path) -> None:
