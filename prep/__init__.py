@@ -1,4 +1,4 @@
-"""From raw dumps to Arrow datasets: `ingest`, `media`, `encode`, all three as `build`, and `check`."""
+"""From raw dumps to Arrow datasets: `ingest`, `media`, `encode`, all three as `build`, `check`, and `report`."""
 
 from prep.build import build
 from prep.check import check
@@ -6,6 +6,7 @@ from prep.config import EncodeConfig, MediaConfig, PrepConfig
 from prep.encode import encode
 from prep.ingest import ingest
 from prep.media import media
+from prep.report import report
 
 __all__ = [
     "EncodeConfig",
@@ -16,4 +17,5 @@ __all__ = [
     "encode",
     "ingest",
     "media",
+    "report",
 ]

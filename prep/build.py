@@ -6,6 +6,7 @@ from prep.config import PrepConfig
 from prep.encode import encode
 from prep.ingest import ingest
 from prep.media import media
+from prep.report import report
 
 
 def build(
@@ -15,7 +16,7 @@ def build(
     *,
     retry_failed: bool = False,
 ) -> None:
-    """From a dump to a dataset: ingest, media, encode. A rerun does what is not done yet.
+    """From a dump to a dataset: ingest, media, encode, report. A rerun does what is not done yet.
 
     Args:
         dump: folder of what was downloaded.
@@ -30,3 +31,4 @@ def build(
     ingest(dump, dataset, config)
     media(dump, dataset, config, retry_failed=retry_failed)
     encode(dataset, config, retry_failed=retry_failed)
+    report(dataset)

@@ -1,0 +1,314 @@
+"""Everything about interactions, in one pass over whole users, a few million rows at a time.
+
+The table is sorted by user, so nothing has to be joined, sorted or spilled beyond one chunk of it:
+memory holds a chunk and a few numbers an item, however long the table is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.ipc as ipc
+from numpy.typing import NDArray
+
+from prep.reporting.limits import LISTED
+from prep.reporting.numbers import share, spread
+from toolkit import Dataset, schema
+from toolkit.splits import MIN_INTERACTIONS
+from toolkit.store import Shard, Table
+
+CHUNK_ROWS = 2_000_000
+MAX_LEN = 10  # L of the paper's protocol: the last L + 3 interactions of a user are kept
+# Timestamps outside 2000-01-01 .. 2035-01-01 are rather of another unit than of another age.
+PLAUSIBLE_MS = (946_684_800_000, 2_051_222_400_000)
+
+Ints = NDArray[np.int64]
+
+
+def describe_interactions(data: Dataset, *, chunk_rows: int = CHUNK_ROWS) -> dict[str, Any]:
+    """Counts, sequence lengths, popularity, timestamps, repetitions, and what the splits will use.
+
+    Args:
+        data: the dataset.
+        chunk_rows: rows to look at together, at least; a user is never cut.
+
+    Raises:
+        UserError: if the table is absent.
+    """
+    tally = _Tally(data.items.num_rows)
+    for chunk in whole_users(Table(data.path / "interactions").shards(), chunk_rows):
+        tally.add(chunk)
+    return tally.facts(data.items.column("item_id"))
+
+
+def whole_users(shards: list[Shard], rows: int) -> Iterator[pa.Table]:
+    """The interactions in order, `rows` or more at a time (the last time fewer), no user cut."""
+    waiting: list[pa.Table] = []
+    for batch in _batches(shards):
+        waiting.append(pa.Table.from_batches([batch]))
+        if sum(table.num_rows for table in waiting) < rows:
+            continue
+        table = pa.concat_tables(waiting)
+        user = table.column("user").to_numpy()
+        last = int(np.searchsorted(user, user[-1]))
+        if last:
+            yield table.slice(0, last)
+        waiting = [table.slice(last)]
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _batches(shards: list[Shard]) -> Iterator[pa.RecordBatch]:
+    """Batch by batch, as compressed batches that are mapped are unpacked when they are read."""
+    for shard in shards:
+        reader = ipc.open_file(pa.memory_map(str(shard.path)))
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            if batch.num_rows:
+                yield batch.select(schema.INTERACTIONS.names)
+
+
+@dataclass
+class _Repetition:
+    """Interactions that agree in some columns.
+
+    Args:
+        groups: how many sets of them there are.
+        interactions: how many interactions are in such a set.
+        users: how many users have one.
+        listed: the first sets.
+    """
+
+    groups: int = 0
+    interactions: int = 0
+    users: int = 0
+    listed: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, chunk: pa.Table, order: Ints, same: NDArray[np.bool_]) -> None:
+        """Counts the sets of one chunk.
+
+        Args:
+            chunk: interactions of whole users.
+            order: (R,) rows of the chunk that may repeat, those that agree side by side.
+            same: (R - 1,) whether a row agrees with the one before it.
+        """
+        edges = np.diff(np.concatenate([[0], same.astype(np.int8), [0]]))
+        starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) + 1
+        rows = order[starts]
+        self.groups += len(rows)
+        self.interactions += int((stops - starts).sum())
+        self.users += len(np.unique(chunk.column("user").to_numpy()[rows]))
+        room = LISTED - len(self.listed)
+        first = chunk.select(["user_id", "item", "timestamp_ms"]).take(pa.array(rows[:room]))
+        times = (stops - starts)[:room].tolist()
+        for row, count in zip(first.to_pylist(), times, strict=True):
+            self.listed.append({**row, "interactions": count})
+
+    def facts(self, columns: tuple[str, ...], item_ids: pa.ChunkedArray) -> dict[str, Any]:
+        """As JSON, items under their own ids; `columns` are those in which each set agrees."""
+        listed = [{**row, "item_id": item_ids[row["item"] - 1].as_py()} for row in self.listed]
+        listed = [{key: row[key] for key in (*columns, "interactions")} for row in listed]
+        return {
+            "groups": self.groups,
+            "interactions": self.interactions,
+            "users": self.users,
+            "listed": listed,
+        }
+
+
+class _Tally:
+    """What has been counted so far; N items."""
+
+    def __init__(self, items: int) -> None:
+        self.lengths = np.zeros(1, np.int64)  # users by their number of interactions
+        self.popularity = np.zeros(items + 1, np.int64)  # interactions by item
+        self.kept = np.zeros(items + 1, np.bool_)  # items that the splits will know
+        self.first_ms: int | None = None
+        self.last_ms: int | None = None
+        self.null_times = 0
+        self.implausible_times = 0
+        self.identical = _Repetition()
+        self.repeated = _Repetition()
+        self.simultaneous = _Repetition()
+
+    def add(self, chunk: pa.Table) -> None:
+        """Counts the interactions of some more users, none of whom comes again."""
+        chunk = chunk.combine_chunks()
+        user, item = (chunk.column(name).to_numpy() for name in ("user", "item"))
+        starts = np.flatnonzero(np.diff(user, prepend=-1))
+        stops = np.append(starts[1:], len(user))
+        self._add_lengths(item, starts, stops)
+        self.popularity += np.bincount(item, minlength=len(self.popularity))
+        self._add_times(chunk.column("timestamp_ms"))
+        self._add_repetitions(chunk, user, item)
+
+    def _add_lengths(self, item: NDArray[np.int32], starts: Ints, stops: Ints) -> None:
+        lengths = stops - starts
+        found = np.bincount(lengths)
+        size = max(len(found), len(self.lengths))
+        grown = [np.pad(counts, (0, size - len(counts))) for counts in (self.lengths, found)]
+        self.lengths = grown[0] + grown[1]
+        length = np.repeat(lengths, lengths)
+        to_end = np.repeat(stops, lengths) - np.arange(len(item))  # 1 is a user's last
+        self.kept[item[(length >= MIN_INTERACTIONS) & (to_end <= MAX_LEN + 3)]] = True
+
+    def _add_times(self, column: pa.ChunkedArray) -> None:
+        self.null_times += column.null_count
+        times = column.drop_null().to_numpy()
+        if len(times) == 0:
+            return
+        first, last = int(times.min()), int(times.max())
+        self.first_ms = first if self.first_ms is None else min(first, self.first_ms)
+        self.last_ms = last if self.last_ms is None else max(last, self.last_ms)
+        earliest, end = PLAUSIBLE_MS
+        self.implausible_times += int(np.count_nonzero((times < earliest) | (times >= end)))
+
+    def _add_repetitions(
+        self, chunk: pa.Table, user: NDArray[np.int32], item: NDArray[np.int32]
+    ) -> None:
+        column = chunk.column("timestamp_ms")
+        dated = column.is_valid().to_numpy()
+        time = pc.fill_null(column, 0).to_numpy()
+        order = np.lexsort(
+            (time, ~dated, item, user)
+        )  # within user and item: by time, undated last
+        same_item = _agree(user, order) & _agree(item, order)
+        self.repeated.add(chunk, order, same_item)
+        both_dated = dated[order][1:] & dated[order][:-1]
+        self.identical.add(chunk, order, same_item & both_dated & _agree(time, order))
+        order = np.flatnonzero(dated)
+        order = order[np.lexsort((time[order], user[order]))]  # undated rows leave others unsorted
+        self.simultaneous.add(chunk, order, _agree(user, order) & _agree(time, order))
+
+    def facts(self, item_ids: pa.ChunkedArray) -> dict[str, Any]:
+        """All of it as JSON."""
+        user_item, user_time = ("user_id", "item_id"), ("user_id", "timestamp_ms")
+        return {
+            "sequences": self._sequences(),
+            "popularity": self._popularity(),
+            "timestamps": self._timestamps(),
+            "repetitions": {
+                "identical": self.identical.facts((*user_item, "timestamp_ms"), item_ids),
+                "repeated_items": self.repeated.facts(user_item, item_ids),
+                "simultaneous": self.simultaneous.facts(user_time, item_ids),
+            },
+            "splits": self._splits(),
+        }
+
+    def _sequences(self) -> dict[str, Any]:
+        users = int(self.lengths.sum())
+        short = int(self.lengths[:MIN_INTERACTIONS].sum())
+        return {
+            "users": users,
+            "interactions": int(self.lengths @ np.arange(len(self.lengths))),
+            "length": spread(np.arange(len(self.lengths)), self.lengths),
+            "users_below_5": short,
+            "share_below_5": share(short, users),
+            "histogram": histogram(self.lengths),
+        }
+
+    def _popularity(self) -> dict[str, Any]:
+        counts = np.sort(self.popularity[1:])[::-1]
+        never = int(np.count_nonzero(counts == 0))
+        return {
+            "items": len(counts),
+            "interactions_per_item": spread(counts),
+            "items_never_seen": never,
+            "share_never_seen": share(never, len(counts)),
+            "share_of_top_1_percent": _share_of_top(counts, 0.01),
+            "share_of_top_10_percent": _share_of_top(counts, 0.10),
+            "gini": gini(counts[::-1]),
+            "curve": _curve(counts[counts > 0]),
+        }
+
+    def _timestamps(self) -> dict[str, Any]:
+        total = int(self.lengths @ np.arange(len(self.lengths)))
+        return {
+            "first_ms": self.first_ms,
+            "last_ms": self.last_ms,
+            "first": utc(self.first_ms),
+            "last": utc(self.last_ms),
+            "share_null": share(self.null_times, total),
+            "implausible": self.implausible_times,
+        }
+
+    def _splits(self) -> dict[str, Any]:
+        lengths = np.arange(MIN_INTERACTIONS, len(self.lengths))
+        users = self.lengths[MIN_INTERACTIONS:]
+        return {
+            "protocol": "paper",
+            "max_len": MAX_LEN,
+            "users": int(users.sum()),
+            "items": int(np.count_nonzero(self.kept)),
+            "interactions": int(users @ np.minimum(lengths, MAX_LEN + 3)),
+        }
+
+
+def _agree(values: NDArray[Any], order: Ints) -> NDArray[np.bool_]:
+    """Whether each value in `order` equals the one before it; one fewer than there are."""
+    return np.asarray(values[order[1:]] == values[order[:-1]])
+
+
+def utc(milliseconds: int | None) -> str | None:
+    """A time since 1970 as people write it, to the second; years of any length."""
+    if milliseconds is None:
+        return None
+    return f"{np.datetime64(milliseconds, 'ms').astype('datetime64[s]')}Z"
+
+
+def gini(ascending: Ints) -> float | None:
+    """Gini coefficient: 0 where all items are equally popular, near 1 where one has everything.
+
+    With x sorted ascending and n values: 2 · Σ i·x_i / (n · Σ x_i) − (n + 1) / n.
+
+    >>> gini(np.array([5, 5])), gini(np.array([0, 0, 0, 8]))
+    (0.0, 0.75)
+    """
+    n, total = len(ascending), int(ascending.sum())
+    if total == 0:
+        return None
+    weighted = float(np.arange(1, n + 1, dtype=np.float64) @ ascending)
+    return round(2 * weighted / (n * total) - (n + 1) / n, 6)
+
+
+def _share_of_top(descending: Ints, fraction: float) -> float | None:
+    """Share of the interactions that the most popular items hold, at least one item."""
+    top = max(round(len(descending) * fraction), 1)
+    return share(int(descending[:top].sum()), int(descending.sum()))
+
+
+def _curve(descending: Ints, points: int = 120) -> list[list[int]]:
+    """[rank, interactions] at ranks that are evenly spaced on a logarithmic axis, both ends included."""
+    if len(descending) == 0:
+        return []
+    ranks = np.unique(np.geomspace(1, len(descending), points).round().astype(np.int64))
+    return [[int(rank), int(descending[rank - 1])] for rank in ranks]
+
+
+def histogram(lengths: Ints, bars: int = 30) -> list[dict[str, int]]:
+    """Users by sequence length: equal ranges of lengths up to the 98th percentile, then the rest.
+
+    Args:
+        lengths: how many users have length 0, 1, 2, ...
+        bars: how many ranges at most, besides the rest.
+
+    Returns:
+        `first` and `last` length of each range, both included, and its `users`.
+    """
+    present = np.flatnonzero(lengths)
+    if len(present) == 0:
+        return []
+    reached = np.cumsum(lengths)
+    usual = int(np.searchsorted(reached, 0.98 * reached[-1]))
+    width = -(-usual // bars)
+    firsts = list(range(1, usual + 1, max(width, 1)))
+    ranges = [(first, first + width - 1) for first in firsts]
+    if ranges[-1][1] < present[-1]:
+        ranges.append((ranges[-1][1] + 1, int(present[-1])))
+    return [
+        {"first": first, "last": last, "users": int(lengths[first : last + 1].sum())}
+        for first, last in ranges
+    ]
