@@ -35,7 +35,7 @@ def report(dataset: str | Path) -> dict[str, Any]:
     """
     data = open_dataset(dataset)
     facts = collect(data)
-    facts = {"verdict": find(facts), **facts}
+    facts = {"report_version": REPORT_VERSION, "verdict": find(facts), **facts}
     write_json(data.path / "report.json", facts)
     page = render(facts).encode()
     write_atomically(data.path / "report.html", lambda file: file.write(page))
@@ -59,7 +59,6 @@ def collect(data: Dataset) -> dict[str, Any]:
         duplicates = describe_duplicates(data, connection)
         covers, frames = describe_covers(data, connection), describe_frames(data, connection)
     return {
-        "report_version": REPORT_VERSION,
         "name": data.name,
         "layout": layout,
         "counts": counts,

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from prep.reporting.items import is_blank
 from prep.reporting.limits import LISTED
 from prep.reporting.media import digests
 from prep.reporting.tables import Connection, rows
@@ -20,8 +22,9 @@ def describe_duplicates(data: Dataset, connection: Connection) -> dict[str, Any]
         data: the dataset.
         connection: where queries run; it knows the table of items as `items`.
     """
-    titles = data.items.select(["item_id", "title"]).rename_columns({"title": "digest"})
-    found: dict[str, Any] = {"titles": _groups(connection, titles)}
+    titles = data.items.filter(pc.invert(is_blank(data.items.column("title"))))
+    same = titles.select(["item_id", "title"]).rename_columns(["item_id", "digest"])
+    found: dict[str, Any] = {"titles": _groups(connection, same)}
     for name, content in MEDIA.items():
         stored = Table(data.path / name).exists()
         found[name] = _groups(connection, digests(data, name, content)) if stored else None
@@ -29,12 +32,12 @@ def describe_duplicates(data: Dataset, connection: Connection) -> dict[str, Any]
 
 
 def _groups(connection: Connection, same: pa.Table) -> dict[str, Any]:
-    """Sets of items whose `digest` is equal and not blank, the largest first, at most LISTED items."""
+    """Sets of items whose `digest` is equal, the largest first, at most LISTED items."""
     connection.register("same", same)
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE groups AS "
         "SELECT digest, count(*) AS items, min(item) AS first FROM same JOIN items USING (item_id) "
-        "WHERE trim(digest) <> '' GROUP BY digest HAVING count(*) > 1"
+        "GROUP BY digest HAVING count(*) > 1"
     )
     (counts,) = rows(
         connection,

@@ -59,21 +59,17 @@ def _trainable(facts: Facts) -> Iterator[Finding]:
 
 def _tables(facts: Facts) -> Iterator[Finding]:
     for table in facts["tables"]:
-        name = table["table"]
+        name, again = table["table"], "run prep build again, it goes on from there"
         if table["skipped"]:
+            advice = "put them there and run prep build again if there should be some"
             yield Finding(
-                "note",
-                "skipped",
-                f"No {name}: {table['skipped']}",
-                "use towers that read other things",
+                "note", "skipped", f"Table {name} was skipped: {table['skipped']}", advice
             )
+        elif not table["finished"] and table["rows"] == 0:
+            yield Finding("warning", "not_begun", f"Table {name} is not begun", again)
         elif not table["finished"]:
-            yield Finding(
-                "error",
-                "unfinished",
-                f"Table {name} is not finished: {table['rows']:,} of {number(table['items'], 'item')} are done",
-                "run prep build again, it goes on from there",
-            )
+            what = f"Table {name} is not finished ({table['rows']:,} of {number(table['items'], 'item')})"
+            yield Finding("error", "unfinished", what, again)
         elif table["failed"]:
             yield _failed(table)
 
@@ -86,7 +82,7 @@ def _failed(table: dict[str, Any]) -> Finding:
         advice = "such items have zeros there, so mend their sources or add another tower"
     else:
         advice = "put good files in their place and run prep build --retry-failed, or go on without"
-    what = f"{bad:,} of {all_:,} {table['table']} not ok ({words})"
+    what = f"Table {table['table']}: {bad:,} of {number(all_, 'item')} not ok ({words})"
     return Finding("error" if bad == all_ else "warning", "failed", what, advice)
 
 
@@ -140,7 +136,7 @@ def _ingest(facts: Facts) -> Iterator[Finding]:
             severity, noun, plural, advice = _INGEST.get(entry["error_class"], _OTHER)
             what = number(entry["count"], noun, plural)
             if entry["error_class"] == "unknown_item":
-                what += f", {number(entry['items'], 'item')} in all"
+                what += f" ({number(entry['items'], 'item')})"
             yield Finding(
                 severity, entry["error_class"], what.format(word=entry["error_class"]), advice
             )
@@ -150,8 +146,8 @@ def _ingest(facts: Facts) -> Iterator[Finding]:
 _INGEST: dict[str, tuple[Severity, str, str, str]] = {
     "unknown_item": (
         "warning",
-        "interaction with an item that the dump does not know, left out",
-        "interactions with items that the dump does not know, left out",
+        "interaction left out, as the dump does not know its item",
+        "interactions left out, as the dump does not know their items",
         "titles that are cut off or of another release are the usual cause: see that they fit",
     ),
     "unsafe": (

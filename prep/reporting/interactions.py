@@ -5,7 +5,6 @@ memory holds a chunk and a few numbers an item, however long the table is.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 from numpy.typing import NDArray
 
-from prep.reporting.limits import LISTED
-from prep.reporting.numbers import share, spread
+from prep.reporting.measures import share, spread, utc
+from prep.reporting.repetitions import Repetition, agree
+from prep.reporting.shapes import curve, gini, histogram, share_of_top
 from toolkit import Dataset, schema
 from toolkit.splits import MIN_INTERACTIONS
 from toolkit.store import Shard, Table
@@ -71,54 +71,6 @@ def _batches(shards: list[Shard]) -> Iterator[pa.RecordBatch]:
                 yield batch.select(schema.INTERACTIONS.names)
 
 
-@dataclass
-class _Repetition:
-    """Interactions that agree in some columns.
-
-    Args:
-        groups: how many sets of them there are.
-        interactions: how many interactions are in such a set.
-        users: how many users have one.
-        listed: the first sets.
-    """
-
-    groups: int = 0
-    interactions: int = 0
-    users: int = 0
-    listed: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, chunk: pa.Table, order: Ints, same: NDArray[np.bool_]) -> None:
-        """Counts the sets of one chunk.
-
-        Args:
-            chunk: interactions of whole users.
-            order: (R,) rows of the chunk that may repeat, those that agree side by side.
-            same: (R - 1,) whether a row agrees with the one before it.
-        """
-        edges = np.diff(np.concatenate([[0], same.astype(np.int8), [0]]))
-        starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) + 1
-        rows = order[starts]
-        self.groups += len(rows)
-        self.interactions += int((stops - starts).sum())
-        self.users += len(np.unique(chunk.column("user").to_numpy()[rows]))
-        room = LISTED - len(self.listed)
-        first = chunk.select(["user_id", "item", "timestamp_ms"]).take(pa.array(rows[:room]))
-        times = (stops - starts)[:room].tolist()
-        for row, count in zip(first.to_pylist(), times, strict=True):
-            self.listed.append({**row, "interactions": count})
-
-    def facts(self, columns: tuple[str, ...], item_ids: pa.ChunkedArray) -> dict[str, Any]:
-        """As JSON, items under their own ids; `columns` are those in which each set agrees."""
-        listed = [{**row, "item_id": item_ids[row["item"] - 1].as_py()} for row in self.listed]
-        listed = [{key: row[key] for key in (*columns, "interactions")} for row in listed]
-        return {
-            "groups": self.groups,
-            "interactions": self.interactions,
-            "users": self.users,
-            "listed": listed,
-        }
-
-
 class _Tally:
     """What has been counted so far; N items."""
 
@@ -130,9 +82,9 @@ class _Tally:
         self.last_ms: int | None = None
         self.null_times = 0
         self.implausible_times = 0
-        self.identical = _Repetition()
-        self.repeated = _Repetition()
-        self.simultaneous = _Repetition()
+        self.identical = Repetition()
+        self.repeated = Repetition()
+        self.simultaneous = Repetition()
 
     def add(self, chunk: pa.Table) -> None:
         """Counts the interactions of some more users, none of whom comes again."""
@@ -172,16 +124,16 @@ class _Tally:
         column = chunk.column("timestamp_ms")
         dated = column.is_valid().to_numpy()
         time = pc.fill_null(column, 0).to_numpy()
-        order = np.lexsort(
-            (time, ~dated, item, user)
-        )  # within user and item: by time, undated last
-        same_item = _agree(user, order) & _agree(item, order)
+        # By user, then item, then time, undated last.
+        order = np.lexsort((time, ~dated, item, user))
+        same_item = agree(user, order) & agree(item, order)
         self.repeated.add(chunk, order, same_item)
         both_dated = dated[order][1:] & dated[order][:-1]
-        self.identical.add(chunk, order, same_item & both_dated & _agree(time, order))
+        self.identical.add(chunk, order, same_item & both_dated & agree(time, order))
+        # Ingest sorts by time only where every row has one.
         order = np.flatnonzero(dated)
-        order = order[np.lexsort((time[order], user[order]))]  # undated rows leave others unsorted
-        self.simultaneous.add(chunk, order, _agree(user, order) & _agree(time, order))
+        order = order[np.lexsort((time[order], user[order]))]
+        self.simultaneous.add(chunk, order, agree(user, order) & agree(time, order))
 
     def facts(self, item_ids: pa.ChunkedArray) -> dict[str, Any]:
         """All of it as JSON."""
@@ -218,10 +170,10 @@ class _Tally:
             "interactions_per_item": spread(counts),
             "items_never_seen": never,
             "share_never_seen": share(never, len(counts)),
-            "share_of_top_1_percent": _share_of_top(counts, 0.01),
-            "share_of_top_10_percent": _share_of_top(counts, 0.10),
+            "share_of_top_1_percent": share_of_top(counts, 0.01),
+            "share_of_top_10_percent": share_of_top(counts, 0.10),
             "gini": gini(counts[::-1]),
-            "curve": _curve(counts[counts > 0]),
+            "curve": curve(counts[counts > 0]),
         }
 
     def _timestamps(self) -> dict[str, Any]:
@@ -245,70 +197,3 @@ class _Tally:
             "items": int(np.count_nonzero(self.kept)),
             "interactions": int(users @ np.minimum(lengths, MAX_LEN + 3)),
         }
-
-
-def _agree(values: NDArray[Any], order: Ints) -> NDArray[np.bool_]:
-    """Whether each value in `order` equals the one before it; one fewer than there are."""
-    return np.asarray(values[order[1:]] == values[order[:-1]])
-
-
-def utc(milliseconds: int | None) -> str | None:
-    """A time since 1970 as people write it, to the second; years of any length."""
-    if milliseconds is None:
-        return None
-    return f"{np.datetime64(milliseconds, 'ms').astype('datetime64[s]')}Z"
-
-
-def gini(ascending: Ints) -> float | None:
-    """Gini coefficient: 0 where all items are equally popular, near 1 where one has everything.
-
-    With x sorted ascending and n values: 2 · Σ i·x_i / (n · Σ x_i) − (n + 1) / n.
-
-    >>> gini(np.array([5, 5])), gini(np.array([0, 0, 0, 8]))
-    (0.0, 0.75)
-    """
-    n, total = len(ascending), int(ascending.sum())
-    if total == 0:
-        return None
-    weighted = float(np.arange(1, n + 1, dtype=np.float64) @ ascending)
-    return round(2 * weighted / (n * total) - (n + 1) / n, 6)
-
-
-def _share_of_top(descending: Ints, fraction: float) -> float | None:
-    """Share of the interactions that the most popular items hold, at least one item."""
-    top = max(round(len(descending) * fraction), 1)
-    return share(int(descending[:top].sum()), int(descending.sum()))
-
-
-def _curve(descending: Ints, points: int = 120) -> list[list[int]]:
-    """[rank, interactions] at ranks that are evenly spaced on a logarithmic axis, both ends included."""
-    if len(descending) == 0:
-        return []
-    ranks = np.unique(np.geomspace(1, len(descending), points).round().astype(np.int64))
-    return [[int(rank), int(descending[rank - 1])] for rank in ranks]
-
-
-def histogram(lengths: Ints, bars: int = 30) -> list[dict[str, int]]:
-    """Users by sequence length: equal ranges of lengths up to the 98th percentile, then the rest.
-
-    Args:
-        lengths: how many users have length 0, 1, 2, ...
-        bars: how many ranges at most, besides the rest.
-
-    Returns:
-        `first` and `last` length of each range, both included, and its `users`.
-    """
-    present = np.flatnonzero(lengths)
-    if len(present) == 0:
-        return []
-    reached = np.cumsum(lengths)
-    usual = int(np.searchsorted(reached, 0.98 * reached[-1]))
-    width = -(-usual // bars)
-    firsts = list(range(1, usual + 1, max(width, 1)))
-    ranges = [(first, first + width - 1) for first in firsts]
-    if ranges[-1][1] < present[-1]:
-        ranges.append((ranges[-1][1] + 1, int(present[-1])))
-    return [
-        {"first": first, "last": last, "users": int(lengths[first : last + 1].sum())}
-        for first, last in ranges
-    ]

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep.reporting.limits import LISTED, SHOWN
-from prep.reporting.numbers import spread
+from prep.reporting.measures import spread
 from prep.reporting.tables import Connection, rows
 
 
@@ -25,9 +25,14 @@ def describe_items(items: pa.Table, connection: Connection) -> dict[str, Any]:
     }
 
 
+def is_blank(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether each text is empty or only white space."""
+    return pc.equal(pc.utf8_trim_whitespace(texts), "")
+
+
 def _titles(items: pa.Table) -> dict[str, Any]:
     titles = items.column("title")
-    empty = pc.equal(pc.utf8_trim_whitespace(titles), "")
+    empty = is_blank(titles)
     told = titles.filter(pc.invert(empty))
     return {
         "empty": pc.sum(empty).as_py() or 0,

@@ -39,6 +39,11 @@ def text(value: object) -> Html:
     return Html(escape(str(value)))
 
 
+def date(time: str | None) -> str | None:
+    """A time in UTC as it is easiest to read."""
+    return time and time.replace("T", " ").removesuffix("Z")
+
+
 def section(heading: str, *parts: Html) -> Html:
     """A heading and what stands under it."""
     body = "\n".join(part for part in parts if part)
@@ -53,17 +58,19 @@ def numbers(values: Mapping[str, str]) -> Html:
     return Html(f'<dl class="numbers">{pairs}</dl>')
 
 
-def details(summary: str, count: int, body: Html) -> Html:
-    """A line with a count that opens to show the first of what it counts; a bare line of none."""
-    line = f'{text(summary)} <span class="count">{count:,}</span>'
-    if not count:
-        return Html(
-            f'<details class="none"><summary>{line}</summary><p class="soft">None.</p></details>'
-        )
-    rest = (
-        f'<p class="soft">The first {SHOWN}; report.json lists more.</p>' if count > SHOWN else ""
-    )
-    return Html(f"<details>\n<summary>{line}</summary>\n{body}{rest}\n</details>")
+def details(summary: str, count: int, body: Html, *, more: bool = False) -> Html:
+    """A line with a count that opens to show what it counts.
+
+    Args:
+        summary: the line.
+        count: set flush right, before the text so that it stays on the first line.
+        body: what opens; without any, it says that there is none.
+        more: whether `body` shows only the first SHOWN of several.
+    """
+    line = f'<span class="count">{count:,}</span>{text(summary)}'
+    rest = f'<p class="soft">The first {SHOWN}; report.json lists more.</p>' if more else ""
+    shown = body or '<p class="soft">None.</p>'
+    return Html(f"<details>\n<summary>{line}</summary>\n{shown}{rest}\n</details>")
 
 
 def table(headers: Sequence[str] | None, rows: Sequence[Sequence[Cell]]) -> Html:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.reporting.numbers import spread
+from prep.reporting.measures import spread
 from prep.reporting.tables import Connection, rows
 from toolkit import Dataset
 from toolkit.store import Table

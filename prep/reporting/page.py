@@ -4,12 +4,25 @@ Whatever comes from the dump passes `html.escape` in `prep.reporting.markup`.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from prep.reporting import plots
 from prep.reporting.findings import difference, headline, number
 from prep.reporting.limits import SHOWN
-from prep.reporting.markup import Cell, Code, Html, Percent, details, numbers, section, table, text
+from prep.reporting.markup import (
+    Cell,
+    Code,
+    Html,
+    Percent,
+    date,
+    details,
+    numbers,
+    section,
+    table,
+    text,
+)
+from prep.reporting.measures import utc
 from prep.reporting.style import CSS
 from toolkit.splits import MIN_INTERACTIONS
 
@@ -92,19 +105,17 @@ def _tables(facts: Facts) -> Html:
 
 
 def _failures(facts: Facts) -> Html:
-    return Html(
-        "\n".join(
-            details(
-                f"{entry['step']} · {entry['error_class']}",
-                entry["count"],
-                table(
-                    ["item", "message"],
-                    [[Code(row["item_id"]), row["message"]] for row in entry["listed"][:SHOWN]],
-                ),
-            )
-            for entry in facts["failures"]
-        )
-    )
+    found = []
+    for entry in facts["failures"]:
+        rows = [[Code(row["item_id"]), row["message"]] for row in entry["listed"]]
+        what = f"{entry['step']} · {entry['error_class']}"
+        found.append(_first(what, entry["count"], ["item", "message"], rows))
+    return Html("\n".join(found))
+
+
+def _first(what: str, count: int, headers: list[str], rows: Sequence[Sequence[Cell]]) -> Html:
+    """A line that opens to a table of the first rows."""
+    return details(what, count, table(headers, rows[:SHOWN]), more=len(rows) > SHOWN)
 
 
 def _duplicates(facts: Facts) -> Html:
@@ -114,13 +125,17 @@ def _duplicates(facts: Facts) -> Html:
         if entry is None:
             continue
         rows = [
-            [group["items"], group["title"], Code(" ".join(group["item_ids"][:SHOWN]))]
-            for group in entry["listed"][:SHOWN]
+            [group["items"], group["title"], Code(_ids(group["item_ids"]))]
+            for group in entry["listed"]
         ]
         what = f"Items that share their {noun} ({number(entry['groups'], 'group')})"
-        first = "title" if name == "titles" else "title of the first"
-        found.append(details(what, entry["items"], table(["items", first, "ids"], rows)))
+        title = "title" if name == "titles" else "title of the first"
+        found.append(_first(what, entry["items"], ["items", title, "ids"], rows))
     return Html("\n".join(found))
+
+
+def _ids(ids: list[str]) -> str:
+    return " ".join(ids[:SHOWN]) + (" …" if len(ids) > SHOWN else "")
 
 
 _REPETITIONS = {
@@ -128,20 +143,25 @@ _REPETITIONS = {
     "repeated_items": "Interactions of a user with an item that comes again",
     "simultaneous": "Interactions of a user at the same time",
 }
+_COLUMNS = {"user_id": "user", "item_id": "item", "timestamp_ms": "time (UTC)"}
 
 
 def _repetitions(facts: Facts) -> Html:
     found = []
     for kind, what in _REPETITIONS.items():
         entry = facts["repetitions"][kind]
-        listed = entry["listed"][:SHOWN]
-        names = list(listed[0]) if listed else []
+        names = [name for name in _COLUMNS if entry["listed"] and name in entry["listed"][0]]
         rows = [
-            [row[name] if name == "interactions" else Code(row[name]) for name in names]
-            for row in listed
+            [*(_repeated(name, row[name]) for name in names), row["interactions"]]
+            for row in entry["listed"]
         ]
-        found.append(details(what, entry["interactions"], table(names, rows)))
+        headers = [*(_COLUMNS[name] for name in names), "interactions"]
+        found.append(_first(what, entry["interactions"], headers, rows))
     return Html("\n".join(found))
+
+
+def _repeated(name: str, value: str | int) -> Cell:
+    return date(utc(int(value))) if name == "timestamp_ms" else Code(value)
 
 
 def _likes(facts: Facts) -> Html:
@@ -152,22 +172,11 @@ def _likes(facts: Facts) -> Html:
         "likes_above_views": "Items with more likes than views",
         "negative": "Items with negative counts",
     }
-    return Html(
-        "\n".join(
-            details(
-                what,
-                entry[kind]["count"],
-                table(
-                    ["item", "likes", "views"],
-                    [
-                        [Code(r["item_id"]), r["likes"], r["views"]]
-                        for r in entry[kind]["listed"][:SHOWN]
-                    ],
-                ),
-            )
-            for kind, what in kinds.items()
-        )
-    )
+    found = []
+    for kind, what in kinds.items():
+        rows = [[Code(row["item_id"]), row["likes"], row["views"]] for row in entry[kind]["listed"]]
+        found.append(_first(what, entry[kind]["count"], ["item", "likes", "views"], rows))
+    return Html("\n".join(found))
 
 
 def _plots(facts: Facts) -> Html:
@@ -177,7 +186,7 @@ def _plots(facts: Facts) -> Html:
     lengths = plots.histogram(bars, quiet_below=MIN_INTERACTIONS)
     return Html(
         '<div class="plots">\n'
-        f"<figure>\n<figcaption>Users by sequence length (pale: too short for the splits)</figcaption>\n{lengths}\n</figure>\n"
+        f"<figure>\n<figcaption>Users by sequence length (pale: not used)</figcaption>\n{lengths}\n</figure>\n"
         f"<figure>\n<figcaption>Interactions of items, by rank</figcaption>\n{plots.popularity(curve)}\n</figure>\n"
         "</div>"
     )
@@ -204,15 +213,11 @@ def _interactions(facts: Facts) -> Html:
             Percent.of(popularity["share_of_top_10_percent"]),
         ],
         ["Gini coefficient of popularity", popularity["gini"]],
-        ["first interaction (UTC)", _date(times["first"])],
-        ["last interaction (UTC)", _date(times["last"])],
+        ["first interaction (UTC)", date(times["first"])],
+        ["last interaction (UTC)", date(times["last"])],
         ["interactions without a time", Percent.of(times["share_null"])],
     ]
     return Html(f"{spreads}\n<h3>Shares and times</h3>\n{table(None, rows)}")
-
-
-def _date(time: str | None) -> str | None:
-    return time and time.replace("T", " ").removesuffix("Z")
 
 
 def _spreads(rows: dict[str, dict[str, Any] | None]) -> Html:

@@ -56,8 +56,9 @@ details:first-of-type { border-top: 1px solid var(--line); }
 summary { padding: 0.45rem 0; cursor: pointer; }
 summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 details > :not(summary) { margin: 0 0 0.9rem 1.1rem; }
+details th:first-child { width: 6rem; }
 details tbody tr:first-child { border-top: 0; }
-.count { float: right; }
+.count { float: right; margin-left: 1rem; }
 .plots { display: grid; align-items: end; margin-bottom: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 1.75rem 2.5rem; }
 figure { margin: 0; }
 figcaption { margin-bottom: 0.5rem; }
@@ -74,6 +75,8 @@ svg .line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin:
   body { padding-top: 1.75rem; }
   .verdict li { grid-template-columns: 1fr; }
   .numbers { gap: 0.5rem 2rem; }
+  details th:first-child { width: 3.5rem; }
+  th, td { padding-right: 0.6rem; }
 }
 @media print {
   :root {

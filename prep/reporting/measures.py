@@ -46,6 +46,17 @@ def share(part: float, whole: float) -> float | None:
     return round(part / whole, 6) if whole else None
 
 
+def utc(milliseconds: int | None) -> str | None:
+    """A time since 1970 as people write it, to the second; years of any length.
+
+    >>> utc(1_600_000_000_000)
+    '2020-09-13T12:26:40Z'
+    """
+    if milliseconds is None:
+        return None
+    return f"{np.datetime64(milliseconds, 'ms').astype('datetime64[s]')}Z"
+
+
 def _plain(number: Any) -> int | float:
     """A NumPy number as Python's own, which JSON knows."""
     return int(number) if np.issubdtype(type(number), np.integer) else round(float(number), 6)
