@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from prep.reporting.measures import number
 from toolkit.splits import MIN_INTERACTIONS
 
 Severity = Literal["error", "warning", "note"]
@@ -40,11 +41,6 @@ def headline(verdict: list[dict[str, str]]) -> str:
     counts = Counter(finding["severity"] for finding in verdict)
     words = [number(counts[severity], severity) for severity in SEVERITIES if counts[severity]]
     return ", ".join(words) or "nothing wrong or odd was found"
-
-
-def number(count: int, noun: str, plural: str = "") -> str:
-    """A count with its noun: `1 item`, `2,000 items`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _trainable(facts: Facts) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Many numbers told by a few."""
+"""Many numbers told by a few, and numbers told in words."""
 
 from typing import Any
 
@@ -44,6 +44,11 @@ def spread(values: ArrayLike, counts: NDArray[np.int64] | None = None) -> dict[s
 def share(part: float, whole: float) -> float | None:
     """`part / whole` to six digits; None of nothing."""
     return round(part / whole, 6) if whole else None
+
+
+def number(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: `1 item`, `2,000 items`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def utc(milliseconds: int | None) -> str | None:

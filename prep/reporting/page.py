@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prep.reporting import plots
-from prep.reporting.findings import difference, headline, number
+from prep.reporting.findings import difference, headline
 from prep.reporting.limits import SHOWN
 from prep.reporting.markup import (
     Cell,
@@ -22,7 +22,7 @@ from prep.reporting.markup import (
     table,
     text,
 )
-from prep.reporting.measures import utc
+from prep.reporting.measures import number, utc
 from prep.reporting.style import CSS
 from toolkit.splits import MIN_INTERACTIONS
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 from math import ceil, floor, log10
 
+from prep.reporting.measures import number
+
 WIDTH, HEIGHT = 440, 290
 LEFT, RIGHT, TOP, BOTTOM = 54, 428, 14, 240
 Place = Callable[[float], float]
@@ -30,7 +32,7 @@ def histogram(bars: Sequence[dict[str, int]], *, quiet_below: int) -> str:
         drawn.append(
             f'<rect class="{kind}" x="{left + step * 0.1:.1f}" y="{top:.1f}" '
             f'width="{step * 0.8:.1f}" height="{BOTTOM - top:.1f}">'
-            f"<title>{_range(bar)} interactions: {bar['users']:,} users</title></rect>"
+            f"<title>{_range(bar)} interactions: {number(bar['users'], 'user')}</title></rect>"
         )
     every = ceil(len(bars) / 10)
     labels = {
@@ -42,7 +44,7 @@ def histogram(bars: Sequence[dict[str, int]], *, quiet_below: int) -> str:
     return _figure(
         "Sequence lengths",
         f"Histogram of users by number of interactions, from {bars[0]['first']} to {bars[-1]['last']}; "
-        f"the highest bar holds {most:,} users.",
+        f"the highest bar holds {number(most, 'user')}.",
         [
             *_y_axis({y(tick): short(tick) for tick in y_ticks}, "users"),
             *drawn,
