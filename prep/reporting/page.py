@@ -79,8 +79,10 @@ def _published(facts: Facts) -> Html:
         [what, entry["found"], entry["published"], difference(entry["difference"])]
         for what, entry in facts["published"]["counts"].items()
     ]
-    release = facts["published"]["release"]
-    return table(["", "here", f"{release}, published", "difference"], rows)
+    found = table(["", "here", "published", "difference"], rows)
+    return Html(
+        f"<p>By their names, the files are {text(facts['published']['release'])}.</p>\n{found}"
+    )
 
 
 def _splits(facts: Facts) -> Html:
@@ -90,7 +92,7 @@ def _splits(facts: Facts) -> Html:
         f"<p>Training and evaluation use {number(splits['users'], 'user')}, "
         f"{number(splits['items'], 'item')} and {number(splits['interactions'], 'interaction')}: "
         f"those of users with at least {MIN_INTERACTIONS} interactions, the last {kept} of each "
-        f"(protocol {splits['protocol']}, L = {splits['max_len']}).</p>"
+        f"(protocol {splits['protocol']}, L&nbsp;=&nbsp;{splits['max_len']}).</p>"
     )
 
 
@@ -255,13 +257,15 @@ def _content(facts: Facts) -> Html:
 
 
 def _inputs(facts: Facts) -> Html:
-    rows = [[name, e["bytes"], Code(e["sha256"])] for name, e in sorted(facts["inputs"].items())]
+    rows = [
+        [Code(name), e["bytes"], Code(e["sha256"])] for name, e in sorted(facts["inputs"].items())
+    ]
     return table(["file", "bytes", "SHA-256"], rows)
 
 
 def _steps(facts: Facts) -> Html:
     rows = [
-        [name, Code(_words(step.get("config", {}))), Code(_words(step.get("versions", {})))]
+        [name, Code(_words(step["config"])), Code(_words(step.get("versions", {})))]
         for name, step in facts["steps"].items()
     ]
     return Html(f"<h3>Steps</h3>\n{table(['step', 'configuration', 'versions'], rows)}")

@@ -10,7 +10,7 @@ from math import ceil, floor, log10
 from prep.reporting.measures import number
 
 WIDTH, HEIGHT = 440, 290
-LEFT, RIGHT, TOP, BOTTOM = 54, 428, 14, 240
+LEFT, RIGHT, TOP, BOTTOM = 54, 420, 14, 240
 Place = Callable[[float], float]
 
 

@@ -41,7 +41,7 @@ p { margin: 0.5rem 0; max-width: 44rem; }
 .error .severity { color: var(--error); }
 .warning .severity { color: var(--warning); }
 .note .severity { color: var(--note); }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; margin: 0.75rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: 0.94rem; }
 th, td { padding: 0.4rem 1rem 0.4rem 0; text-align: left; vertical-align: top; }
 th { color: var(--soft); font-weight: 500; white-space: nowrap; }
@@ -49,6 +49,7 @@ tbody tr { border-top: 1px solid var(--line); }
 thead + tbody tr:last-child, tbody tr:last-child { border-bottom: 1px solid var(--line); }
 th:last-child, td:last-child { padding-right: 0; }
 .right { text-align: right; white-space: nowrap; }
+.right + :not(.right) { padding-left: 1rem; }
 code { font: 0.86em/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 div + details { margin-top: 1.5rem; }
 details { border-bottom: 1px solid var(--line); }
@@ -77,13 +78,15 @@ svg .line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin:
   .numbers { gap: 0.5rem 2rem; }
   details th:first-child { width: 3.5rem; }
   th, td { padding-right: 0.6rem; }
+  .right + :not(.right) { padding-left: 0; }
 }
 @media print {
   :root {
+    font-size: 10pt;
     --paper: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb;
     --accent: #2f6f73; --pale: #c9d6d5; --error: #a8322a; --warning: #8a5a00; --note: #456079;
   }
-  body { max-width: none; padding: 0; font-size: 10pt; }
+  body { max-width: none; padding: 0; }
   h2, h3, summary { break-after: avoid; }
   tr, figure, .verdict li { break-inside: avoid; }
   details::details-content { content-visibility: visible; height: auto; }
