@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep import manifest
+from prep.interactions import positions
 from prep.pipeline import errors_of
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
@@ -44,7 +44,8 @@ def describe(dataset: str | Path) -> str:
         UserError: if it cannot be opened.
     """
     data = open_dataset(dataset)
-    lines = [("items", data.items.num_rows, ""), ("interactions", data.interactions.num_rows, "")]
+    rows = sum(batch.num_rows for batch in Table(data.path / "interactions").batches(["user"]))
+    lines = [("items", data.items.num_rows, ""), ("interactions", rows, "")]
     told = Counter(errors_of(data.path, "ingest").column("error_class").to_pylist())
     lines[0] = (*lines[0][:2], _words(told))
     for name in _item_tables(data):
@@ -80,9 +81,6 @@ def step_of(folder: str) -> str:
 
 
 def _check_manifest(data: Dataset) -> Iterator[str]:
-    found = manifest.counts(data.items, data.interactions)
-    if data.manifest.get("counts") != found:
-        yield f"dataset.json says {data.manifest.get('counts')}, the tables hold {found}"
     if "ingest" not in data.manifest.get("steps", {}):
         yield "dataset.json does not record step ingest"
     for name in _item_tables(data):
@@ -98,18 +96,31 @@ def _check_manifest(data: Dataset) -> Iterator[str]:
 
 
 def _check_interactions(data: Dataset) -> Iterator[str]:
-    columns = ("user", "item", "position")
-    user, item, position = (data.interactions.column(name).to_numpy() for name in columns)
-    if len(user) == 0:
-        return
-    if item.min() < 1 or item.max() > data.items.num_rows:
-        yield f"interactions: items {item.min()}..{item.max()} are not all among 1..{data.items.num_rows}"
-    steps = np.diff(user)
-    if user[0] != 1 or not np.isin(steps, (0, 1)).all():
-        yield "interactions: users are not numbered 1..U in order"
-    expected = np.arange(len(user)) - np.searchsorted(user, user, side="left")
-    if not np.array_equal(position, expected):
-        yield "interactions: positions do not count 0, 1, 2, ... within each user"
+    """One batch at a time: there may be more interactions than memory holds."""
+    table = Table(data.path / "interactions")
+    counts = {"users": 0, "items": data.items.num_rows, "interactions": 0}
+    position, wrong = -1, Counter[str]()
+    for batch in table.batches(schema.INTERACTIONS.names):
+        schema.validate(pa.table(batch), schema.INTERACTIONS, where=str(table.folder))
+        if batch.num_rows == 0:
+            continue
+        user, item, places = (batch.column(n).to_numpy() for n in ("user", "item", "position"))
+        steps = np.diff(user, prepend=np.int32(counts["users"]))
+        expected = positions(user) + np.where(user == counts["users"], position + 1, 0)
+        wrong[f"items outside of 1..{counts['items']}"] += int(
+            ((item < 1) | (item > counts["items"])).sum()
+        )
+        wrong["users not numbered 1..U in order"] += int((~np.isin(steps, (0, 1))).sum())
+        wrong["positions that do not count 0, 1, 2, ... for each user"] += int(
+            (places != expected).sum()
+        )
+        counts["users"], position = int(user[-1]), int(places[-1])
+        counts["interactions"] += len(user)
+    yield from (
+        f"interactions: {count:,} rows with {what}" for what, count in wrong.items() if count
+    )
+    if data.manifest.get("counts") != counts:
+        yield f"dataset.json says {data.manifest.get('counts')}, the tables hold {counts}"
 
 
 def _check_item_table(data: Dataset, name: str) -> list[str]:

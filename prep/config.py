@@ -12,6 +12,7 @@ TimeUnit = Literal["ms", "s"]
 Backend = Literal["pyav", "decord", "opencv"]
 Source = Literal["title", "cover"]
 
+LEAST_MEMORY_GIB = 0.25
 MODALITIES: dict[Source, Modality] = {"title": "text", "cover": "image"}
 
 
@@ -94,6 +95,10 @@ class PrepConfig:
             time and title only where there are any. With layout auto it says that the dump is a table.
         pair_columns: order of the columns of a *_pair.csv (ninerec); auto looks which one holds items.
         time_unit: of timestamps, where the layout leaves it open (ninerec, table): ms or s.
+        k_core: how many interactions every user and every item must have among those kept (repeats
+            counted); those with fewer are left out until nothing changes. 0 keeps all.
+        memory_gib: what sorting the interactions may hold in memory, in GiB; the rest goes to disk for the
+            time being. The whole process holds one to two GiB more.
         media: covers and video frames.
         encode: towers by name, each with its encoder: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
     """
@@ -103,5 +108,15 @@ class PrepConfig:
     columns: str | dict[str, str] = ""
     pair_columns: PairColumns = "auto"
     time_unit: TimeUnit = "ms"
+    k_core: int = 0
+    memory_gib: float = 1.0
     media: MediaConfig = field(default_factory=MediaConfig)
     encode: dict[str, EncodeConfig] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.k_core < 0:
+            raise UserError(f"k_core is {self.k_core}; it must be at least 0")
+        if not self.memory_gib >= LEAST_MEMORY_GIB:
+            raise UserError(
+                f"memory_gib is {self.memory_gib}; it must be at least {LEAST_MEMORY_GIB}"
+            )

@@ -2,20 +2,30 @@
 
 import hashlib
 import shutil
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from prep import manifest, problems
 from prep.config import PrepConfig
-from prep.numbering import number_interactions, number_items
+from prep.engine import engine
+from prep.interactions import Log
+from prep.numbering import number_items, numbered
 from prep.readers import Raw, choose, make_readers, refuse_unused
 from toolkit import schema
 from toolkit.errors import UserError
+from toolkit.progress import track
 from toolkit.store import MANIFEST, Table, write_json, write_table
 from toolkit.versions import versions
 
 STEP = "ingest"
+SCRATCH = ".ingest.tmp"
+ERRORS_SHARD = 100_000
 
 
 def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = None) -> None:
@@ -26,8 +36,8 @@ def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = No
     Args:
         dump: folder of what was downloaded.
         dataset: folder to write.
-        config: `layout`, what the layout's reader is told, and `name` are read here; the whole is
-            kept in `dataset.json`.
+        config: `layout`, what the layout's reader is told, `name`, `k_core` and `memory_gib` are read
+            here; the whole is kept in `dataset.json`.
 
     Raises:
         UserError: if the dump cannot be understood, or the dataset was ingested from something else.
@@ -40,32 +50,44 @@ def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = No
     done = manifest.read(dataset)
     known = done["name"] if done else dump.resolve().name  # a dump may move without a change
     settings = {"layout": layout, "name": config.name or known, **reader.settings}
+    settings |= {"k_core": config.k_core} if config.k_core else {}
     inputs = {path.name: _fingerprint(path) for path in files.values()}
     if done is None:
         _start_afresh(dataset)
-        _write(dataset, reader.read(files), settings, inputs)
+        _write(dataset, reader.read(files), settings, inputs, config.memory_gib)
         manifest.record_config(dataset, **asdict(config))
     else:
         _refuse_other(dataset, done, settings, inputs)
         print(f"ingest: already done ({_summary(done['counts'])})")
 
 
-def _write(dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, Any]) -> None:
+def _write(
+    dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, Any], memory_gib: float
+) -> None:
     items, item_problems = number_items(raw)
     if items.num_rows == 0:
         raise UserError(f"{raw.items_file}: no item in it; nothing to ingest")
-    interactions, interaction_problems = number_interactions(raw, items)
-    told = problems.table(STEP, [*item_problems, *raw.problems, *interaction_problems])
-    write_table(dataset / "errors" / f"{STEP}-00000.arrow", told, compression="zstd")
-    Table(dataset / "items").append(items)
-    Table(dataset / "interactions").append(interactions)
-    counts = manifest.counts(items, interactions)
+    with engine(dataset / SCRATCH, memory_gib=memory_gib) as database:
+        log = Log(database, raw, items, k_core=settings.get("k_core", 0))
+        told = _write_errors(dataset, chain(item_problems, raw.problems, log.problems()))
+        kept = numbered(items.take(log.kept_items() - 1))
+        if kept.num_rows == 0:
+            raise UserError(
+                f"{raw.interactions_file}: no user and item has {settings['k_core']} interactions among "
+                "those that have; nothing is left to ingest: lower k_core"
+            )
+        Table(dataset / "items").append(kept)
+        counts = {"users": 0, "items": kept.num_rows, "interactions": 0}
+        for shard in track(log.shards(), "interactions"):
+            Table(dataset / "interactions").append(shard)
+            counts["users"] = max(counts["users"], pc.max(shard.column("user")).as_py() or 0)
+            counts["interactions"] += shard.num_rows
     entry = {
         "config": settings,
         "config_hash": manifest.config_hash(settings),
-        "versions": versions("pandas"),
+        "versions": versions("duckdb", "pandas"),
         "inputs": inputs,
-        "errors": problems.tally(told),
+        "errors": told,
     }
     finished = {
         "schema_version": schema.SCHEMA_VERSION,
@@ -80,6 +102,18 @@ def _write(dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, 
     }
     write_json(dataset / MANIFEST, finished)
     print(f"ingest: {settings['layout']}, {_summary(counts)}{problems.summary(told)}")
+
+
+def _write_errors(dataset: Path, found: Iterable[problems.Problem]) -> dict[str, int]:
+    """Writes `errors/ingest-*.arrow`, at least one; returns how many rows have which class."""
+    told: Counter[str] = Counter()
+    found = iter(found)
+    blocks = iter(lambda: list(islice(found, ERRORS_SHARD)), [])
+    for index, block in enumerate(chain([next(blocks, [])], blocks)):
+        path = dataset / "errors" / f"{STEP}-{index:05d}.arrow"
+        write_table(path, problems.table(STEP, block), compression="zstd")
+        told.update(problem.error_class for problem in block)
+    return dict(told)
 
 
 def _summary(counts: dict[str, int]) -> str:

@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from prep.config import EncodeConfig, MediaConfig, PrepConfig
 from toolkit import schema
 from toolkit.errors import UserError
@@ -16,16 +14,6 @@ from toolkit.store import MANIFEST, read_json, write_json
 def config_hash(config: dict[str, Any]) -> str:
     """A short fingerprint of a configuration, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def counts(items: pa.Table, interactions: pa.Table) -> dict[str, int]:
-    """How many users, items and interactions numbered tables hold."""
-    users = interactions.column("user").to_numpy()
-    return {
-        "users": int(users.max(initial=0)),
-        "items": items.num_rows,
-        "interactions": interactions.num_rows,
-    }
 
 
 def read(dataset: Path) -> dict[str, Any] | None:

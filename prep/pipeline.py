@@ -84,7 +84,7 @@ def run_step(
     told = errors_of(dataset, step.name)
     print(
         f"{step.name}: {pending.num_rows:,} of {items.num_rows:,} items done now"
-        + problems.summary(told)
+        + problems.summary(problems.tally(told))
     )
     return {"ok": items.num_rows - told.num_rows, **problems.tally(told)}
 

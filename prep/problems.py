@@ -33,8 +33,8 @@ class Problem(NamedTuple):
 
 def table(step: str, problems: Sequence[Problem]) -> pa.Table:
     """Problems of one step as rows of `errors/` (`toolkit.schema.ERRORS`)."""
-    rows = [{**problem._asdict(), "step": step} for problem in problems]
-    return pa.Table.from_pylist(rows, schema=schema.ERRORS)
+    item_ids, classes, messages = zip(*problems, strict=True) if problems else ((), (), ())
+    return pa.table([item_ids, [step] * len(problems), classes, messages], schema=schema.ERRORS)
 
 
 def tally(told: pa.Table) -> dict[str, int]:
@@ -43,9 +43,8 @@ def tally(told: pa.Table) -> dict[str, int]:
     return {entry["values"]: entry["counts"] for entry in counted}
 
 
-def summary(told: pa.Table) -> str:
-    """The tally as the end of a sentence."""
-    counts = tally(told)
+def summary(counts: dict[str, int]) -> str:
+    """A tally as the end of a sentence."""
     if not counts:
         return ""
     return "; errors: " + ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))

@@ -149,8 +149,9 @@ class Dataset:
 
     def splits(self, protocol: Protocol = "paper", max_len: int = 10) -> Splits:
         """Train, valid and test (`toolkit.splits.make_splits`)."""
+        interactions = Table(self.path / "interactions").batches(["user_id", "user", "item"])
         return make_splits(
-            self.interactions, items=self.items.num_rows, protocol=protocol, max_len=max_len
+            interactions, items=self.items.num_rows, protocol=protocol, max_len=max_len
         )
 
     def source(self, name: str, item_ids: Sequence[str] | None = None) -> pa.Array:

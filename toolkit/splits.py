@@ -8,6 +8,7 @@ The protocols differ in what is masked when ranking, in nothing else.
 S users, L inputs, N items.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -87,12 +88,17 @@ class Splits:
 
 
 def make_splits(
-    interactions: pa.Table, *, items: int, protocol: Protocol = "paper", max_len: int = 10
+    interactions: pa.Table | Iterable[pa.RecordBatch],
+    *,
+    items: int,
+    protocol: Protocol = "paper",
+    max_len: int = 10,
 ) -> Splits:
     """Cuts an interactions table (`toolkit.schema.INTERACTIONS`, sorted by user and position).
 
     Args:
-        interactions: the whole table; users with fewer than five rows are left out.
+        interactions: the whole table, or its batches in order, of which one at a time is held;
+            `user_id`, `user` and `item` are read. Users with fewer than five rows are left out.
         items: N, how many items the dataset has.
         protocol: `paper` masks the kept history, so that a repeated target can never hit; `clean`
             masks the whole history but the target; `unmasked` masks nothing.
@@ -105,8 +111,7 @@ def make_splits(
         raise UserError(f"protocol {protocol!r} is unknown; choose from {get_args(Protocol)}")
     if max_len < 1:
         raise UserError(f"max_len must be at least 1, got {max_len}")
-    history = interactions.column("item").to_numpy()
-    bounds, names = _users(interactions)
+    history, bounds, names = _histories(interactions)
     lengths = np.diff(bounds)
     enough = lengths >= MIN_INTERACTIONS
     if not enough.any():
@@ -129,15 +134,14 @@ def make_splits(
             target_can_repeat=protocol != "paper",
         )
 
-    used = cut(history, kept, stops)
     return Splits(
         protocol=protocol,
         user_ids=[name for name, keep in zip(names, enough, strict=True) if keep],
         train=train,
         valid=evaluation(stops - 2),
         test=evaluation(stops - 1),
-        catalogue=np.unique(used[used != 0]).astype(np.int32),
-        train_counts=np.bincount(train[train != 0], minlength=items + 1),
+        catalogue=np.flatnonzero(_occurring(history, kept, stops, items)).astype(np.int32),
+        train_counts=_counts(train, items),
         interactions=int((stops - kept).sum()),
     )
 
@@ -158,21 +162,59 @@ def cut(
     """
     if width is None:
         width = int((stops - starts).max(initial=0))
-    places = stops[:, None] - width + np.arange(width)
-    inside = places >= starts[:, None]
-    return np.where(inside, flat[np.where(inside, places, 0)] if len(flat) else 0, 0).astype(
-        np.int32
-    )
+    matrix = np.zeros((len(starts), width), dtype=np.int32)
+    for rows in _blocks(len(starts)):  # places take four times the matrix's memory
+        places = stops[rows, None] - width + np.arange(width)
+        inside = places >= starts[rows, None]
+        matrix[rows][inside] = flat[places[inside]]
+    return matrix
 
 
-def _users(interactions: pa.Table) -> tuple[NDArray[np.int64], list[str]]:
-    """Row bounds of each user, (U + 1,), and the users' ids."""
-    users = interactions.column("user").to_numpy()
-    if len(users) == 0:
+def _blocks(rows: int, size: int = 1 << 18) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, rows, size))
+
+
+def _occurring(
+    history: Ints, starts: NDArray[np.int64], stops: NDArray[np.int64], items: int
+) -> NDArray[np.bool_]:
+    """(N + 1,) whether an item is in any of the half-open ranges."""
+    seen = np.zeros(items + 1, dtype=bool)
+    for rows in _blocks(len(starts)):
+        seen[cut(history, starts[rows], stops[rows])] = True
+    seen[0] = False  # the padding of `cut`
+    return seen
+
+
+def _counts(matrix: Ints, items: int) -> NDArray[np.int64]:
+    """(N + 1,) how often each item is in a matrix; 0 for padding."""
+    counts = np.zeros(items + 1, dtype=np.int64)
+    for rows in _blocks(len(matrix)):
+        counts += np.bincount(matrix[rows].ravel(), minlength=items + 1)
+    counts[0] = 0
+    return counts
+
+
+def _histories(
+    interactions: pa.Table | Iterable[pa.RecordBatch],
+) -> tuple[Ints, NDArray[np.int64], list[str]]:
+    """All items, (rows,), the row bounds of each user, (U + 1,), and the users' ids."""
+    batches = interactions.to_batches() if isinstance(interactions, pa.Table) else interactions
+    items: list[Ints] = [np.zeros(0, dtype=np.int32)]
+    firsts: list[NDArray[np.int64]] = []
+    names: list[str] = []
+    rows, last = 0, 0
+    for batch in batches:
+        users = batch.column("user").to_numpy()
+        steps = np.diff(users, prepend=np.int32(last))
+        if (steps < 0).any():
+            raise UserError(
+                "interactions are not sorted by user; write them again with prep ingest"
+            )
+        first = np.flatnonzero(steps)
+        items.append(batch.column("item").to_numpy().copy())  # not the batch's memory
+        firsts.append(first + rows)
+        names += batch.column("user_id").take(pa.array(first)).to_pylist()
+        rows, last = rows + len(users), users[-1] if len(users) else last
+    if rows == 0:
         raise UserError("the interactions table is empty; ingest a dump with interactions first")
-    changes = np.flatnonzero(np.diff(users)) + 1
-    if (np.diff(users) < 0).any():
-        raise UserError("interactions are not sorted by user; write them again with prep ingest")
-    firsts = np.concatenate([[0], changes])
-    bounds = np.append(firsts, len(users)).astype(np.int64)
-    return bounds, interactions.column("user_id").take(pa.array(firsts)).to_pylist()
+    return np.concatenate(items), np.append(np.concatenate(firsts), rows), names

@@ -6,7 +6,7 @@ shards unaided. Nothing here knows what a table means.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -72,14 +72,29 @@ def write_table(path: Path, table: pa.Table, *, compression: Literal["zstd"] | N
     write_atomically(path, write)
 
 
-def read_file(path: Path) -> pa.Table:
+def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Maps one Arrow file into memory; nothing is copied until it is used.
 
+    Args:
+        path: the file.
+        columns: those to read; all by default.
+
     Raises:
-        UserError: if the file is no readable Arrow file.
+        UserError: if the file is no readable Arrow file, or lacks a column.
     """
     try:
-        return ipc.open_file(pa.memory_map(str(path))).read_all()
+        file = ipc.open_file(pa.memory_map(str(path)))
+        names = file.schema.names
+        absent = [name for name in columns or () if name not in names]
+        if absent:
+            raise UserError(
+                f"{path}: column {absent[0]!r} is absent (found: {', '.join(names)}); "
+                "write the table again with prep"
+            )
+        if columns is not None:
+            chosen = ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
+            file = ipc.open_file(pa.memory_map(str(path)), options=chosen)
+        return file.read_all()
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(
             f"{path}: not a readable Arrow file ({error}); delete it and run prep again"
@@ -125,6 +140,18 @@ class Table:
     def exists(self) -> bool:
         """Whether there is at least one shard."""
         return bool(self.shards())
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of all shards, one shard after the other; nothing else is read.
+
+        Raises:
+            UserError: if there is no shard, one is not readable, or lacks a column.
+        """
+        shards = self.shards()
+        if not shards:
+            raise UserError(f"{self.folder}: no such table; run the prep step that writes it")
+        for shard in shards:
+            yield from read_file(shard.path, columns).select(columns).to_batches()
 
     def read(self) -> pa.Table:
         """All shards as one memory-mapped table, metadata of the first shard included.

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from prep.readers.raw import Raw, one_file, sequences, tab_pairs
+from prep.readers.raw import Raw, one_file, tab_pairs
+from prep.readers.stream import sequences
 from toolkit.errors import UserError
 
 
@@ -37,7 +38,6 @@ def read(files: dict[str, Path]) -> Raw:
     titles = tab_pairs(
         files["items"], "an item, a tab and its title (files of IDvs.MoRec: --layout morec)"
     )
-    interactions, problems = sequences(files["users"])
     items = pa.table(
         {
             "item_id": titles.column("key").cast(pa.string()),
@@ -45,4 +45,5 @@ def read(files: dict[str, Path]) -> Raw:
             "line": titles.column("line"),
         }
     )
-    return Raw(items, interactions, files["items"].name, files["users"].name, tuple(problems))
+    users = files["users"]
+    return Raw(items, sequences(users), files["items"].name, users.name, a_line_a_user=True)

@@ -6,14 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prep.config import TimeUnit
 from toolkit.errors import UserError
-
-# Of each unit: its name, how many milliseconds it has, and the digits for which 64 bits suffice.
-_UNITS: dict[TimeUnit, tuple[str, int, int]] = {
-    "ms": ("milliseconds", 1, 18),
-    "s": ("seconds", 1000, 15),
-}
 
 
 def csv_rows(
@@ -87,9 +80,7 @@ def plain_columns(path: Path, names: list[str], *, sep: str, skiprows: int = 0) 
     return frame.drop(columns="excess")
 
 
-def integers(
-    path: Path, frame: pd.DataFrame, column: str, expected: str, *, digits: int = 18
-) -> "pd.Series[int]":
+def integers(path: Path, frame: pd.DataFrame, column: str, expected: str) -> "pd.Series[int]":
     """A column of strings as 64-bit integers.
 
     Args:
@@ -97,12 +88,11 @@ def integers(
         frame: with `column` and `line`.
         column: the one to read.
         expected: what its values are, for messages.
-        digits: how many a value may have.
 
     Raises:
         UserError: naming the first line whose value is no whole number.
     """
-    good = frame[column].str.fullmatch(rf"\s*-?\d{{1,{digits}}}\s*")
+    good = frame[column].str.fullmatch(r"\s*-?\d{1,18}\s*")
     if not good.all():
         row = frame[~good].iloc[0]
         raise UserError(
@@ -110,13 +100,3 @@ def integers(
             "mend the line or delete it"
         )
     return frame[column].astype("int64")
-
-
-def milliseconds(path: Path, frame: pd.DataFrame, column: str, unit: TimeUnit) -> "pd.Series[int]":
-    """A column of whole numbers of `unit`, as milliseconds.
-
-    Raises:
-        UserError: as `integers` does.
-    """
-    word, factor, digits = _UNITS[unit]
-    return integers(path, frame, column, f"a timestamp in {word}", digits=digits) * factor

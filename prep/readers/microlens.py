@@ -4,17 +4,19 @@ Titles come in two forms: a CSV with a header (50k), or headless lines to be spl
 comma, quotes meaning nothing (100k, 1M).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from prep.problems import Problem
-from prep.readers.delimited import csv_rows, integers, milliseconds, plain_columns
-from prep.readers.raw import Raw, one_file, sequences, text_of
+from prep.readers.delimited import csv_rows, integers, plain_columns
+from prep.readers.raw import Raw, one_file, text_of
+from prep.readers.stream import interactions, lines, milliseconds, sequences
 from toolkit.errors import UserError
 
 PAIRS_HEADERS = (["user", "item", "timestamp"], ["userID", "videoID", "timestamp"])
+_PAIR = "user,item,timestamp"
 _ITEM_NAMES = {"item", "itemid", "item_id", "video", "videoid", "video_id", "id"}
 
 
@@ -49,12 +51,15 @@ def read(files: dict[str, Path]) -> Raw:
     if "likes" in files:
         counts = read_likes_and_views(files["likes"])
         items = items.merge(counts, on="item_id", how="left")
-    if files["pairs"].suffix == ".csv":
-        interactions, problems = read_pairs(files["pairs"]), list[Problem]()
-    else:
-        interactions, problems = sequences(files["pairs"])
-    table = pa.Table.from_pandas(items, preserve_index=False)
-    return Raw(table, interactions, files["titles"].name, files["pairs"].name, tuple(problems))
+    table, pairs = pa.Table.from_pandas(items, preserve_index=False), files["pairs"]
+    timed = pairs.suffix == ".csv"
+    return Raw(
+        table,
+        read_pairs(pairs) if timed else sequences(pairs),
+        files["titles"].name,
+        pairs.name,
+        a_line_a_user=not timed,
+    )
 
 
 def read_titles(path: Path) -> pd.DataFrame:
@@ -96,7 +101,7 @@ def _headless(path: Path, text: str) -> list[tuple[str, str, int]]:
     return rows
 
 
-def read_pairs(path: Path) -> pa.Table:
+def read_pairs(path: Path) -> Iterator[pa.RecordBatch]:
     """Interactions with timestamps, in the file's order.
 
     Raises:
@@ -109,9 +114,10 @@ def read_pairs(path: Path) -> pa.Table:
             f"{path}:1: the header is {','.join(header)!r}, expected 'user,item,timestamp' or "
             "'userID,videoID,timestamp'; add or rename it"
         )
-    frame = plain_columns(path, ["user_id", "item_id", "timestamp_ms"], sep=",", skiprows=1)
-    frame["timestamp_ms"] = milliseconds(path, frame, "timestamp_ms", "ms")
-    return pa.Table.from_pandas(frame, preserve_index=False)
+    for batch in lines(path, ["user", "item", "time"], sep=",", expected=_PAIR, header_lines=1):
+        line = batch.column("line")
+        times = milliseconds(path, batch.column("time"), line, "ms")
+        yield interactions(batch.column("user"), batch.column("item"), times, line)
 
 
 def read_likes_and_views(path: Path) -> pd.DataFrame:

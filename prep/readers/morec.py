@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from prep.readers import amazon
-from prep.readers.raw import Raw, sequences, text_of
+from prep.readers.raw import Raw, text_of
+from prep.readers.stream import sequences
 from toolkit.errors import UserError
 
 find = amazon.find  # the same two file names
@@ -27,9 +28,8 @@ def read(files: dict[str, Path]) -> Raw:
     Raises:
         UserError: naming file and line of what cannot be read.
     """
-    interactions, problems = sequences(files["users"])
-    items = read_items(files["items"])
-    return Raw(items, interactions, files["items"].name, files["users"].name, tuple(problems))
+    items, users = read_items(files["items"]), files["users"]
+    return Raw(items, sequences(users), files["items"].name, users.name, a_line_a_user=True)
 
 
 def read_items(path: Path) -> pa.Table:

@@ -7,15 +7,16 @@ title are quoted as a CSV quotes them: splitting at commas could not tell where 
 tab, items split by spaces.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from prep.config import PairColumns, TimeUnit
-from prep.problems import Problem
-from prep.readers.delimited import csv_rows, milliseconds, plain_columns
-from prep.readers.raw import Raw, one_file, sequences, text_of
+from prep.readers.delimited import csv_rows
+from prep.readers.raw import Raw, one_file, text_of
+from prep.readers.stream import interactions, lines, milliseconds, sequences
 from toolkit.errors import UserError
 
 # Shares of a column's values that are items: at least so many in the one, fewer than so many in the other.
@@ -56,15 +57,14 @@ def read(
     Raises:
         UserError: naming file and line of what cannot be read, or if `auto` cannot tell the columns.
     """
-    items = read_items(files["items"])
-    problems: list[Problem] = []
-    if files["pairs"].suffix == ".csv":
-        frame = _pairs(files["pairs"], items, files["items"].name, pair_columns)
-        frame["timestamp_ms"] = milliseconds(files["pairs"], frame, "timestamp_ms", time_unit)
-        interactions = pa.Table.from_pandas(frame, preserve_index=False)
+    items, pairs = read_items(files["items"]), files["pairs"]
+    if pairs.suffix == ".csv":
+        if pair_columns == "auto":
+            pair_columns = _sniffed(pairs, items.column("item_id"), files["items"].name)
+        interactions, a_line_a_user = read_pairs(pairs, pair_columns, time_unit), False
     else:
-        interactions, problems = sequences(files["pairs"])
-    return Raw(items, interactions, files["items"].name, files["pairs"].name, tuple(problems))
+        interactions, a_line_a_user = sequences(pairs), True
+    return Raw(items, interactions, files["items"].name, pairs.name, a_line_a_user=a_line_a_user)
 
 
 def read_items(path: Path) -> pa.Table:
@@ -84,20 +84,28 @@ def read_items(path: Path) -> pa.Table:
     )
 
 
-def _pairs(path: Path, items: pa.Table, items_file: str, order: PairColumns) -> pd.DataFrame:
-    """The pairs as strings, under their names."""
-    frame = plain_columns(path, ["first", "second", "timestamp_ms"], sep=",")
-    if order == "auto":
-        order = _sniffed(path, frame, set(items.column("item_id").to_pylist()), items_file)
-    item, user = ("first", "second") if order == "item-user-time" else ("second", "first")
-    return frame.rename(columns={item: "item_id", user: "user_id"})
+def read_pairs(path: Path, order: PairColumns, unit: TimeUnit) -> Iterator[pa.RecordBatch]:
+    """Interactions with timestamps, in the file's order.
+
+    Raises:
+        UserError: if a line has not three fields, the last of them a whole number.
+    """
+    item, user = (0, 1) if order == "item-user-time" else (1, 0)
+    for batch in _triples(path):
+        line = batch.column("line")
+        times = milliseconds(path, batch.column("third"), line, unit)
+        yield interactions(batch.column(user), batch.column(item), times, line)
 
 
-def _sniffed(path: Path, frame: pd.DataFrame, known: set[str], items_file: str) -> PairColumns:
-    first, second = (
-        sum(value in known for value in values) / max(len(values), 1)
-        for values in (frame["first"].unique(), frame["second"].unique())
-    )
+def _triples(path: Path) -> Iterator[pa.RecordBatch]:
+    names, expected = ["first", "second", "third"], "item,user,time or user,item,time"
+    return lines(path, names, sep=",", expected=expected)
+
+
+def _sniffed(path: Path, known: pa.ChunkedArray, items_file: str) -> PairColumns:
+    """Which column holds items, by the first block of the file."""
+    block = next(_triples(path))
+    first, second = (_share(block.column(name), known) for name in ("first", "second"))
     if max(first, second) >= _FITS and min(first, second) < _DIFFERS:
         return "item-user-time" if first > second else "user-item-time"
     raise UserError(
@@ -105,3 +113,10 @@ def _sniffed(path: Path, frame: pd.DataFrame, known: set[str], items_file: str) 
         f"{items_file}, of those in column 2, {second:.0%}, so the file does not tell; look at it and "
         "say --pair_columns item-user-time or --pair_columns user-item-time"
     )
+
+
+def _share(values: pa.Array, known: pa.ChunkedArray) -> float:
+    """Of the different values, how many are known, in [0, 1]."""
+    different = values.unique()
+    found = pc.sum(pc.is_in(different, known), min_count=0).as_py()
+    return found / max(len(different), 1)

@@ -1,6 +1,6 @@
 """What every reader gives: the dump's own ids, each with the line it came from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,16 @@ import pyarrow.compute as pc
 from prep.problems import Problem
 from toolkit.errors import UserError
 
+# One batch of interactions as a file has them.
+INTERACTIONS = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("item_id", pa.string()),  # null where a user has no item at all
+        pa.field("timestamp_ms", pa.int64()),  # null where unknown
+        pa.field("line", pa.int64(), nullable=False),
+    ]
+)
+
 
 @dataclass(frozen=True)
 class Raw:
@@ -19,18 +29,21 @@ class Raw:
     Args:
         items: item_id, title (null throughout if the dump has none), line and what
             `toolkit.schema.ITEM_EXTRAS` the dump has.
-        interactions: user_id, item_id, timestamp_ms (null where unknown), line, in the file's
+        interactions: batches of `INTERACTIONS`, read as they are asked for, and once; in the file's
             order, which is each user's order wherever timestamps do not say otherwise.
         items_file: name of the file that `items.line` counts in, from 1.
         interactions_file: the same for `interactions.line`.
         problems: what the reader left out.
+        a_line_a_user: whether a line of the interactions holds all of a user, so that another line
+            of the same user is worth telling.
     """
 
     items: pa.Table
-    interactions: pa.Table
+    interactions: Iterable[pa.RecordBatch]
     items_file: str
     interactions_file: str
     problems: tuple[Problem, ...] = ()
+    a_line_a_user: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,38 +123,3 @@ def tab_pairs(path: Path, expected: str) -> pa.Table:
     return pa.table(
         {"key": pc.list_element(parts, 0), "value": pc.list_element(parts, 1), "line": numbers}
     )
-
-
-def sequences(path: Path) -> tuple[pa.Table, list[Problem]]:
-    """A headless file of `user<TAB>items split by spaces`, as one row an interaction.
-
-    Raises:
-        UserError: as `tab_pairs` does.
-    """
-    lines = tab_pairs(path, "a user, a tab and items split by spaces")
-    items = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(lines.column("value")))
-    items = items.combine_chunks()
-    owner = pc.list_parent_indices(items)
-    table = pa.table(
-        {
-            "user_id": lines.column("key").take(owner).cast(pa.string()),
-            "item_id": pc.list_flatten(items).cast(pa.string()),
-            "timestamp_ms": pa.nulls(len(owner), pa.int64()),
-            "line": lines.column("line").take(owner),
-        }
-    )
-    return table.filter(pc.not_equal(table.column("item_id"), "")), _repeated_users(path, lines)
-
-
-def _repeated_users(path: Path, lines: pa.Table) -> list[Problem]:
-    users = lines.column("key").to_pylist()
-    seen: set[str] = set()
-    problems = []
-    for user, line in zip(users, lines.column("line").to_pylist(), strict=True):
-        if user in seen:
-            message = (
-                f"{path.name}:{line}: user {user!r} has an earlier line; its items come after those"
-            )
-            problems.append(Problem(None, "duplicate_id", message))
-        seen.add(user)
-    return problems

@@ -10,17 +10,21 @@ header and without blank lines.
 """
 
 import csv
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
 from prep.config import TimeUnit
+from prep.engine import create, engine
 from prep.problems import Problem
-from prep.readers.delimited import milliseconds
 from prep.readers.raw import Raw
+from prep.readers.stream import BLOCK_BYTES, interactions, milliseconds, refuse_other_encoding
 from toolkit.errors import UserError
 
 ROLES = ("user", "item", "time", "title")
@@ -138,55 +142,74 @@ def read(files: dict[str, Path], *, columns: dict[str, str], time_unit: TimeUnit
     Args:
         files: by role.
         columns: by role.
-        time_unit: of the column of times, which must be whole numbers.
+        time_unit: of the column of times where it holds whole numbers; Parquet's points in time have theirs.
 
     Raises:
         UserError: naming file and row, or column, of what cannot be read.
     """
     path = files["interactions"]
-    apart = "titles" in files
-    rows = _columns(path, {r: n for r, n in columns.items() if not (apart and r == "title")})
-    times = pa.nulls(rows.num_rows, pa.int64())
-    if "time" in columns:
-        frame = rows.select(["time", "line"]).to_pandas()
-        times = pa.array(milliseconds(path, frame, "time", time_unit), pa.int64())
-    interactions = pa.table(
-        {
-            "user_id": rows.column("user"),
-            "item_id": rows.column("item"),
-            "timestamp_ms": times,
-            "line": rows.column("line"),
-        }
-    )
-    problems: list[Problem] = []
-    if apart:
+    if "titles" in files:
         wanted = {role: columns[role] for role in ("item", "title")}
-        items = _columns(files["titles"], wanted).rename_columns({"item": "item_id"})
+        items = pa.Table.from_batches(list(_columns(files["titles"], wanted)))
+        items, problems = items.rename_columns({"item": "item_id"}), list[Problem]()
     else:
-        items, problems = _items_of(rows, path.name)
+        items, problems = _items_of(path, columns)
     items_file = files.get("titles", path).name
-    return Raw(items, interactions, items_file, path.name, tuple(problems))
+    log = _interactions(path, columns, time_unit)
+    return Raw(items, log, items_file, path.name, tuple(problems))
 
 
-def _items_of(rows: pa.Table, file: str) -> tuple[pa.Table, list[Problem]]:
+def _interactions(
+    path: Path, columns: dict[str, str], time_unit: TimeUnit
+) -> Iterator[pa.RecordBatch]:
+    wanted = {role: name for role, name in columns.items() if role != "title"}
+    for batch in _columns(path, wanted):
+        line = batch.column("line")
+        times = pa.nulls(batch.num_rows, pa.int64())
+        if "time" in columns:
+            times = _times(path, batch.column("time"), line, time_unit)
+        yield interactions(batch.column("user"), batch.column("item"), times, line)
+
+
+def _times(path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit) -> pa.Array:
+    """Milliseconds of whole numbers, or of points in time as Parquet has them."""
+    if not pa.types.is_timestamp(values.type):
+        return milliseconds(path, values, line, unit)
+    if values.null_count:
+        place = pc.index(values.is_null(), True).as_py()
+        raise UserError(
+            f"{path}:{line[place].as_py()}: expected a point in time, found none; "
+            "fill it in or delete the row"
+        )
+    return values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+
+
+def _items_of(path: Path, columns: dict[str, str]) -> tuple[pa.Table, list[Problem]]:
     """Items as they first appear among the interactions, each with its first title not empty."""
-    frame = rows.drop_columns(["user"]).to_pandas()
+    wanted = {role: name for role, name in columns.items() if role in ("item", "title")}
+    title = "title" if "title" in columns else "NULL"
+    with tempfile.TemporaryDirectory() as folder, engine(Path(folder), memory_gib=1) as database:
+        # One row an item and title: few, however many interactions there are.
+        create(
+            database,
+            "found",
+            f"SELECT item, {title} AS title, min(line) AS line FROM log GROUP BY ALL",
+            log=_columns(path, wanted),
+        )
+        frame = database.sql("FROM found ORDER BY line").df()
     items = frame.drop_duplicates("item")
-    titles: list[str | None] = [None] * len(items)
-    problems = []
-    if "title" in frame:
-        told = frame[frame["title"].str.strip() != ""].drop_duplicates(["item", "title"])
-        first = told.drop_duplicates("item").set_index("item")
-        titles = [str(title) for title in first["title"].reindex(items["item"], fill_value="")]
-        problems = [
-            Problem(
-                item,
-                "other_title",
-                f"{file}:{line}: item {item!r} has another title than on row "
-                f"{first['line'][item]}, which is kept",
-            )
-            for item, line in told.loc[told.duplicated("item"), ["item", "line"]].to_numpy()
-        ]
+    told = frame[frame["title"].str.strip() != ""] if "title" in columns else frame[:0]
+    first = told.drop_duplicates("item").set_index("item")
+    problems = [
+        Problem(
+            item,
+            "other_title",
+            f"{path.name}:{line}: item {item!r} has another title than on row "
+            f"{first['line'][item]}, which is kept",
+        )
+        for item, line in told.loc[told.duplicated("item"), ["item", "line"]].to_numpy()
+    ]
+    titles = first["title"].reindex(items["item"], fill_value="" if "title" in columns else None)
     table = {
         "item_id": pa.array(items["item"], pa.string()),
         "title": pa.array(titles, pa.string()),
@@ -195,45 +218,49 @@ def _items_of(rows: pa.Table, file: str) -> tuple[pa.Table, list[Problem]]:
     return pa.table(table), problems
 
 
-def _columns(path: Path, names: dict[str, str]) -> pa.Table:
+def _columns(path: Path, names: dict[str, str]) -> Iterator[pa.RecordBatch]:
     """Columns as strings under their roles, and line; no id is empty, and no string null."""
     read_file = _read_csv if path.suffix == ".csv" else _read_parquet
-    raw = read_file(path, list(names.values()))
     first = 2 if path.suffix == ".csv" else 1
-    table = pa.table({"line": pa.array(range(first, first + raw.num_rows), pa.int64())})
-    for role, name in names.items():
-        column = pc.fill_null(_strings(path, name, raw.column(name), role), "")
-        if role in ("user", "item"):
-            _refuse_empty(path, name, column, first)
-        table = table.append_column(role, column)
-    return table
+    for raw in read_file(path, list(names.values())):
+        found = {"line": pa.array(np.arange(first, first + raw.num_rows))}
+        for role, name in names.items():
+            column = raw.column(name)
+            if role != "time" or not pa.types.is_timestamp(column.type):
+                column = pc.fill_null(_strings(path, name, column, role), "")
+            if role in ("user", "item"):
+                _refuse_empty(path, name, column, first)
+            found[role] = column
+        first += raw.num_rows
+        yield pa.record_batch(found)
 
 
-def _read_csv(path: Path, names: list[str]) -> pa.Table:
+def _read_csv(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
     try:
-        return pa.csv.read_csv(
+        yield from pa.csv.open_csv(
             path,
-            read_options=pa.csv.ReadOptions(use_threads=False),  # so that errors name the row
+            read_options=pa.csv.ReadOptions(block_size=BLOCK_BYTES),
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=pa.csv.ConvertOptions(
                 include_columns=names, column_types=dict.fromkeys(names, pa.string())
             ),
         )
     except pa.ArrowInvalid as error:
+        refuse_other_encoding(path)
         words = " ".join(str(error).split())
         raise UserError(
             f"{path}: {words}; mend the file, or save it as UTF-8 with commas"
         ) from None
 
 
-def _read_parquet(path: Path, names: list[str]) -> pa.Table:
+def _read_parquet(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
     try:
-        return pa.parquet.ParquetFile(path).read(columns=names)
+        yield from pa.parquet.ParquetFile(path).iter_batches(columns=names)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error}); download it again") from None
 
 
-def _strings(path: Path, name: str, column: pa.ChunkedArray, role: str) -> pa.ChunkedArray:
+def _strings(path: Path, name: str, column: pa.Array, role: str) -> pa.Array:
     """Strings or whole numbers as strings."""
     type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     texts = pa.types.is_string(type_) or pa.types.is_large_string(type_)
@@ -245,7 +272,7 @@ def _strings(path: Path, name: str, column: pa.ChunkedArray, role: str) -> pa.Ch
     return column.cast(type_).cast(pa.string())
 
 
-def _refuse_empty(path: Path, name: str, column: pa.ChunkedArray, first: int) -> None:
+def _refuse_empty(path: Path, name: str, column: pa.Array, first: int) -> None:
     empty = pc.index(pc.equal(column, ""), True).as_py()
     if empty >= 0:
         raise UserError(

@@ -1,0 +1,203 @@
+"""Interactions as streams: a file is read a block at a time, and may be larger than memory.
+
+Batches are those of `prep.readers.raw.INTERACTIONS`. What cannot be read is named by file and line.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from prep.config import TimeUnit
+from prep.readers.raw import INTERACTIONS
+from toolkit.errors import UserError
+
+BLOCK_BYTES = 1 << 24  # no line is longer
+
+# Of each unit: its name, how many milliseconds it has, and the digits for which 64 bits suffice.
+_UNITS: dict[TimeUnit, tuple[str, int, int]] = {
+    "ms": ("milliseconds", 1, 18),
+    "s": ("seconds", 1000, 15),
+}
+
+
+def lines(
+    path: Path,
+    names: list[str],
+    *,
+    sep: str,
+    expected: str,
+    quoted: bool = True,
+    header_lines: int = 0,
+    may_be_empty: tuple[str, ...] = (),
+) -> Iterator[pa.RecordBatch]:
+    """A delimited file as strings, with the line each row stands on (from 1); blank lines left out.
+
+    Args:
+        path: the file, UTF-8.
+        names: of its columns.
+        sep: between them.
+        expected: what a line should be, for messages.
+        quoted: whether quotes mean anything.
+        header_lines: lines before the first row.
+        may_be_empty: columns in which an empty field is no mistake.
+
+    Raises:
+        UserError: if the file is empty or not UTF-8, or a line has more or fewer fields, or an
+            empty one.
+    """
+    first = header_lines + 1
+    for batch in _blocks(path, names, sep, expected, quoted, header_lines):
+        numbers = pa.array(np.arange(first, first + batch.num_rows))
+        first += batch.num_rows
+        empty = [pc.equal(column, "") for column in batch.columns]
+        batch = batch.append_column("line", numbers)
+        if any(pc.any(column).as_py() for column in empty):
+            blank, broken = empty[0], pa.array(np.zeros(batch.num_rows, dtype=bool))
+            for name, column in zip(names, empty, strict=True):
+                blank = pc.and_(blank, column)
+                broken = broken if name in may_be_empty else pc.or_(broken, column)
+            _refuse_first(path, batch, pc.and_not(broken, blank), expected, sep)
+            batch = batch.filter(pc.invert(blank))
+        yield batch
+
+
+def _blocks(
+    path: Path, names: list[str], sep: str, expected: str, quoted: bool, header_lines: int
+) -> Iterator[pa.RecordBatch]:
+    """Every line but the header's as a row, blank ones as empty strings."""
+    odd: list[str] = []
+
+    def note(row: pyarrow.csv.InvalidRow) -> str:
+        odd.append(row.text)
+        return "error"
+
+    reading = pyarrow.csv.ReadOptions(
+        column_names=names, skip_rows=header_lines, block_size=BLOCK_BYTES
+    )
+    parsing = pyarrow.csv.ParseOptions(
+        delimiter=sep,
+        quote_char='"' if quoted else False,
+        ignore_empty_lines=False,
+        invalid_row_handler=note,
+    )
+    types = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    try:
+        yield from pyarrow.csv.open_csv(path, reading, parsing, types)
+    except pa.ArrowInvalid as error:
+        if path.stat().st_size == 0:
+            raise UserError(f"{path}: the file is empty; download it again") from None
+        if odd:
+            where = f"{path}:{line_of(path, lambda line: line == odd[0].encode())}"
+            words = f"expected {expected}, found {odd[0][:60]!r}; mend the line or delete it"
+            raise UserError(f"{where}: {words}") from None
+        refuse_other_encoding(path)
+        if header_lines and "Empty CSV" in str(error):
+            return  # a header and nothing else
+        raise UserError(f"{path}: expected {expected} on every line ({error}); mend it") from None
+
+
+def line_of(path: Path, wanted: Callable[[bytes], bool]) -> int:
+    """The number of the first line, from 1, that is wanted; 0 if none is."""
+    with path.open("rb") as file:
+        found = (
+            number for number, line in enumerate(file, start=1) if wanted(line.rstrip(b"\r\n"))
+        )
+        return next(found, 0)
+
+
+def refuse_other_encoding(path: Path) -> None:
+    """Lets through a file that is UTF-8.
+
+    Raises:
+        UserError: naming the first line that is not.
+    """
+    number = line_of(path, _is_no_utf8)
+    if number:
+        raise UserError(f"{path}:{number}: not UTF-8; convert the file to UTF-8")
+
+
+def _is_no_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _refuse_first(
+    path: Path, batch: pa.RecordBatch, broken: pa.BooleanArray, expected: str, sep: str
+) -> None:
+    place = pc.index(broken, True).as_py()
+    if place >= 0:
+        *fields, number = (column[place].as_py() for column in batch.columns)
+        raise UserError(
+            f"{path}:{number}: expected {expected}, found {sep.join(fields)[:60]!r}; "
+            "mend the line or delete it"
+        )
+
+
+def sequences(path: Path) -> Iterator[pa.RecordBatch]:
+    """A headless file of `user<TAB>items split by spaces`, as one row an interaction.
+
+    A user without any item has one row, whose item is null.
+
+    Raises:
+        UserError: as `lines` does.
+    """
+    expected = "a user, a tab and items split by spaces"
+    read = lines(
+        path,
+        ["user_id", "items"],
+        sep="\t",
+        expected=expected,
+        quoted=False,
+        may_be_empty=("items",),
+    )
+    for batch in read:
+        items = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(batch.column("items")))
+        owner = pc.list_parent_indices(items)
+        flat = pc.list_flatten(items)
+        yield interactions(
+            batch.column("user_id").take(owner),
+            pc.if_else(pc.equal(flat, ""), None, flat),
+            pa.nulls(len(flat), pa.int64()),
+            batch.column("line").take(owner),
+        )
+
+
+def interactions(
+    user_id: pa.Array, item_id: pa.Array, timestamp_ms: pa.Array, line: pa.Array
+) -> pa.RecordBatch:
+    """One batch of `prep.readers.raw.INTERACTIONS`."""
+    return pa.record_batch([user_id, item_id, timestamp_ms, line], schema=INTERACTIONS)
+
+
+def milliseconds(path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit) -> pa.Array:
+    """Strings that are whole numbers of `unit`, as milliseconds (int64).
+
+    Args:
+        path: where they are from, for messages.
+        values: the strings.
+        line: where each stands.
+        unit: of the numbers.
+
+    Raises:
+        UserError: naming the first line whose value is no whole number, or too large a one.
+    """
+    word, factor, digits = _UNITS[unit]
+    with contextlib.suppress(pa.ArrowInvalid):  # which value it was, is found out below
+        numbers = pc.utf8_trim_whitespace(values).cast(pa.int64())
+        within = pc.less(pc.abs(numbers), 10**digits)
+        if pc.all(within, min_count=0).as_py():
+            return pc.multiply(numbers, factor)
+    good = pc.match_substring_regex(values, rf"^\s*-?\d{{1,{digits}}}\s*$")
+    place = pc.index(good, False).as_py()
+    raise UserError(
+        f"{path}:{line[place].as_py()}: expected a timestamp in {word}, "
+        f"found {values[place].as_py()!r}; mend the line or delete it"
+    )
