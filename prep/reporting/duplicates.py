@@ -5,10 +5,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prep.engine import Connection
 from prep.reporting.items import is_blank
 from prep.reporting.limits import LISTED
 from prep.reporting.media import digests
-from prep.reporting.tables import Connection, rows
+from prep.reporting.tables import records
 from toolkit import Dataset
 from toolkit.store import Table
 
@@ -39,11 +40,11 @@ def _groups(connection: Connection, same: pa.Table) -> dict[str, Any]:
         "SELECT digest, count(*) AS items, min(item) AS first FROM same JOIN items USING (item_id) "
         "GROUP BY digest HAVING count(*) > 1"
     )
-    (counts,) = rows(
+    (counts,) = records(
         connection,
         "SELECT count(*) AS groups, coalesce(sum(items), 0)::BIGINT AS items FROM groups",
     )
-    members = rows(
+    members = records(
         connection,
         "SELECT first, items.item_id, groups.items, items.title FROM same "
         "JOIN groups USING (digest) JOIN items USING (item_id) "

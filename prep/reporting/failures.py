@@ -6,7 +6,7 @@ import pyarrow.dataset as ds
 
 from prep.check import step_of
 from prep.reporting.limits import LISTED
-from prep.reporting.tables import database, rows
+from prep.reporting.tables import database, records
 from toolkit import Dataset, schema
 from toolkit.store import Table
 
@@ -26,7 +26,7 @@ def describe_failures(data: Dataset) -> list[dict[str, Any]]:
     with database(data.path) as connection:
         told = ds.dataset([str(file) for file in files], format="arrow", schema=schema.ERRORS)
         connection.register("errors", told)
-        found = rows(
+        found = records(
             connection,
             "SELECT step, error_class, count(*) AS count, count(DISTINCT item_id) AS items "
             "FROM errors GROUP BY ALL",
@@ -35,7 +35,7 @@ def describe_failures(data: Dataset) -> list[dict[str, Any]]:
         found.sort(key=lambda e: (_place(steps, e["step"]), -e["count"], e["error_class"]))
         for entry in found:
             key = {"step": entry["step"], "error_class": entry["error_class"], "limit": LISTED}
-            entry["listed"] = rows(
+            entry["listed"] = records(
                 connection,
                 "SELECT item_id, message FROM errors "
                 f"WHERE step = $step AND error_class = $error_class ORDER BY {_ORDER} LIMIT $limit",

@@ -126,16 +126,18 @@ def _times(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _ingest(facts: Facts) -> Iterator[Finding]:
+def _other_steps(facts: Facts) -> Iterator[Finding]:
+    """Errors of steps that write no table with a row an item: of ingest, above all."""
+    steps = {table["step"] for table in facts["tables"]}
     for entry in facts["failures"]:
-        if entry["step"] == "ingest":
-            severity, noun, plural, advice = _INGEST.get(entry["error_class"], _OTHER)
-            what = number(entry["count"], noun, plural)
-            if entry["error_class"] == "unknown_item":
+        if entry["step"] not in steps:
+            word = entry["error_class"]
+            known = _INGEST.get(word) if entry["step"] == "ingest" else None
+            severity, noun, plural, advice = known or _OTHER
+            what = number(entry["count"], noun, plural).format(**entry)
+            if word == "unknown_item":
                 what += f" ({number(entry['items'], 'item')})"
-            yield Finding(
-                severity, entry["error_class"], what.format(word=entry["error_class"]), advice
-            )
+            yield Finding(severity, word, what, advice)
 
 
 # Severity, what there is one or many of, and advice, by error class of step ingest.
@@ -182,17 +184,17 @@ _INGEST: dict[str, tuple[Severity, str, str, str]] = {
         f"users with fewer than {MIN_INTERACTIONS} interactions",
         "the splits leave such users out, and nothing need be done",
     ),
-    "below_k_core": (
+    "outside_core": (
         "note",
-        "row left out by the k-core filter",
-        "rows left out by the k-core filter",
-        "lower k to keep more",
+        "user or item outside the k-core, left out",
+        "users and items outside the k-core, left out",
+        "lower k_core to keep more",
     ),
 }
 _OTHER: tuple[Severity, str, str, str] = (
     "warning",
-    "row with {word} at ingest",
-    "rows with {word} at ingest",
+    "row with {error_class} at step {step}",
+    "rows with {error_class} at step {step}",
     "read its message in the list of problems",
 )
 
@@ -266,7 +268,7 @@ _LOOKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _tables,
     _published,
     _times,
-    _ingest,
+    _other_steps,
     _counts,
     _repetitions,
     _duplicates,

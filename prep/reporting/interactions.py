@@ -4,21 +4,21 @@ The table is sorted by user, so nothing has to be joined, sorted or spilled beyo
 memory holds a chunk and a few numbers an item, however long the table is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.ipc as ipc
 from numpy.typing import NDArray
 
 from prep.reporting.measures import share, spread, utc
 from prep.reporting.repetitions import Repetition, agree
 from prep.reporting.shapes import curve, gini, histogram, share_of_top
 from toolkit import Dataset, schema
+from toolkit.errors import UserError
 from toolkit.splits import MIN_INTERACTIONS
-from toolkit.store import Shard, Table
+from toolkit.store import Table
 
 CHUNK_ROWS = 2_000_000
 MAX_LEN = 10  # L of the paper's protocol: the last L + 3 interactions of a user are kept
@@ -36,18 +36,18 @@ def describe_interactions(data: Dataset, *, chunk_rows: int = CHUNK_ROWS) -> dic
         chunk_rows: rows to look at together, at least; a user is never cut.
 
     Raises:
-        UserError: if the table is absent.
+        UserError: if the table is absent or broken.
     """
-    tally = _Tally(data.items.num_rows)
-    for chunk in whole_users(Table(data.path / "interactions").shards(), chunk_rows):
+    table, tally = Table(data.path / "interactions"), _Tally(data.items.num_rows)
+    for chunk in whole_users(table.batches(schema.INTERACTIONS.names), chunk_rows):
         tally.add(chunk)
     return tally.facts(data.items.column("item_id"))
 
 
-def whole_users(shards: list[Shard], rows: int) -> Iterator[pa.Table]:
+def whole_users(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """The interactions in order, `rows` or more at a time (the last time fewer), no user cut."""
     waiting: list[pa.Table] = []
-    for batch in _batches(shards):
+    for batch in batches:
         waiting.append(pa.Table.from_batches([batch]))
         if sum(table.num_rows for table in waiting) < rows:
             continue
@@ -57,18 +57,8 @@ def whole_users(shards: list[Shard], rows: int) -> Iterator[pa.Table]:
         if last:
             yield table.slice(0, last)
         waiting = [table.slice(last)]
-    if waiting:
+    if sum(table.num_rows for table in waiting):
         yield pa.concat_tables(waiting)
-
-
-def _batches(shards: list[Shard]) -> Iterator[pa.RecordBatch]:
-    """Batch by batch, as compressed batches that are mapped are unpacked when they are read."""
-    for shard in shards:
-        reader = ipc.open_file(pa.memory_map(str(shard.path)))
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            if batch.num_rows:
-                yield batch.select(schema.INTERACTIONS.names)
 
 
 class _Tally:
@@ -90,6 +80,11 @@ class _Tally:
         """Counts the interactions of some more users, none of whom comes again."""
         chunk = chunk.combine_chunks()
         user, item = (chunk.column(name).to_numpy() for name in ("user", "item"))
+        if item.min() < 1 or item.max() >= len(self.popularity):
+            raise UserError(
+                f"interactions: items {item.min()}..{item.max()} are not all among "
+                f"1..{len(self.popularity) - 1}; see what prep check says"
+            )
         starts = np.flatnonzero(np.diff(user, prepend=-1))
         stops = np.append(starts[1:], len(user))
         self._add_lengths(item, starts, stops)

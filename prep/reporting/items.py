@@ -5,9 +5,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prep.engine import Connection
 from prep.reporting.limits import LISTED, SHOWN
 from prep.reporting.measures import spread
-from prep.reporting.tables import Connection, rows
+from prep.reporting.tables import records
 
 
 def describe_items(items: pa.Table, connection: Connection) -> dict[str, Any]:
@@ -41,12 +42,12 @@ def _titles(items: pa.Table) -> dict[str, Any]:
 
 
 def _tags(connection: Connection) -> dict[str, Any]:
-    (counts,) = rows(
+    (counts,) = records(
         connection,
         "SELECT count(*) FILTER (len(tags) > 0) AS items, "
         "coalesce(sum(len(tags)), 0)::BIGINT AS tags FROM items",
     )
-    common = rows(
+    common = records(
         connection,
         "SELECT tag, count(*) AS items FROM (SELECT unnest(tags) AS tag FROM items) "
         "GROUP BY tag ORDER BY items DESC, tag",
@@ -55,7 +56,7 @@ def _tags(connection: Connection) -> dict[str, Any]:
 
 
 def _likes_and_views(connection: Connection) -> dict[str, Any]:
-    (known,) = rows(
+    (known,) = records(
         connection,
         "SELECT count(*) AS items FROM items WHERE likes IS NOT NULL AND views IS NOT NULL",
     )
@@ -69,5 +70,5 @@ def _likes_and_views(connection: Connection) -> dict[str, Any]:
 def _where(connection: Connection, condition: str) -> dict[str, Any]:
     """How many items a condition holds for, and the first of them."""
     sql = f"SELECT item_id, likes, views FROM items WHERE {condition} ORDER BY item"
-    (counted,) = rows(connection, f"SELECT count(*) AS count FROM items WHERE {condition}")
-    return {**counted, "listed": rows(connection, f"{sql} LIMIT {LISTED}")}
+    (counted,) = records(connection, f"SELECT count(*) AS count FROM items WHERE {condition}")
+    return {**counted, "listed": records(connection, f"{sql} LIMIT {LISTED}")}

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prep.engine import Connection
 from prep.reporting.measures import spread
-from prep.reporting.tables import Connection, rows
+from prep.reporting.tables import records
 from toolkit import Dataset
 from toolkit.store import Table
 
@@ -86,7 +87,7 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
 
 
 def _sizes(connection: Connection) -> dict[str, Any]:
-    found = rows(
+    found = records(
         connection,
         "SELECT width_px, height_px, count(*) AS items FROM sizes WHERE width_px IS NOT NULL "
         "GROUP BY ALL ORDER BY items DESC, width_px, height_px",

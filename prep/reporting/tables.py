@@ -1,32 +1,22 @@
 """SQL over a dataset's tables, with bounded memory."""
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import duckdb
+from prep.engine import Connection, engine
 
-Connection: TypeAlias = duckdb.DuckDBPyConnection
-
-MEMORY = "1GB"
-
-
-@contextlib.contextmanager
-def database(dataset: Path) -> Iterator[Connection]:
-    """A DuckDB in memory that spills into a folder inside the dataset, which goes with it."""
-    with (
-        tempfile.TemporaryDirectory(prefix=".report-", suffix=".tmp", dir=dataset) as spill,
-        duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": spill}) as connection,
-    ):
-        yield connection
+SCRATCH = ".report.tmp"
+MEMORY_GIB = 1.0
 
 
-def rows(
-    connection: Connection, sql: str, parameters: dict[str, Any] | None = None
+def database(dataset: Path) -> AbstractContextManager[Connection]:
+    """An empty database whose files are in a folder of the dataset, and gone afterwards."""
+    return engine(dataset / SCRATCH, memory_gib=MEMORY_GIB)
+
+
+def records(
+    connection: Connection, query: str, parameters: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """The result of a query, one dict a row."""
-    result = connection.execute(sql, parameters)
-    names = [column[0] for column in result.description or []]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    """The rows of a query whose result is small, one dict each."""
+    return list(connection.sql(query, params=parameters).to_arrow_table().to_pylist())

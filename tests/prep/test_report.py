@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import prep
@@ -221,6 +222,22 @@ def test_millions_of_errors_are_counted_and_the_first_listed(ingested, monkeypat
     found = failures.describe_failures(open_dataset(dataset))[0]
     assert (found["error_class"], found["count"], found["items"]) == ("other_title", 20, 20)
     assert [row["item_id"] for row in found["listed"]] == ["1", "2", "3"]
+
+
+def test_every_class_of_errors_is_told(write_microlens, tmp_path):
+    # 2-core of u: a b, v: a b, w: a c -> c has one, so w keeps one, so both are left out
+    dump = write_microlens(
+        titles="item,title\na,one\nb,two\nc,three\n", pairs_tsv="u\ta b\nv\ta b\nw\ta c\n"
+    )
+    prep.ingest(dump, tmp_path / "out", PrepConfig(k_core=2))
+    told = [Problem("a", "odd", "?"), Problem("b", "odd", "?")]
+    path = tmp_path / "out" / "errors" / "later-00000.arrow"
+    write_table(path, problems.table("later", told), compression=None)
+    found = prep.report(tmp_path / "out")
+    assert finding(found, "outside_core").startswith(
+        "2 users and items outside the k-core, left out; "
+    )
+    assert finding(found, "odd").startswith("2 rows with odd at step later; ")
 
 
 def test_equal_files_are_known_by_their_digests(ingested):
@@ -468,9 +485,9 @@ def sharded(ingested) -> tuple[Path, pa.Table]:
     return dataset, interactions
 
 
-def test_users_are_never_cut_and_no_row_is_lost(sharded):
-    dataset, interactions = sharded
-    chunks = list(whole_users(Table(dataset / "interactions").shards(), 50))
+def test_users_are_never_cut_and_no_row_is_lost():
+    interactions = random_interactions(seed=3)
+    chunks = list(whole_users(interactions.to_batches(max_chunksize=17), 50))
     assert len(chunks) > 3
     users = [set(chunk.column("user").to_pylist()) for chunk in chunks]
     assert sum(map(len, users)) == len(set.union(*users))
@@ -482,6 +499,18 @@ def test_chunks_do_not_change_what_is_counted(sharded):
     whole = describe_interactions(data)
     assert describe_interactions(data, chunk_rows=1) == whole
     assert whole["repetitions"]["repeated_items"]["groups"] > 100
+
+
+def test_interactions_that_are_broken_are_refused(sharded):
+    dataset, interactions = sharded
+    wrong = interactions.set_column(
+        2, schema.INTERACTIONS.field("item"), pc.add(interactions["item"], 9).cast(pa.int32())
+    )
+    Table(dataset / "interactions").replace(0, wrong)
+    with pytest.raises(
+        UserError, match=r"items 1\.\.34 are not all among 1\.\.25; see what prep check"
+    ):
+        describe_interactions(open_dataset(dataset))
 
 
 def test_the_splits_are_those_that_training_makes(sharded):
