@@ -1,4 +1,4 @@
-"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `encode`, all as `build`, and `check`."""
+"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `encode`, all as `build`; `check`, `report`."""
 
 from prep.build import build
 from prep.check import check
@@ -7,6 +7,7 @@ from prep.config import EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from prep.encode import encode
 from prep.ingest import ingest
 from prep.media import media
+from prep.report import report
 
 __all__ = [
     "EncodeConfig",
@@ -19,4 +20,5 @@ __all__ = [
     "encode",
     "ingest",
     "media",
+    "report",
 ]

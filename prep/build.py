@@ -8,6 +8,7 @@ from prep.encode import encode
 from prep.features import suggest
 from prep.ingest import ingest
 from prep.media import media
+from prep.report import report
 
 
 def build(
@@ -17,7 +18,7 @@ def build(
     *,
     retry_failed: bool = False,
 ) -> None:
-    """From a dump to a dataset: ingest, comments, media, encode. A rerun does what is not done yet.
+    """From a dump to a dataset: ingest, comments, media, encode, report; does what is not done yet.
 
     Args:
         dump: folder of what was downloaded.
@@ -34,3 +35,4 @@ def build(
     media(dump, dataset, config, retry_failed=retry_failed)
     suggest(Path(dump), config.features)
     encode(dataset, config, retry_failed=retry_failed)
+    report(dataset)

@@ -58,7 +58,7 @@ def describe(dataset: str | Path) -> str:
         lines.append(("comments", data.comments.num_rows, _words(told)))
     for name in _item_tables(data):
         rows = Table(data.path / name).read().num_rows
-        told = Counter(errors_of(data.path, _step_of(name)).column("error_class").to_pylist())
+        told = Counter(errors_of(data.path, step_of(name)).column("error_class").to_pylist())
         lines.append((name, rows, _words(Counter(ok=rows - told.total()) + told)))
     width = max(len(name) for name, _, _ in lines)
     return "\n".join(
@@ -83,22 +83,23 @@ def _folder_of(step: str) -> str:
     return step.replace("encode:", "states/", 1)
 
 
-def _step_of(folder: str) -> str:
-    return folder.replace("states/", "encode:", 1)
+def step_of(folder: str) -> str:
+    """The step that writes a table, as `errors/` and `dataset.json` call it."""
+    return folder.replace("states/", "encode:", 1).replace("captions/", "caption:", 1)
 
 
 def _check_manifest(data: Dataset) -> Iterator[str]:
     if "ingest" not in data.manifest.get("steps", {}):
         yield "dataset.json does not record step ingest"
     for name in _item_tables(data):
-        if _step_of(name) not in data.manifest.get("steps", {}):
-            yield f"step {_step_of(name)} has not finished; run prep again to go on"
+        if step_of(name) not in data.manifest.get("steps", {}):
+            yield f"step {step_of(name)} has not finished; run prep again to go on"
     config = data.manifest.get("config", {})
     for tower in [*config.get("encode", {}), *config.get("features", {})]:
         if f"encode:{tower}" not in data.manifest.get("steps", {}):
             yield f"tower {tower!r} is configured and not encoded; run: python -m prep encode {data.path}"
     classes = set(data.errors.column("step").to_pylist())
-    known = {*NO_ROW_AN_ITEM, *map(_step_of, _item_tables(data))}
+    known = {*NO_ROW_AN_ITEM, *map(step_of, _item_tables(data))}
     if classes - known:
         yield f"errors/ has rows of {sorted(classes - known)}, whose tables are not there"
 
@@ -176,7 +177,7 @@ def _rows_against_items(data: Dataset, table: pa.Table) -> Iterator[str]:
 def _against_errors(data: Dataset, name: str, status: dict[str, str]) -> Iterator[str]:
     """Every row that is not ok has exactly one row in `errors/`, with the same word."""
     told: dict[str, list[str]] = {}
-    for row in errors_of(data.path, _step_of(name)).to_pylist():
+    for row in errors_of(data.path, step_of(name)).to_pylist():
         told.setdefault(row["item_id"], []).append(row["error_class"])
     for item_id in sorted({*status, *told}):
         word = status.get(item_id, "no row")
@@ -191,7 +192,7 @@ def _check_states(data: Dataset, name: str) -> Iterator[str]:
     schema.validate(
         Table(data.path / name).read(), schema.states(spec.layers, spec.width), where=name
     )
-    errors = errors_of(data.path, _step_of(name)).column("item_id")
+    errors = errors_of(data.path, step_of(name)).column("item_id")
     for shard in Table(data.path / name).shards():
         table: Any = read_file(shard.path)
         numbers = pc.index_in(table.column("item_id"), data.items.column("item_id")).to_numpy() + 1

@@ -73,6 +73,11 @@ def _check(options: Namespace) -> int:
     return 0
 
 
+def _report(options: Namespace) -> int:
+    prep.report(options.dataset)
+    return 0
+
+
 COMMANDS = {
     "synth": Command("Writes a synthetic dump.", ("out",), _synth, configured=False, retries=False),
     "build": Command("Every step in order; resumable.", ("dump", "dataset"), _build),
@@ -81,6 +86,9 @@ COMMANDS = {
     "encode": Command("Stores encoders' hidden states.", ("dataset",), _encode),
     "check": Command(
         "Validates; prints counts.", ("dataset",), _check, configured=False, retries=False
+    ),
+    "report": Command(
+        "Writes report.html and .json.", ("dataset",), _report, configured=False, retries=False
     ),
 }
 _PLACES = {

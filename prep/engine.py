@@ -28,6 +28,7 @@ def engine(folder: Path, *, memory_gib: float) -> Iterator[Connection]:
         "preserve_insertion_order": False,  # rows carry their number where order matters
     }
     connection = duckdb.connect(str(folder / "log.duckdb"), config=settings)
+    connection.execute("SET enable_progress_bar = false")  # it would write between our own lines
     try:
         yield connection
     finally:

@@ -1,0 +1,78 @@
+"""Tells the truth about a dataset: `report.json` for programs, `report.html` for people."""
+
+from pathlib import Path
+from typing import Any
+
+from prep.reporting.duplicates import describe_duplicates
+from prep.reporting.failures import describe_failures, describe_tables
+from prep.reporting.findings import find, headline
+from prep.reporting.interactions import describe_interactions
+from prep.reporting.items import describe_items
+from prep.reporting.media import describe_covers, describe_frames
+from prep.reporting.page import render
+from prep.reporting.published import compare, recognise
+from prep.reporting.tables import database
+from toolkit import Dataset, open_dataset
+from toolkit.store import write_atomically, write_json
+
+REPORT_VERSION = 1
+
+
+def report(dataset: str | Path) -> dict[str, Any]:
+    """Writes `report.json` and `report.html` into a dataset, and says what they find.
+
+    A pure function of the dataset's tables and `dataset.json`: equal datasets have equal reports,
+    byte for byte. Nothing is decoded, and the dump need not be there any more.
+
+    Args:
+        dataset: its folder.
+
+    Returns:
+        What `report.json` holds.
+
+    Raises:
+        UserError: if the folder is no dataset, or a table in it cannot be read.
+    """
+    data = open_dataset(dataset)
+    facts = collect(data)
+    facts = {"report_version": REPORT_VERSION, "verdict": find(facts), **facts}
+    write_json(data.path / "report.json", facts)
+    page = render(facts).encode()
+    write_atomically(data.path / "report.html", lambda file: file.write(page))
+    print(f"report: {headline(facts['verdict'])}; {data.path / 'report.html'}")
+    for finding in facts["verdict"]:
+        print(f"  {finding['severity']}: {finding['what']}; {finding['advice']}")
+    return facts
+
+
+def collect(data: Dataset) -> dict[str, Any]:
+    """Every fact of a report, in the order in which it is read, but for the verdict."""
+    steps = data.manifest.get("steps", {})
+    ingest = steps.get("ingest", {})
+    layout, inputs = ingest.get("config", {}).get("layout"), ingest.get("inputs", {})
+    counts = data.manifest["counts"]
+    release = recognise(layout, inputs)
+    failures = describe_failures(data)
+    with database(data.path) as connection:
+        connection.register("items", data.items)
+        items = describe_items(data.items, connection)
+        duplicates = describe_duplicates(data, connection)
+        covers, frames = describe_covers(data, connection), describe_frames(data, connection)
+    return {
+        "name": data.name,
+        "layout": layout,
+        "counts": counts,
+        "published": compare(release, counts) if release else None,
+        "tables": describe_tables(data, failures),
+        "failures": failures,
+        "duplicates": duplicates,
+        **items,
+        "covers": covers,
+        "frames": frames,
+        **describe_interactions(data),
+        "inputs": inputs,
+        "steps": {
+            name: {key: value for key, value in step.items() if key != "inputs"}
+            for name, step in steps.items()
+        },
+    }

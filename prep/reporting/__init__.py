@@ -1,0 +1,1 @@
+"""What `prep report` counts, concludes, draws and writes; one module for each."""

@@ -1,0 +1,59 @@
+"""Items that are the same as others: in title, cover or clip."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prep.engine import Connection
+from prep.reporting.items import is_blank
+from prep.reporting.limits import LISTED
+from prep.reporting.media import digests
+from prep.reporting.tables import records
+from toolkit import Dataset
+from toolkit.store import Table
+
+MEDIA = {"covers": "image", "frames": "frames"}
+
+
+def describe_duplicates(data: Dataset, connection: Connection) -> dict[str, Any]:
+    """Groups of items with the same title, cover or clip; None where the dataset has no such table.
+
+    Args:
+        data: the dataset.
+        connection: where queries run; it knows the table of items as `items`.
+    """
+    titles = data.items.filter(pc.invert(is_blank(data.items.column("title"))))
+    same = titles.select(["item_id", "title"]).rename_columns(["item_id", "digest"])
+    found: dict[str, Any] = {"titles": _groups(connection, same)}
+    for name, content in MEDIA.items():
+        stored = Table(data.path / name).exists()
+        found[name] = _groups(connection, digests(data, name, content)) if stored else None
+    return found
+
+
+def _groups(connection: Connection, same: pa.Table) -> dict[str, Any]:
+    """Sets of items whose `digest` is equal, the largest first, at most LISTED items."""
+    connection.register("same", same)
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE groups AS "
+        "SELECT digest, count(*) AS items, min(item) AS first FROM same JOIN items USING (item_id) "
+        "GROUP BY digest HAVING count(*) > 1"
+    )
+    (counts,) = records(
+        connection,
+        "SELECT count(*) AS groups, coalesce(sum(items), 0)::BIGINT AS items FROM groups",
+    )
+    members = records(
+        connection,
+        "SELECT first, items.item_id, groups.items, items.title FROM same "
+        "JOIN groups USING (digest) JOIN items USING (item_id) "
+        f"ORDER BY groups.items DESC, first, item LIMIT {LISTED}",
+    )
+    listed: dict[int, dict[str, Any]] = {}
+    for row in members:
+        group = listed.setdefault(
+            row["first"], {"items": row["items"], "title": row["title"], "item_ids": []}
+        )
+        group["item_ids"].append(row["item_id"])
+    return {**counts, "listed": list(listed.values())}

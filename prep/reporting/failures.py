@@ -1,0 +1,92 @@
+"""What `errors/` tells, by step and error class, and how much of each table is ok."""
+
+from typing import Any
+
+import pyarrow.dataset as ds
+
+from prep.check import step_of
+from prep.reporting.limits import LISTED
+from prep.reporting.tables import database, records
+from toolkit import Dataset, schema
+from toolkit.store import Table
+
+# As people count: 9 before 10. Rows that concern no item are told apart by their messages.
+_ORDER = "length(item_id) NULLS LAST, item_id, length(message), message"
+
+
+def describe_failures(data: Dataset) -> list[dict[str, Any]]:
+    """Every error class of every step: how many rows and items, and the first of them.
+
+    Args:
+        data: the dataset; `errors/` may hold millions of rows.
+    """
+    files = sorted((data.path / "errors").glob("*.arrow"))
+    if not files:
+        return []
+    with database(data.path) as connection:
+        told = ds.dataset([str(file) for file in files], format="arrow", schema=schema.ERRORS)
+        connection.register("errors", told)
+        found = records(
+            connection,
+            "SELECT step, error_class, count(*) AS count, count(DISTINCT item_id) AS items "
+            "FROM errors GROUP BY ALL",
+        )
+        steps = ["ingest", *map(step_of, item_tables(data))]
+        found.sort(key=lambda e: (_place(steps, e["step"]), -e["count"], e["error_class"]))
+        for entry in found:
+            key = {"step": entry["step"], "error_class": entry["error_class"], "limit": LISTED}
+            entry["listed"] = records(
+                connection,
+                "SELECT item_id, message FROM errors "
+                f"WHERE step = $step AND error_class = $error_class ORDER BY {_ORDER} LIMIT $limit",
+                key,
+            )
+    return found
+
+
+def _place(steps: list[str], step: str) -> tuple[int, str]:
+    """Where a step comes in the order of the report; unknown ones last, by name."""
+    return (steps.index(step) if step in steps else len(steps), step)
+
+
+def describe_tables(data: Dataset, failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every table with a row an item: how many rows it has, how many are ok, whether it is whole.
+
+    Args:
+        data: the dataset.
+        failures: what `describe_failures` found.
+    """
+    steps = data.manifest.get("steps", {})
+    found = []
+    for name in item_tables(data):
+        step = steps.get(step_of(name), {})
+        table = Table(data.path / name)
+        count = table.read().num_rows if table.exists() else 0
+        failed = {f["error_class"]: f["count"] for f in failures if f["step"] == step_of(name)}
+        found.append(
+            {
+                "table": name,
+                "step": step_of(name),
+                "skipped": step.get("skipped"),
+                "finished": bool(step),
+                "items": data.items.num_rows,
+                "rows": count,
+                "ok": count - sum(failed.values()),
+                "failed": failed,
+            }
+        )
+    return found
+
+
+def item_tables(data: Dataset) -> list[str]:
+    """Covers, frames, and the captions and states that are stored or were asked for."""
+    stored = [
+        f"{folder}/{path.name}"
+        for folder in ("captions", "states")
+        for path in (data.path / folder).glob("*")
+        if path.is_dir()
+    ]
+    config = data.manifest.get("config", {})
+    towers = [*config.get("encode", {}), *config.get("features", {})]
+    asked = [f"states/{tower}" for tower in towers]
+    return ["covers", "frames", *sorted({*stored, *asked})]

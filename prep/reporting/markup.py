@@ -1,0 +1,115 @@
+"""Small pieces of HTML. Every text that is not `Html` already is escaped here, and nowhere else."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import NamedTuple, TypeAlias
+
+from prep.reporting.limits import SHOWN
+
+
+class Html(str):
+    """Text that is HTML already: nothing in it is to be escaped any more."""
+
+    __slots__ = ()
+
+
+class Code(NamedTuple):
+    """An id or a hash, set in letters of equal width."""
+
+    text: str | int | None
+
+
+class Percent(NamedTuple):
+    """A part of a whole, shown in percent."""
+
+    part: float
+    whole: float
+
+    @classmethod
+    def of(cls, share: float | None) -> "Percent | None":
+        """A share that is known already; None of None."""
+        return None if share is None else cls(share, 1)
+
+
+Cell: TypeAlias = str | int | float | Code | Percent | None
+
+
+def text(value: object) -> Html:
+    """Any value as text in HTML, quotes included."""
+    return Html(escape(str(value)))
+
+
+def date(time: str | None) -> str | None:
+    """A time in UTC as it is easiest to read."""
+    return time and time.replace("T", " ").removesuffix("Z")
+
+
+def section(heading: str, *parts: Html) -> Html:
+    """A heading and what stands under it."""
+    body = "\n".join(part for part in parts if part)
+    return Html(f"<section>\n<h2>{text(heading)}</h2>\n{body}\n</section>")
+
+
+def numbers(values: Mapping[str, str]) -> Html:
+    """A row of large numbers, each over its name."""
+    pairs = "".join(
+        f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in values.items()
+    )
+    return Html(f'<dl class="numbers">{pairs}</dl>')
+
+
+def details(summary: str, count: int, body: Html, *, more: bool = False) -> Html:
+    """A line with a count that opens to show what it counts.
+
+    Args:
+        summary: the line.
+        count: set flush right, before the text so that it stays on the first line.
+        body: what opens; without any, it says that there is none.
+        more: whether `body` shows only the first SHOWN of several.
+    """
+    line = f'<span class="count">{count:,}</span>{text(summary)}'
+    rest = f'<p class="soft">The first {SHOWN}; report.json lists more.</p>' if more else ""
+    shown = body or '<p class="soft">None.</p>'
+    return Html(f"<details>\n<summary>{line}</summary>\n{shown}{rest}\n</details>")
+
+
+def table(headers: Sequence[str] | None, rows: Sequence[Sequence[Cell]]) -> Html:
+    """A table that scrolls by itself where it is too wide; nothing without rows.
+
+    A column whose values are all numbers is set flush right.
+    """
+    if not rows:
+        return Html("")
+    right = [all(_is_number(row[place]) for row in rows) for place in range(len(rows[0]))]
+    head = ""
+    if headers:
+        cells = "".join(_cell("th", text(h), r) for h, r in zip(headers, right, strict=True))
+        head = f"<thead><tr>{cells}</tr></thead>\n"
+    lines = "\n".join(
+        "<tr>"
+        + "".join(_cell("td", _shown(v), r) for v, r in zip(row, right, strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    return Html(f'<div class="wide"><table>\n{head}<tbody>\n{lines}\n</tbody></table></div>')
+
+
+def _cell(tag: str, body: Html, right: bool) -> str:
+    kind = ' class="right"' if right else ""
+    return f"<{tag}{kind}>{body}</{tag}>"
+
+
+def _is_number(value: Cell) -> bool:
+    return value is None or isinstance(value, int | float | Percent)
+
+
+def _shown(value: Cell) -> Html:
+    if value is None:
+        return Html("–")
+    if isinstance(value, Code):
+        return Html("–" if value.text is None else f"<code>{text(value.text)}</code>")
+    if isinstance(value, Percent):
+        return Html(f"{100 * value.part / value.whole:.1f} %" if value.whole else "–")
+    if isinstance(value, float):
+        return Html(f"{value:,.2f}")
+    return Html(f"{value:,}") if isinstance(value, int) else text(value)

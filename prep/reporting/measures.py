@@ -1,0 +1,67 @@
+"""Many numbers told by a few, and numbers told in words."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def spread(values: ArrayLike, counts: NDArray[np.int64] | None = None) -> dict[str, Any] | None:
+    """Smallest, median, mean, 95th percentile and largest; None where there is no number.
+
+    The p-th percentile is the smallest value that at least p % of the numbers do not exceed, so
+    that it is always one of them.
+
+    Args:
+        values: the numbers; those that are not finite are left out.
+        counts: how often each occurs; once by default.
+
+    >>> spread([3, 1, 2, 2])
+    {'min': 1, 'median': 2, 'mean': 2.0, 'p95': 3, 'max': 3}
+    """
+    numbers = np.asarray(values)
+    times = np.ones(len(numbers), np.int64) if counts is None else counts
+    present = np.isfinite(numbers) & (times > 0)
+    order = np.argsort(numbers[present], kind="stable")
+    numbers, times = numbers[present][order], times[present][order]
+    if len(numbers) == 0:
+        return None
+    reached = np.cumsum(times)
+
+    def percentile(percent: int) -> Any:
+        needed = -(-int(reached[-1]) * percent // 100)  # rounded up
+        return _plain(numbers[np.searchsorted(reached, needed)])
+
+    return {
+        "min": _plain(numbers[0]),
+        "median": percentile(50),
+        "mean": share(float(numbers @ times), int(reached[-1])),
+        "p95": percentile(95),
+        "max": _plain(numbers[-1]),
+    }
+
+
+def share(part: float, whole: float) -> float | None:
+    """`part / whole` to six digits; None of nothing."""
+    return round(part / whole, 6) if whole else None
+
+
+def number(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: `1 item`, `2,000 items`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def utc(milliseconds: int | None) -> str | None:
+    """A time since 1970 as people write it, to the second; years of any length.
+
+    >>> utc(1_600_000_000_000)
+    '2020-09-13T12:26:40Z'
+    """
+    if milliseconds is None:
+        return None
+    return f"{np.datetime64(milliseconds, 'ms').astype('datetime64[s]')}Z"
+
+
+def _plain(number: Any) -> int | float:
+    """A NumPy number as Python's own, which JSON knows."""
+    return int(number) if np.issubdtype(type(number), np.integer) else round(float(number), 6)

@@ -1,0 +1,95 @@
+"""Covers and clips: their sizes, rates and durations, and which are the same file twice.
+
+Nothing is decoded. Equal files have equal `source_sha256`; tables without that column are compared
+by the JPEG bytes they hold.
+"""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prep.engine import Connection
+from prep.reporting.measures import spread
+from prep.reporting.tables import records
+from toolkit import Dataset
+from toolkit.store import Table
+
+DIGEST = "source_sha256"
+COMMON_SIZES = 10
+
+
+def describe_covers(data: Dataset, connection: Connection) -> dict[str, Any] | None:
+    """Sizes of the stored covers, in pixels; None where there are none."""
+    if not Table(data.path / "covers").exists():
+        return None
+    connection.register("sizes", data.covers.select(["width_px", "height_px"]))
+    return {"sizes": _sizes(connection)}
+
+
+def describe_frames(data: Dataset, connection: Connection) -> dict[str, Any] | None:
+    """Frames, durations and rates of the clips; None where there are none.
+
+    Sizes, in pixels, where the table has them.
+    """
+    if not Table(data.path / "frames").exists():
+        return None
+    table = data.frames
+    found: dict[str, Any] = {
+        "frames": spread(_numbers(pc.list_value_length(table.column("frames")))),
+        "duration_seconds": spread(_numbers(table.column("duration_seconds"))),
+        "fps": spread(_numbers(table.column("fps"))),
+    }
+    if {"width_px", "height_px"} <= set(table.schema.names):
+        connection.register("sizes", table.select(["width_px", "height_px"]))
+        found["sizes"] = _sizes(connection)
+    return found
+
+
+def digests(data: Dataset, name: str, content: str) -> pa.Table:
+    """Item and digest of what each item of a media table was made from; rows without any are left out.
+
+    Args:
+        data: the dataset.
+        name: of the table, `covers` or `frames`.
+        content: its column of JPEG bytes.
+    """
+    table = Table(data.path / name).read()
+    if DIGEST in table.schema.names:
+        digest = table.column(DIGEST)
+        if "source_bytes" in table.schema.names:  # empty files are equal and no duplicates
+            digest = pc.if_else(pc.greater(table.column("source_bytes"), 0), digest, None)
+    else:
+        digest = pa.chunked_array(
+            [_hashed(chunk) for chunk in table.column(content).chunks], pa.string()
+        )
+    found = pa.table({"item_id": table.column("item_id"), "digest": digest})
+    return found.filter(pc.is_valid(found.column("digest")))
+
+
+def _hashed(chunk: pa.Array) -> pa.Array:
+    """SHA-256 of each value, bytes or list of bytes; null of null and of an empty list."""
+    return pa.array([_hash_of(value) for value in chunk], pa.string())
+
+
+def _hash_of(value: pa.Scalar) -> str | None:
+    if not value.is_valid:
+        return None
+    images = value.values if pa.types.is_list(value.type) else [value]
+    hashes = [hashlib.sha256(image.as_buffer()).digest() for image in images]
+    return hashlib.sha256(b"".join(hashes)).hexdigest() if hashes else None
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    return np.asarray(column.drop_null().to_numpy())
+
+
+def _sizes(connection: Connection) -> dict[str, Any]:
+    found = records(
+        connection,
+        "SELECT width_px, height_px, count(*) AS items FROM sizes WHERE width_px IS NOT NULL "
+        "GROUP BY ALL ORDER BY items DESC, width_px, height_px",
+    )
+    return {"distinct": len(found), "most_common": found[:COMMON_SIZES]}
