@@ -9,12 +9,13 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 
 from prep.executors.local import prepare_worker
 from prep.problems import ItemProblem
 from toolkit.errors import UserError
 
+MAX_CALLS = 1000  # decord leaks memory with every clip
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -26,17 +27,22 @@ class CrashedError(Exception):
 class Watchdog(Generic[P, R]):
     """A function in a process of its own, which is killed when a call outlasts its limit.
 
-    The process is started at the first call and again after a kill or a crash; leaving the `with`
-    block ends it, and with it whatever memory a decoder has leaked.
+    The process is started at the first call and again after a kill, a crash or `max_calls` calls; leaving
+    the `with` block ends it. With each process goes whatever memory a decoder has leaked in it.
 
     Args:
         function: of a module, so that the process can import it; picklable arguments and results.
         limit_seconds: of one call, the start of the process not counted.
+        max_calls: calls that one process answers.
     """
 
-    def __init__(self, function: Callable[P, R], *, limit_seconds: float) -> None:
+    def __init__(
+        self, function: Callable[P, R], *, limit_seconds: float, max_calls: int = MAX_CALLS
+    ) -> None:
         self.function = function
         self.limit_seconds = limit_seconds
+        self.max_calls = max_calls
+        self._calls = 0
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -49,6 +55,10 @@ class Watchdog(Generic[P, R]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process, if there is one; another call starts another."""
         self._kill()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -60,7 +70,12 @@ class Watchdog(Generic[P, R]):
             ItemProblem, UserError: as the function raises them.
             RuntimeError: for any other error of the function, with its traceback.
         """
+        if self._process is not None and (
+            self._calls == self.max_calls or not self._process.is_alive()
+        ):
+            self._kill()
         pipe = self._pipe or self._start()
+        self._calls += 1
         pipe.send((args, kwargs))
         if not pipe.poll(self.limit_seconds):
             self._kill()
@@ -94,7 +109,26 @@ class Watchdog(Generic[P, R]):
         self._process.join()
         code = self._process.exitcode
         self._process = self._pipe = None
+        self._calls = 0
         return code
+
+
+_SHARED: dict[tuple[Callable[..., Any], float], Watchdog[..., Any]] = {}
+
+
+def shared(function: Callable[P, R], *, limit_seconds: float) -> Watchdog[P, R]:
+    """This process's watchdog of a function, kept from one batch to the next: a new one is slow to start.
+
+    It ends with this process, or by `close_shared`. For one thread.
+    """
+    fresh = Watchdog(function, limit_seconds=limit_seconds)
+    return cast(Watchdog[P, R], _SHARED.setdefault((function, limit_seconds), fresh))
+
+
+def close_shared() -> None:
+    """Ends this process's shared watchdogs."""
+    while _SHARED:
+        _SHARED.popitem()[1].close()
 
 
 _READY = "ready"
