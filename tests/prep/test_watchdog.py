@@ -1,5 +1,6 @@
 """Calls that hang, crash or leak end; the next one is answered."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import misbehaving
 import pytest
 
 from prep.problems import ItemProblem
-from prep.watchdog import CrashedError, Watchdog
+from prep.watchdog import CrashedError, Watchdog, close_shared, shared
 from toolkit import UserError
 
 TESTS = Path(__file__).parents[1]
@@ -67,6 +68,31 @@ def test_what_leaks_is_gone_with_the_process() -> None:
     for _ in range(2):
         with Watchdog(misbehaving.leak, limit_seconds=60) as watched:
             assert [watched(1000), watched(1000)] == [1000, 2000]
+
+
+def test_a_process_is_replaced_after_so_many_calls() -> None:
+    with Watchdog(misbehaving.process_id, limit_seconds=60, max_calls=2) as watched:
+        processes = [watched(0) for _ in range(5)]
+    first, second, third = dict.fromkeys(processes)
+    assert processes == [first, first, second, second, third]
+    assert not any(map(alive, processes))
+
+
+def test_a_process_that_ended_between_two_calls_is_replaced() -> None:
+    with Watchdog(misbehaving.process_id, limit_seconds=60) as watched:
+        first = watched(0)
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: first not in [child.pid for child in multiprocessing.active_children()])
+        assert alive(watched(0))
+
+
+def test_a_shared_process_is_kept_until_it_is_closed() -> None:
+    first, second = (shared(misbehaving.process_id, limit_seconds=60)(0) for _ in range(2))
+    assert first == second
+    close_shared()
+    assert not alive(first)
+    assert shared(misbehaving.process_id, limit_seconds=60)(0) != first
+    close_shared()
 
 
 def test_a_spinning_process_dies_with_its_killed_parent(tmp_path: Path) -> None:
