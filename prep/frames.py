@@ -11,10 +11,11 @@ from prep.images import to_jpeg
 from prep.problems import ItemProblem
 from prep.sniff import refuse_other
 from prep.source import fingerprint
-from prep.video import VideoInfo, load
+from prep.video import BACKENDS, VideoInfo, load
 from prep.video.sampling import POLICIES
 from prep.watchdog import CrashedError, shared
 from toolkit import schema
+from toolkit.versions import versions
 
 SUFFIX = ".mp4"
 SCHEMA = schema.FRAMES.append(pa.field("message", pa.string()))
@@ -38,7 +39,7 @@ def make_frames(
         batch: with the column item_id.
         dump: the dump's folder.
         folder: where the clips lie.
-        backend: one of `prep.video.BACKENDS`.
+        backend: a key of `prep.video.BACKENDS`.
         frame_count: frames asked for.
         frame_px: shorter side of what is stored, in pixels.
         sampling: a key of `prep.video.sampling.POLICIES`.
@@ -56,7 +57,7 @@ def make_frames(
         "interval": frame_interval,
         "px": frame_px,
     }
-    made_by = {"backend": backend, "backend_version": load(backend).version}
+    made_by = {"backend": backend, "backend_version": _version(backend)}
     decode: Callable[..., dict[str, Any]] = stills
     if clip_seconds is not None:
         decode = shared(stills, limit_seconds=clip_seconds)
@@ -65,6 +66,11 @@ def make_frames(
         for id_ in batch.column("item_id").to_pylist()
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _version(backend: str) -> str:
+    distribution = BACKENDS[backend]
+    return versions(distribution)[distribution]
 
 
 def _row(

@@ -10,7 +10,7 @@ from prep.config import MediaConfig, PrepConfig
 from prep.executors import processes
 from prep.files import find_folder
 from prep.pipeline import Step, run_step
-from prep.video import load
+from prep.video import BACKENDS, load
 from prep.watchdog import close_shared
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
@@ -57,7 +57,7 @@ def media(
             counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
         finally:
             close_shared()
-        found = versions("opencv-python", "av", "decord", "torchcodec")
+        found = versions(*BACKENDS.values())
         manifest.record_step(dataset, name, step.config, versions=found, items=counts)
     manifest.record_config(dataset, media=asdict(config.media))
 

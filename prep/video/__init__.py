@@ -9,11 +9,17 @@ from toolkit.errors import UserError
 
 __all__ = ["BACKENDS", "Backend", "Frames", "VideoInfo", "load", "probe"]
 
-BACKENDS = ("pyav", "decord", "opencv", "torchcodec")
+# Each backend and the distribution that it comes with.
+BACKENDS = {
+    "pyav": "av",
+    "decord": "decord",
+    "opencv": "opencv-python",
+    "torchcodec": "torchcodec",
+}
 
 
 def load(name: str) -> Backend:
-    """The backend of a name, one of `BACKENDS`.
+    """The backend of a name, a key of `BACKENDS`.
 
     Raises:
         UserError: if its library is not installed or does not load here.

@@ -23,10 +23,6 @@ class Frames(NamedTuple):
 class Backend(Protocol):
     """A library that decodes clips; the modules of `prep.video` that are named after one are backends."""
 
-    @property
-    def version(self) -> str:
-        """Of the library."""
-
     def probe(self, path: Path) -> VideoInfo:
         """What the container says; the same from every backend.
 

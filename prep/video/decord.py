@@ -11,9 +11,8 @@ from prep.images import Pixels
 from prep.video.backend import Frames, frames_by_index
 from prep.video.info import probe
 
-__all__ = ["frames_at", "probe", "version"]
+__all__ = ["frames_at", "probe"]
 
-version: str = decord.__version__
 decord.logging.set_level(decord.logging.QUIET)  # bad clips are told of in errors/ alone
 
 

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ def probe(path: Path) -> VideoInfo:
         ItemProblem: corrupt without a readable header or any frame, unsupported without a video
             stream, too_large.
     """
+    found = path.stat()
+    return _probe(path, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=1)  # who asks for frames has just probed: FFmpeg decodes one to open a clip
+def _probe(path: Path, modified_ns: int, size_bytes: int) -> VideoInfo:
     try:
         with av.open(str(path)) as container:
             stream = video_stream(container)

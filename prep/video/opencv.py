@@ -11,9 +11,8 @@ from prep.images import Pixels
 from prep.video.backend import Frames, frames_by_index
 from prep.video.info import probe
 
-__all__ = ["frames_at", "probe", "version"]
+__all__ = ["frames_at", "probe"]
 
-version: str = cv2.__version__
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # bad clips are told of in errors/ alone
 
 

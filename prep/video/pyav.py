@@ -16,9 +16,7 @@ from prep.images import Pixels, fitted
 from prep.video.backend import Frames
 from prep.video.info import VideoInfo, packets, probe, video_stream
 
-__all__ = ["frames_at", "probe", "version"]
-
-version: str = av.__version__
+__all__ = ["frames_at", "probe"]
 
 
 class _Still(NamedTuple):

@@ -4,16 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torchcodec
 from torchcodec.decoders import VideoDecoder
 
 from prep.images import Pixels
 from prep.video.backend import Frames, frames_by_index
 from prep.video.info import probe
 
-__all__ = ["frames_at", "probe", "version"]
-
-version: str = torchcodec.__version__
+__all__ = ["frames_at", "probe"]
 
 
 def frames_at(
