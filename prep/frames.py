@@ -1,6 +1,7 @@
 """Frames: a few stills of each item's clip, smaller, as JPEG."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from toolkit.versions import versions
 
 SUFFIX = ".mp4"
 SCHEMA = schema.FRAMES.append(pa.field("message", pa.string()))
+_LOADERS = {name: partial(load, name) for name in BACKENDS}
 
 
 def make_frames(
@@ -60,7 +62,7 @@ def make_frames(
     made_by = {"backend": backend, "backend_version": _version(backend)}
     decode: Callable[..., dict[str, Any]] = stills
     if clip_seconds is not None:
-        decode = shared(stills, limit_seconds=clip_seconds)
+        decode = shared(stills, limit_seconds=clip_seconds, prepare=_LOADERS[backend])
     rows = [
         {"item_id": id_, **made_by, **_row(decode, id_, dump, folder, options)}
         for id_ in batch.column("item_id").to_pylist()

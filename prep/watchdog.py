@@ -4,9 +4,10 @@ A decoder can spin forever while it holds the interpreter's lock (decord does on
 over-reports its frames), so neither a signal nor a thread's time-out helps: only killing helps.
 """
 
+import contextlib
 import multiprocessing
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
@@ -34,13 +35,20 @@ class Watchdog(Generic[P, R]):
         function: of a module, so that the process can import it; picklable arguments and results.
         limit_seconds: of one call, the start of the process not counted.
         max_calls: calls that one process answers.
+        prepare: called once in each process, its time not counted: what the first call would import.
     """
 
     def __init__(
-        self, function: Callable[P, R], *, limit_seconds: float, max_calls: int = MAX_CALLS
+        self,
+        function: Callable[P, R],
+        *,
+        limit_seconds: float,
+        max_calls: int = MAX_CALLS,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         self.function = function
         self.limit_seconds = limit_seconds
+        self.prepare = prepare
         self.max_calls = max_calls
         self._calls = 0
         self._process: multiprocessing.process.BaseProcess | None = None
@@ -92,7 +100,8 @@ class Watchdog(Generic[P, R]):
     def _start(self) -> Connection:
         context = multiprocessing.get_context("spawn")  # decoders' threads do not survive a fork
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self.function, theirs), daemon=True)
+        args = (self.function, self.prepare, theirs)
+        self._process = context.Process(target=_serve, args=args, daemon=True)
         self._process.start()
         theirs.close()  # so that the process's end is seen as the end of the pipe
         if not self._pipe.poll(_START_SECONDS) or self._pipe.recv() != _READY:
@@ -113,16 +122,18 @@ class Watchdog(Generic[P, R]):
         return code
 
 
-_SHARED: dict[tuple[Callable[..., Any], float], Watchdog[..., Any]] = {}
+_SHARED: dict[Hashable, Watchdog[..., Any]] = {}
 
 
-def shared(function: Callable[P, R], *, limit_seconds: float) -> Watchdog[P, R]:
+def shared(
+    function: Callable[P, R], *, limit_seconds: float, prepare: Callable[[], object] | None = None
+) -> Watchdog[P, R]:
     """This process's watchdog of a function, kept from one batch to the next: a new one is slow to start.
 
-    It ends with this process, or by `close_shared`. For one thread.
+    It ends with this process, or by `close_shared`. For one thread; found again by equal arguments.
     """
-    fresh = Watchdog(function, limit_seconds=limit_seconds)
-    return cast(Watchdog[P, R], _SHARED.setdefault((function, limit_seconds), fresh))
+    fresh = Watchdog(function, limit_seconds=limit_seconds, prepare=prepare)
+    return cast(Watchdog[P, R], _SHARED.setdefault((function, limit_seconds, prepare), fresh))
 
 
 def close_shared() -> None:
@@ -135,9 +146,14 @@ _READY = "ready"
 _START_SECONDS = 120.0
 
 
-def _serve(function: Callable[..., Any], pipe: Connection) -> None:
+def _serve(
+    function: Callable[..., Any], prepare: Callable[[], object] | None, pipe: Connection
+) -> None:
     """The process: answers calls until the pipe ends."""
     prepare_worker()
+    if prepare is not None:
+        with contextlib.suppress(UserError):  # the first call raises it again, and is answered
+            prepare()
     pipe.send(_READY)
     while True:
         try:

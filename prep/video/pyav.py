@@ -71,6 +71,8 @@ def _near(
     """The reference frame nearest to the moments of each frame asked for, where it is within the tolerance."""
     nearest: dict[int, tuple[float, Any]] = {}
     for frame in _decoded(path, info.keyframes, set(asked), is_near=True):
+        if frame.pts is None:
+            continue
         for pts, moments in asked.items():
             distance = max(abs(info.seconds(frame.pts) - moment) for moment in moments)
             if distance <= nearest.get(pts, (tolerance_seconds,))[0]:

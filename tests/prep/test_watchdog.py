@@ -70,6 +70,13 @@ def test_what_leaks_is_gone_with_the_process() -> None:
             assert [watched(1000), watched(1000)] == [1000, 2000]
 
 
+def test_a_process_is_prepared_outside_of_the_limit() -> None:
+    with Watchdog(
+        misbehaving.what_was_prepared, limit_seconds=0.4, prepare=misbehaving.prepare_slowly
+    ) as watched:
+        assert [watched(0), watched(0)] == [[b"prepared"]] * 2
+
+
 def test_a_process_is_replaced_after_so_many_calls() -> None:
     with Watchdog(misbehaving.process_id, limit_seconds=60, max_calls=2) as watched:
         processes = [watched(0) for _ in range(5)]
