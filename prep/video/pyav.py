@@ -33,11 +33,11 @@ def frames_at(
 ) -> Frames:
     """See `prep.video.backend.Backend`; a tolerance saves the non-reference frames and the loop filter."""
     info = probe(path)
+    indexes = [(moment, info.index_at(moment)) for moment in seconds]
+    wanted = [(moment, info.pts[index]) for moment, index in indexes if index is not None]
     asked: dict[int, list[float]] = {}  # the moments of each frame
-    for moment in seconds:
-        index = info.index_at(moment)
-        if index is not None:
-            asked.setdefault(info.pts[index], []).append(moment)
+    for moment, pts in wanted:
+        asked.setdefault(pts, []).append(moment)
     found: dict[int, _Still] = {}
     if tolerance_seconds > 0:
         found = _near(path, info, asked, size, tolerance_seconds)
@@ -46,7 +46,7 @@ def frames_at(
         missing = asked.keys() - found.keys()
         if missing:
             found |= _exact(path, keyframes, missing, size)
-    stills = [found[pts] for pts, moments in asked.items() for _ in moments if pts in found]
+    stills = [found[pts] for _, pts in wanted if pts in found]
     return Frames([s.pixels for s in stills], [info.seconds(s.pts) for s in stills])
 
 
