@@ -44,7 +44,7 @@ def main() -> None:
         for name, gop in SYNTHETIC.items():
             write_h264(Path(folder) / f"{name}.mp4", gop)
         clips = [*sorted(options.clips.glob("*.mp4")), *sorted(Path(folder).glob("*.mp4"))]
-        seconds = {clip.stem: measure(clip, options.rounds) for clip in clips}
+        seconds = measure(clips, options.rounds)
         codecs = {clip.stem: probe(clip).codec for clip in clips}
     print_table(seconds, codecs)
     hevc = [name for name, codec in codecs.items() if codec == "hevc"]
@@ -86,15 +86,19 @@ def soft_noise(rng: np.random.Generator, shape: tuple[int, int], *, blur: float)
     return cv2.normalize(blots, blots, 0, 255, cv2.NORM_MINMAX)
 
 
-def measure(clip: Path, rounds: int) -> dict[str, float]:
-    """Median CPU-seconds of each method, user and system, of all threads of this process."""
-    spent: dict[str, list[float]] = {name: [] for name in methods()}
+def measure(clips: list[Path], rounds: int) -> dict[str, dict[str, float]]:
+    """Median CPU-seconds of each method by clip, user and system, of all threads of this process."""
+    spent: dict[tuple[Path, str], list[float]] = {}
     for _ in range(rounds):
         for name, method in methods().items():
-            before = cpu_seconds()
-            method(clip)
-            spent[name].append(cpu_seconds() - before)
-    return {name: round(statistics.median(values), 4) for name, values in spent.items()}
+            for clip in clips:  # another clip each time: what was read of the last one is not kept
+                before = cpu_seconds()
+                method(clip)
+                spent.setdefault((clip, name), []).append(cpu_seconds() - before)
+    return {
+        clip.stem: {name: round(statistics.median(spent[clip, name]), 4) for name in methods()}
+        for clip in clips
+    }
 
 
 def methods() -> dict[str, Method]:

@@ -28,8 +28,9 @@ class MediaConfig:
         frame_count: frames taken from a clip.
         frame_interval: of sampling middle: 1 takes consecutive frames, 5 every fifth.
         frame_px: shorter side of a stored frame, in pixels; smaller clips stay as they are.
-        backend: what decodes clips. pyav is the fastest on one core (benchmarks/LOG.md), opencv and decord
-            come along too; torchcodec needs `pip install versa-toolkit[torchcodec]` and FFmpeg's libraries.
+        backend: what decodes clips. pyav takes about 0.65 of the CPU time of each of the others for the same
+            frames (benchmarks/decode.py), and it alone makes near cheaper; opencv and decord come along too;
+            torchcodec needs `pip install versa-toolkit[torchcodec]` and FFmpeg's libraries.
         clip_seconds: time limit of one clip; beyond it, its process is killed and the item has the
             status `timeout`.
         workers: processes that decode; 0 takes one for each CPU core.
