@@ -130,7 +130,7 @@ def _undecodable(path: Path, info: VideoInfo, backend: str) -> ItemProblem:
     if backend != "pyav" and load("pyav").frames_at(path, [0.0], 1).pixels:
         return ItemProblem(
             "unsupported",
-            f"{path.name}: {backend} cannot decode its {info.codec} video; media.backend pyav can",
+            f"{path.name}: {backend} can decode none of its {info.codec} video; media.backend pyav can",
         )
     count = len(info.pts)
     return ItemProblem("corrupt", f"{path.name}: {backend} can decode none of its {count} frames")

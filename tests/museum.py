@@ -26,7 +26,10 @@ from toolkit.schema import Status
 FPS = 12
 SHAPE = (96, 128)  # height, width in pixels
 SUFFIX = {"covers": ".jpg", "videos": ".mp4"}
-INDEX_FIRST, INDEX_LAST, INDEX_IN_PIECES = "faststart", "write_colr", "frag_keyframe+empty_moov"
+# Options of FFmpeg's mp4 writer: where it puts the index (`moov`).
+INDEX_FIRST: dict[str, str] = {"movflags": "faststart"}
+INDEX_LAST: dict[str, str] = {}
+INDEX_IN_PIECES: dict[str, str] = {"movflags": "frag_keyframe+empty_moov"}
 Build = Callable[[Path], None]
 
 
@@ -81,22 +84,24 @@ def write_clip(
     *,
     codec: str = "libx264",
     ticks: Iterable[int] | None = None,
-    movflags: str = INDEX_FIRST,
+    muxer: str = "mp4",
+    flags: dict[str, str] = INDEX_FIRST,
     options: dict[str, str] | None = None,
 ) -> None:
-    """Writes RGB frames as an mp4.
+    """Writes RGB frames as a clip.
 
     Args:
         path: of the file.
         frames: (H, W, 3) uint8, all of one size.
         codec: of FFmpeg's encoders.
         ticks: when each frame begins, in twelfths of a second; by default 0, 1, 2, ...
-        movflags: of FFmpeg's mp4 writer; faststart puts the index (`moov`) first.
+        muxer: FFmpeg's name of the container.
+        flags: options of the muxer.
         options: of the encoder.
     """
     frames = list(frames)
-    flags = {"movflags": movflags, "fflags": "+bitexact"}
-    with av.open(str(path), "w", format="mp4", options=flags) as container:
+    flags = {**flags, "fflags": "+bitexact"}
+    with av.open(str(path), "w", format=muxer, options=flags) as container:
         stream = container.add_stream(codec, rate=FPS)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
@@ -140,9 +145,9 @@ def turned(path: Path) -> None:
 # --- spoilt clips ---
 
 
-def cut(path: Path, percent: int, movflags: str) -> None:
+def cut(path: Path, percent: int, flags: dict[str, str]) -> None:
     """The first so many percent of a clip."""
-    whole(path, movflags=movflags)
+    whole(path, flags=flags)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * percent // 100])
 
@@ -244,9 +249,9 @@ def bomb(path: Path) -> None:
 
 def _cuts() -> Iterable[Exhibit]:
     for percent in (10, 50, 90):
-        build = partial(cut, percent=percent, movflags=INDEX_FIRST)
+        build = partial(cut, percent=percent, flags=INDEX_FIRST)
         yield Exhibit(f"cut_at_{percent}_index_first", "videos", "truncated", build)
-        build = partial(cut, percent=percent, movflags=INDEX_LAST)
+        build = partial(cut, percent=percent, flags=INDEX_LAST)
         yield Exhibit(f"cut_at_{percent}_index_last", "videos", "corrupt", build)
 
 
@@ -260,7 +265,8 @@ EXHIBITS = (
     Exhibit("variable_rate", "videos", "ok", variable_rate),
     Exhibit("turned", "videos", "ok", turned),
     Exhibit("sound_only", "videos", "unsupported", sound_only),
-    Exhibit("no_duration", "videos", "ok", partial(whole, movflags=INDEX_IN_PIECES)),
+    Exhibit("index_in_pieces", "videos", "ok", partial(whole, flags=INDEX_IN_PIECES)),
+    Exhibit("no_duration", "videos", "ok", partial(whole, muxer="matroska", flags={"live": "1"})),
     Exhibit(
         "hevc",
         "videos",

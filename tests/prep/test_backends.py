@@ -84,6 +84,13 @@ def test_a_container_tells_what_it_holds(tmp_path: Path) -> None:
     assert info.time_base == Fraction(1, 12288)  # FFmpeg's mp4 doubles 12 until it exceeds 10,000
 
 
+def test_a_container_without_a_duration_is_as_long_as_its_frames(tmp_path: Path) -> None:
+    whole(tmp_path / "a.mp4", muxer="matroska", flags={"live": "1"})
+    assert probe(tmp_path / "a.mp4").duration_seconds == pytest.approx(
+        4.0, abs=0.002
+    )  # Matroska: ms
+
+
 def test_near_frames_are_within_a_tenth_of_a_second(clip: Path, backend: str) -> None:
     moments = [0.31, 0.33, 1.17, 2.0, 2.49, 3.51]
     frames = load(backend).frames_at(clip, moments, tolerance_seconds=0.1)
