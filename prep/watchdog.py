@@ -75,27 +75,33 @@ class Watchdog(Generic[P, R]):
         Raises:
             TimeoutError: if it was not done in time.
             CrashedError: if the process died of it.
-            ItemProblem, UserError: as the function raises them.
+            ItemProblem, UserError: as the function raises them; UserError if no process starts.
             RuntimeError: for any other error of the function, with its traceback.
         """
+        try:
+            pipe = self._answering()
+            pipe.send((args, kwargs))
+            if not pipe.poll(self.limit_seconds):
+                raise TimeoutError(f"not done after {self.limit_seconds:g} s")
+            error, result = pipe.recv()
+        except (EOFError, ConnectionError):
+            raise CrashedError(f"its process ended with {self._kill()}") from None
+        except BaseException:
+            self._kill()  # out of time or interrupted: its answer would be taken for the next one
+            raise
+        if error is not None:
+            raise error
+        return result
+
+    def _answering(self) -> Connection:
+        """The pipe to a process that may take one more call."""
         if self._process is not None and (
             self._calls == self.max_calls or not self._process.is_alive()
         ):
             self._kill()
         pipe = self._pipe or self._start()
         self._calls += 1
-        pipe.send((args, kwargs))
-        if not pipe.poll(self.limit_seconds):
-            self._kill()
-            raise TimeoutError(f"not done after {self.limit_seconds:g} s")
-        try:
-            error, result = pipe.recv()
-        except (EOFError, ConnectionError):
-            code = self._kill()
-            raise CrashedError(f"its process ended with {code}") from None
-        if error is not None:
-            raise error
-        return result
+        return pipe
 
     def _start(self) -> Connection:
         context = multiprocessing.get_context("spawn")  # decoders' threads do not survive a fork
@@ -103,11 +109,15 @@ class Watchdog(Generic[P, R]):
         args = (self.function, self.prepare, theirs)
         self._process = context.Process(target=_serve, args=args, daemon=True)
         self._process.start()
+        self._calls = 0
         theirs.close()  # so that the process's end is seen as the end of the pipe
-        if not self._pipe.poll(_START_SECONDS) or self._pipe.recv() != _READY:
-            self._kill()
-            raise RuntimeError(f"a watched process did not start within {_START_SECONDS:g} s")
-        return self._pipe
+        with contextlib.suppress(EOFError):
+            if self._pipe.poll(_START_SECONDS) and self._pipe.recv() == _READY:
+                return self._pipe
+        raise UserError(
+            f"a process that decodes did not start within {_START_SECONDS:g} s (out of memory, or a script of "
+            "your own that calls prep outside of `if __name__ == '__main__':`)"
+        )
 
     def _kill(self) -> int | None:
         """Ends the process and returns its exit code; negative is the number of a signal."""
@@ -118,7 +128,6 @@ class Watchdog(Generic[P, R]):
         self._process.join()
         code = self._process.exitcode
         self._process = self._pipe = None
-        self._calls = 0
         return code
 
 

@@ -41,6 +41,24 @@ def test_a_slow_answer_is_not_taken_for_the_next_one() -> None:
         assert watched(0.0) == "awake"
 
 
+def test_the_answer_to_an_interrupted_call_is_not_taken_for_the_next_one() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with Watchdog(misbehaving.sleep, limit_seconds=60) as watched:
+            assert watched(0.0) == "awake"
+            interrupted = multiprocessing.active_children()
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt):
+                watched(30.0)
+            assert watched(0.0) == "awake"
+            assert not set(interrupted) & set(multiprocessing.active_children())
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+
+
 def test_a_crash_is_told_and_the_next_call_answered() -> None:
     with (
         Watchdog(misbehaving.crash, limit_seconds=60) as watched,
@@ -100,6 +118,19 @@ def test_a_shared_process_is_kept_until_it_is_closed() -> None:
     assert not alive(first)
     assert shared(misbehaving.process_id, limit_seconds=60)(0) != first
     close_shared()
+
+
+def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "import misbehaving; from prep.watchdog import Watchdog\n"
+        "Watchdog(misbehaving.double, limit_seconds=60)(1)\n"
+    )
+    program = tmp_path / "program.py"
+    program.write_text(script)
+    command = [sys.executable, program, TESTS, TESTS.parent]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "UserError: a process that decodes did not start" in done.stderr
 
 
 def test_a_spinning_process_dies_with_its_killed_parent(tmp_path: Path) -> None:
