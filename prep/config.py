@@ -9,7 +9,8 @@ from toolkit.towers import Modality
 Layout = Literal["auto", "microlens", "challenge", "ninerec", "morec", "amazon", "table"]
 PairColumns = Literal["auto", "item-user-time", "user-item-time"]
 TimeUnit = Literal["ms", "s"]
-Backend = Literal["pyav", "decord", "opencv"]
+Backend = Literal["pyav", "decord", "opencv", "torchcodec"]
+Sampling = Literal["middle", "uniform", "near", "keyframes"]
 Source = Literal["title", "cover"]
 FeatureSource = Literal["title", "cover", "frames", "mixed"]
 
@@ -28,9 +29,15 @@ class MediaConfig:
 
     Args:
         cover_px: shorter side of a stored cover, in pixels; smaller covers stay as they are.
-        frame_count: frames taken from a clip, at the midpoints of as many equal segments.
+        sampling: which frames: uniform takes those at the midpoints of frame_count equal parts; near does so
+            within 0.1 s, cheaper; keyframes takes the keyframes nearest to them, cheapest, some of them twice
+            where there are few; middle takes consecutive frames around the middle, as the MicroLens paper does.
+        frame_count: frames taken from a clip.
+        frame_interval: of sampling middle: 1 takes consecutive frames, 5 every fifth.
         frame_px: shorter side of a stored frame, in pixels; smaller clips stay as they are.
-        backend: what decodes clips.
+        backend: what decodes clips. pyav takes about 0.65 of the CPU time of each of the others for the same
+            frames (benchmarks/decode.py), and it alone makes near cheaper; opencv and decord come along too;
+            torchcodec needs `pip install versa-toolkit[torchcodec]` and FFmpeg's libraries.
         clip_seconds: time limit of one clip; beyond it, its process is killed and the item has the
             status `timeout`.
         workers: processes that decode; 0 takes one for each CPU core.
@@ -38,7 +45,9 @@ class MediaConfig:
     """
 
     cover_px: int = 256
+    sampling: Sampling = "uniform"
     frame_count: int = 5
+    frame_interval: int = 1
     frame_px: int = 224
     backend: Backend = "pyav"
     clip_seconds: float = 30.0
@@ -46,9 +55,15 @@ class MediaConfig:
     frames_from: Literal["auto", "videos", "released"] = "auto"
 
     def __post_init__(self) -> None:
-        for key, least in {"cover_px": 1, "frame_count": 1, "frame_px": 1, "workers": 0}.items():
+        for key in ("cover_px", "frame_count", "frame_interval", "frame_px", "workers"):
+            least = 0 if key == "workers" else 1
             if getattr(self, key) < least:
                 raise UserError(f"media.{key} is {getattr(self, key)}; it must be at least {least}")
+        if self.frame_interval > 1 and self.sampling != "middle":
+            raise UserError(
+                f"media.frame_interval is {self.frame_interval}, and media.sampling {self.sampling}; only "
+                "sampling middle takes every so-many-th frame: set one or the other"
+            )
         if not self.clip_seconds > 0:
             raise UserError(f"media.clip_seconds is {self.clip_seconds}; it must be above 0")
 

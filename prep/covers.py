@@ -9,6 +9,7 @@ from prep.files import locate
 from prep.images import read_image, shrink, to_jpeg
 from prep.problems import ItemProblem
 from prep.sniff import refuse_other
+from prep.source import fingerprint
 from toolkit import schema
 
 SUFFIX = ".jpg"
@@ -29,15 +30,17 @@ def make_covers(batch: pa.RecordBatch, *, dump: Path, folder: Path, cover_px: in
 
 
 def _row(item_id: str, dump: Path, folder: Path, cover_px: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"item_id": item_id}
     try:
         path = locate(dump, folder, item_id, SUFFIX)
+        row |= fingerprint(path)
         refuse_other(path, "image")
         image = shrink(read_image(path), cover_px)
     except ItemProblem as problem:
-        return {"item_id": item_id, "status": problem.status, "message": problem.message}
+        return {**row, "status": problem.status, "message": problem.message}
     height_px, width_px = image.shape[:2]
     return {
-        "item_id": item_id,
+        **row,
         "image": to_jpeg(image),
         "width_px": width_px,
         "height_px": height_px,

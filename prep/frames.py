@@ -1,23 +1,26 @@
-"""Frames: a few stills of each item's clip, spread over its time, smaller, as JPEG."""
+"""Frames: a few stills of each item's clip, smaller, as JPEG."""
 
-import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from prep.files import locate
-from prep.images import shrink, to_jpeg
+from prep.images import to_jpeg
 from prep.problems import ItemProblem
 from prep.sniff import refuse_other
-from prep.video import BACKENDS, read_clip
-from prep.video.sampling import uniform
-from prep.watchdog import CrashedError, Watchdog
+from prep.source import fingerprint
+from prep.video import BACKENDS, VideoInfo, load
+from prep.video.sampling import POLICIES
+from prep.watchdog import CrashedError, shared
 from toolkit import schema
+from toolkit.versions import versions
 
 SUFFIX = ".mp4"
 SCHEMA = schema.FRAMES.append(pa.field("message", pa.string()))
+_LOADERS = {name: partial(load, name) for name in BACKENDS}
 
 
 def make_frames(
@@ -28,6 +31,8 @@ def make_frames(
     backend: str,
     frame_count: int,
     frame_px: int,
+    sampling: str = "uniform",
+    frame_interval: int = 1,
     clip_seconds: float | None = None,
 ) -> pa.Table:
     """A row for each item of the batch (`toolkit.schema.FRAMES` and `message`).
@@ -39,17 +44,35 @@ def make_frames(
         backend: a key of `prep.video.BACKENDS`.
         frame_count: frames asked for.
         frame_px: shorter side of what is stored, in pixels.
+        sampling: a key of `prep.video.sampling.POLICIES`.
+        frame_interval: of sampling middle.
         clip_seconds: time limit of one clip; it is decoded in a process that is killed beyond it.
             None decodes in this process, without a limit.
+
+    Raises:
+        UserError: if the backend does not load here.
     """
-    options = {"backend": backend, "count": frame_count, "px": frame_px}
-    ids = batch.column("item_id").to_pylist()
-    with contextlib.ExitStack() as stack:
-        decode: Callable[..., dict[str, Any]] = stills
-        if clip_seconds is not None:
-            decode = stack.enter_context(Watchdog(stills, limit_seconds=clip_seconds))
-        rows = [{"item_id": id_, **_row(decode, id_, dump, folder, options)} for id_ in ids]
+    options = {
+        "backend": backend,
+        "sampling": sampling,
+        "count": frame_count,
+        "interval": frame_interval,
+        "px": frame_px,
+    }
+    made_by = {"backend": backend, "backend_version": _version(backend)}
+    decode: Callable[..., dict[str, Any]] = stills
+    if clip_seconds is not None:
+        decode = shared(stills, limit_seconds=clip_seconds, prepare=_LOADERS[backend])
+    rows = [
+        {"item_id": id_, **made_by, **_row(decode, id_, dump, folder, options)}
+        for id_ in batch.column("item_id").to_pylist()
+    ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _version(backend: str) -> str:
+    distribution = BACKENDS[backend]
+    return versions(distribution)[distribution]
 
 
 def _row(
@@ -59,44 +82,55 @@ def _row(
     folder: Path,
     options: dict[str, Any],
 ) -> dict[str, Any]:
+    source: dict[str, Any] = {}
     try:
         path = locate(dump, folder, item_id, SUFFIX)
-        return decode(path, **options)
+        source = fingerprint(path)
+        return {**source, **decode(path, **options)}
     except ItemProblem as problem:
-        return {"status": problem.status, "message": problem.message}
+        return {**source, "status": problem.status, "message": problem.message}
     except TimeoutError as error:
         message = f"{path.name}: {error}; a higher media.clip_seconds may do"
-        return {"status": "timeout", "message": message}
+        return {**source, "status": "timeout", "message": message}
     except CrashedError as error:
         message = f"{path.name}: the decoder crashed on it ({error}); another media.backend may not"
-        return {"status": "corrupt", "message": message}
+        return {**source, "status": "corrupt", "message": message}
 
 
-def stills(path: Path, *, backend: str, count: int, px: int) -> dict[str, Any]:
-    """The columns of one clip's row, but for its id.
+def stills(
+    path: Path, *, backend: str, sampling: str, count: int, interval: int, px: int
+) -> dict[str, Any]:
+    """The columns of one clip's row that come from its content.
 
     Raises:
-        ItemProblem: if there is not a single frame to be had.
+        ItemProblem: if there is not a single frame to be had of a clip that was not cut.
     """
     refuse_other(path, "video")
-    clip = read_clip(path)
-    indexes = uniform(clip, count)
-    frames = [to_jpeg(shrink(pixels, px)) for pixels in BACKENDS[backend](clip, indexes)]
-    if not frames:
-        raise ItemProblem(
-            "corrupt",
-            f"{path.name}: {backend} can decode none of the {len(indexes)} frames that are there; "
-            "another media.backend may",
-        )
-    truncated = len(frames) < count
+    decoder = load(backend)
+    info = decoder.probe(path)
+    seconds, tolerance_seconds = POLICIES[sampling](info, count, interval)
+    pixels, pts_seconds = decoder.frames_at(path, seconds, px, tolerance_seconds=tolerance_seconds)
+    reached = len(pixels)
+    if not reached and not info.is_cut:
+        raise _undecodable(path, info, backend)
     return {
-        "frames": frames,
-        "pts_seconds": [clip.seconds(index) for index in indexes[: len(frames)]],
-        "duration_seconds": clip.duration_seconds,
-        "fps": clip.fps,
-        "backend": backend,
-        "status": "truncated" if truncated else "ok",
-        "message": f"{path.name}: {backend} reached {len(frames)} of {count} frames"
-        if truncated
-        else None,
+        "frames": [to_jpeg(frame) for frame in pixels] or None,
+        "pts_seconds": pts_seconds or None,
+        "duration_seconds": info.duration_seconds,
+        "fps": info.fps,
+        "status": "ok" if reached == count else "truncated",
+        "message": None
+        if reached == count
+        else f"{path.name}: {backend} reached {reached} of {count} frames",
     }
+
+
+def _undecodable(path: Path, info: VideoInfo, backend: str) -> ItemProblem:
+    """What is wrong with a whole clip of which a backend decodes nothing."""
+    if backend != "pyav" and load("pyav").frames_at(path, [0.0], 1).pixels:
+        return ItemProblem(
+            "unsupported",
+            f"{path.name}: {backend} can decode none of its {info.codec} video; media.backend pyav can",
+        )
+    count = len(info.pts)
+    return ItemProblem("corrupt", f"{path.name}: {backend} can decode none of its {count} frames")

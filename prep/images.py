@@ -49,13 +49,24 @@ def read_image(path: Path) -> Pixels:
     return image.astype(np.uint8, copy=False)
 
 
-def shrink(image: Pixels, shorter_px: int) -> Pixels:
+def fitted(width: int, height: int, shorter_px: int | None) -> tuple[int, int]:
+    """Width and height with the shorter at most `shorter_px`, in proportion; never larger than they were.
+
+    >>> fitted(1280, 720, 224)
+    (398, 224)
+    """
+    scale = 1.0 if shorter_px is None else shorter_px / min(width, height)
+    if scale >= 1:
+        return width, height
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
+def shrink(image: Pixels, shorter_px: int | None) -> Pixels:
     """The image with its shorter side at most `shorter_px`, in proportion; never larger than it was."""
     height, width = image.shape[:2]
-    scale = shorter_px / min(height, width)
-    if scale >= 1:
+    size = fitted(width, height, shorter_px)
+    if size == (width, height):
         return image
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 

@@ -10,6 +10,8 @@ from prep.config import MediaConfig, PrepConfig
 from prep.executors import processes
 from prep.files import find_folder
 from prep.pipeline import Step, run_step
+from prep.video import BACKENDS, load
+from prep.watchdog import close_shared
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.versions import versions
@@ -36,12 +38,14 @@ def media(
         retry_failed: whether items that are not ok are done again.
 
     Raises:
-        UserError: if nothing is ingested, or existing rows were made with another configuration.
+        UserError: if nothing is ingested, the backend does not load here, or existing rows were made with
+            another configuration.
     """
     dump, dataset, config = Path(dump), Path(dataset), config or PrepConfig()
     manifest.require(dataset)
     if not dump.is_dir():
         raise UserError(f"{dump}: no such folder; give the folder that holds the dump")
+    load(config.media.backend)  # one that does not is told of before anything runs
     for name, step in _steps(dump, config.media).items():
         if step is None:
             print(f"{name}: skipped, the dump has none")
@@ -49,8 +53,11 @@ def media(
             continue
         items = open_dataset(dataset).items.select(["item_id"])
         execute = processes(config.media.workers)
-        counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
-        found = versions("opencv-python", "av", "decord")
+        try:
+            counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
+        finally:
+            close_shared()
+        found = versions(*BACKENDS.values())
         manifest.record_step(dataset, name, step.config, versions=found, items=counts)
     manifest.record_config(dataset, media=asdict(config.media))
 
@@ -96,7 +103,9 @@ def _covers_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
 
 def _frames_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
     settings: dict[str, Any] = {
+        "sampling": config.sampling,
         "frame_count": config.frame_count,
+        "frame_interval": config.frame_interval,
         "frame_px": config.frame_px,
         "backend": config.backend,
     }

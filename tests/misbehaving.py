@@ -55,3 +55,12 @@ def spin_beside(path: str) -> None:
     """Writes its process id, then spins."""
     Path(path).write_text(str(os.getpid()))
     spin_with_the_lock(0)
+
+
+def prepare_slowly() -> None:
+    time.sleep(0.5)
+    LEAKED.append(b"prepared")
+
+
+def what_was_prepared(_: int) -> list[bytes]:
+    return LEAKED

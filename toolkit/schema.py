@@ -44,12 +44,18 @@ INTERACTIONS = pa.schema(
         pa.field("position", pa.int32(), nullable=False),  # 0 is the user's first
     ]
 )
+# The file that a cover or a clip's frames were made from; null where it is missing, empty or unsafe.
+SOURCE = [
+    pa.field("source_bytes", pa.int64()),
+    pa.field("source_sha256", pa.string()),  # hexadecimal
+]
 COVERS = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("image", pa.binary()),  # JPEG
         pa.field("width_px", pa.int32()),
         pa.field("height_px", pa.int32()),
+        *SOURCE,
         pa.field("status", pa.string(), nullable=False),
     ]
 )
@@ -57,10 +63,14 @@ FRAMES = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("frames", pa.list_(pa.binary())),  # JPEG
-        pa.field("pts_seconds", pa.list_(pa.float64())),
+        pa.field(
+            "pts_seconds", pa.list_(pa.float64())
+        ),  # of the frames given, from the clip's first
         pa.field("duration_seconds", pa.float64()),
         pa.field("fps", pa.float64()),
         pa.field("backend", pa.string()),
+        pa.field("backend_version", pa.string()),
+        *SOURCE,
         pa.field("status", pa.string(), nullable=False),
     ]
 )

@@ -1,22 +1,35 @@
-"""Frames of a clip: where they are (`clip`), which to take (`sampling`), and three ways to decode them.
+"""Frames of a clip: what its container says (`info`), which to take (`sampling`), who decodes them (`backend`)."""
 
-A decoder is a function `frames_at(clip, indexes)`: the pictures of those frames, ascending, as BGR
-arrays of (H, W, 3) uint8; it stops where it can go no further.
-"""
+import importlib
+from typing import cast
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from prep.video.backend import Backend, Frames
+from prep.video.info import VideoInfo, probe
+from toolkit.errors import UserError
 
-from prep.images import Pixels
-from prep.video import decord, opencv, pyav
-from prep.video.clip import Clip, read_clip
+__all__ = ["BACKENDS", "Backend", "Frames", "VideoInfo", "load", "probe"]
 
-__all__ = ["BACKENDS", "Clip", "Decoder", "read_clip"]
-
-Decoder: TypeAlias = Callable[[Clip, Sequence[int]], Iterator[Pixels]]
-
-BACKENDS: dict[str, Decoder] = {
-    "pyav": pyav.frames_at,
-    "decord": decord.frames_at,
-    "opencv": opencv.frames_at,
+# Each backend and the distribution that it comes with.
+BACKENDS = {
+    "pyav": "av",
+    "decord": "decord",
+    "opencv": "opencv-python",
+    "torchcodec": "torchcodec",
 }
+
+
+def load(name: str) -> Backend:
+    """The backend of a name, a key of `BACKENDS`.
+
+    Raises:
+        UserError: if its library is not installed or does not load here.
+    """
+    try:
+        return cast(Backend, importlib.import_module(f"prep.video.{name}"))
+    except (ImportError, OSError, RuntimeError) as error:  # torchcodec without FFmpeg: RuntimeError
+        reason = str(error).strip().partition("\n")[0]
+        others = ", ".join(other for other in BACKENDS if other != name)
+        raise UserError(
+            f"media.backend is {name}, which does not load here ({reason}); install what it needs, or use "
+            f"one of {others}"
+        ) from None

@@ -1,18 +1,35 @@
 """OpenCV: decodes from the start, frame by frame; its own seeking is not exact in every file."""
 
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from prep.images import Pixels
-from prep.video.clip import Clip
+from prep.video.backend import Frames, frames_by_index
+from prep.video.info import probe
+
+__all__ = ["frames_at", "probe"]
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # bad clips are told of in errors/ alone
 
 
-def frames_at(clip: Clip, indexes: Sequence[int]) -> Iterator[Pixels]:
-    """See `prep.video`."""
+def frames_at(
+    path: Path,
+    seconds: Sequence[float],
+    size: int | None = None,
+    *,
+    tolerance_seconds: float = 0.0,
+) -> Frames:
+    """See `prep.video.backend.Backend`; a tolerance saves it nothing."""
+    return frames_by_index(path, seconds, size, _decode)
+
+
+def _decode(path: Path, indexes: Sequence[int]) -> Iterator[Pixels]:
     # One thread: clips are decoded side by side instead.
-    capture = cv2.VideoCapture(str(clip.path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     try:
         position = -1
         for index in indexes:

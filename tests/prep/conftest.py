@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from prep import MediaConfig, PrepConfig
+from prep.video import BACKENDS, load
+from toolkit import UserError
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data"
@@ -55,3 +57,15 @@ def real_data() -> Path:
     if not REAL.is_dir():
         pytest.skip("the real data are not at ../shared/data")
     return REAL
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend by its name; not every machine has every one."""
+    try:
+        load(request.param)
+    except UserError as error:
+        if request.param in ("pyav", "opencv"):  # these are required
+            raise
+        pytest.skip(str(error))
+    return str(request.param)

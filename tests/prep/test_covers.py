@@ -1,5 +1,6 @@
 """Covers: size, orientation, and the word for each way in which one can be bad."""
 
+import hashlib
 import struct
 import zlib
 
@@ -148,6 +149,29 @@ def test_bad_covers_have_a_word_and_a_message(folder, spoil, status, message):
     assert row["status"] == status
     assert row["message"].startswith(message)
     assert (row["image"], row["width_px"]) == (None, None)
+
+
+def test_a_row_says_which_file_it_was_made_from(folder):
+    half_red_half_blue(9, 9).save(folder / "a.jpg")
+    spoil_page(folder / "b.jpg")
+    for name in ("a", "b"):  # bad ones too
+        data = (folder / f"{name}.jpg").read_bytes()
+        row = cover_of(folder, name)
+        assert row["source_bytes"] == len(data)
+        assert row["source_sha256"] == hashlib.sha256(data).hexdigest()
+    assert cover_of(folder, "c")["source_bytes"] is None
+
+
+def test_a_file_that_cannot_be_read_is_corrupt(folder, monkeypatch):
+    half_red_half_blue(9, 9).save(folder / "a.jpg")
+
+    def fail(file, digest):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(hashlib, "file_digest", fail)
+    row = cover_of(folder)
+    assert (row["status"], row["source_sha256"]) == ("corrupt", None)
+    assert row["message"] == "a.jpg cannot be read (Input/output error)"
 
 
 def test_an_id_that_leaves_the_folder_is_unsafe(folder):

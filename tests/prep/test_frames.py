@@ -1,7 +1,7 @@
 """Frames: the right moments, and the same story from every decoder about every bad clip."""
 
-import sys
-from fractions import Fraction
+import hashlib
+from importlib.metadata import version
 from pathlib import Path
 
 import av
@@ -13,17 +13,10 @@ from PIL import Image
 from prep.files import find_folder
 from prep.frames import make_frames
 from prep.synth.dump import write_clip
-from prep.video import BACKENDS, Clip
-from prep.video.sampling import uniform
-from toolkit import UserError
+from prep.video import BACKENDS
 from toolkit.backbones import decode_jpeg
 
 FPS = 12  # of write_clip
-
-
-@pytest.fixture(params=list(BACKENDS))
-def backend(request):
-    return request.param
 
 
 @pytest.fixture
@@ -38,10 +31,16 @@ def grey_ramp(count=24, step=10):
     return [np.full((128, 128, 3), step * i, dtype=np.uint8) for i in range(count)]
 
 
-def frames_of(folder, backend, item_id="a", count=5, px=224):
+def frames_of(folder, backend, item_id="a", count=5, px=224, **more):
     batch = pa.RecordBatch.from_pydict({"item_id": [item_id]})
     table = make_frames(
-        batch, dump=folder.parent, folder=folder, backend=backend, frame_count=count, frame_px=px
+        batch,
+        dump=folder.parent,
+        folder=folder,
+        backend=backend,
+        frame_count=count,
+        frame_px=px,
+        **more,
     )
     (row,) = table.to_pylist()
     return row
@@ -56,6 +55,10 @@ def test_frames_are_those_on_screen_at_the_midpoints(folder, backend, index_firs
     write_clip(folder / "a.mp4", grey_ramp(), index_first=index_first)
     row = frames_of(folder, backend)
     assert (row["status"], row["message"], row["backend"]) == ("ok", None, backend)
+    assert row["backend_version"] == version(BACKENDS[backend])
+    data = (folder / "a.mp4").read_bytes()
+    assert row["source_bytes"] == len(data)
+    assert row["source_sha256"] == hashlib.sha256(data).hexdigest()
     assert (row["duration_seconds"], row["fps"]) == (2.0, FPS)
     # Midpoints of fifths of 2 s are 0.2, 0.6, 1.0, 1.4, 1.8 s: frames 2.4, 7.2, 12, 16.8, 21.6.
     assert row["pts_seconds"] == pytest.approx([i / FPS for i in (2, 7, 12, 16, 21)])
@@ -82,27 +85,18 @@ def noisy(count=48):
     return [rng.integers(0, 255, (128, 128, 3), dtype=np.uint8) for _ in range(count)]
 
 
-@pytest.mark.parametrize("backend", ["pyav", "opencv"])
 def test_a_clip_cut_off_keeps_the_frames_reached(folder, backend):
     write_clip(folder / "whole.mp4", noisy(), index_first=True)
     data = (folder / "whole.mp4").read_bytes()
     (folder / "a.mp4").write_bytes(data[: len(data) * 6 // 10])
     whole, cut = (frames_of(folder, backend, item_id=id_) for id_ in ("whole", "a"))
     assert (whole["status"], cut["status"]) == ("ok", "truncated")
-    reached = len(cut["frames"])
-    assert 2 <= reached <= 3
-    assert cut["message"] == f"a.mp4: {backend} reached {reached} of 5 frames"
-    assert cut["frames"] == whole["frames"][:reached]
-    assert cut["pts_seconds"] == whole["pts_seconds"][:reached]
-
-
-def test_decord_refuses_a_clip_cut_off_and_says_who_may_not(folder):
-    write_clip(folder / "a.mp4", noisy(), index_first=True)
-    data = (folder / "a.mp4").read_bytes()
-    (folder / "a.mp4").write_bytes(data[: len(data) * 6 // 10])
-    row = frames_of(folder, "decord")
-    assert row["status"] == "corrupt"
-    assert "another media.backend may" in row["message"]
+    frames = cut["frames"] or []
+    # decord opens no file that breaks off within a packet.
+    assert len(frames) in ([0] if backend == "decord" else [2, 3])
+    assert cut["message"] == f"a.mp4: {backend} reached {len(frames)} of 5 frames"
+    assert frames == whole["frames"][: len(frames)]
+    assert (cut["pts_seconds"] or []) == whole["pts_seconds"][: len(frames)]
 
 
 def spoil_missing(path: Path) -> None:
@@ -166,7 +160,8 @@ def spoil_link(path: Path) -> None:
 def test_bad_clips_have_the_same_word_from_every_decoder(folder, backend, spoil, status, message):
     spoil(folder / "a.mp4")
     row = frames_of(folder, backend)
-    assert (row["status"], row["frames"]) == (status, None)
+    assert (row["status"], row["frames"], row["backend"]) == (status, None, backend)
+    assert (row["source_sha256"] is None) == (status in ("missing", "empty", "unsafe"))
     assert row["message"].startswith(message)
 
 
@@ -174,27 +169,6 @@ def test_a_clip_of_giant_frames_is_too_large(folder, backend, monkeypatch):
     monkeypatch.setattr("prep.images.PIXEL_LIMIT", 128 * 128 - 1)
     write_clip(folder / "a.mp4", grey_ramp(2), index_first=True)
     assert frames_of(folder, backend)["status"] == "too_large"
-
-
-def test_decord_absent_is_said(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "decord", None)
-    write_clip(folder / "a.mp4", grey_ramp(2), index_first=True)
-    with pytest.raises(UserError, match="decord, which is not installed"):
-        frames_of(folder, "decord")
-
-
-def slides(seconds: list[int], duration_seconds: float, fps: float) -> Clip:
-    return Clip(Path("x"), duration_seconds, fps, Fraction(1), seconds, seconds[:1])
-
-
-def test_the_last_slide_of_a_slide_show_lasts_to_its_end():
-    # Three pictures in 12 s: one in 4 s on average, and the last may stand for two of those.
-    assert uniform(slides([0, 2, 5], 12.0, 3 / 12), 4) == [0, 1, 2, 2]
-
-
-def test_a_file_that_ends_before_its_header_says_gives_fewer():
-    # One frame a second for 10 s promised, five there: 5 s is within two frames' time of 4 s, 7 s is not.
-    assert uniform(slides([0, 1, 2, 3, 4], 10.0, 1.0), 5) == [1, 3, 4]
 
 
 def test_folders_are_found_by_looking(tmp_path):
@@ -219,12 +193,3 @@ def test_real_clips(real_data, backend, item_id, frames, fps):
     height, width, _ = decode_jpeg(row["frames"][0]).shape
     assert height == 224 and width == pytest.approx(224 * 16 / 9, abs=1)
     assert min(decode_jpeg(frame).std() for frame in row["frames"]) > 10  # pictures, not grey
-
-
-def test_decoders_agree_on_a_real_clip(real_data):
-    folder = real_data / "microlens-sample" / "videos"
-    stills = [frames_of(folder, name, item_id="10034")["frames"] for name in BACKENDS]
-    for other in stills[1:]:
-        for ours, theirs in zip(stills[0], other, strict=True):
-            difference = decode_jpeg(ours).astype(int) - decode_jpeg(theirs)
-            assert np.abs(difference).mean() < 2

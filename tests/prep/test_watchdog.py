@@ -1,5 +1,6 @@
 """Calls that hang, crash or leak end; the next one is answered."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import misbehaving
 import pytest
 
 from prep.problems import ItemProblem
-from prep.watchdog import CrashedError, Watchdog
+from prep.watchdog import CrashedError, Watchdog, close_shared, shared
 from toolkit import UserError
 
 TESTS = Path(__file__).parents[1]
@@ -38,6 +39,24 @@ def test_a_slow_answer_is_not_taken_for_the_next_one() -> None:
         with pytest.raises(TimeoutError):
             watched(30.0)
         assert watched(0.0) == "awake"
+
+
+def test_the_answer_to_an_interrupted_call_is_not_taken_for_the_next_one() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with Watchdog(misbehaving.sleep, limit_seconds=60) as watched:
+            assert watched(0.0) == "awake"
+            interrupted = multiprocessing.active_children()
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt):
+                watched(30.0)
+            assert watched(0.0) == "awake"
+            assert not set(interrupted) & set(multiprocessing.active_children())
+    finally:
+        signal.signal(signal.SIGALRM, handler)
 
 
 def test_a_crash_is_told_and_the_next_call_answered() -> None:
@@ -67,6 +86,51 @@ def test_what_leaks_is_gone_with_the_process() -> None:
     for _ in range(2):
         with Watchdog(misbehaving.leak, limit_seconds=60) as watched:
             assert [watched(1000), watched(1000)] == [1000, 2000]
+
+
+def test_a_process_is_prepared_outside_of_the_limit() -> None:
+    with Watchdog(
+        misbehaving.what_was_prepared, limit_seconds=0.4, prepare=misbehaving.prepare_slowly
+    ) as watched:
+        assert [watched(0), watched(0)] == [[b"prepared"]] * 2
+
+
+def test_a_process_is_replaced_after_so_many_calls() -> None:
+    with Watchdog(misbehaving.process_id, limit_seconds=60, max_calls=2) as watched:
+        processes = [watched(0) for _ in range(5)]
+    first, second, third = dict.fromkeys(processes)
+    assert processes == [first, first, second, second, third]
+    assert not any(map(alive, processes))
+
+
+def test_a_process_that_ended_between_two_calls_is_replaced() -> None:
+    with Watchdog(misbehaving.process_id, limit_seconds=60) as watched:
+        first = watched(0)
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: first not in [child.pid for child in multiprocessing.active_children()])
+        assert alive(watched(0))
+
+
+def test_a_shared_process_is_kept_until_it_is_closed() -> None:
+    first, second = (shared(misbehaving.process_id, limit_seconds=60)(0) for _ in range(2))
+    assert first == second
+    close_shared()
+    assert not alive(first)
+    assert shared(misbehaving.process_id, limit_seconds=60)(0) != first
+    close_shared()
+
+
+def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "import misbehaving; from prep.watchdog import Watchdog\n"
+        "Watchdog(misbehaving.double, limit_seconds=60)(1)\n"
+    )
+    program = tmp_path / "program.py"
+    program.write_text(script)
+    command = [sys.executable, program, TESTS, TESTS.parent]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "UserError: a process that decodes did not start" in done.stderr
 
 
 def test_a_spinning_process_dies_with_its_killed_parent(tmp_path: Path) -> None:

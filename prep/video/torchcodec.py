@@ -1,0 +1,35 @@
+"""torchcodec: exact by its own account; needs FFmpeg's libraries, and one minor version of torch each."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from torchcodec.decoders import VideoDecoder
+
+from prep.images import Pixels
+from prep.video.backend import Frames, frames_by_index
+from prep.video.info import probe
+
+__all__ = ["frames_at", "probe"]
+
+
+def frames_at(
+    path: Path,
+    seconds: Sequence[float],
+    size: int | None = None,
+    *,
+    tolerance_seconds: float = 0.0,
+) -> Frames:
+    """See `prep.video.backend.Backend`; a tolerance saves it nothing."""
+    return frames_by_index(path, seconds, size, _decode)
+
+
+def _decode(path: Path, indexes: Sequence[int]) -> Iterator[Pixels]:
+    try:
+        # One thread: clips are decoded side by side instead.
+        decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
+        for index in indexes:
+            pixels = decoder.get_frame_at(index).data.numpy()
+            yield np.ascontiguousarray(pixels[:, :, ::-1])
+    except (RuntimeError, ValueError, IndexError):
+        return
