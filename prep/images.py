@@ -10,7 +10,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from prep.problems import ItemProblem
 
@@ -87,8 +87,10 @@ def _check_header(path: Path) -> None:
     except Image.DecompressionBombError as error:
         raise ItemProblem("too_large", f"{path.name}: {error}") from None
     except (OSError, ValueError, SyntaxError) as error:
+        # Pillow's own words hold the whole path, which differs from machine to machine.
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
         raise ItemProblem(
-            "corrupt", f"{path.name} has no readable image header ({error})"
+            "corrupt", f"{path.name} has no readable image header ({reason})"
         ) from None
     refuse_too_large(path.name, *size)
 

@@ -133,7 +133,7 @@ def spoil_dead_link(path):
         (spoil_missing, "missing", "covers/a.jpg is not in the dump"),
         (spoil_dead_link, "missing", "covers/a.jpg leads to no file"),
         (spoil_empty, "empty", "covers/a.jpg has zero bytes"),
-        (spoil_noise, "corrupt", "a.jpg has no readable image header"),
+        (spoil_noise, "corrupt", "a.jpg has no readable image header (of no known format)"),
         (spoil_header, "corrupt", "a.jpg has no readable image header"),
         (spoil_cut, "corrupt", "a.jpg ends in the middle of its JPEG data"),
         (spoil_page, "unsupported", "a.jpg holds HTML or XML, not image data"),
