@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prep.config import PrepConfig
 from prep.encode import encode
+from prep.executors import running
 from prep.ingest import ingest
 from prep.media import media
 
@@ -28,5 +29,6 @@ def build(
     """
     config = config or PrepConfig()
     ingest(dump, dataset, config)
-    media(dump, dataset, config, retry_failed=retry_failed)
-    encode(dataset, config, retry_failed=retry_failed)
+    with running(config):
+        media(dump, dataset, config, retry_failed=retry_failed)
+        encode(dataset, config, retry_failed=retry_failed)

@@ -10,6 +10,7 @@ Layout = Literal["auto", "microlens", "ninerec", "amazon", "morec", "table"]
 PairColumns = Literal["auto", "item-user-time", "user-item-time"]
 TimeUnit = Literal["ms", "s"]
 Backend = Literal["pyav", "decord", "opencv"]
+ExecutorName = Literal["processes", "ray"]
 Source = Literal["title", "cover"]
 
 MODALITIES: dict[Source, Modality] = {"title": "text", "cover": "image"}
@@ -96,6 +97,10 @@ class PrepConfig:
         time_unit: of timestamps, where the layout leaves it open (ninerec, table): ms or s.
         media: covers and video frames.
         encode: towers by name, each with its encoder: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
+        executor: where steps work: processes of this machine, or ray.
+        address: of a running Ray cluster, HOST:PORT or auto; by default one is started on this machine.
+        gpus_per_worker: GPUs, or a share of one, that each worker of a Ray cluster has to itself for its own
+            encoder; 0 encodes on CPUs, a worker for each machine.
     """
 
     layout: Layout = "auto"
@@ -105,3 +110,16 @@ class PrepConfig:
     time_unit: TimeUnit = "ms"
     media: MediaConfig = field(default_factory=MediaConfig)
     encode: dict[str, EncodeConfig] = field(default_factory=dict)
+    executor: ExecutorName = "processes"
+    address: str | None = None
+    gpus_per_worker: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.gpus_per_worker < 0:
+            raise UserError(f"gpus_per_worker is {self.gpus_per_worker}; it must be at least 0")
+        for key in ("address", "gpus_per_worker"):
+            if getattr(self, key) and self.executor != "ray":
+                raise UserError(
+                    f"{key} is {getattr(self, key)}, which is for a Ray cluster; add --executor ray, "
+                    f"or leave {key} out"
+                )

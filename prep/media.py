@@ -7,7 +7,7 @@ from typing import Any
 
 from prep import covers, frames, manifest
 from prep.config import MediaConfig, PrepConfig
-from prep.executors import processes
+from prep.executors import choose
 from prep.files import find_folder
 from prep.pipeline import Step, run_step
 from toolkit import open_dataset, schema
@@ -32,7 +32,7 @@ def media(
     Args:
         dump: folder of what was downloaded.
         dataset: what `ingest` wrote.
-        config: `media` is read here; it is kept in `dataset.json`.
+        config: `media`, which is kept in `dataset.json`, and where to work are read here.
         retry_failed: whether items that are not ok are done again.
 
     Raises:
@@ -42,21 +42,21 @@ def media(
     manifest.require(dataset)
     if not dump.is_dir():
         raise UserError(f"{dump}: no such folder; give the folder that holds the dump")
-    for name, step in _steps(dump, config.media).items():
+    for name, step in media_steps(dump, config.media).items():
         if step is None:
             print(f"{name}: skipped, the dump has none")
             manifest.record_step(dataset, name, {}, skipped="the dump has none")
             continue
         items = open_dataset(dataset).items.select(["item_id"])
-        execute = processes(config.media.workers)
-        counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
+        counts = run_step(dataset, step, items, execute=choose(config), retry_failed=retry_failed)
         found = versions("opencv-python", "av", "decord")
         manifest.record_step(dataset, name, step.config, versions=found, items=counts)
     manifest.record_config(dataset, media=asdict(config.media))
 
 
-def _steps(dump: Path, config: MediaConfig) -> dict[str, Step | None]:
+def media_steps(dump: Path, config: MediaConfig) -> dict[str, Step | None]:
     """Both steps by name; None where the dump has no files for it."""
+    dump = dump.absolute()  # workers elsewhere have another current folder
     images = find_folder(dump, "cover", covers.SUFFIX)
     clips = find_folder(dump, "video", frames.SUFFIX)
     return {
