@@ -8,10 +8,13 @@ writes.
 import logging
 import os
 import secrets
+import socket
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +27,8 @@ _LOCAL_CLUSTER = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+_KNOCK_SECONDS = 10.0
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 # Ray would start a worker that died again without end, and an item that kills its worker with it.
 _NO_RESTART = {"max_restarts": 0, "max_task_retries": 0}
 
@@ -54,20 +59,23 @@ def in_cluster(
     if not batches:
         return
     with cluster(address):
-        import ray
+        import ray.util.annotations
 
         cpus, room = _room(model=model, gpus_per_worker=gpus_per_worker)
-        pool = ray.data.ActorPoolStrategy(size=min(workers or room, room, len(batches)))
-        results = ray.data.from_arrow([pa.table(batch) for batch in batches]).map_batches(
-            _Worker,
-            fn_constructor_args=(work,),
-            compute=pool,
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=cpus,
-            num_gpus=gpus_per_worker or None,
-            ray_remote_args_fn=lambda: _NO_RESTART,
-        )
+        given = ray.data.from_arrow([pa.table(batch) for batch in batches])
+        with warnings.catch_warnings():
+            # `ray_remote_args_fn`: up to Ray 2.63 the one way to limit restarts.
+            warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
+            results = given.map_batches(
+                _Worker,
+                fn_constructor_args=(work,),
+                compute=ray.data.ActorPoolStrategy(size=min(workers or room, room, len(batches))),
+                batch_size=None,
+                batch_format="pyarrow",
+                num_cpus=cpus,
+                num_gpus=gpus_per_worker or None,
+                ray_remote_args_fn=lambda: _NO_RESTART,
+            )
         with _plain_errors():
             yield from results.iter_batches(batch_size=None, batch_format="pyarrow")
 
@@ -86,21 +94,15 @@ def cluster(address: str | None = None) -> Iterator[None]:
     Raises:
         UserError: if Ray is not installed, or there is no such cluster.
     """
-    if "ray" not in sys.modules and address is None:
-        for name, value in {**_LOCAL_CLUSTER, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
-            os.environ.setdefault(name, value)
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise UserError(
-            f'--executor ray needs Ray, which is not installed ({error}); pip install "versa-toolkit[ray]"'
-        ) from None
+    ray = _import_ray(local=address is None)
     _be_quiet()
     if ray.is_initialized():
         yield
         return
-    _connect(address)
+    if address is None:
+        _start()
+    else:
+        _connect(address)
     try:
         yield
     finally:
@@ -117,7 +119,8 @@ class _Worker:
         try:
             return self.work(batch.combine_chunks().to_batches()[0])
         except Exception as error:
-            error.add_note(f"in a worker of the cluster:\n{traceback.format_exc()}")
+            if not isinstance(error, UserError):
+                error.add_note(f"in a worker of the cluster:\n{traceback.format_exc()}")
             raise _WorkFailedError.of(error) from error
 
 
@@ -133,21 +136,54 @@ class _WorkFailedError(Exception):
         return error
 
 
-def _connect(address: str | None) -> None:
+def _import_ray(*, local: bool) -> Any:
+    """The module, told before its first import how to behave if the cluster is to be our own."""
+    if local and "ray" not in sys.modules:
+        for name, value in {**_LOCAL_CLUSTER, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
+            os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UserError(
+            f'--executor ray needs Ray, which is not installed ({error}); pip install "versa-toolkit[ray]"'
+        ) from None
+    return ray
+
+
+def _start(**limits: int) -> None:
+    """Starts a cluster on this machine, whose workers find the modules that this process finds."""
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        ray.init(address="local", include_dashboard=False, **quiet)
-        return
+    known = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        ray.init(address="local", include_dashboard=False, **_QUIET, **limits)
+    finally:
+        del os.environ["PYTHONPATH"]
+        if known is not None:
+            os.environ["PYTHONPATH"] = known
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    try:
+        _knock(address)
+        ray.init(address=address, **_QUIET)
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().partition("\n")[0]
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({reason}); start one with `ray start "
             "--head`, or leave --address out to use this machine alone"
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Raises an OSError at once where nothing listens, which Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def _be_quiet() -> None:
@@ -201,8 +237,17 @@ def _plain_errors() -> Iterator[None]:
             raise error.cause.original from None
         raise
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"a worker of the cluster died ({reason} Out of memory, perhaps, or a crash in a decoder); "
-            "finished shards are kept: run again, with fewer --media.workers or another --media.backend"
-        ) from None
+        raise _of_worker(str(error).strip().splitlines()) from None
+
+
+def _of_worker(told: list[str]) -> UserError:
+    """The error for a worker that is gone, by what Ray tells of it, line by line."""
+    if "creation task" in told[0]:
+        return UserError(
+            f"a worker of the cluster could not start ({told[-1]}); each of its machines needs this "
+            "version of versa-toolkit, and the same paths"
+        )
+    return UserError(
+        f"a worker of the cluster died ({told[0]} Out of memory, perhaps, or a crash in a decoder); "
+        "finished shards are kept: run again, with fewer --media.workers or another --media.backend"
+    )
