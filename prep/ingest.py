@@ -43,14 +43,15 @@ def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = No
     inputs = {path.name: _fingerprint(path) for path in files.values()}
     if done is None:
         _start_afresh(dataset)
-        _write(dataset, reader.read(files), settings, inputs)
-        manifest.record_config(dataset, **asdict(config))
+        _write(dataset, reader.read(files), settings, inputs, config)
     else:
         _refuse_other(dataset, done, settings, inputs)
         print(f"ingest: already done ({_summary(done['counts'])})")
 
 
-def _write(dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, Any]) -> None:
+def _write(
+    dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, Any], config: PrepConfig
+) -> None:
     items, item_problems = number_items(raw)
     if items.num_rows == 0:
         raise UserError(f"{raw.items_file}: no item in it; nothing to ingest")
@@ -77,6 +78,7 @@ def _write(dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, 
             "padding": 0,
         },
         "steps": {STEP: entry},
+        "config": asdict(config),
     }
     write_json(dataset / MANIFEST, finished)
     print(f"ingest: {settings['layout']}, {_summary(counts)}{problems.summary(told)}")

@@ -79,7 +79,8 @@ def test_a_run_that_fails_half_way_goes_on_and_gives_the_same_shards(tmp_path):
         run_step(tmp_path / name, step(), everything, execute=execute)
     with pytest.raises(UserError, match=r"^x{8} is too much; take it out$"):
         run_step(tmp_path / "ray", step(Failing("x" * 8)), everything, execute=choose(RAY))
-    assert len(shards(tmp_path / "ray")) == 3  # of two items each; the fourth has the eighth item
+    found = shards(tmp_path / "ray")
+    assert found == shards(tmp_path / "here")[: len(found)] and len(found) <= 3  # of two items each
     run_step(tmp_path / "ray", step(), everything, execute=choose(RAY))
     for name in ("processes", "ray"):
         assert shards(tmp_path / name) == shards(tmp_path / "here")
