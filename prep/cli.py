@@ -73,12 +73,18 @@ def _check(options: Namespace) -> int:
     return 0
 
 
+def _estimate(options: Namespace) -> int:
+    print(prep.estimate(options.dump, _config(options)))
+    return 0
+
+
 COMMANDS = {
     "synth": Command("Writes a synthetic dump.", ("out",), _synth, configured=False, retries=False),
     "build": Command("Every step in order; resumable.", ("dump", "dataset"), _build),
     "ingest": Command("Numbers items and users.", ("dump", "dataset"), _ingest, retries=False),
     "media": Command("Stores covers and video frames.", ("dump", "dataset"), _media),
     "encode": Command("Stores encoders' hidden states.", ("dataset",), _encode),
+    "estimate": Command("Says what a build would take.", ("dump",), _estimate, retries=False),
     "check": Command(
         "Validates; prints counts.", ("dataset",), _check, configured=False, retries=False
     ),

@@ -70,7 +70,7 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
     data = open_dataset(dataset)
     data.source(settings.source, [])  # before an encoder is loaded in vain
     work = Encoding(dataset.absolute(), settings)
-    step = _step(tower, work, backbone=_shape_of(work, config))
+    step = encode_step(tower, work, backbone=_shape_of(work, config))
     counts = run_step(
         dataset,
         step,
@@ -162,7 +162,7 @@ class Encoding:
         return load(self.config)
 
 
-def _step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
+def encode_step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
     """The step that writes `states/TOWER/`.
 
     Args:

@@ -178,7 +178,11 @@ def _commit(dataset: Path, table: Table, step: Step, result: pa.Table) -> pa.Tab
     told = problems.table(step.name, [problems.Problem(*row) for row in rows])
     if told.num_rows:
         write_table(_errors_path(dataset, step.name, index), told, compression="zstd")
-    metadata = {**(step.schema.metadata or {}), CONFIG_KEY: json.dumps(step.config, sort_keys=True)}
-    stored = result.select(step.schema.names).cast(step.schema)
-    table.append(stored.replace_schema_metadata(metadata))
+    table.append(stored(step, result))
     return told
+
+
+def stored(step: Step, result: pa.Table) -> pa.Table:
+    """What a shard holds of a result of `step.work`: the table's columns, and the configuration."""
+    metadata = {**(step.schema.metadata or {}), CONFIG_KEY: json.dumps(step.config, sort_keys=True)}
+    return result.select(step.schema.names).cast(step.schema).replace_schema_metadata(metadata)
