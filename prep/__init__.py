@@ -1,16 +1,18 @@
-"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `encode`, all as `build`; `check`, `report`."""
+"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `encode`, all as `build`; `check`, `report`, `estimate`."""
 
 from prep.build import build
 from prep.check import check
 from prep.comments import comments
 from prep.config import EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from prep.encode import encode
+from prep.estimate import Estimate, estimate
 from prep.ingest import ingest
 from prep.media import media
 from prep.report import report
 
 __all__ = [
     "EncodeConfig",
+    "Estimate",
     "FeaturesConfig",
     "MediaConfig",
     "PrepConfig",
@@ -18,6 +20,7 @@ __all__ = [
     "check",
     "comments",
     "encode",
+    "estimate",
     "ingest",
     "media",
     "report",

@@ -5,6 +5,7 @@ from pathlib import Path
 from prep.comments import comments
 from prep.config import PrepConfig
 from prep.encode import encode
+from prep.executors import running
 from prep.features import suggest
 from prep.ingest import ingest
 from prep.media import media
@@ -32,7 +33,8 @@ def build(
     config = config or PrepConfig()
     ingest(dump, dataset, config)
     comments(dump, dataset)
-    media(dump, dataset, config, retry_failed=retry_failed)
     suggest(Path(dump), config.features)
-    encode(dataset, config, retry_failed=retry_failed)
+    with running(config):
+        media(dump, dataset, config, retry_failed=retry_failed)
+        encode(dataset, config, retry_failed=retry_failed)
     report(dataset)

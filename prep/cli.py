@@ -78,12 +78,18 @@ def _report(options: Namespace) -> int:
     return 0
 
 
+def _estimate(options: Namespace) -> int:
+    print(prep.estimate(options.dump, _config(options)))
+    return 0
+
+
 COMMANDS = {
     "synth": Command("Writes a synthetic dump.", ("out",), _synth, configured=False, retries=False),
     "build": Command("Every step in order; resumable.", ("dump", "dataset"), _build),
     "ingest": Command("Numbers items and users.", ("dump", "dataset"), _ingest, retries=False),
     "media": Command("Stores covers and video frames.", ("dump", "dataset"), _media),
     "encode": Command("Stores encoders' hidden states.", ("dataset",), _encode),
+    "estimate": Command("Says what a build would take.", ("dump",), _estimate, retries=False),
     "check": Command(
         "Validates; prints counts.", ("dataset",), _check, configured=False, retries=False
     ),
@@ -111,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError: whatever the user can mend.
     """
     parser = make_parser()
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
     try:
         chosen = parser.parse_args(with_default_config(parser, words))
     except ArgumentError as error:
@@ -169,6 +175,19 @@ def _command_parser(name: str, command: Command) -> ArgumentParser:
     if command.retries:
         parser.add_argument("--retry-failed", action="store_true", help="do failed items again")
     return parser
+
+
+_DASHED = {
+    f"--{key.name.replace('_', '-')}": f"--{key.name}"
+    for key in fields(PrepConfig)
+    if "_" in key.name
+}
+
+
+def _with_underscores(word: str) -> str:
+    """Lets keys of the configuration be written with dashes, as options commonly are."""
+    option, equals, value = word.partition("=")
+    return _DASHED.get(option, option) + equals + value
 
 
 def _config(options: Namespace) -> PrepConfig:

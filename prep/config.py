@@ -11,10 +11,10 @@ PairColumns = Literal["auto", "item-user-time", "user-item-time"]
 TimeUnit = Literal["ms", "s"]
 Backend = Literal["pyav", "decord", "opencv", "torchcodec"]
 Sampling = Literal["middle", "uniform", "near", "keyframes"]
+ExecutorName = Literal["processes", "ray"]
 Source = Literal["title", "cover"]
 FeatureSource = Literal["title", "cover", "frames", "mixed"]
 
-LEAST_MEMORY_GIB = 0.25
 MODALITIES: dict[FeatureSource, Modality] = {
     "title": "text",
     "cover": "image",
@@ -148,6 +148,10 @@ class PrepConfig:
         media: covers and video frames.
         encode: towers by name, each with its encoder: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
         features: towers by name, each with its file of ready features: --features.TOWER.file X, ...
+        executor: where steps work: processes of this machine, or ray.
+        address: of a running Ray cluster, HOST:PORT or auto; by default one is started on this machine.
+        gpus_per_worker: GPUs, or a share of one, that each worker of a Ray cluster has to itself for its own
+            encoder; 0 encodes on CPUs, a worker for each machine.
     """
 
     layout: Layout = "auto"
@@ -160,11 +164,17 @@ class PrepConfig:
     media: MediaConfig = field(default_factory=MediaConfig)
     encode: dict[str, EncodeConfig] = field(default_factory=dict)
     features: dict[str, FeaturesConfig] = field(default_factory=dict)
+    executor: ExecutorName = "processes"
+    address: str | None = None
+    gpus_per_worker: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.k_core < 0:
-            raise UserError(f"k_core is {self.k_core}; it must be at least 0")
-        if not self.memory_gib >= LEAST_MEMORY_GIB:
-            raise UserError(
-                f"memory_gib is {self.memory_gib}; it must be at least {LEAST_MEMORY_GIB}"
-            )
+        for key, least in {"k_core": 0, "gpus_per_worker": 0, "memory_gib": 0.25}.items():
+            if not getattr(self, key) >= least:
+                raise UserError(f"{key} is {getattr(self, key)}; it must be at least {least}")
+        for key in ("address", "gpus_per_worker"):
+            if getattr(self, key) and self.executor != "ray":
+                raise UserError(
+                    f"{key} is {getattr(self, key)}, which is for a Ray cluster; add --executor ray, "
+                    f"or leave {key} out"
+                )

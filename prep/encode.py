@@ -3,8 +3,8 @@
 A frozen encoder makes them here, or somebody else has made them already (`prep.features`).
 """
 
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from prep import manifest
 from prep.config import EncodeConfig, PrepConfig
+from prep.executors import choose
 from prep.features import import_tower
 from prep.pipeline import Step, run_step
 from prep.states import FLOAT16_LARGEST, SHARD, state_rows
@@ -41,7 +42,8 @@ def encode(
 
     Args:
         dataset: what `ingest` and `media` wrote.
-        config: `encode` and `features` are read here; by default what `dataset.json` recorded last.
+        config: `encode`, `features` and where to work are read here; by default what `dataset.json`
+            recorded last.
         retry_failed: whether items that are not ok are done again.
 
     Raises:
@@ -52,8 +54,8 @@ def encode(
     if not config.encode and not config.features:
         print("encode: no tower is configured; give one, e.g. --encode.title.encoder NAME_OR_PATH")
     _refuse_incomplete(config)
-    for tower, settings in config.encode.items():
-        _encode_tower(dataset, tower, settings, retry_failed=retry_failed)
+    for tower in config.encode:
+        _encode_tower(dataset, tower, config, retry_failed=retry_failed)
     for tower, features in config.features.items():
         import_tower(dataset, tower, features, retry_failed=retry_failed)
     towers = asdict(config)
@@ -80,25 +82,45 @@ def _refuse_incomplete(config: PrepConfig) -> None:
             )
 
 
-def _encode_tower(dataset: Path, tower: str, config: EncodeConfig, *, retry_failed: bool) -> None:
+def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed: bool) -> None:
+    settings = config.encode[tower]
     data = open_dataset(dataset)
-    data.source(config.source, [])  # before an encoder is loaded in vain
-    backbone = _load(config)
-    step = _step(data, tower, config, backbone)
+    data.source(settings.source, [])  # before an encoder is loaded in vain
+    work = Encoding(dataset.absolute(), settings)
+    step = encode_step(tower, work, backbone=_shape_of(work, config))
     counts = run_step(
-        dataset, step, data.items.select(["item_id", "item"]), retry_failed=retry_failed
+        dataset,
+        step,
+        data.items.select(["item_id", "item"]),
+        execute=choose(config, model=True),
+        retry_failed=retry_failed,
     )
     manifest.record_step(
         dataset,
         step.name,
-        asdict(config),
-        revision=backbone.revision,
+        asdict(settings),
+        revision=step.config["revision"],
         versions=versions("torch", "transformers"),
         items=counts,
     )
 
 
-def _load(config: EncodeConfig) -> "Backbone":
+def _shape_of(work: "Encoding", config: PrepConfig) -> "Backbone":
+    """The encoder by which the table is laid out: the one that works, if it works in this process.
+
+    Otherwise a copy on the CPU, since the GPUs are the workers'.
+    """
+    if config.executor == "processes":
+        return work.backbone
+    return load(replace(work.config, device="cpu"))
+
+
+def load(config: EncodeConfig) -> "Backbone":
+    """The encoder of a tower.
+
+    Raises:
+        UserError: if it cannot be had.
+    """
     import torch  # here, because torch and transformers take seconds that `--help` need not wait
 
     from toolkit.backbones import load_backbone
@@ -118,7 +140,54 @@ def _load(config: EncodeConfig) -> "Backbone":
     )
 
 
-def _step(data: Dataset, tower: str, config: EncodeConfig, backbone: "Backbone") -> Step:
+@dataclass(frozen=True)
+class Encoding:
+    """The work of a tower: `encode_batch`, with the dataset and the encoder that it needs.
+
+    Both are opened when first asked for and then kept, and are not pickled: so each worker has its
+    own, once.
+
+    Args:
+        dataset: what is read, a path that holds for every worker.
+        config: of the tower.
+    """
+
+    dataset: Path
+    config: EncodeConfig
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.Table:
+        """The rows of a batch of items."""
+        return encode_batch(
+            batch,
+            data=self.data,
+            backbone=self.backbone,
+            source=self.config.source,
+            batch_size=self.config.batch_size,
+        )
+
+    def __reduce__(self) -> tuple[type["Encoding"], tuple[Path, EncodeConfig]]:
+        return type(self), (self.dataset, self.config)
+
+    @cached_property
+    def data(self) -> Dataset:
+        """Where the sources are."""
+        return open_dataset(self.dataset)
+
+    @cached_property
+    def backbone(self) -> "Backbone":
+        """The encoder."""
+        return load(self.config)
+
+
+def encode_step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
+    """The step that writes `states/TOWER/`.
+
+    Args:
+        tower: its name.
+        work: what it does.
+        backbone: the encoder that `work` uses, or a copy of it.
+    """
+    config = work.config
     about = backbone.metadata(source=config.source)
     depends: dict[str, Any] = {
         "encoder": about["encoder"],
@@ -130,15 +199,8 @@ def _step(data: Dataset, tower: str, config: EncodeConfig, backbone: "Backbone")
     if backbone.modality == "text":
         depends |= {"max_tokens": config.max_tokens, "lowercase": config.lowercase}
     if config.source == "cover":  # states of other covers are other states
-        depends |= data.manifest["steps"].get("covers", {}).get("config", {})
+        depends |= work.data.manifest["steps"].get("covers", {}).get("config", {})
     columns = schema.states(backbone.layers, backbone.width).with_metadata(about)
-    work = partial(
-        encode_batch,
-        data=data,
-        backbone=backbone,
-        source=config.source,
-        batch_size=config.batch_size,
-    )
     return Step(f"encode:{tower}", f"states/{tower}", columns, depends, work, SHARD)
 
 

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import duckdb
 import pyarrow as pa
 
+from toolkit.errors import UserError
+
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 
 
@@ -19,6 +21,9 @@ def engine(folder: Path, *, memory_gib: float) -> Iterator[Connection]:
     Args:
         folder: for its files, deleted before and afterwards.
         memory_gib: what DuckDB may hold in memory; the rest of the process comes on top.
+
+    Raises:
+        UserError: if memory and disk do not suffice.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -31,6 +36,11 @@ def engine(folder: Path, *, memory_gib: float) -> Iterator[Connection]:
     connection.execute("SET enable_progress_bar = false")  # it would write between our own lines
     try:
         yield connection
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        raise UserError(
+            f"{folder}: sorting needs more room ({str(error).splitlines()[0]}); make room on this disk, or let it "
+            "hold more in memory (--memory_gib), and run the same command again"
+        ) from None
     finally:
         connection.close()
         shutil.rmtree(folder, ignore_errors=True)

@@ -58,20 +58,19 @@ def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = No
     }
     if done is None:
         _start_afresh(dataset)
-        _write(dataset, reader.read(files), settings, inputs, config.memory_gib)
-        manifest.record_config(dataset, **asdict(config))
+        _write(dataset, reader.read(files), settings, inputs, config)
     else:
         _refuse_other(dataset, done, settings, inputs)
         print(f"ingest: already done ({_summary(done['counts'])})")
 
 
 def _write(
-    dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, Any], memory_gib: float
+    dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, Any], config: PrepConfig
 ) -> None:
     items, item_problems = number_items(raw)
     if items.num_rows == 0:
         raise UserError(f"{raw.items_file}: no item in it; nothing to ingest")
-    with engine(dataset / SCRATCH, memory_gib=memory_gib) as database:
+    with engine(dataset / SCRATCH, memory_gib=config.memory_gib) as database:
         log = Log(database, raw, items, k_core=settings.get("k_core", 0))
         told = _write_errors(dataset, chain(item_problems, raw.problems, log.problems()))
         kept = numbered(items.take(log.kept_items() - 1))
@@ -103,6 +102,7 @@ def _write(
             "padding": 0,
         },
         "steps": {STEP: entry},
+        "config": asdict(config),
     }
     write_json(dataset / MANIFEST, finished)
     print(f"ingest: {settings['layout']}, {_summary(counts)}{problems.summary(told)}")

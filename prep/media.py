@@ -7,7 +7,7 @@ from typing import Any
 
 from prep import covers, frames, manifest, stills
 from prep.config import MediaConfig, PrepConfig
-from prep.executors import processes
+from prep.executors import choose
 from prep.files import find_folder
 from prep.pipeline import Step, run_step
 from prep.video import BACKENDS, load
@@ -34,7 +34,7 @@ def media(
     Args:
         dump: folder of what was downloaded.
         dataset: what `ingest` wrote.
-        config: `media` is read here; it is kept in `dataset.json`.
+        config: `media`, which is kept in `dataset.json`, and where to work are read here.
         retry_failed: whether items that are not ok are done again.
 
     Raises:
@@ -46,15 +46,16 @@ def media(
     if not dump.is_dir():
         raise UserError(f"{dump}: no such folder; give the folder that holds the dump")
     load(config.media.backend)  # one that does not is told of before anything runs
-    for name, step in _steps(dump, config.media).items():
+    for name, step in media_steps(dump, config.media).items():
         if step is None:
             print(f"{name}: skipped, the dump has none")
             manifest.record_step(dataset, name, {}, skipped="the dump has none")
             continue
         items = open_dataset(dataset).items.select(["item_id"])
-        execute = processes(config.media.workers)
         try:
-            counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
+            counts = run_step(
+                dataset, step, items, execute=choose(config), retry_failed=retry_failed
+            )
         finally:
             close_shared()
         found = versions(*BACKENDS.values())
@@ -62,8 +63,9 @@ def media(
     manifest.record_config(dataset, media=asdict(config.media))
 
 
-def _steps(dump: Path, config: MediaConfig) -> dict[str, Step | None]:
+def media_steps(dump: Path, config: MediaConfig) -> dict[str, Step | None]:
     """Both steps by name; None where the dump has no files for it."""
+    dump = dump.absolute()  # workers elsewhere have another current folder
     images = find_folder(dump, "cover", covers.SUFFIX)
     images = images or find_folder(dump, "item_images", covers.SUFFIX)  # MicroLens' challenge
     return {

@@ -8,6 +8,7 @@ recognised and removed at the next start.
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from prep import manifest, problems
 from prep.executors import Executor, Work, processes
 from toolkit import schema
-from toolkit.progress import track
+from toolkit.progress import Progress, pace
 from toolkit.store import Shard, Table, read_file, write_table
 
 CONFIG_KEY = b"versa_config"
@@ -34,7 +35,8 @@ class Step:
         schema: of its table.
         config: all that its rows depend on, JSON values only; a dataset never mixes two.
         work: a pure function from a batch of items to the table's columns, plus `status` (where
-            the table has no such column) and `message` (null for ok).
+            the table has no such column) and `message` (null for ok). It is pickled once for each
+            worker, so what it loads when it is first called and keeps is loaded once a worker.
         shard_rows: items in a batch, which becomes one shard.
         compression: of the shards; None where they are mapped into memory.
     """
@@ -77,14 +79,19 @@ def run_step(
     if retry_failed:
         _forget_failed(dataset, table, step)
     pending = _without_row(items, table)
-    batches = list(_batches(pending, step.shard_rows))
-    results = (execute or processes(1))(step.work, batches)
-    for result in track(results, step.name, total=len(batches)):
-        _commit(dataset, table, step, result)
+    results = (execute or processes(1))(step.work, list(_batches(pending, step.shard_rows)))
+    with (
+        closing(results),  # ends its workers at once if a result cannot be written
+        Progress(step.name, total=pending.num_rows, unit="items") as progress,
+    ):
+        for result in results:
+            failed = _commit(dataset, table, step, result)
+            progress.advance(result.num_rows, problems.tally(failed))
     told = errors_of(dataset, step.name)
     print(
         f"{step.name}: {pending.num_rows:,} of {items.num_rows:,} items done now"
         + problems.summary(problems.tally(told))
+        + pace(progress.done, progress.seconds)
     )
     return {"ok": items.num_rows - told.num_rows, **problems.tally(told)}
 
@@ -162,17 +169,20 @@ def _batches(items: pa.Table, rows: int) -> Iterator[pa.RecordBatch]:
         yield items.slice(start, rows).combine_chunks().to_batches()[0]
 
 
-def _commit(dataset: Path, table: Table, step: Step, result: pa.Table) -> None:
-    """Writes one result: its errors, then its rows."""
+def _commit(dataset: Path, table: Table, step: Step, result: pa.Table) -> pa.Table:
+    """Writes one result: its errors, which it returns, then its rows."""
     index = table.next_index()
     failed = result.filter(pc.not_equal(result.column("status"), "ok"))
-    if failed.num_rows:
-        rows = zip(
-            *(failed.column(name).to_pylist() for name in ("item_id", "status", "message")),
-            strict=True,
-        )
-        told = problems.table(step.name, [problems.Problem(*row) for row in rows])
+    columns = ("item_id", "status", "message")
+    rows = zip(*(failed.column(name).to_pylist() for name in columns), strict=True)
+    told = problems.table(step.name, [problems.Problem(*row) for row in rows])
+    if told.num_rows:
         write_table(_errors_path(dataset, step.name, index), told, compression="zstd")
+    table.append(stored(step, result))
+    return told
+
+
+def stored(step: Step, result: pa.Table) -> pa.Table:
+    """What a shard holds of a result of `step.work`: the table's columns, and the configuration."""
     metadata = {**(step.schema.metadata or {}), CONFIG_KEY: json.dumps(step.config, sort_keys=True)}
-    columns = result.select(step.schema.names).cast(step.schema)
-    table.append(columns.replace_schema_metadata(metadata))
+    return result.select(step.schema.names).cast(step.schema).replace_schema_metadata(metadata)

@@ -4,8 +4,10 @@ Arrow IPC *file* format, memory-mapped, so that `pyarrow.dataset`, `datasets` an
 shards unaided. Nothing here knows what a table means.
 """
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ import pyarrow.ipc as ipc
 from toolkit.errors import UserError
 
 MANIFEST = "dataset.json"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,34 @@ class Shard:
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Runs `write` on a temporary file, flushes it to disk, then renames it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Runs `write` on a temporary file, flushes it to disk, then renames it to `path`.
+
+    Raises:
+        UserError: if the disk is full, or a quota or a limit on file sizes is reached.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise _no_room(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _no_room(path: Path, error: OSError) -> UserError:
+    there = next(folder for folder in path.parents if folder.exists())
+    free = shutil.disk_usage(there).free
+    return UserError(
+        f"{path}: there is no room for it ({error.strerror}; {free / 2**20:,.1f} MiB are free in {there}); "
+        "it was not written, and what is finished is kept: make room and run the same command again"
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -25,17 +25,17 @@ def cpu_count() -> int:
 
 def here(
     work: Callable[[pa.RecordBatch], pa.Table], batches: Sequence[pa.RecordBatch]
-) -> Iterator[pa.Table]:
+) -> Generator[pa.Table, None, None]:
     """One batch after the other, in this process."""
     yield from map(work, batches)
 
 
 def in_processes(
     work: Callable[[pa.RecordBatch], pa.Table], batches: Sequence[pa.RecordBatch], *, workers: int
-) -> Iterator[pa.Table]:
-    """Several batches at a time, each in a fresh process's memory; results keep the batches' order.
+) -> Generator[pa.Table, None, None]:
+    """Several batches at a time, one in each process; results keep the batches' order.
 
-    The processes are spawned, not forked: decoders and torch keep threads that do not survive a
+    Each process has a copy of `work` for all its batches. The processes are spawned, not forked: decoders and torch keep threads that do not survive a
     fork. At most twice as many batches as workers are under way, so memory stays bounded.
 
     Raises:
@@ -46,12 +46,12 @@ def in_processes(
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(
-        min(workers, len(batches)), mp_context=context, initializer=prepare_worker
+        min(workers, len(batches)), mp_context=context, initializer=_start, initargs=(work,)
     )
     under_way: deque[Future[pa.Table]] = deque()
     try:
         for batch in batches:
-            under_way.append(pool.submit(work, batch))
+            under_way.append(pool.submit(_run, batch))
             if len(under_way) >= 2 * workers:
                 yield under_way.popleft().result()
         while under_way:
@@ -64,6 +64,19 @@ def in_processes(
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+_work: Callable[[pa.RecordBatch], pa.Table]  # of a worker process
+
+
+def _start(work: Callable[[pa.RecordBatch], pa.Table]) -> None:
+    global _work
+    prepare_worker()
+    _work = work
+
+
+def _run(batch: pa.RecordBatch) -> pa.Table:
+    return _work(batch)
 
 
 def prepare_worker() -> None:

@@ -181,27 +181,14 @@ def test_a_worker_that_dies_is_a_message_not_a_traceback(tmp_path):
         run_step(tmp_path, step(work=die), items("a", "b", "c"), execute=processes(2))
 
 
-# --- a build that is killed ---
+# --- a build that is killed (more of it in test_chaos.py) ---
 
 SMALL_SHARDS = "import sys, prep; sys.modules['prep.media'].COVERS_SHARD = sys.modules['prep.media'].FRAMES_SHARD = 5"
-DIE_AT_WRITE = """
-import os, signal
-from toolkit import store
-plain, left = os.fsync, [{writes}]
-def fsync(file):
-    plain(file)
-    left[0] -= 1
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-store.os.fsync = fsync
-"""
 
 
-def build_in_a_process(
-    dump: Path, out: Path, *, workers: int = 1, before: str = ""
-) -> subprocess.Popen:
+def build_in_a_process(dump: Path, out: Path, *, workers: int = 1) -> subprocess.Popen:
     config = f"prep.PrepConfig(media=prep.MediaConfig(workers={workers}, frame_count=2))"
-    code = f"{before}\nprep.build({str(dump)!r}, {str(out)!r}, {config})"
+    code = f"prep.build({str(dump)!r}, {str(out)!r}, {config})"
     script = f"{SMALL_SHARDS}\nif __name__ == '__main__':\n    exec({code!r})"
     path = out.parent / f"{out.name}.py"
     path.write_text(script)
@@ -243,19 +230,6 @@ def uninterrupted(spoilt_dump, tmp_path_factory):
     assert finish(build_in_a_process(spoilt_dump, out)) == 0
     assert prep.check(out) == []
     return everything_in(out)
-
-
-# Writes: 1 errors, 2 items, 3 interactions, 4 and 5 manifest; then shard after shard, errors first.
-@pytest.mark.slow
-@pytest.mark.parametrize("writes", [1, 3, 4, 6, 7, 8, 9, 13, 14, 17, 19])
-def test_a_build_killed_at_any_write_goes_on(spoilt_dump, uninterrupted, tmp_path, writes):
-    out = tmp_path / "out"
-    killed = build_in_a_process(spoilt_dump, out, before=DIE_AT_WRITE.format(writes=writes))
-    assert finish(killed) == -signal.SIGKILL
-    assert finish(build_in_a_process(spoilt_dump, out)) == 0
-    assert prep.check(out) == []
-    assert everything_in(out) == uninterrupted
-    assert list(out.rglob("*.tmp")) == []
 
 
 def test_a_build_with_workers_killed_from_outside_goes_on(spoilt_dump, uninterrupted, tmp_path):

@@ -1,0 +1,173 @@
+"""A build killed at twenty random moments, and run again each time, is the uninterrupted build.
+
+Fourteen kills fall between two system calls of a write, in forks of one process that has imported
+everything; six hit the real command with two workers, from outside, the parent alone or its group.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import prep
+import toolkit
+from prep import EncodeConfig, MediaConfig, PrepConfig
+from toolkit.store import Table
+
+ROOT = Path(__file__).parents[2]
+TABLES = ("items", "interactions", "covers", "frames", "states/title")
+FORKS, COMMANDS = 14, 6
+
+# argv: the dump, the encoder, then an output folder and the system call at which it is killed, in turn.
+FORKING = """
+import os, random, signal, sys
+import torch, transformers
+import prep
+from prep import EncodeConfig, MediaConfig, PrepConfig, covers, frames
+from toolkit import backbones, store
+
+for module in ("prep.media", "prep.encode"):
+    for name in ("COVERS_SHARD", "FRAMES_SHARD", "SHARD"):
+        vars(sys.modules[module]).update({name: 5} if name in vars(sys.modules[module]) else {})
+
+def die_at(call):
+    left = [call]
+    def watched(function):
+        def wrapped(*args, **options):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **options)
+        return wrapped
+    os.fsync, os.replace, os.unlink = map(watched, (os.fsync, os.replace, os.unlink))
+    store.Path.replace = lambda self, target: os.replace(self, target)
+    return left
+
+def build(out, call):
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    try:
+        sys.stdout = open(os.devnull, "w")
+        left = die_at(call)
+        media = MediaConfig(workers=1, frame_count=2)
+        tower = EncodeConfig(encoder=sys.argv[2], pooling="mean")
+        prep.build(sys.argv[1], out, PrepConfig(media=media, encode={"title": tower}))
+        if call > 10**6:
+            open(out + ".calls", "w").write(str(call - left[0]))
+        os._exit(0)
+    except BaseException as error:
+        print(repr(error), file=sys.stderr)
+        os._exit(1)
+
+for out, call in zip(sys.argv[3::2], map(int, sys.argv[4::2])):
+    print(build(out, call), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def dump(synth_dump, tmp_path_factory):
+    """24 items, a few of which have a bad cover or clip, and a title that is empty."""
+    dump = Path(shutil.copytree(synth_dump, tmp_path_factory.mktemp("chaos") / "dump"))
+    (dump / "prep.yaml").unlink()
+    covers, clips = sorted((dump / "covers").iterdir()), sorted((dump / "videos").iterdir())
+    covers[3].unlink()
+    covers[7].write_bytes(b"no image")
+    clips[2].write_bytes(covers[0].read_bytes())
+    clips[11].write_bytes(clips[11].read_bytes()[:100])
+    return dump
+
+
+def everything_in(out):
+    """All tables, errors and what `dataset.json` says, but for where the shards begin and end."""
+    tables = {name: Table(out / name).read().combine_chunks() for name in TABLES}
+    data = toolkit.open_dataset(out)
+    assert prep.check(out) == []
+    assert list(out.rglob("*.tmp")) == []
+    return {**tables, "errors": data.errors.sort_by("item_id"), "manifest": data.manifest}
+
+
+def forked(dump, encoder, *runs):
+    """Wait statuses of builds in forks, each killed at a system call; 10**9 is never."""
+    words = [str(word) for run in runs for word in run]
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, str(dump), str(encoder), *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return [int(word) for word in done.stdout.split() if word.isdigit()], done.stderr
+
+
+@pytest.mark.slow
+def test_killed_between_any_two_system_calls_of_a_write(dump, tiny_bert, tmp_path):
+    never = 10**9
+    whole = tmp_path / "whole"
+    assert forked(dump, tiny_bert, (whole, never))[0] == [0]
+    calls = int((tmp_path / "whole.calls").read_text())
+    expected = everything_in(whole)
+    # Spread over the build: one random moment in each fourteenth of it.
+    draw = random.Random(3)
+    moments = [int((part + draw.random()) * calls / FORKS) + 1 for part in range(FORKS)]
+    outs = [tmp_path / f"out{part}" for part in range(FORKS)]
+    runs = [
+        run
+        for out, at in zip(outs, moments, strict=True)
+        for run in ((out, min(at, calls)), (out, never))
+    ]
+    statuses, errors = forked(dump, tiny_bert, *runs)
+    assert statuses == [signal.SIGKILL, 0] * FORKS, errors
+    for out in outs:
+        assert everything_in(out) == expected
+
+
+def command(dump, encoder, out):
+    """The real command, in a group of its own."""
+    words = ["build", dump, out, "--media.workers=2", "--media.frame_count=2"]
+    words += [f"--encode.title.encoder={encoder}", "--encode.title.pooling=mean"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "prep", *map(str, words)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def files(out):
+    return sum(1 for path in out.rglob("*") if path.suffix != ".tmp")
+
+
+@pytest.mark.slow
+def test_the_command_killed_from_outside_again_and_again(dump, tiny_bert, tmp_path):
+    """One dataset, six kills, each after so many more files, and a last run that ends by itself."""
+    config = PrepConfig(
+        media=MediaConfig(workers=2, frame_count=2),
+        encode={"title": EncodeConfig(encoder=str(tiny_bert), pooling="mean")},
+    )
+    prep.build(dump, tmp_path / "whole", config)
+    out, draw = tmp_path / "out", random.Random(5)
+    # Eleven files and folders appear before covers; states are the last of about twenty.
+    for kill, count in enumerate(sorted(draw.sample(range(1, 18), COMMANDS))):
+        process = command(dump, tiny_bert, out)
+        while files(out) < count and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(draw.random() * 0.05)
+        if process.poll() is None:
+            (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
+        told, _ = process.communicate(timeout=60)  # its workers, who hold the pipe, end with it
+        assert process.returncode in (-signal.SIGKILL, 0), told
+    process = command(dump, tiny_bert, out)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    checked = [sys.executable, "-m", "prep", "check", str(out)]
+    assert subprocess.run(checked, cwd=ROOT, capture_output=True).returncode == 0
+    assert everything_in(out) == everything_in(tmp_path / "whole")

@@ -1,0 +1,121 @@
+"""The estimate against the dataset that is then really built."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import prep
+import toolkit
+from prep import EncodeConfig, Estimate, MediaConfig, PrepConfig
+from prep.cli import main
+from prep.estimate import StepEstimate
+from prep.synth import write_dump
+
+ITEMS = 200
+
+
+@pytest.fixture(scope="module")
+def dump(tmp_path_factory):
+    """Many more items than the sample has; one clip is broken, one cover missing."""
+    out = tmp_path_factory.mktemp("estimate") / "dump"
+    write_dump(out, items=ITEMS, users=60, progress=False)
+    (out / "prep.yaml").unlink()
+    next((out / "videos").iterdir()).write_bytes(b"no clip")
+    next((out / "covers").iterdir()).unlink()
+    return out
+
+
+@pytest.fixture(scope="module")
+def config(tiny_bert, tiny_vit):
+    towers = {
+        "title": EncodeConfig(encoder=str(tiny_bert), layers=[1]),
+        "cover": EncodeConfig(encoder=str(tiny_vit), source="cover"),
+    }
+    return PrepConfig(media=MediaConfig(workers=1, frame_count=2), encode=towers)
+
+
+@pytest.fixture(scope="module")
+def estimated(dump, config):
+    before = listing(dump)
+    result = prep.estimate(dump, config)
+    assert listing(dump) == before  # nothing is written into the dump
+    return result
+
+
+@pytest.fixture(scope="module")
+def built(dump, config, tmp_path_factory):
+    out = tmp_path_factory.mktemp("built") / "out"
+    prep.build(dump, out, config)
+    return out
+
+
+def listing(folder: Path):
+    return sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*"))
+
+
+def size(out: Path, table: str) -> int:
+    return sum(path.stat().st_size for path in (out / table).glob("*.arrow"))
+
+
+def test_every_step_has_its_rows(estimated, built):
+    data = toolkit.open_dataset(built)
+    rows = {step.step: step.rows for step in estimated.steps}
+    assert estimated.items == data.items.num_rows == ITEMS
+    assert rows.pop("ingest") == data.interactions.num_rows
+    assert rows == {step: ITEMS for step in ("covers", "frames", "encode:title", "encode:cover")}
+
+
+@pytest.mark.parametrize("tower", ["title", "cover"])
+def test_states_are_predicted_within_two_percent(estimated, built, tower):
+    (step,) = [step for step in estimated.steps if step.step == f"encode:{tower}"]
+    assert step.disk_bytes == pytest.approx(size(built, f"states/{tower}"), rel=0.02)
+    assert step.low_bytes == step.disk_bytes == step.high_bytes
+
+
+@pytest.mark.parametrize("table", ["covers", "frames"])
+def test_media_lie_within_the_stated_range(estimated, built, table):
+    (step,) = [step for step in estimated.steps if step.step == table]
+    assert step.low_bytes <= size(built, table) <= step.high_bytes
+    assert 0.5 < step.low_bytes / step.high_bytes < 1  # a range that says something
+
+
+def test_ingest_lies_within_its_range(estimated, built):
+    step = estimated.steps[0]
+    assert step.low_bytes <= size(built, "items") + size(built, "interactions") <= step.high_bytes
+
+
+def test_more_workers_take_less_time_and_more_memory(dump, config, estimated):
+    four = prep.estimate(dump, replace(config, media=replace(config.media, workers=4), encode={}))
+    one_frames, four_frames = estimated.steps[2], four.steps[2]
+    assert (one_frames.step, four_frames.step) == ("frames", "frames")
+    assert four_frames.memory_bytes > one_frames.memory_bytes
+    assert four.workers == 4
+
+
+def test_a_small_dump_is_measured_whole(synth_dump, config):
+    steps = {
+        step.step: step for step in prep.estimate(synth_dump, replace(config, encode={})).steps
+    }
+    assert set(steps) == {"ingest", "covers", "frames"}
+    # 20 of 24 are in the sample: what is left open is small.
+    assert steps["covers"].low_bytes > 0.9 * steps["covers"].high_bytes
+
+
+def test_the_command_prints_a_table(own_dump, capsys):
+    (own_dump / "prep.yaml").unlink()
+    shutil.rmtree(own_dump / "covers")
+    assert main(["estimate", str(own_dump), "--media.workers", "1"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].split() == ["step", "rows", "time", "disk", "peak", "memory"]
+    assert [text.split()[0] for text in told[1:4]] == ["ingest", "frames", "in"]
+    assert told[4] == "with 1 decoding process; from a sample, on this machine"
+
+
+def test_too_little_disk_is_a_warning():
+    step = StepEstimate("frames", 10, 90.0, 3 * 2**30, 2 * 2**30, 4 * 2**30, 2**30)
+    enough = Estimate(items=10, workers=2, free_bytes=4 * 2**30, steps=(step,))
+    assert "warning" not in str(enough)
+    assert "frames    10  2 min  3.0 GiB (2.0 GiB to 4.0 GiB)      1.0 GiB" in str(enough)
+    assert "warning: that is 1.0 GiB too little" in str(replace(enough, free_bytes=3 * 2**30))
