@@ -19,7 +19,7 @@ from prep.numbering import number_items, numbered
 from prep.readers import Raw, choose, make_readers, parts, refuse_unused
 from toolkit import schema
 from toolkit.errors import UserError
-from toolkit.progress import track
+from toolkit.progress import Progress
 from toolkit.store import MANIFEST, Table, write_json, write_table
 from toolkit.versions import versions
 
@@ -81,10 +81,12 @@ def _write(
             )
         Table(dataset / "items").append(kept)
         counts = {"users": 0, "items": kept.num_rows, "interactions": 0}
-        for shard in track(log.shards(), "interactions"):
-            Table(dataset / "interactions").append(shard)
-            counts["users"] = max(counts["users"], pc.max(shard.column("user")).as_py() or 0)
-            counts["interactions"] += shard.num_rows
+        with Progress("sorting", total=None, unit="interactions") as progress:
+            for shard in log.shards():
+                Table(dataset / "interactions").append(shard)
+                counts["users"] = max(counts["users"], pc.max(shard.column("user")).as_py() or 0)
+                counts["interactions"] += shard.num_rows
+                progress.advance(shard.num_rows)
     entry = {
         "config": settings,
         "config_hash": manifest.config_hash(settings),

@@ -18,6 +18,7 @@ from prep.engine import Connection, batches, create, rows
 from prep.problems import Problem
 from prep.readers.raw import Raw
 from toolkit import schema
+from toolkit.progress import Progress
 from toolkit.splits import MIN_INTERACTIONS
 
 SHARD_ROWS = 1_000_000
@@ -168,9 +169,11 @@ def positions(users: NDArray[np.int32]) -> NDArray[np.int64]:
 def _with_row(interactions: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Counts the rows from 0, over all batches."""
     first = 0
-    for batch in interactions:
-        yield batch.append_column("row", pa.array(np.arange(first, first + batch.num_rows)))
-        first += batch.num_rows
+    with Progress("reading", total=None, unit="interactions") as progress:
+        for batch in interactions:
+            yield batch.append_column("row", pa.array(np.arange(first, first + batch.num_rows)))
+            first += batch.num_rows
+            progress.advance(batch.num_rows)
 
 
 def _keep_core(database: Connection, k: int) -> None:

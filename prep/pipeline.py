@@ -7,6 +7,7 @@ recognised and removed at the next start.
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -126,7 +127,7 @@ def _clear_leftovers(dataset: Path, table: Table, step: Step) -> None:
     """Removes what a killed run left: temporary files, and errors rows without their item's row."""
     for folder in (dataset, dataset / "errors", table.folder):
         for path in folder.glob(".*.tmp"):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     shards = {shard.index: shard.path for shard in table.shards()}
     for errors in _errors_shards(dataset, step.name):
         told = read_file(errors.path)
