@@ -97,7 +97,8 @@ class PrepConfig:
         time_unit: of timestamps, where the layout leaves it open (ninerec, table): ms or s.
         media: covers and video frames.
         encode: towers by name, each with its encoder: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
-        executor: where steps work: processes of this machine, or ray.
+        executor: where steps work: processes of this machine, or ray; the machines of a Ray cluster share the
+            file system on which dump, dataset and local encoders lie.
         address: of a running Ray cluster, HOST:PORT or auto; by default one is started on this machine.
         gpus_per_worker: GPUs, or a share of one, that each worker of a Ray cluster has to itself for its own
             encoder; 0 encodes on CPUs, a worker for each machine.
