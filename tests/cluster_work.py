@@ -31,6 +31,13 @@ def exit_at_once(batch):
     os._exit(7)
 
 
+def see_gpus(batch):
+    """Which GPUs this process may use."""
+    time.sleep(0.5)
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return pa.table({"process": [os.getpid()], "gpus": [gpus]})
+
+
 class Counting:
     """Counts its own calls, and says in which process; a copy has counted none."""
 

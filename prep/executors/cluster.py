@@ -62,7 +62,7 @@ def in_cluster(
         import ray.util.annotations
 
         cpus, room = _room(model=model, gpus_per_worker=gpus_per_worker)
-        given = ray.data.from_arrow([pa.table(batch) for batch in batches])
+        given = ray.data.from_arrow([_pack(batch) for batch in batches])
         with warnings.catch_warnings():
             # `ray_remote_args_fn`: up to Ray 2.63 the one way to limit restarts.
             warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
@@ -70,7 +70,7 @@ def in_cluster(
                 _Worker,
                 fn_constructor_args=(work,),
                 compute=ray.data.ActorPoolStrategy(size=min(workers or room, room, len(batches))),
-                batch_size=None,
+                batch_size=1,
                 batch_format="pyarrow",
                 num_cpus=cpus,
                 num_gpus=gpus_per_worker or None,
@@ -109,15 +109,25 @@ def cluster(address: str | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
+def _pack(batch: pa.RecordBatch) -> pa.Table:
+    """One row for a whole batch: Ray Data splits and joins rows as it likes, but no row."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return pa.table({"batch": [sink.getvalue().to_pybytes()]})
+
+
 class _Worker:
     """What an actor holds: its own copy of the work."""
 
     def __init__(self, work: Callable[[pa.RecordBatch], pa.Table]) -> None:
         self.work = work
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
+    def __call__(self, row: pa.Table) -> pa.Table:
+        (packed,) = row.column("batch")
+        batch = pa.ipc.open_stream(packed.as_buffer()).read_next_batch()
         try:
-            return self.work(batch.combine_chunks().to_batches()[0])
+            return self.work(batch)
         except Exception as error:
             if not isinstance(error, UserError):
                 error.add_note(f"in a worker of the cluster:\n{traceback.format_exc()}")

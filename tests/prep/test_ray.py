@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import pytest
-from cluster_work import Absent, Counting, Failing, exit_at_once, interrupt, measured
+from cluster_work import Absent, Counting, Failing, exit_at_once, interrupt, measured, see_gpus
 
 import prep
 import toolkit
@@ -34,10 +34,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module", autouse=True)
 def two_cores():
-    """A cluster of two cores and little memory, which every test here shares."""
+    """A cluster of two cores, two GPUs by name alone and little memory, which all tests share."""
     pytest.importorskip("ray.data", reason="the extra [ray] is not installed")
     ray = cluster._import_ray(local=True)
-    cluster._start(num_cpus=2, object_store_memory=100 * 2**20)
+    cluster._start(num_cpus=2, num_gpus=2, object_store_memory=100 * 2**20)
     yield
     ray.shutdown()
 
@@ -116,8 +116,9 @@ def test_an_address_without_a_cluster_is_said():
 
 def test_a_build_in_the_cluster_is_the_build_here(synth_dump, tiny_bert, tmp_path):
     settings = {"title": EncodeConfig(encoder=str(tiny_bert), pooling="mean")}
-    config = replace(RAY, encode=settings)
-    here = replace(config, executor="processes", media=replace(RAY.media, workers=1))
+    config = replace(RAY, encode=settings, gpus_per_worker=1)
+    media = replace(RAY.media, workers=1)
+    here = PrepConfig(media=media, encode=settings)
     prep.build(synth_dump, tmp_path / "here", here)
     prep.build(synth_dump, tmp_path / "ray", config)
     assert prep.check(tmp_path / "ray") == []
@@ -126,9 +127,19 @@ def test_a_build_in_the_cluster_is_the_build_here(synth_dump, tiny_bert, tmp_pat
     assert toolkit.open_dataset(tmp_path / "ray").errors.num_rows == 0
 
 
-def test_more_gpus_than_there_are_is_said():
+def test_each_worker_has_a_gpu_of_its_own():
     config = replace(RAY, gpus_per_worker=1)
-    with pytest.raises(UserError, match=r"--gpus-per-worker 1: no machine .* has so many GPUs"):
+    results = list(choose(config, model=True)(see_gpus, batches(*[1] * 6)))
+    seen = {result["process"][0].as_py(): result["gpus"][0].as_py() for result in results}
+    assert sorted(seen.values()) == ["0", "1"][: len(seen)]
+
+
+def test_more_gpus_than_there_are_is_said():
+    config = replace(RAY, gpus_per_worker=4)
+    with pytest.raises(
+        UserError,
+        match=r"--gpus-per-worker 4: no machine .* has so many GPUs \(they have 2\); ask for fewer",
+    ):
         list(choose(config, model=True)(measured, batches(1)))
 
 
