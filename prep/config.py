@@ -147,13 +147,9 @@ class PrepConfig:
             time being. The whole process holds one to two GiB more.
         media: covers and video frames.
         encode: towers by name, each with its encoder: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
-<<<<<<< HEAD
         features: towers by name, each with its file of ready features: --features.TOWER.file X, ...
-        executor: where steps work: processes of this machine, or ray.
-=======
         executor: where steps work: processes of this machine, or ray; the machines of a Ray cluster share the
             file system on which dump, dataset and local encoders lie.
->>>>>>> runner
         address: of a running Ray cluster, HOST:PORT or auto; by default one is started on this machine.
         gpus_per_worker: GPUs, or a share of one, that each worker of a Ray cluster has to itself for its own
             encoder; 0 encodes on CPUs, a worker for each machine.
