@@ -57,21 +57,16 @@ def digests(data: Dataset, name: str, content: str) -> pa.Table:
         content: its column of JPEG bytes.
     """
     table = Table(data.path / name).read()
-    if DIGEST in table.schema.names:
-        digest = table.column(DIGEST)
-        if "source_bytes" in table.schema.names:  # empty files are equal and no duplicates
-            digest = pc.if_else(pc.greater(table.column("source_bytes"), 0), digest, None)
-    else:
-        digest = pa.chunked_array(
-            [_hashed(chunk) for chunk in table.column(content).chunks], pa.string()
-        )
-    found = pa.table({"item_id": table.column("item_id"), "digest": digest})
-    return found.filter(pc.is_valid(found.column("digest")))
-
-
-def _hashed(chunk: pa.Array) -> pa.Array:
-    """SHA-256 of each value, bytes or list of bytes; null of null and of an empty list."""
-    return pa.array([_hash_of(value) for value in chunk], pa.string())
+    known = table.column(DIGEST).to_pylist()
+    # Released frames are several files and have no digest of one; what is stored stands for them.
+    digest = [
+        sha or _hash_of(value) for sha, value in zip(known, table.column(content), strict=True)
+    ]
+    found = pa.table({"item_id": table.column("item_id"), "digest": pa.array(digest, pa.string())})
+    is_empty = pc.fill_null(
+        pc.equal(table.column("source_bytes"), 0), False
+    )  # equal, no duplicates
+    return found.filter(pc.and_not(pc.is_valid(found.column("digest")), is_empty))
 
 
 def _hash_of(value: pa.Scalar) -> str | None:
