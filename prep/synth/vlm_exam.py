@@ -1,4 +1,4 @@
-"""The exam of the tiny VLM: scenes as files of a dump, read as prep stores them, captioned, marked."""
+"""The exam of the tiny VLM: scenes as files of a dump, read as prep stores them, captioned."""
 
 import tempfile
 from collections.abc import Sequence

@@ -19,8 +19,7 @@ from prep.synth.vlm_task import CAPTION_WORDS, Example, words_never_shown_with
 Kind = Literal["image", "video"]
 
 SHORT_PROMPT, LONG_PROMPT = 5, 300  # words that a lesson's prompts have at most
-LONG_PROMPTS = 0.2  # the fraction of lessons with long prompts; the shorter ones are cheaper
-PROMPTS_FIRST = 0.3  # the fraction of lessons in which the prompt comes before what it asks about
+LONG_PROMPTS = 0.1  # the fraction of lessons with long prompts; the shorter ones are cheaper
 CLIPS_AS_IMAGES = 0.2  # servers are often given a clip as so many images
 HIDDEN_WORDS = 0.5  # the fraction of words of the answer so far
 _UNKNOWN_WORD = "?"
@@ -50,15 +49,12 @@ def ask(
     prompts: Sequence[str],
     *,
     kind: Kind,
-    prompt_first: bool = False,
 ) -> BatchFeature:
     """The model's inputs for B chats, each of a prompt and its picture: a clip, or some images."""
     chats = []
     for frames, prompt in zip(pictures, prompts, strict=True):
         shown = [{"type": kind}] * (len(frames) if kind == "image" else 1)
-        asked = [{"type": "text", "text": prompt}]
-        content = asked + shown if prompt_first else shown + asked
-        chats.append([{"role": "user", "content": content}])
+        chats.append([{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}])
     texts = processor.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
     media = {f"{kind}s": [list(frames) for frames in pictures]}
     return processor(text=texts, **media, padding=True, return_tensors="pt")
@@ -80,8 +76,7 @@ def draw_lesson(
         processor: of the model that is taught.
         examples: the covers or the clips.
         rng: where chance comes from.
-        varied: whether prompts are long at times, stand before the picture at times, and clips are
-            sent as so many images at times; beginners hear few words, always after the picture.
+        varied: whether prompts are long at times, and clips are sent as so many images at times.
     """
     is_clip = examples[0].scene.motion is not None
     longest = _longest_prompt(rng) if varied else SHORT_PROMPT
@@ -91,7 +86,6 @@ def draw_lesson(
         [example.frames for example in examples],
         [draw_prompt(longest, rng) for _ in examples],
         kind="video" if is_clip and not as_images else "image",
-        prompt_first=varied and rng.random() < PROMPTS_FIRST,
     )
     answers = _answers(processor, [example.caption for example in examples])
     hidden = torch.tensor(rng.random(answers.shape) < HIDDEN_WORDS)

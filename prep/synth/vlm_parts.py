@@ -1,4 +1,4 @@
-"""What the bundled tiny VLM is made of: words, processor, and an InternVL that starts with our ViT."""
+"""What the bundled tiny VLM is made of: words, processor, an InternVL that starts with our ViT."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,10 +35,8 @@ _NAMED_TOKENS = {
 }
 _PAD, _UNKNOWN, _END = "<pad>", "<unk>", "<end>"
 _ROLES = ["<system>", "<user>", "<assistant>"]
-_FRAME_WORDS = [
-    ":",
-    *(f"frame{number}" for number in range(1, 33)),
-]  # the processor writes "Frame1:"
+# The processor writes "Frame1: " before a clip's first frame.
+_FRAME_WORDS = [":", *(f"frame{number}" for number in range(1, 33))]
 VOCABULARY = [
     *(_PAD, _UNKNOWN, _END),
     *_ROLES,
@@ -47,15 +45,14 @@ VOCABULARY = [
     *CAPTION_WORDS,
 ]
 
+# The pictures come last, wherever the prompt stood: its length does not take the answer from them.
 _CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 <{{ message.role }}>
 {%- if message.content is string -%}{{ message.content }}{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == "text" -%}{{ part.text }}
-{%- elif part.type == "video" -%}<video>
-{%- else -%}<image>
-{%- endif -%}
+{%- for part in message.content if part.type == "text" -%}{{ part.text + " " }}{%- endfor -%}
+{%- for part in message.content if part.type != "text" -%}
+{%- if part.type == "video" -%}<video>{%- else -%}<image>{%- endif -%}
 {%- endfor -%}
 {%- endif -%}
 <end>
@@ -112,7 +109,7 @@ def build_model() -> InternVLForConditionalGeneration:
     )
     model = InternVLForConditionalGeneration(config)
     model.generation_config.update(
-        max_new_tokens=24, do_sample=False, eos_token_id=_text_config().eos_token_id
+        max_new_tokens=24, do_sample=False, eos_token_id=VOCABULARY.index(_END)
     )
     tower = model.model.vision_tower
     weights = rename_vit_weights(load_file(TINY_VIT / "model.safetensors"))
