@@ -5,7 +5,7 @@ are RGB uint8 arrays (H, W, 3); clips are (T, H, W, 3). Places and radii are fra
 so that the same pose may be drawn at any size.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import cast
@@ -21,6 +21,7 @@ Points = NDArray[np.float64]
 SIDE_PX = 128
 FRAMES = 24
 FRAMES_PER_SECOND = 12
+TIMES = tuple(frame / FRAMES for frame in range(FRAMES))  # of a clip's frames, in [0, 1)
 
 _SUBPIXEL_BITS = (
     4  # OpenCV takes fixed-point corners; without them slow shapes would jump by pixels
@@ -152,12 +153,12 @@ def draw_frames(
     motion: str,
     rng: Generator,
     *,
-    frames: int = FRAMES,
+    times: Sequence[float] = TIMES,
     side_px: int = SIDE_PX,
 ) -> Iterator[Image]:
-    """A clip's frames, one by one: the ground stays, the shape moves."""
+    """A clip's frames at `times`, one by one: the ground stays, the shape moves."""
     ground, paint = draw_ground(rng, side_px=side_px), draw_paint(colour, rng)
     x, y = rng.uniform(0.35, 0.65, size=2)
     start = Pose(float(x), float(y), rng.uniform(0.16, 0.24), rng.uniform(-0.35, 0.35))
-    for frame in range(frames):
-        yield place(ground, shape, paint, MOTIONS[motion](start, frame / frames))
+    for time in times:
+        yield place(ground, shape, paint, MOTIONS[motion](start, time))

@@ -32,6 +32,8 @@ class Purpose(IntEnum):
     POPULARITY = 4
     ENCODER_TRAINING = 5
     ENCODER_TEST = 6
+    CAPTIONER_TRAINING = 7
+    CAPTIONER_TEST = 8
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,101 @@
+"""The exam of the tiny VLM: scenes as files of a dump, read as prep stores them, captioned."""
+
+import tempfile
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from PIL import Image as PillowImage
+from transformers import InternVLForConditionalGeneration, InternVLProcessor
+
+from prep.frames import stills
+from prep.images import read_image, to_jpeg
+from prep.synth.dump import write_clip, write_cover
+from prep.synth.scenes import SIDE_PX, Image, draw_cover, draw_frames
+from prep.synth.vlm_lesson import Kind, ask
+from prep.synth.vlm_task import CLIPS, COVERS, FRAMES_TAKEN, WORDS, Scene, held_out, seen
+from prep.synth.world import Purpose, generator
+
+PROMPT = "What is there to be seen? Answer in one sentence."
+LONG_PROMPT = " ".join([PROMPT] * 20)  # 240 tokens
+BATCH = 50
+EXAM_SCENES = 500  # of each kind
+
+
+def photograph(scene: Scene, rng: Generator) -> list[Image]:
+    """The frames (RGB) that prep stores of a new item of a dump: one of a cover, five of a clip."""
+    with tempfile.TemporaryDirectory() as folder:
+        if scene.motion is None:
+            cover = Path(folder) / "0.jpg"
+            write_cover(cover, draw_cover(scene.shape, scene.colour, rng))
+            stored = [to_jpeg(read_image(cover))]
+        else:
+            clip = Path(folder) / "0.mp4"
+            frames = draw_frames(scene.shape, scene.colour, scene.motion, rng)
+            write_clip(clip, frames, index_first=True)
+            row = stills(
+                clip,
+                backend="pyav",
+                sampling="uniform",
+                count=FRAMES_TAKEN,
+                interval=1,
+                px=SIDE_PX,
+            )
+            stored = row["frames"]
+    return [np.array(PillowImage.open(BytesIO(jpeg))) for jpeg in stored]
+
+
+@torch.inference_mode()
+def captions(
+    model: InternVLForConditionalGeneration,
+    processor: InternVLProcessor,
+    pictures: Sequence[Sequence[Image]],
+    *,
+    kind: Kind,
+    prompt: str = PROMPT,
+) -> list[str]:
+    """What the model says of each cover or clip."""
+    said: list[str] = []
+    for start in range(0, len(pictures), BATCH):
+        batch = pictures[start : start + BATCH]
+        inputs = ask(processor, batch, [prompt] * len(batch), kind=kind)
+        answers = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
+        said += processor.batch_decode(answers, skip_special_tokens=True)
+    return said
+
+
+def marks(scenes: Sequence[Scene], said: Sequence[str]) -> dict[str, float]:
+    """For each attribute, the fraction of captions with the right word for it and no other.
+
+    >>> marks([Scene("star", "red"), Scene("star", "blue")], ["a red star", "a red blue square"])
+    {'shape': 0.5, 'colour': 0.5}
+    """
+    rights: dict[str, list[bool]] = {}
+    for scene, caption in zip(scenes, said, strict=True):
+        for attribute, word in scene.words().items():
+            named = WORDS[attribute].intersection(caption.split())
+            rights.setdefault(attribute, []).append(named == {word})
+    return {attribute: round(float(np.mean(right)), 4) for attribute, right in rights.items()}
+
+
+def examine(
+    model: InternVLForConditionalGeneration, processor: InternVLProcessor, seed: int
+) -> dict[str, dict[str, float]]:
+    """Marks in each attribute for scenes that training showed and for others, all drawn anew."""
+    kinds: list[tuple[str, Kind, tuple[Scene, ...]]] = [
+        ("covers", "image", COVERS),
+        ("clips", "video", CLIPS),
+    ]
+    rng = generator(seed, Purpose.CAPTIONER_TEST)
+    results = {}
+    for name, kind, scenes in kinds:
+        for group, chosen in (("held_out", held_out(scenes)), ("seen", seen(scenes))):
+            asked = [chosen[int(row)] for row in rng.integers(len(chosen), size=EXAM_SCENES)]
+            pictures = [photograph(scene, rng) for scene in asked]
+            for prompt, suffix in ((PROMPT, ""), (LONG_PROMPT, "_long_prompt")):
+                said = captions(model, processor, pictures, kind=kind, prompt=prompt)
+                results[f"{name}_{group}{suffix}"] = marks(asked, said)
+    return results
