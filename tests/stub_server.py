@@ -49,7 +49,7 @@ class StubServer:
         self._in_flight = 0
         self._changed = threading.Condition()
         self._ended = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     @property
@@ -92,6 +92,10 @@ class StubServer:
         with self._changed:
             self._in_flight -= 1
         return reply
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64  # a connection beyond the usual 5 would wait a second
 
 
 def _handler(stub: StubServer) -> type[BaseHTTPRequestHandler]:

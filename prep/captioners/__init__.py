@@ -27,6 +27,8 @@ def load_captioner(config: CaptionConfig) -> Captioner:
     Raises:
         UserError: if it cannot be had, or takes no video where frames are its source.
     """
+    if not config.model:
+        raise UserError("no model is given; set model to a folder or a name")
     captioner = _server(config) if config.captioner == "openai" else _local(config)
     if config.source == "frames" and not captioner.takes_video:
         raise UserError(
