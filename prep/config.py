@@ -130,6 +130,70 @@ class FeaturesConfig:
 
 
 @dataclass(frozen=True)
+class CaptionConfig:
+    """The model that captions one source, and what it is asked.
+
+    Args:
+        source: what is captioned: cover, or the frames of a video, for which the model must take video.
+        captioner: transformers runs the model in this process; openai asks a server that speaks OpenAI's
+            chat completions (vLLM, SGLang, TGI, `transformers serve`).
+        model: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name; of
+            openai, its name on the server.
+        revision: hub revision to pin; of openai, what is recorded as the server's.
+        prompt: a built-in one (image-plain, video-rec, ...; NAME@VERSION for an older version) or the path of
+            a text file, which may hold {title}; by default image-plain or video-plain, as the source is.
+        max_new_tokens: a caption ends there.
+        max_characters: a longer caption is cut there, at the end of a sentence or word.
+        temperature: 0 takes the likeliest token each time, so that a rerun says the same; above, it is drawn.
+        repetition_penalty: above 1, what the caption already says becomes less likely; 1.05 is mild.
+        batch_size: of transformers: items generated for at a time.
+        device_map: of transformers: auto takes the GPU where there is one; otherwise cpu, cuda:1, or
+            balanced, which spreads the model over all GPUs.
+        dtype: of transformers: auto is bfloat16 on a GPU and float32 on a CPU.
+        trust_remote_code: of transformers: runs code from the hub; off unless you say so.
+        url: of openai: the server's, up to the version, such as http://localhost:8000/v1.
+        key_variable: of openai: the environment variable that holds the key; none is sent where it is not set.
+        concurrency: of openai: requests in flight at a time.
+        timeout_seconds: of openai: how long the server may be silent until a request is given up.
+        attempts: of openai: how often a request is made until it has failed.
+    """
+
+    source: Literal["cover", "frames"] = "cover"
+    captioner: Literal["transformers", "openai"] = "transformers"
+    model: str = ""
+    revision: str | None = None
+    prompt: str = ""
+    max_new_tokens: int = 128
+    max_characters: int = 1000
+    temperature: float = 0.0
+    repetition_penalty: float = 1.0
+    batch_size: int = 8
+    device_map: str = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    trust_remote_code: bool = False
+    url: str = "http://localhost:8000/v1"
+    key_variable: str = "OPENAI_API_KEY"
+    concurrency: int = 8
+    timeout_seconds: float = 120.0
+    attempts: int = 5
+
+    def __post_init__(self) -> None:
+        for key in ("max_new_tokens", "max_characters", "batch_size", "concurrency", "attempts"):
+            if getattr(self, key) < 1:
+                raise UserError(f"{key} is {getattr(self, key)}; it must be at least 1")
+        for key in ("repetition_penalty", "timeout_seconds"):
+            if not getattr(self, key) > 0:
+                raise UserError(f"{key} is {getattr(self, key)}; it must be above 0")
+        if not self.temperature >= 0:
+            raise UserError(f"temperature is {self.temperature}; it must be at least 0")
+
+    @property
+    def prompt_name(self) -> str:
+        """The prompt that is asked: the configured one, or the plain one for the source."""
+        return self.prompt or ("image-plain" if self.source == "cover" else "video-plain")
+
+
+@dataclass(frozen=True)
 class PrepConfig:
     """Everything about one dataset.
 

@@ -34,7 +34,7 @@ def load(
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     processors = {"text": AutoTokenizer, "image": AutoImageProcessor}
     try:
-        with _quiet_loading():
+        with quiet_loading():
             config = AutoConfig.from_pretrained(where, **options)
             processor = processors[modality].from_pretrained(where, **options)
             model = AutoModel.from_pretrained(
@@ -104,7 +104,7 @@ def _shape(name: str, model: Any) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """No loading bars and reports from transformers for the seconds that a load takes."""
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()

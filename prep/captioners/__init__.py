@@ -1,0 +1,71 @@
+"""Models that say what they see: `captioner` is what each does, `load_captioner` makes the configured one."""
+
+from prep.captioners.captioner import Captioner, CaptionError, Payload, Request, Usage
+from prep.captioners.postprocess import Finished, finish
+from prep.captioners.prompts import Prompt, built_in_prompts, load_prompt
+from prep.config import CaptionConfig
+from toolkit.errors import UserError
+
+__all__ = [
+    "CaptionError",
+    "Captioner",
+    "Finished",
+    "Payload",
+    "Prompt",
+    "Request",
+    "Usage",
+    "built_in_prompts",
+    "finish",
+    "load_captioner",
+    "load_prompt",
+]
+
+
+def load_captioner(config: CaptionConfig) -> Captioner:
+    """The configured captioner, loaded; a server is not asked yet (`Captioner.check`).
+
+    Raises:
+        UserError: if it cannot be had, or takes no video where frames are its source.
+    """
+    if not config.model:
+        raise UserError("no model is given; set model to a folder or a name")
+    captioner = _server(config) if config.captioner == "openai" else _local(config)
+    if config.source == "frames" and not captioner.takes_video:
+        raise UserError(
+            f"model {config.model!r} takes images, no video, and frames are to be captioned; "
+            "use a model that takes video, or source cover"
+        )
+    return captioner
+
+
+def _local(config: CaptionConfig) -> Captioner:
+    from prep.captioners.local import TransformersCaptioner  # here: torch takes seconds to import
+
+    return TransformersCaptioner(
+        config.model,
+        revision=config.revision,
+        batch_size=config.batch_size,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        repetition_penalty=config.repetition_penalty,
+        device_map=config.device_map,
+        dtype=config.dtype,
+        trust_remote_code=config.trust_remote_code,
+    )
+
+
+def _server(config: CaptionConfig) -> Captioner:
+    from prep.captioners.openai import OpenAICaptioner
+
+    return OpenAICaptioner(
+        config.model,
+        url=config.url,
+        revision=config.revision,
+        key_variable=config.key_variable,
+        concurrency=config.concurrency,
+        timeout_seconds=config.timeout_seconds,
+        attempts=config.attempts,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        repetition_penalty=config.repetition_penalty,
+    )

@@ -1,0 +1,125 @@
+"""What every captioner does: requests in, captions out."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class Payload(NamedTuple):
+    """What a model looks at: one image, or one video as some of its frames.
+
+    Args:
+        frames: JPEG, in the order in which they are shown; an image has one.
+        pts_seconds: when each frame is on screen, from the clip's first; None for an image, and for frames
+            whose times nobody knows (they were released without).
+        is_video: whether the frames are those of a video, be it a single one.
+    """
+
+    frames: Sequence[bytes]
+    pts_seconds: Sequence[float] | None = None
+    is_video: bool = False
+
+    def digest(self) -> str:
+        """SHA-256 of all that a model is shown, hexadecimal: equal payloads have equal captions."""
+        times = None if self.pts_seconds is None else [float(t) for t in self.pts_seconds]
+        digest = hashlib.sha256(repr((self.is_video, times)).encode())
+        for frame in self.frames:
+            digest.update(hashlib.sha256(frame).digest())
+        return digest.hexdigest()
+
+
+class Request(NamedTuple):
+    """One caption that is wanted.
+
+    Args:
+        payload: what to look at.
+        prompt: what to say about it, its slots filled (`prep.captioners.prompts`).
+    """
+
+    payload: Payload
+    prompt: str
+
+
+class CaptionError(Exception):
+    """Some requests of a call could not be captioned.
+
+    What is neither in `indices` nor in `done` was not tried: ask for it again.
+
+    Args:
+        indices: requests that failed together, counted within the call. Of one, it is at fault; of several,
+            nobody knows which: halve them and ask again.
+        reason: what went wrong.
+        done: captions that were made before, by their requests' indices; they need not be made twice.
+    """
+
+    def __init__(self, indices: Sequence[int], reason: str, done: Mapping[int, str]) -> None:
+        super().__init__(f"request {', '.join(map(str, indices))}: {reason}")
+        self.indices = tuple(indices)
+        self.reason = reason
+        self.done = dict(done)
+
+
+@dataclass
+class Usage:
+    """What a captioner has done since it was made.
+
+    Args:
+        captions: captions made.
+        tokens: tokens generated.
+        busy_seconds: time in which the model generated.
+        idle_seconds: time in which the model waited for pixels and prompts.
+    """
+
+    captions: int = 0
+    tokens: int = 0
+    busy_seconds: float = field(default=0.0)
+    idle_seconds: float = field(default=0.0)
+
+    @property
+    def idle_share(self) -> float:
+        """Part of the time in which the model waited, 0 to 1."""
+        total = self.busy_seconds + self.idle_seconds
+        return self.idle_seconds / total if total else 0.0
+
+
+class Captioner(Protocol):
+    """A model that says what it sees."""
+
+    @property
+    def model(self) -> str:
+        """Its name, as it was asked for."""
+
+    @property
+    def revision(self) -> str:
+        """What pins its weights: a hub commit, a local folder's fingerprint, or `unknown` (a server's)."""
+
+    @property
+    def takes_video(self) -> bool:
+        """Whether it takes payloads with `is_video`; known before anything runs."""
+
+    @property
+    def settings(self) -> dict[str, str | int | float | bool]:
+        """Whatever else its captions depend on; JSON values, the same for the same captions.
+
+        A cached caption may stand for a new one if payload, prompt, `model`, `revision` and this are equal.
+        How fast it runs (batches, concurrency, devices) is not in here.
+        """
+
+    def check(self) -> None:
+        """Makes sure that captions can be had; call it before the first one.
+
+        Raises:
+            UserError: if they cannot, naming what was tried.
+        """
+
+    def caption(self, requests: Sequence[Request]) -> list[str]:
+        """A caption for each request, in their order, as the model gave it (`prep.captioners.postprocess`).
+
+        It works through `requests` in batches of its own, so a call should have several batches: the next
+        one's pixels are prepared meanwhile.
+
+        Raises:
+            CaptionError: if requests failed; the rest is worth another call.
+            UserError: if no request can succeed any more (the server is gone, its key is refused).
+        """

@@ -1,0 +1,269 @@
+"""Captions by a model of transformers, in this process.
+
+B requests of a batch, S tokens of the longest prompt, N new tokens, V words of the vocabulary.
+"""
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessor
+
+from prep.captioners.captioner import CaptionError, Request, Usage
+from prep.captioners.inputs import UndecodableError, conversation, decode_batch, video_metadata
+from toolkit.backbones.auto import quiet_loading
+from toolkit.backbones.resolve import resolve, revision_of, unreachable
+from toolkit.errors import UserError
+
+Precision = Literal["auto", "bfloat16", "float16", "float32"]
+
+
+class TransformersCaptioner:
+    """Any `AutoModelForImageTextToText` with its processor; a `prep.captioners.Captioner`.
+
+    Models with a chat template are asked in a conversation. Those without one (BLIP, BLIP-2) get the picture
+    and the prompt, which they continue; `image-unprompted` is the prompt for them.
+
+    Args:
+        model: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name.
+        revision: hub revision to pin.
+        batch_size: requests generated for at a time.
+        max_new_tokens: a caption ends there.
+        temperature: 0 takes the likeliest token each time, so that a rerun gives the same; above, it is drawn.
+        repetition_penalty: above 1, tokens that the caption already has become less likely
+            (arXiv 1909.05858); those of the prompt do not.
+        device_map: auto takes the GPU where there is one; otherwise what transformers takes: cpu, cuda:1,
+            balanced (spread over all GPUs), ...
+        dtype: auto is bfloat16 on a GPU and float32 on a CPU.
+        trust_remote_code: runs code from the hub; off unless the user asks.
+
+    Raises:
+        UserError: if the model cannot be found or loaded, or is none that looks at images.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        batch_size: int = 8,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        repetition_penalty: float = 1.0,
+        device_map: str = "auto",
+        dtype: Precision = "auto",
+        trust_remote_code: bool = False,
+    ) -> None:
+        if device_map == "auto":
+            device_map = "cuda" if torch.cuda.is_available() else "cpu"
+        if dtype == "auto":
+            dtype = "float32" if device_map == "cpu" else "bfloat16"
+        options = {"revision": revision, "trust_remote_code": trust_remote_code}
+        self.model = model
+        self.batch_size = batch_size
+        self.usage = Usage()
+        self._processor = _load_processor(model, options)
+        # A tokenizer that encodes the next batch in its thread cannot decode this one ("Already borrowed").
+        self._decoder = copy.deepcopy(self._processor.tokenizer)
+        self._network = _load_network(model, {**options, "device_map": device_map, "dtype": dtype})
+        self.revision = revision_of(model, getattr(self._network.config, "_commit_hash", None))
+        self.chats = getattr(self._processor, "chat_template", None) is not None
+        self.takes_video = self.chats and hasattr(self._processor, "video_processor")
+        self._repetition_penalty = repetition_penalty
+        self._generation: dict[str, Any] = {
+            "max_new_tokens": max_new_tokens,
+            "do_sample": False,
+            "num_beams": 1,
+            "repetition_penalty": 1.0,  # `NewTokens` does it
+        }
+        if temperature > 0:  # by the temperature alone, whatever else the model would draw by
+            self._generation |= {
+                "do_sample": True,
+                "temperature": temperature,
+                "top_k": 0,
+                "top_p": 1.0,
+            }
+        self.settings: dict[str, str | int | float | bool] = {
+            "captioner": "transformers",
+            "max_new_tokens": max_new_tokens,
+            "temperature": float(temperature),
+            "repetition_penalty": float(repetition_penalty),
+            "dtype": dtype,
+        }
+
+    def check(self) -> None:
+        """Nothing is left to check: a captioner that could be made can caption."""
+
+    def caption(self, requests: Sequence[Request]) -> list[str]:
+        """A caption for each request; see `Captioner.caption`.
+
+        Raises:
+            CaptionError: naming the request whose frames cannot be decoded, or the batch that failed.
+            UserError: if a video is asked about and the model takes none.
+        """
+        if not self.takes_video and any(request.payload.is_video for request in requests):
+            raise UserError(f"model {self.model!r} takes images, no video; use a model that does")
+        batches = self._batches(requests)
+        done: dict[int, str] = {}
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            inputs = self._inputs_ahead(requests, batches, ahead)
+            for rows in batches:
+                try:
+                    texts = self._generate(next(inputs))
+                except UndecodableError as error:
+                    raise CaptionError([rows[error.row]], error.reason, done) from error
+                except Exception as error:  # whatever a model may stumble over; its batch is told
+                    raise CaptionError(rows, f"{type(error).__name__}: {error}", done) from error
+                done.update(zip(rows, texts, strict=True))
+        return [done[row] for row in range(len(requests))]
+
+    def _batches(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Rows of requests that go together: as many frames each, and without a chat template one prompt.
+
+        BLIP writes over the first token and drops the last one, so its prompts cannot be padded.
+        """
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for row, (payload, prompt) in enumerate(requests):
+            key = (payload.is_video, len(payload.frames), None if self.chats else prompt)
+            alike.setdefault(key, []).append(row)
+        return [
+            rows[start : start + self.batch_size]
+            for rows in alike.values()
+            for start in range(0, len(rows), self.batch_size)
+        ]
+
+    def _inputs_ahead(
+        self, requests: Sequence[Request], batches: list[list[int]], ahead: ThreadPoolExecutor
+    ) -> Iterator[dict[str, Any]]:
+        """The inputs of each batch, the next one's being prepared while one is used."""
+        waiting: list[Future[dict[str, Any]]] = []
+        for number in range(len(batches)):
+            for rows in batches[number + len(waiting) : number + 2]:
+                waiting.append(ahead.submit(self._prepare, [requests[row] for row in rows]))
+            started = time.perf_counter()
+            inputs = waiting.pop(0).result()
+            self.usage.idle_seconds += time.perf_counter() - started
+            yield inputs
+
+    def _prepare(self, requests: list[Request]) -> dict[str, Any]:
+        """Token ids (B, S), padded on the left, attention mask and pixels, on the CPU."""
+        pixels = decode_batch(requests)
+        texts = [self._text(request) for request in requests]
+        shown: dict[str, Any] = {"images": [[frames[0]] for frames in pixels]}
+        if not self.chats:
+            shown = {"images": [frames[0] for frames in pixels]}
+        elif requests[0].payload.is_video:
+            metadata = [[video_metadata(request.payload)] for request in requests]
+            shown = {"videos": [[torch.stack([torch.from_numpy(f) for f in v])] for v in pixels]}
+            shown |= {"video_metadata": metadata, "do_sample_frames": False}
+        return dict(self._processor(text=texts, padding=True, return_tensors="pt", **shown))
+
+    def _text(self, request: Request) -> str:
+        """The whole prompt of a request, as the model's template has it.
+
+        A title that holds one of the model's own special tokens (`<image>`) loses it: it would be taken for an
+        image, or for the end of the conversation.
+        """
+        prompt = request.prompt
+        for token in self._special_tokens():
+            prompt = prompt.replace(token, "")
+        if not self.chats:
+            return prompt
+        turn = conversation(prompt, is_video=request.payload.is_video)
+        return str(self._processor.apply_chat_template(turn, add_generation_prompt=True))
+
+    def _special_tokens(self) -> list[str]:
+        own = (getattr(self._processor, name, None) for name in ("image_token", "video_token"))
+        return [str(token) for token in (*own, *self._decoder.all_special_tokens) if token]
+
+    @torch.inference_mode()
+    def _generate(self, inputs: dict[str, Any]) -> list[str]:
+        """A batch's captions: (B, S) token ids and pixels -> B texts of the (B, N) new tokens alone."""
+        started = time.perf_counter()
+        new = NewTokens(self._repetition_penalty)
+        output = self._network.generate(
+            **{name: self._placed(name, value) for name, value in inputs.items()},
+            logits_processor=[new],
+            **self._generation,
+        )
+        tokens = output[:, new.prompt_length :].cpu()
+        self.usage.busy_seconds += time.perf_counter() - started
+        self.usage.captions += len(tokens)
+        self.usage.tokens += int((tokens != self._decoder.pad_token_id).sum())
+        texts = self._decoder.batch_decode(tokens, skip_special_tokens=True)
+        return [str(text) for text in texts]
+
+    def _placed(self, name: str, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        pixels = name.startswith("pixel_values")
+        return value.to(self._network.device, self._network.dtype if pixels else None)
+
+
+class NewTokens(LogitsProcessor):
+    """Knows where a prompt ends among the tokens that `generate` returns, and penalises repetition after it.
+
+    Where that is differs by model: some return the prompt, some what they made of it, some none. The first
+    call sees exactly what will be returned before the first new token.
+
+    Args:
+        penalty: logits of tokens already said are divided by it where positive, multiplied where negative
+            (arXiv 1909.05858, equation 2). What was said is the new tokens alone: with the prompt, padding
+            would count too, and a caption would depend on its batch.
+    """
+
+    def __init__(self, penalty: float) -> None:
+        self.penalty = penalty
+        self.prompt_length: int | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Logits (B, V) after the tokens `input_ids` (B, S + N so far)."""
+        if self.prompt_length is None:
+            self.prompt_length = input_ids.shape[1]
+        said = input_ids[:, self.prompt_length :]
+        if self.penalty == 1.0 or not said.shape[1]:
+            return scores
+        logits = scores.gather(1, said)
+        less = torch.where(logits < 0, logits * self.penalty, logits / self.penalty)
+        return scores.scatter(1, said, less)
+
+
+def _load_processor(model: str, options: dict[str, Any]) -> Any:
+    where = resolve(model, kind="model")
+    try:
+        with quiet_loading():
+            processor = AutoProcessor.from_pretrained(where, **options)
+    except (OSError, ValueError, ImportError) as error:
+        raise unreachable(model, error, kind="model") from error
+    if not hasattr(processor, "image_processor"):
+        raise UserError(
+            f"model {model!r} has no processor of images, so it cannot caption; "
+            "give an image-text-to-text model"
+        )
+    tokenizer = processor.tokenizer
+    tokenizer.padding_side = "left"  # new tokens must follow the prompt's last one
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return processor
+
+
+def _load_network(model: str, options: dict[str, Any]) -> Any:
+    where = resolve(model, kind="model")
+    try:
+        with quiet_loading():
+            network, about = AutoModelForImageTextToText.from_pretrained(
+                where, use_safetensors=True, output_loading_info=True, **options
+            )
+    except (OSError, ValueError, ImportError) as error:
+        raise unreachable(model, error, kind="model") from error
+    missing = sorted(about["missing_keys"])
+    if missing:
+        raise UserError(
+            f"model {model!r}: its files lack {len(missing)} of the weights ({missing[0]}, ...), which would "
+            "be random; download it again, or take a model that is whole"
+        )
+    return network.requires_grad_(False).eval()
