@@ -1,7 +1,7 @@
 """Finds the files of a dump, and in them an item's own, without ever leaving it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,26 @@ def find_file(dump: Path, pattern: str) -> Path | None:
     Raises:
         UserError: if several match at the same level.
     """
-    for level in (pattern, f"*/{pattern}"):
-        found = sorted(path for path in _visible(dump, level) if path.is_file())
-        if len(found) > 1:
-            names = ", ".join(str(path.relative_to(dump)) for path in found)
-            raise UserError(
-                f"{dump}: several files match {pattern} ({names}); keep the one you mean"
-            )
-        if found:
-            return found[0]
-    return None
+    levels = (pattern, f"*/{pattern}")
+    found = (_only(dump, pattern, _visible(dump, level)) for level in levels)
+    return next((path for path in found if path is not None), None)
+
+
+def one_file(dump: Path, pattern: str) -> Path | None:
+    """The file in the dump itself that matches `pattern`, or None.
+
+    Raises:
+        UserError: if several match.
+    """
+    return _only(dump, pattern, dump.glob(pattern))
+
+
+def _only(dump: Path, pattern: str, paths: Iterable[Path]) -> Path | None:
+    found = sorted(path for path in paths if path.is_file())
+    if len(found) > 1:
+        names = ", ".join(str(path.relative_to(dump)) for path in found)
+        raise UserError(f"{dump}: several files match {pattern} ({names}); keep the one you mean")
+    return found[0] if found else None
 
 
 def find_folder(dump: Path, word: str, suffix: str) -> Path | None:

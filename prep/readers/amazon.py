@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from prep.readers.raw import Raw, one_file, tab_pairs
+from prep.files import one_file
+from prep.readers.raw import Raw, tab_pairs
 from prep.readers.stream import sequences
 from toolkit.errors import UserError
 

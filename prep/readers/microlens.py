@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from prep.files import find_file
 from prep.problems import Problem
-from prep.readers.delimited import csv_rows, integers, plain_columns
+from prep.readers.delimited import csv_rows
 from prep.readers.raw import Raw, text_of
-from prep.readers.stream import interactions, lines, milliseconds, sequences
+from prep.readers.stream import integers, interactions, lines, milliseconds, sequences
 from toolkit.errors import UserError
 
 PAIRS_HEADERS = (["user", "item", "timestamp"], ["userID", "videoID", "timestamp"])
@@ -165,10 +165,15 @@ def read_likes_and_views(path: Path) -> pd.DataFrame:
     Raises:
         UserError: if a line is not `item<TAB>likes<TAB>views` with whole numbers.
     """
-    frame = plain_columns(path, ["item_id", "likes", "views"], sep="\t")
-    for column in ("likes", "views"):
-        frame[column] = integers(path, frame, column, f"a whole number of {column}").astype("Int64")
-    return frame.drop(columns="line").drop_duplicates("item_id")
+    names = ["item_id", "likes", "views"]
+    batches = list(lines(path, names, sep="\t", expected="item<TAB>likes<TAB>views"))
+    rows = pa.Table.from_batches(batches).combine_chunks()
+    frame = pd.DataFrame({"item_id": rows.column("item_id").to_pylist()}, dtype="str")
+    for name in ("likes", "views"):
+        values, line = (rows.column(key).combine_chunks() for key in (name, "line"))
+        counts = integers(path, values, line, f"a whole number of {name}")
+        frame[name] = pd.array(counts.to_numpy(), dtype="Int64")
+    return frame.drop_duplicates("item_id")
 
 
 def read_tags(path: Path) -> pd.DataFrame:

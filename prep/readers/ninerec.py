@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep.config import PairColumns, TimeUnit
+from prep.files import one_file
 from prep.readers.delimited import csv_rows
-from prep.readers.raw import Raw, one_file, text_of
+from prep.readers.raw import Raw, text_of
 from prep.readers.stream import interactions, lines, milliseconds, sequences
 from toolkit.errors import UserError
 

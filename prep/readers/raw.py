@@ -66,19 +66,6 @@ class Reader:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def one_file(dump: Path, pattern: str) -> Path | None:
-    """The file in `dump` that matches `pattern`, or None.
-
-    Raises:
-        UserError: if several match.
-    """
-    found = sorted(path for path in dump.glob(pattern) if path.is_file())
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise UserError(f"{dump}: several files match {pattern} ({names}); keep the one you mean")
-    return found[0] if found else None
-
-
 def parts(path: Path) -> list[Path]:
     """The files of one table: itself, or, of a folder, its Parquet files in the order of their names."""
     return sorted(path.glob("*.parquet")) if path.is_dir() else [path]

@@ -3,7 +3,6 @@
 Batches are those of `prep.readers.raw.INTERACTIONS`. What cannot be read is named by file and line.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -190,14 +189,34 @@ def milliseconds(path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit) -
         UserError: naming the first line whose value is no whole number, or too large a one.
     """
     word, factor, digits = _UNITS[unit]
-    with contextlib.suppress(pa.ArrowInvalid):  # which value it was, is found out below
-        numbers = pc.utf8_trim_whitespace(values).cast(pa.int64())
-        within = pc.less(pc.abs(numbers), 10**digits)
-        if pc.all(within, min_count=0).as_py():
-            return pc.multiply(numbers, factor)
+    expected = f"a timestamp in {word}"
+    return pc.multiply(integers(path, values, line, expected, digits=digits), factor)
+
+
+def integers(
+    path: Path, values: pa.Array, line: pa.Array, expected: str, *, digits: int = 18
+) -> pa.Array:
+    """Strings that are whole numbers (int64).
+
+    Args:
+        path: where they are from, for messages.
+        values: the strings.
+        line: where each stands.
+        expected: what they are, for messages.
+        digits: how many a number may have.
+
+    Raises:
+        UserError: naming the first line whose value is no whole number, or too large a one.
+    """
+    plain = pc.all(pc.ascii_is_decimal(values), min_count=0).as_py()
+    if plain and (pc.max(pc.binary_length(values)).as_py() or 0) <= digits:
+        return values.cast(pa.int64())
+    # What is left is rare, and the rule itself is slow: spaces around, a sign, or a mistake.
     good = pc.match_substring_regex(values, rf"^\s*-?\d{{1,{digits}}}\s*$")
     place = pc.index(good, False).as_py()
-    raise UserError(
-        f"{path}:{line[place].as_py()}: expected a timestamp in {word}, "
-        f"found {values[place].as_py()!r}; mend the line or delete it"
-    )
+    if place >= 0:
+        raise UserError(
+            f"{path}:{line[place].as_py()}: expected {expected}, found {values[place].as_py()!r}; "
+            "mend the line or delete it"
+        )
+    return pc.utf8_trim_whitespace(values).cast(pa.int64())

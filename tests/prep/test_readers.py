@@ -92,6 +92,7 @@ def test_ids_are_strings_as_they_are(tmp_path):
             "user,item,timestamp\n1,2,3\n1,2,soon\n",
             r"M_pairs\.csv:3: expected a timestamp in milliseconds, found 'soon'",
         ),
+        ("user,item,timestamp\n1,2,0x10\n", r"M_pairs\.csv:2: expected a timestamp .*'0x10'"),
         ("user,item,timestamp\n1,2,3\n1,2\n", r"M_pairs\.csv:3: expected .*found '1,2'"),
         ("user,item,timestamp\n1,2,3\n1,2,3,4\n", r"M_pairs\.csv:3: expected .*found '1,2,3,4'"),
         (
