@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prep import manifest
 from prep.interactions import positions
 from prep.pipeline import errors_of
 from toolkit import Dataset, open_dataset, schema
@@ -94,8 +95,7 @@ def _check_manifest(data: Dataset) -> Iterator[str]:
     for name in _item_tables(data):
         if step_of(name) not in data.manifest.get("steps", {}):
             yield f"step {step_of(name)} has not finished; run prep again to go on"
-    config = data.manifest.get("config", {})
-    for tower in [*config.get("encode", {}), *config.get("features", {})]:
+    for tower in manifest.configured_towers(data.manifest):
         if f"encode:{tower}" not in data.manifest.get("steps", {}):
             yield f"tower {tower!r} is configured and not encoded; run: python -m prep encode {data.path}"
     classes = set(data.errors.column("step").to_pylist())

@@ -76,6 +76,12 @@ def recorded_config(dataset: Path) -> PrepConfig:
     return PrepConfig(**{**config, "media": media, "encode": towers, "features": files})
 
 
+def configured_towers(manifest: dict[str, Any]) -> list[str]:
+    """The towers that the recorded configuration asks for, to be encoded or imported."""
+    config = manifest.get("config", {})
+    return [*config.get("encode", {}), *config.get("features", {})]
+
+
 def refuse_change(
     recorded: dict[str, Any], asked: dict[str, Any], *, where: str, afresh: str
 ) -> None:

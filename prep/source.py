@@ -1,9 +1,9 @@
 """What a row was made from, so that equal files are found and a row can be traced to its file."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from prep import files
 from prep.problems import ItemProblem
 
 
@@ -14,8 +14,6 @@ def fingerprint(path: Path) -> dict[str, Any]:
         ItemProblem: corrupt, if it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"source_bytes": file.tell(), "source_sha256": digest}
+        return {f"source_{name}": value for name, value in files.fingerprint(path).items()}
     except OSError as error:
         raise ItemProblem("corrupt", f"{path.name} cannot be read ({error.strerror})") from None

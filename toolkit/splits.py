@@ -20,6 +20,7 @@ from toolkit.errors import UserError
 
 Protocol = Literal["paper", "clean", "unmasked"]
 MIN_INTERACTIONS = 5
+KEPT_BEYOND = 3  # of a history, L + 3 interactions are kept
 Ints = NDArray[np.int32]
 
 
@@ -120,7 +121,7 @@ def make_splits(
             f"longest: {lengths.max(initial=0)}); nothing can be trained on this dataset"
         )
     starts, stops = bounds[:-1][enough], bounds[1:][enough]
-    kept = np.maximum(starts, stops - (max_len + 3))
+    kept = np.maximum(starts, stops - (max_len + KEPT_BEYOND))
     train = cut(history, kept, stops - 2, width=max_len + 1)
     first_masked = {"paper": kept, "clean": starts}.get(protocol)
 

@@ -35,8 +35,8 @@ def in_processes(
 ) -> Generator[pa.Table, None, None]:
     """Several batches at a time, one in each process; results keep the batches' order.
 
-    Each process has a copy of `work` for all its batches. The processes are spawned, not forked: decoders and torch keep threads that do not survive a
-    fork. At most twice as many batches as workers are under way, so memory stays bounded.
+    Each process has a copy of `work` for all its batches. The processes are spawned, not forked:
+    decoders and torch keep threads that do not survive a fork. At most twice as many batches as workers are under way, so memory stays bounded.
 
     Raises:
         UserError: if a process dies (a decoder's crash, or the system out of memory).

@@ -4,6 +4,7 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
+from prep import manifest
 from prep.check import step_of
 from prep.reporting.limits import LISTED
 from prep.reporting.tables import database, records
@@ -86,7 +87,5 @@ def item_tables(data: Dataset) -> list[str]:
         for path in (data.path / folder).glob("*")
         if path.is_dir()
     ]
-    config = data.manifest.get("config", {})
-    towers = [*config.get("encode", {}), *config.get("features", {})]
-    asked = [f"states/{tower}" for tower in towers]
+    asked = [f"states/{tower}" for tower in manifest.configured_towers(data.manifest)]
     return ["covers", "frames", *sorted({*stored, *asked})]

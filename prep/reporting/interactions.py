@@ -17,11 +17,11 @@ from prep.reporting.repetitions import Repetition, agree
 from prep.reporting.shapes import curve, gini, histogram, share_of_top
 from toolkit import Dataset, schema
 from toolkit.errors import UserError
-from toolkit.splits import MIN_INTERACTIONS
+from toolkit.splits import KEPT_BEYOND, MIN_INTERACTIONS
 from toolkit.store import Table
 
 CHUNK_ROWS = 2_000_000
-MAX_LEN = 10  # L of the paper's protocol: the last L + 3 interactions of a user are kept
+MAX_LEN = 10  # L of the paper's protocol
 # Timestamps outside 2000-01-01 .. 2035-01-01 are rather of another unit than of another age.
 PLAUSIBLE_MS = (946_684_800_000, 2_051_222_400_000)
 
@@ -100,7 +100,7 @@ class _Tally:
         self.lengths = grown[0] + grown[1]
         length = np.repeat(lengths, lengths)
         to_end = np.repeat(stops, lengths) - np.arange(len(item))  # 1 is a user's last
-        self.kept[item[(length >= MIN_INTERACTIONS) & (to_end <= MAX_LEN + 3)]] = True
+        self.kept[item[(length >= MIN_INTERACTIONS) & (to_end <= MAX_LEN + KEPT_BEYOND)]] = True
 
     def _add_times(self, column: pa.ChunkedArray) -> None:
         self.null_times += column.null_count
@@ -190,5 +190,5 @@ class _Tally:
             "max_len": MAX_LEN,
             "users": int(users.sum()),
             "items": int(np.count_nonzero(self.kept)),
-            "interactions": int(users @ np.minimum(lengths, MAX_LEN + 3)),
+            "interactions": int(users @ np.minimum(lengths, MAX_LEN + KEPT_BEYOND)),
         }

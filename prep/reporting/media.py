@@ -1,7 +1,7 @@
 """Covers and clips: their sizes, rates and durations, and which are the same file twice.
 
-Nothing is decoded. Equal files have equal `source_sha256`; tables without that column are compared
-by the JPEG bytes they hold.
+Nothing is decoded. Equal files have equal `source_sha256`; rows without one (released frames, which are
+several files) are compared by the JPEG bytes they hold.
 """
 
 import hashlib
@@ -58,14 +58,12 @@ def digests(data: Dataset, name: str, content: str) -> pa.Table:
     """
     table = Table(data.path / name).read()
     known = table.column(DIGEST).to_pylist()
-    # Released frames are several files and have no digest of one; what is stored stands for them.
     digest = [
         sha or _hash_of(value) for sha, value in zip(known, table.column(content), strict=True)
     ]
     found = pa.table({"item_id": table.column("item_id"), "digest": pa.array(digest, pa.string())})
-    is_empty = pc.fill_null(
-        pc.equal(table.column("source_bytes"), 0), False
-    )  # equal, no duplicates
+    # Files of zero bytes are equal, and no duplicates.
+    is_empty = pc.fill_null(pc.equal(table.column("source_bytes"), 0), False)
     return found.filter(pc.and_not(pc.is_valid(found.column("digest")), is_empty))
 
 

@@ -57,16 +57,45 @@ class Backend(Protocol):
 Decode: TypeAlias = Callable[[Path, Sequence[int]], Iterator[Pixels]]
 
 
-def frames_by_index(
-    path: Path, seconds: Sequence[float], size: int | None, decode: Decode
-) -> Frames:
-    """`Backend.frames_at`, by a function that decodes frames whose indexes ascend as far as it can."""
-    info = probe(path)
-    found = [info.index_at(moment) for moment in seconds]
-    indexes = sorted({index for index in found if index is not None})
-    pixels = {
-        index: shrink(frame, size)
-        for index, frame in zip(indexes, decode(path, indexes), strict=False)
-    }
-    reached = [index for index in found if index in pixels]
-    return Frames([pixels[i] for i in reached], [info.seconds(info.pts[i]) for i in reached])
+class FramesAt(Protocol):
+    """`Backend.frames_at` as a function."""
+
+    def __call__(
+        self,
+        path: Path,
+        seconds: Sequence[float],
+        size: int | None = None,
+        *,
+        tolerance_seconds: float = 0.0,
+    ) -> Frames:
+        """See `Backend.frames_at`."""
+
+
+def by_index(decode: Decode) -> FramesAt:
+    """`Backend.frames_at` of a library that knows frames by their index; a tolerance saves it nothing.
+
+    Args:
+        decode: gives the frames of ascending indexes, as far as it can.
+    """
+
+    def frames_at(
+        path: Path,
+        seconds: Sequence[float],
+        size: int | None = None,
+        *,
+        tolerance_seconds: float = 0.0,
+    ) -> Frames:
+        info = probe(path)
+        found = [info.index_at(moment) for moment in seconds]
+        indexes = sorted({index for index in found if index is not None})
+        pixels = {
+            index: shrink(frame, size)
+            for index, frame in zip(indexes, decode(path, indexes), strict=False)
+        }
+        reached = [index for index in found if index in pixels]
+        return Frames(
+            [pixels[index] for index in reached],
+            [info.seconds(info.pts[index]) for index in reached],
+        )
+
+    return frames_at

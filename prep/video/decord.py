@@ -8,23 +8,12 @@ import decord
 import numpy as np
 
 from prep.images import Pixels
-from prep.video.backend import Frames, frames_by_index
+from prep.video.backend import by_index
 from prep.video.info import probe
 
 __all__ = ["frames_at", "probe"]
 
 decord.logging.set_level(decord.logging.QUIET)  # bad clips are told of in errors/ alone
-
-
-def frames_at(
-    path: Path,
-    seconds: Sequence[float],
-    size: int | None = None,
-    *,
-    tolerance_seconds: float = 0.0,
-) -> Frames:
-    """See `prep.video.backend.Backend`; a tolerance saves it nothing."""
-    return frames_by_index(path, seconds, size, _decode)
 
 
 def _decode(path: Path, indexes: Sequence[int]) -> Iterator[Pixels]:
@@ -52,3 +41,6 @@ def _pass(reader: Any, *, stops_at_keyframe: bool) -> None:
         reader.next()
     else:
         reader.skip_frames(1)
+
+
+frames_at = by_index(_decode)

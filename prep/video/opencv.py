@@ -8,23 +8,12 @@ import cv2
 import numpy as np
 
 from prep.images import Pixels
-from prep.video.backend import Frames, frames_by_index
+from prep.video.backend import by_index
 from prep.video.info import probe
 
 __all__ = ["frames_at", "probe"]
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # bad clips are told of in errors/ alone
-
-
-def frames_at(
-    path: Path,
-    seconds: Sequence[float],
-    size: int | None = None,
-    *,
-    tolerance_seconds: float = 0.0,
-) -> Frames:
-    """See `prep.video.backend.Backend`; a tolerance saves it nothing."""
-    return frames_by_index(path, seconds, size, _decode)
 
 
 def _decode(path: Path, indexes: Sequence[int]) -> Iterator[Pixels]:
@@ -43,3 +32,6 @@ def _decode(path: Path, indexes: Sequence[int]) -> Iterator[Pixels]:
             yield np.asarray(pixels, dtype=np.uint8)
     finally:
         capture.release()
+
+
+frames_at = by_index(_decode)

@@ -7,21 +7,10 @@ import numpy as np
 from torchcodec.decoders import VideoDecoder
 
 from prep.images import Pixels
-from prep.video.backend import Frames, frames_by_index
+from prep.video.backend import by_index
 from prep.video.info import probe
 
 __all__ = ["frames_at", "probe"]
-
-
-def frames_at(
-    path: Path,
-    seconds: Sequence[float],
-    size: int | None = None,
-    *,
-    tolerance_seconds: float = 0.0,
-) -> Frames:
-    """See `prep.video.backend.Backend`; a tolerance saves it nothing."""
-    return frames_by_index(path, seconds, size, _decode)
 
 
 def _decode(path: Path, indexes: Sequence[int]) -> Iterator[Pixels]:
@@ -33,3 +22,6 @@ def _decode(path: Path, indexes: Sequence[int]) -> Iterator[Pixels]:
             yield np.ascontiguousarray(pixels[:, :, ::-1])
     except (RuntimeError, ValueError, IndexError):
         return
+
+
+frames_at = by_index(_decode)

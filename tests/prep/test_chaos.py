@@ -6,7 +6,6 @@ everything; six hit the real command with two workers, from outside, the parent 
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -71,19 +70,6 @@ for out, call in zip(sys.argv[3::2], map(int, sys.argv[4::2])):
 """
 
 
-@pytest.fixture(scope="module")
-def dump(synth_dump, tmp_path_factory):
-    """24 items, a few of which have a bad cover or clip, and a title that is empty."""
-    dump = Path(shutil.copytree(synth_dump, tmp_path_factory.mktemp("chaos") / "dump"))
-    (dump / "prep.yaml").unlink()
-    covers, clips = sorted((dump / "covers").iterdir()), sorted((dump / "videos").iterdir())
-    covers[3].unlink()
-    covers[7].write_bytes(b"no image")
-    clips[2].write_bytes(covers[0].read_bytes())
-    clips[11].write_bytes(clips[11].read_bytes()[:100])
-    return dump
-
-
 def everything_in(out):
     """All tables, errors and what `dataset.json` says, but for where the shards begin and end."""
     tables = {name: Table(out / name).read().combine_chunks() for name in TABLES}
@@ -107,10 +93,10 @@ def forked(dump, encoder, *runs):
 
 
 @pytest.mark.slow
-def test_killed_between_any_two_system_calls_of_a_write(dump, tiny_bert, tmp_path):
+def test_killed_between_any_two_system_calls_of_a_write(spoilt_dump, tiny_bert, tmp_path):
     never = 10**9
     whole = tmp_path / "whole"
-    assert forked(dump, tiny_bert, (whole, never))[0] == [0]
+    assert forked(spoilt_dump, tiny_bert, (whole, never))[0] == [0]
     calls = int((tmp_path / "whole.calls").read_text())
     expected = everything_in(whole)
     # Spread over the build: one random moment in each fourteenth of it.
@@ -122,7 +108,7 @@ def test_killed_between_any_two_system_calls_of_a_write(dump, tiny_bert, tmp_pat
         for out, at in zip(outs, moments, strict=True)
         for run in ((out, min(at, calls)), (out, never))
     ]
-    statuses, errors = forked(dump, tiny_bert, *runs)
+    statuses, errors = forked(spoilt_dump, tiny_bert, *runs)
     assert statuses == [signal.SIGKILL, 0] * FORKS, errors
     for out in outs:
         assert everything_in(out) == expected
@@ -147,17 +133,17 @@ def files(out):
 
 
 @pytest.mark.slow
-def test_the_command_killed_from_outside_again_and_again(dump, tiny_bert, tmp_path):
+def test_the_command_killed_from_outside_again_and_again(spoilt_dump, tiny_bert, tmp_path):
     """One dataset, six kills, each after so many more files, and a last run that ends by itself."""
     config = PrepConfig(
         media=MediaConfig(workers=2, frame_count=2),
         encode={"title": EncodeConfig(encoder=str(tiny_bert), pooling="mean")},
     )
-    prep.build(dump, tmp_path / "whole", config)
+    prep.build(spoilt_dump, tmp_path / "whole", config)
     out, draw = tmp_path / "out", random.Random(5)
     # Eleven files and folders appear before covers; states are the last of about twenty.
     for kill, count in enumerate(sorted(draw.sample(range(1, 18), COMMANDS))):
-        process = command(dump, tiny_bert, out)
+        process = command(spoilt_dump, tiny_bert, out)
         while files(out) < count and process.poll() is None:
             time.sleep(0.001)
         time.sleep(draw.random() * 0.05)
@@ -165,7 +151,7 @@ def test_the_command_killed_from_outside_again_and_again(dump, tiny_bert, tmp_pa
             (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
         told, _ = process.communicate(timeout=60)  # its workers, who hold the pipe, end with it
         assert process.returncode in (-signal.SIGKILL, 0), told
-    process = command(dump, tiny_bert, out)
+    process = command(spoilt_dump, tiny_bert, out)
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 0, told
     checked = [sys.executable, "-m", "prep", "check", str(out)]

@@ -212,19 +212,6 @@ def everything_in(out: Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def spoilt_dump(synth_dump, tmp_path_factory):
-    """24 items, a few of which have a bad cover or clip."""
-    dump = Path(shutil.copytree(synth_dump, tmp_path_factory.mktemp("spoilt") / "dump"))
-    (dump / "prep.yaml").unlink()
-    covers, clips = sorted((dump / "covers").iterdir()), sorted((dump / "videos").iterdir())
-    covers[3].unlink()
-    covers[7].write_bytes(b"no image")
-    clips[2].write_bytes(covers[0].read_bytes())
-    clips[11].write_bytes(clips[11].read_bytes()[:100])
-    return dump
-
-
-@pytest.fixture(scope="module")
 def uninterrupted(spoilt_dump, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "out"
     assert finish(build_in_a_process(spoilt_dump, out)) == 0
