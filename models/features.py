@@ -200,9 +200,13 @@ def _digest(*parts: Any) -> bytes:
 
 
 def _as_bytes(source: pa.Array) -> list[bytes]:
-    return [
-        value.encode() if isinstance(value, str) else value or b"" for value in source.to_pylist()
-    ]
+    return [_flat(value) for value in source.to_pylist()]
+
+
+def _flat(value: str | bytes | list[bytes] | None) -> bytes:
+    if isinstance(value, list):
+        return b"".join(_digest(frame) for frame in value)
+    return value.encode() if isinstance(value, str) else value or b""
 
 
 def _first_of_equals(rows: list[Any]) -> Tensor:

@@ -1,9 +1,10 @@
-"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `encode`, all as `build`; `check`, `report`, `estimate`."""
+"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `report`, `estimate`."""
 
 from prep.build import build
+from prep.caption import caption
 from prep.check import check
 from prep.comments import comments
-from prep.config import EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
+from prep.config import CaptionConfig, EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from prep.encode import encode
 from prep.estimate import Estimate, estimate
 from prep.ingest import ingest
@@ -11,12 +12,14 @@ from prep.media import media
 from prep.report import report
 
 __all__ = [
+    "CaptionConfig",
     "EncodeConfig",
     "Estimate",
     "FeaturesConfig",
     "MediaConfig",
     "PrepConfig",
     "build",
+    "caption",
     "check",
     "comments",
     "encode",

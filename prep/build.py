@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from prep.caption import caption, captionings
 from prep.comments import comments
 from prep.config import PrepConfig
-from prep.encode import encode
+from prep.encode import encode, refuse_incomplete
 from prep.executors import running
 from prep.features import suggest
 from prep.ingest import ingest
@@ -19,7 +20,7 @@ def build(
     *,
     retry_failed: bool = False,
 ) -> None:
-    """From a dump to a dataset: ingest, comments, media, encode, report; does what is not done yet.
+    """From a dump to a dataset: ingest, comments, media, caption, encode, report; does what is not done yet.
 
     Args:
         dump: folder of what was downloaded.
@@ -31,10 +32,14 @@ def build(
         UserError: whatever a step raises.
     """
     config = config or PrepConfig()
+    captionings(Path(dataset), config)  # what is wrong with a model is told now, not after a day
+    refuse_incomplete(config, Path(dataset))
     ingest(dump, dataset, config)
     comments(dump, dataset)
     suggest(Path(dump), config.features)
     with running(config):
         media(dump, dataset, config, retry_failed=retry_failed)
+        if config.caption:
+            caption(dataset, config, retry_failed=retry_failed)
         encode(dataset, config, retry_failed=retry_failed)
     report(dataset)

@@ -76,12 +76,13 @@ def _item_tables(data: Dataset) -> list[str]:
     steps = data.manifest.get("steps", {})
     recorded = [_folder_of(step) for step, entry in steps.items() if "skipped" not in entry]
     stored = [name for name in MEDIA if Table(data.path / name).exists()]
+    stored += [f"captions/{name}" for name in data.caption_names()]
     stored += [f"states/{tower}" for tower in data.towers()]
     return sorted({*recorded, *stored} - set(NO_ROW_AN_ITEM))
 
 
 def _folder_of(step: str) -> str:
-    return step.replace("encode:", "states/", 1)
+    return step.replace("encode:", "states/", 1).replace("caption:", "captions/", 1)
 
 
 def step_of(folder: str) -> str:
@@ -95,6 +96,9 @@ def _check_manifest(data: Dataset) -> Iterator[str]:
     for name in _item_tables(data):
         if step_of(name) not in data.manifest.get("steps", {}):
             yield f"step {step_of(name)} has not finished; run prep again to go on"
+    for name in data.manifest.get("config", {}).get("caption", {}):
+        if f"caption:{name}" not in data.manifest.get("steps", {}):
+            yield f"captions {name!r} are configured and not made; run: python -m prep caption {data.path}"
     for tower in manifest.configured_towers(data.manifest):
         if f"encode:{tower}" not in data.manifest.get("steps", {}):
             yield f"tower {tower!r} is configured and not encoded; run: python -m prep encode {data.path}"
@@ -147,14 +151,19 @@ def _check_comments(data: Dataset) -> Iterator[str]:
 def _check_item_table(data: Dataset, name: str) -> list[str]:
     table = Table(data.path / name).read()
     reasons = [f"{name}: {reason}" for reason in _rows_against_items(data, table)]
-    if name in MEDIA:
-        schema.validate(table, MEDIA[name], where=name)
+    expected = schema.CAPTIONS if name.startswith("captions/") else MEDIA.get(name)
+    if expected:
+        schema.validate(table, expected, where=name)
         status = dict(zip(table["item_id"].to_pylist(), table["status"].to_pylist(), strict=True))
         unknown = set(status.values()) - set(get_args(schema.Status))
         reasons += [
             f"{name}: status {word!r} is none of the known ones" for word in sorted(unknown)
         ]
         reasons += _against_errors(data, name, status)
+        if name.startswith("captions/"):
+            silent = pc.and_(pc.equal(table["status"], "ok"), pc.is_null(table["text"]))
+            if pc.any(silent).as_py():
+                reasons.append(f"{name}: {pc.sum(silent).as_py()} captions are ok and have no text")
     else:
         reasons += _check_states(data, name)
     return reasons

@@ -59,6 +59,11 @@ def _media(options: Namespace) -> int:
     return 0
 
 
+def _caption(options: Namespace) -> int:
+    prep.caption(options.dataset, _config(options), retry_failed=options.retry_failed)
+    return 0
+
+
 def _encode(options: Namespace) -> int:
     prep.encode(options.dataset, _config(options), retry_failed=options.retry_failed)
     return 0
@@ -88,6 +93,7 @@ COMMANDS = {
     "build": Command("Every step in order; resumable.", ("dump", "dataset"), _build),
     "ingest": Command("Numbers items and users.", ("dump", "dataset"), _ingest, retries=False),
     "media": Command("Stores covers and video frames.", ("dump", "dataset"), _media),
+    "caption": Command("Says in words what covers and clips show.", ("dataset",), _caption),
     "encode": Command("Stores encoders' hidden states.", ("dataset",), _encode),
     "estimate": Command("Says what a build would take.", ("dump",), _estimate, retries=False),
     "check": Command(

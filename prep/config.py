@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from toolkit.errors import UserError
-from toolkit.towers import Modality
+from toolkit.towers import Modality, modality_of
 
 Layout = Literal["auto", "microlens", "challenge", "ninerec", "morec", "amazon", "table"]
 PairColumns = Literal["auto", "item-user-time", "user-item-time"]
@@ -12,15 +12,10 @@ TimeUnit = Literal["ms", "s"]
 Backend = Literal["pyav", "decord", "opencv", "torchcodec"]
 Sampling = Literal["middle", "uniform", "near", "keyframes"]
 ExecutorName = Literal["processes", "ray"]
-Source = Literal["title", "cover"]
 FeatureSource = Literal["title", "cover", "frames", "mixed"]
 
-MODALITIES: dict[FeatureSource, Modality] = {
-    "title": "text",
-    "cover": "image",
-    "frames": "image",
-    "mixed": "image",
-}
+TITLE_TOKENS = 30  # as in the papers
+TEXT_TOKENS = 128  # of longer texts: captions, and what is joined
 
 
 @dataclass(frozen=True)
@@ -74,36 +69,43 @@ class EncodeConfig:
 
     Args:
         encoder: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name.
-        source: what the encoder reads: `title` makes it a text encoder, `cover` an image encoder.
+        source: what the encoder reads. Text: title, the name of captions, or concat:title+image_caption, which
+            joins texts. Images: cover, or frames, whose states are averaged over a clip.
         pooling: how the tokens of a layer become one vector.
         layers: which layers to keep besides the embedding output: all, every-N, group-K or a list
             such as [1, 3, 5], counted from 0.
         revision: hub revision to pin.
-        max_tokens: titles are cut there.
-        lowercase: whether titles are lower-cased first.
+        max_tokens: texts are cut there; by default 30 for titles (the papers), 128 for other texts.
+        lowercase: whether texts are lower-cased first.
         device: auto takes the GPU where there is one; otherwise cpu, cuda, cuda:1, ...
         batch_size: items encoded at a time.
     """
 
     encoder: str = ""
-    source: Source = "title"
+    source: str = "title"
     pooling: Literal["cls", "mean", "last"] = "cls"
     layers: str | list[int] = "all"
     revision: str | None = None
-    max_tokens: int = 30
+    max_tokens: int | None = None
     lowercase: bool = True
     device: str = "auto"
     batch_size: int = 128
 
     def __post_init__(self) -> None:
         for key in ("max_tokens", "batch_size"):
-            if getattr(self, key) < 1:
-                raise UserError(f"{key} is {getattr(self, key)}; it must be at least 1")
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise UserError(f"{key} is {value}; it must be at least 1")
 
     @property
     def modality(self) -> Modality:
         """`text` or `image`: it follows from the source."""
-        return MODALITIES[self.source]
+        return modality_of(self.source)
+
+    @property
+    def token_limit(self) -> int:
+        """Where texts are cut: `max_tokens`, or what goes without saying for the source."""
+        return self.max_tokens or (TITLE_TOKENS if self.source == "title" else TEXT_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class FeaturesConfig:
     @property
     def modality(self) -> Modality:
         """`text` or `image`: it follows from the source."""
-        return MODALITIES[self.source]
+        return "image" if self.source == "mixed" else modality_of(self.source)
 
 
 @dataclass(frozen=True)
@@ -210,13 +212,17 @@ class PrepConfig:
         memory_gib: what sorting the interactions may hold in memory, in GiB; the rest goes to disk for the
             time being. The whole process holds one to two GiB more.
         media: covers and video frames.
+        caption: captions by name, each with its model: --caption.image_caption.model X, ...; towers read them
+            by that name.
+        caption_cache: folder of the captions that models have given so far, which all datasets share: what
+            was asked before is not asked again. By default $VERSA_CACHE, or versa in the user's cache folder.
         encode: towers by name, each with its encoder: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
         features: towers by name, each with its file of ready features: --features.TOWER.file X, ...
         executor: where steps work: processes of this machine, or ray; the machines of a Ray cluster share the
             file system on which dump, dataset and local encoders lie.
         address: of a running Ray cluster, HOST:PORT or auto; by default one is started on this machine.
         gpus_per_worker: GPUs, or a share of one, that each worker of a Ray cluster has to itself for its own
-            encoder; 0 encodes on CPUs, a worker for each machine.
+            encoder or captioner; 0 works on CPUs, a worker for each machine.
     """
 
     layout: Layout = "auto"
@@ -227,6 +233,8 @@ class PrepConfig:
     k_core: int = 0
     memory_gib: float = 1.0
     media: MediaConfig = field(default_factory=MediaConfig)
+    caption: dict[str, CaptionConfig] = field(default_factory=dict)
+    caption_cache: str | None = None
     encode: dict[str, EncodeConfig] = field(default_factory=dict)
     features: dict[str, FeaturesConfig] = field(default_factory=dict)
     executor: ExecutorName = "processes"

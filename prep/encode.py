@@ -22,6 +22,8 @@ from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
 from toolkit.schema import Status
+from toolkit.store import Table
+from toolkit.towers import PICTURES, source_fields
 from toolkit.versions import versions
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _NOTHING: dict[str, tuple[Status, str]] = {
     "title": ("empty", "the title is empty"),
     "cover": ("missing", "no cover is stored (why: step covers)"),
+    "frames": ("missing", "no frames are stored (why: step frames)"),
 }
 
 
@@ -53,7 +56,7 @@ def encode(
     config = config or manifest.recorded_config(dataset)
     if not config.encode and not config.features:
         print("encode: no tower is configured; give one, e.g. --encode.title.encoder NAME_OR_PATH")
-    _refuse_incomplete(config)
+    refuse_incomplete(config, dataset)
     for tower in config.encode:
         _encode_tower(dataset, tower, config, retry_failed=retry_failed)
     for tower, features in config.features.items():
@@ -62,7 +65,16 @@ def encode(
     manifest.record_config(dataset, encode=towers["encode"], features=towers["features"])
 
 
-def _refuse_incomplete(config: PrepConfig) -> None:
+def refuse_incomplete(config: PrepConfig, dataset: Path) -> None:
+    """Refuses towers that lack something, before anything runs.
+
+    Args:
+        config: `caption`, `encode` and `features` are read here.
+        dataset: whose stored captions are known sources, too.
+
+    Raises:
+        UserError: naming the tower and what it lacks.
+    """
     for tower in [*config.encode, *config.features]:
         if not is_safe(tower):
             raise UserError(
@@ -70,11 +82,18 @@ def _refuse_incomplete(config: PrepConfig) -> None:
             )
         if tower in config.encode and tower in config.features:
             raise UserError(f"tower {tower!r} stands under encode and under features; rename one")
+    known = ["title", *PICTURES, *config.caption]
     for tower, settings in config.encode.items():
         if not settings.encoder:
             raise UserError(
                 f"tower {tower!r} has no encoder; give one with --encode.{tower}.encoder NAME_OR_PATH"
             )
+        for field in source_fields(settings.source):
+            if field not in known and not Table(dataset / "captions" / field).exists():
+                raise UserError(
+                    f"tower {tower!r} reads {field!r}, which is neither {', '.join(known[:-1])} nor {known[-1]}; "
+                    f"captions of that name are made with --caption.{field}.model MODEL"
+                )
     for tower, features in config.features.items():
         if not features.file:
             raise UserError(
@@ -98,7 +117,7 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
     manifest.record_step(
         dataset,
         step.name,
-        asdict(settings),
+        asdict(replace(settings, max_tokens=settings.token_limit)),
         revision=step.config["revision"],
         versions=versions("torch", "transformers"),
         items=counts,
@@ -134,7 +153,7 @@ def load(config: EncodeConfig) -> "Backbone":
         layers=config.layers,
         pooling=config.pooling,
         revision=config.revision,
-        max_tokens=config.max_tokens,
+        max_tokens=config.token_limit,
         lowercase=config.lowercase,
         device=device,
     )
@@ -197,11 +216,25 @@ def encode_step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
         "layers": about["kept"],
     }
     if backbone.modality == "text":
-        depends |= {"max_tokens": config.max_tokens, "lowercase": config.lowercase}
-    if config.source == "cover":  # states of other covers are other states
-        depends |= work.data.manifest["steps"].get("covers", {}).get("config", {})
+        depends |= {"max_tokens": config.token_limit, "lowercase": config.lowercase}
+    for field in source_fields(config.source):
+        depends |= _made_from(work.data, field)
     columns = schema.states(backbone.layers, backbone.width).with_metadata(about)
     return Step(f"encode:{tower}", f"states/{tower}", columns, depends, work, SHARD)
+
+
+def _made_from(data: Dataset, field: str) -> dict[str, Any]:
+    """What a field was made with: states of other covers, frames or captions are other states."""
+    steps = data.manifest["steps"]
+    if field == "title":
+        return {}
+    if field in PICTURES:
+        return dict(steps.get({"cover": "covers"}.get(field, field), {}).get("config", {}))
+    if f"caption:{field}" not in steps:
+        raise UserError(
+            f"{data.path}: captions {field!r} are not finished; run prep caption to go on, then encode"
+        )
+    return {f"captions {field}": steps[f"caption:{field}"]["config_hash"]}
 
 
 def encode_batch(
@@ -214,7 +247,7 @@ def encode_batch(
         data: where the sources are.
         backbone: the encoder.
         source: what it reads.
-        batch_size: items encoded at a time; they are sorted by length first, against padding.
+        batch_size: texts or images encoded at a time; texts are sorted by length first, against padding.
 
     Raises:
         UserError: if a state does not fit float16.
@@ -224,27 +257,43 @@ def encode_batch(
     usable = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
     usable.sort(key=lambda row: len(payloads[row]))
     states = np.zeros((len(payloads), backbone.layers * backbone.width), dtype=np.float16)
-    for start in range(0, len(usable), batch_size):
-        rows = usable[start : start + batch_size]
+    items = batch_size
+    if usable and isinstance(payloads[usable[-1]], list):
+        items = max(1, batch_size // len(payloads[usable[-1]]))  # frames of the longest clip
+    for start in range(0, len(usable), items):
+        rows = usable[start : start + items]
         states[rows] = _float16_states(backbone, [payloads[row] for row in rows])
     return state_rows(batch, states, outcomes)
 
 
-def _outcome(source: str, payload: str | bytes | None) -> tuple[Status, str | None]:
+def _outcome(source: str, payload: str | bytes | list[bytes] | None) -> tuple[Status, str | None]:
     """Whether there is something to encode, and if not, why."""
     from toolkit.backbones import decode_jpeg
 
     if payload is None:
-        return _NOTHING[source]
-    if isinstance(payload, bytes):
-        try:
-            decode_jpeg(payload)
-        except ValueError as error:
-            return "corrupt", f"the stored {source} cannot be decoded ({error})"
+        return _NOTHING.get(source) or _no_text(source)
+    try:
+        for image in _images(payload):
+            decode_jpeg(image)
+    except ValueError as error:
+        return "corrupt", f"the stored {source} cannot be decoded ({error})"
     return "ok", None
 
 
-def _float16_states(backbone: "Backbone", payloads: list[str] | list[bytes]) -> NDArray[np.float16]:
+def _images(payload: str | bytes | list[bytes]) -> list[bytes]:
+    if isinstance(payload, str):
+        return []
+    return payload if isinstance(payload, list) else [payload]
+
+
+def _no_text(source: str) -> tuple[Status, str]:
+    fields = source_fields(source)
+    if len(fields) > 1:
+        return "empty", f"it has none of {', '.join(fields)}"
+    return "missing", f"it has no usable caption (why: step caption:{source})"
+
+
+def _float16_states(backbone: "Backbone", payloads: list[Any]) -> NDArray[np.float16]:
     """Flat states of some items, (B, K * D)."""
     states = backbone.encode(payloads).float().cpu().numpy().reshape(len(payloads), -1)
     largest = np.abs(states).max()

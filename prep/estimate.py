@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from prep import manifest
+from prep.caption import caption_step
+from prep.captions import Captioning
 from prep.config import PrepConfig
 from prep.encode import Encoding, encode_step
 from prep.engine import engine
@@ -141,17 +145,34 @@ def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
         items, _ = number_items(raw)
         steps = [_ingest(raw, items, files, folder, config, started)]
         sample = _sample_dataset(folder / "sample", items)
-        for step in media_steps(dump, config.media).values():
-            if step is not None:
-                chosen = sample.slice(0, MEDIA_SAMPLE)
-                steps.append(_measure(folder / "sample", step, chosen, items.num_rows, workers))
-        for tower, settings in config.encode.items():
-            work = Encoding(folder / "sample", settings)
-            step = encode_step(tower, work, backbone=work.backbone)
-            chosen = sample if settings.source == "title" else sample.slice(0, MEDIA_SAMPLE)
-            steps.append(_measure(folder / "sample", step, chosen, items.num_rows, 1))
+        for step, count, share in _item_steps(dump, config, folder / "sample"):
+            chosen = sample.slice(0, count)
+            steps.append(
+                _measure(folder / "sample", step, chosen, items.num_rows, workers if share else 1)
+            )
     free_bytes = shutil.disk_usage(dump).free
     return Estimate(items.num_rows, workers, free_bytes, tuple(steps))
+
+
+def _item_steps(dump: Path, config: PrepConfig, sample: Path) -> Iterator[tuple[Step, int, bool]]:
+    """Every step with a row an item, in order; each may read what those before it have written.
+
+    Yields:
+        The step, on how many items to try it, and whether several workers share it.
+    """
+    for name, step in media_steps(dump, config.media).items():
+        if step is None:
+            manifest.record_step(sample, name, {}, skipped="the dump has none")
+        else:
+            yield step, MEDIA_SAMPLE, True
+    for name, captions in config.caption.items():
+        captioning = Captioning(sample, captions, cache=None)  # every item is new to the model
+        captioning.refuse_absent_source()
+        yield caption_step(name, captioning), MEDIA_SAMPLE, False
+    for tower, settings in config.encode.items():
+        encoding = Encoding(sample, settings)
+        count = TEXT_SAMPLE if settings.source == "title" else MEDIA_SAMPLE
+        yield encode_step(tower, encoding, backbone=encoding.backbone), count, False
 
 
 def _ingest(
@@ -224,6 +245,7 @@ def _measure(folder: Path, step: Step, sample: pa.Table, rows: int, workers: int
     all_, result = _timed(step, sample)
     an_item = max(all_ - one, 0.0) / max(sample.num_rows - 1, 1) or one
     seconds = (rows * an_item + shards * max(one - an_item, 0.0)) / min(workers, shards)
+    manifest.record_step(folder, step.name, step.config)
     table = stored(step, result)
     write_table(folder / step.folder / "part-00000.arrow", table, compression=step.compression)
     expected, margin = _bytes_of(table, rows, shards)

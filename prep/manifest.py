@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prep.config import EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
+from prep.config import CaptionConfig, EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.store import MANIFEST, read_json, write_json
@@ -72,8 +72,10 @@ def recorded_config(dataset: Path) -> PrepConfig:
     config = require(dataset).get("config", {})
     towers = {name: EncodeConfig(**tower) for name, tower in config.get("encode", {}).items()}
     files = {name: FeaturesConfig(**tower) for name, tower in config.get("features", {}).items()}
+    captions = {name: CaptionConfig(**one) for name, one in config.get("caption", {}).items()}
     media = MediaConfig(**config.get("media", {}))
-    return PrepConfig(**{**config, "media": media, "encode": towers, "features": files})
+    parts = {"media": media, "caption": captions, "encode": towers, "features": files}
+    return PrepConfig(**{**config, **parts})
 
 
 def configured_towers(manifest: dict[str, Any]) -> list[str]:

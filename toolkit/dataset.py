@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset
 
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.ids import IdMap
+from toolkit.sources import read_source
 from toolkit.splits import Protocol, Splits, make_splits
 from toolkit.store import MANIFEST, Table, read_json
 from toolkit.towers import TowerSpec
@@ -98,6 +98,18 @@ class Dataset:
         """What users wrote about items (`toolkit.schema.COMMENTS`), in the dump's order."""
         return self._table("comments", schema.COMMENTS)
 
+    def caption_names(self) -> list[str]:
+        """Names of the captions that are stored."""
+        return _filled(self.path / "captions")
+
+    def captions(self, name: str) -> pa.Table:
+        """Captions of one name (`toolkit.schema.CAPTIONS`), in no particular order.
+
+        Raises:
+            UserError: if there are none of that name.
+        """
+        return self._table(f"captions/{name}", schema.CAPTIONS)
+
     @property
     def errors(self) -> pa.Table:
         """Every item that is not ok at some step, and why (`toolkit.schema.ERRORS`)."""
@@ -108,9 +120,7 @@ class Dataset:
 
     def towers(self) -> list[str]:
         """Names of the towers whose hidden states are stored."""
-        return sorted(
-            path.name for path in (self.path / "states").glob("*") if any(path.glob("*.arrow"))
-        )
+        return _filled(self.path / "states")
 
     def tower(self, name: str) -> TowerSpec:
         """Shape of a stored tower."""
@@ -160,29 +170,17 @@ class Dataset:
         )
 
     def source(self, name: str, item_ids: Sequence[str] | None = None) -> pa.Array:
-        """What a tower's encoder reads, item by item; null where an item has none.
+        """What a tower's encoder reads, item by item (`toolkit.sources`); null where an item has none.
 
         Args:
-            name: `title` for text, `cover` for JPEG bytes.
+            name: `title` or the name of captions for text, `cover` for JPEG bytes, `frames` for lists of
+                them, `concat:title+image_caption` for several texts in one.
             item_ids: of which items, in which order; items 1..N by default.
 
         Raises:
             UserError: if there is no such source.
         """
-        if name == "title":
-            titles = self.items.column("title")
-            ids, payload = (
-                self.items,
-                pc.if_else(pc.equal(pc.utf8_trim_whitespace(titles), ""), None, titles),
-            )
-        elif name == "cover":
-            ids, payload = self.covers, self.covers.column("image")
-        else:
-            raise UserError(f"source {name!r} is unknown; use title or cover")
-        wanted = self.item_ids.ids if item_ids is None else item_ids
-        places = pc.index_in(pa.array(wanted, pa.string()), ids.column("item_id")).to_pylist()
-        # One by one: a take over gigabytes of mapped shards would first join them in memory.
-        return pa.array([None if i is None else payload[i].as_py() for i in places], payload.type)
+        return read_source(self, name, self.item_ids.ids if item_ids is None else item_ids)
 
     def _table(self, folder: str, expected: pa.Schema) -> pa.Table:
         return schema.validate(
@@ -197,3 +195,8 @@ class Dataset:
                 "name its encoder under `encode:` and run prep encode"
             )
         return table.read()
+
+
+def _filled(folder: Path) -> list[str]:
+    """Names of the tables within a folder that have a shard."""
+    return sorted(path.name for path in folder.glob("*") if any(path.glob("*.arrow")))

@@ -74,6 +74,16 @@ FRAMES = pa.schema(
         pa.field("status", pa.string(), nullable=False),
     ]
 )
+CAPTIONS = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("text", pa.string()),  # null where the model said nothing
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("revision", pa.string(), nullable=False),
+        pa.field("prompt_hash", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
 COMMENTS = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),

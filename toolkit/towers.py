@@ -8,6 +8,8 @@ from toolkit.errors import UserError
 
 Modality = Literal["text", "image"]
 
+PICTURES = ("cover", "frames")  # sources that an image encoder reads; all others are text
+CONCAT = "concat:"  # so begins a source that joins several texts into one
 IMPORTED = "file:"  # so begins the encoder of a tower that was imported from a file of features
 
 
@@ -37,6 +39,37 @@ class TowerSpec:
             raise ValueError(
                 f"tower {self.name!r}: modality {self.modality!r} is neither text nor image"
             )
+
+
+def source_fields(source: str) -> list[str]:
+    """The fields of an item that a source is made of.
+
+    >>> source_fields("concat:title+image_caption")
+    ['title', 'image_caption']
+    >>> source_fields("cover")
+    ['cover']
+
+    Raises:
+        UserError: if it joins fewer than two fields, or one that is no text.
+    """
+    if not source.startswith(CONCAT):
+        return [source]
+    fields = source.removeprefix(CONCAT).split("+")
+    if len(fields) < 2 or not all(fields):
+        raise UserError(
+            f"source {source!r} is to join several texts; write it as {CONCAT}title+image_caption"
+        )
+    pictures = [field for field in fields if field in PICTURES]
+    if pictures:
+        raise UserError(
+            f"source {source!r} joins texts, and {pictures[0]!r} is none; give it a tower of its own"
+        )
+    return fields
+
+
+def modality_of(source: str) -> Modality:
+    """Which kind of encoder reads a source: `image` for covers and frames, `text` for all else."""
+    return "image" if source in PICTURES else "text"
 
 
 def select_layers(selection: str | Sequence[int], depth: int) -> list[int]:

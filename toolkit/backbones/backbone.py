@@ -95,13 +95,21 @@ class Backbone:
             "kept": ",".join(map(str, self.kept)),
         }
 
-    @torch.no_grad()
     def encode(self, items: Sequence[Any]) -> Tensor:
         """Kept hidden states of `items`, (B, K, D), in the model's precision and on its device.
 
         Args:
-            items: strings for a text encoder; JPEG bytes for an image encoder.
+            items: strings for a text encoder; JPEG bytes, or lists of them, for an image encoder. The
+                states of a list (the frames of a clip) are the mean over it of each one's states.
         """
+        if not isinstance(items[0], list):
+            return self._encode(items)
+        states = self._encode([frame for frames in items for frame in frames])
+        clips = states.split([len(frames) for frames in items])
+        return torch.stack([clip.mean(dim=0) for clip in clips])
+
+    @torch.no_grad()
+    def _encode(self, items: Sequence[Any]) -> Tensor:
         inputs = {
             name: value.to(self.device) for name, value in self.encoder.prepare(items).items()
         }

@@ -1,0 +1,103 @@
+"""Gets captions for requests: from the cache where they are known, else from the model, whatever it stumbles over."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from prep.captioners.cache import Cache, key_of
+from prep.captioners.captioner import Captioner, CaptionError, Request
+from toolkit.errors import UserError
+
+GIVE_UP_AFTER = 16  # failures in a row: then it is the model's fault, not the items'
+
+
+class Failure(NamedTuple):
+    """Why a request, asked by itself, got no caption."""
+
+    reason: str
+
+
+class Asker:
+    """A captioner with a cache before it.
+
+    Args:
+        captioner: the model; while the cache has everything, it is not even checked.
+        cache: of what was said before; captions are kept there as soon as they are made.
+        worth_keeping: whether a caption is; others are asked for again the next time.
+
+    Attributes:
+        known: captions that the cache had, equal requests counted once.
+        asked: requests that the model got.
+    """
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        *,
+        cache: Cache | None = None,
+        worth_keeping: Callable[[str], bool] = bool,
+    ) -> None:
+        self.captioner = captioner
+        self.cache = cache
+        self.known = 0
+        self.asked = 0
+        self._worth_keeping = worth_keeping
+        self._is_checked = False
+        self._failures_in_a_row = 0
+
+    def ask(self, requests: Sequence[Request]) -> list[str | Failure]:
+        """A caption for each request, or why there is none; equal requests are asked once.
+
+        Raises:
+            UserError: if no captions can be had, or `GIVE_UP_AFTER` requests failed one after the other.
+        """
+        keys = [key_of(request, self.captioner) for request in requests]
+        by_key = dict(zip(keys, requests, strict=True))
+        answers: dict[str, str | Failure] = {}
+        if self.cache:
+            answers |= self.cache.find(by_key)
+        self.known += len(answers)
+        unknown = {key: request for key, request in by_key.items() if key not in answers}
+        for key, reason in self._make(unknown, answers):
+            answers[key] = Failure(reason)
+            self._count_failure(reason)
+        return [answers[key] for key in keys]
+
+    def _make(
+        self, requests: dict[str, Request], answers: dict[str, str | Failure]
+    ) -> Iterator[tuple[str, str]]:
+        """Puts captions into `answers` as they are made, and tells of requests that fail by themselves."""
+        if requests and not self._is_checked:
+            self.captioner.check()
+            self._is_checked = True
+        self.asked += len(requests)
+        groups = deque([list(requests)] if requests else [])
+        while groups:
+            group = groups.popleft()
+            try:
+                for made in self.captioner.captions([requests[key] for key in group]):
+                    self._keep({group[place]: text for place, text in made.items()}, answers)
+            except CaptionError as error:
+                failed = [group[place] for place in error.indices]
+                if len(failed) == 1:
+                    yield failed[0], error.reason
+                else:
+                    half = len(failed) // 2
+                    groups.extendleft([failed[half:], failed[:half]])
+                rest = [key for key in group if key not in answers and key not in failed]
+                groups.extend([rest] if rest else [])
+
+    def _keep(self, made: dict[str, str], answers: dict[str, str | Failure]) -> None:
+        answers |= made
+        self._failures_in_a_row = 0
+        good = {key: text for key, text in made.items() if self._worth_keeping(text)}
+        if self.cache and good:
+            self.cache.keep(good, self.captioner)
+
+    def _count_failure(self, reason: str) -> None:
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= GIVE_UP_AFTER:
+            raise UserError(
+                f"model {self.captioner.model!r} failed on {GIVE_UP_AFTER} items one after the other, the last "
+                f"time with: {reason}. Captions made so far are kept: mend it and run again"
+            )

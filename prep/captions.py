@@ -1,0 +1,180 @@
+"""Captions: what a model says of each item's cover, or of its clip's frames."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prep.captioners import (
+    Captioner,
+    Finished,
+    Payload,
+    Prompt,
+    Request,
+    finish,
+    load_captioner,
+    load_prompt,
+)
+from prep.captioners.asking import Asker, Failure
+from prep.captioners.cache import Cache
+from prep.config import CaptionConfig
+from prep.problems import Problem
+from toolkit import Dataset, open_dataset, schema
+from toolkit.errors import UserError
+from toolkit.schema import Status
+
+SCHEMA = schema.CAPTIONS.append(pa.field("message", pa.string()))
+STEP_OF = {"cover": "covers", "frames": "frames"}  # the step that stores a source
+_STATUS_OF_FLAW: dict[str, Status] = {"empty": "empty", "repeats": "corrupt", "not_json": "corrupt"}
+
+
+@dataclass(frozen=True)
+class Captioning:
+    """The work of one name of captions: from items to rows.
+
+    What it needs is opened when first asked for and then kept, and is not pickled: so each worker has
+    its own, once.
+
+    Args:
+        dataset: what is read, a path that holds for every worker.
+        config: of these captions.
+        cache: folder of the cache; None asks the model in any case.
+    """
+
+    dataset: Path
+    config: CaptionConfig
+    cache: Path | None
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.Table:
+        """A row for each item of the batch (`toolkit.schema.CAPTIONS` and `message`)."""
+        ids = batch.column("item_id").to_pylist()
+        payloads = [
+            self._payload(id_, row) for id_, row in zip(ids, self._places(ids), strict=True)
+        ]
+        titles = self.data.source("title", ids).to_pylist()
+        requests = {
+            id_: Request(payload, self.prompt.fill(title=title or ""))
+            for id_, payload, title in zip(ids, payloads, titles, strict=True)
+            if isinstance(payload, Payload)
+        }
+        said = dict(zip(requests, self.asker.ask(list(requests.values())), strict=True))
+        rows = [
+            self._row(id_, payload if isinstance(payload, Problem) else said[id_])
+            for id_, payload in zip(ids, payloads, strict=True)
+        ]
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+    def __reduce__(self) -> tuple[type["Captioning"], tuple[Path, CaptionConfig, Path | None]]:
+        return type(self), (self.dataset, self.config, self.cache)
+
+    def prepare(self) -> None:
+        """Makes sure of the prompt, and of the model as far as that goes without its weights.
+
+        Raises:
+            UserError: if one of them cannot be had, or the model does not take the source.
+        """
+        self.prompt, self.captioner  # noqa: B018
+
+    def refuse_absent_source(self) -> None:
+        """Makes sure that there are pictures at all.
+
+        Raises:
+            UserError: if the dump had none, or they are not stored yet.
+        """
+        name = STEP_OF[self.config.source]
+        step = self.data.manifest["steps"].get(name)
+        if step is None:
+            raise UserError(f"{self.dataset}: {name} are not stored yet; run prep media first")
+        if "skipped" in step:
+            raise UserError(
+                f"captions of {self.config.source} are asked for, and {step['skipped']}; take them out of the "
+                "configuration, with the towers that read them"
+            )
+
+    def told(self) -> str:
+        """Where the captions came from so far, in words."""
+        asker = self.asker
+        usage = getattr(self.captioner, "usage", None)
+        waited = f"; it waited for pixels {usage.idle_share:.1%} of its time" if usage else ""
+        return f"{asker.known:,} from the cache, {asker.asked:,} by the model" + waited * bool(
+            asker.asked
+        )
+
+    @cached_property
+    def data(self) -> Dataset:
+        """Where covers, frames and titles are."""
+        return open_dataset(self.dataset)
+
+    @cached_property
+    def prompt(self) -> Prompt:
+        """What the model is asked."""
+        return load_prompt(self.config.prompt_name)
+
+    @cached_property
+    def captioner(self) -> Captioner:
+        """The model, without its weights until it captions."""
+        return load_captioner(self.config)
+
+    @cached_property
+    def asker(self) -> Asker:
+        """The model with the cache before it."""
+        return Asker(
+            self.captioner,
+            cache=Cache(self.cache) if self.cache else None,
+            worth_keeping=lambda said: self.finish(said).flaw is None,
+        )
+
+    def finish(self, said: str) -> Finished:
+        """What is stored of the model's words."""
+        limit, answer = self.config.max_characters, self.prompt.answer
+        return finish(said, max_characters=limit, answer=answer)
+
+    @cached_property
+    def _pictures(self) -> pa.Table:
+        return self.data.covers if self.config.source == "cover" else self.data.frames
+
+    def _places(self, ids: list[str]) -> list[int | None]:
+        """The row of each item's pictures."""
+        found: list[int | None] = pc.index_in(
+            pa.array(ids, pa.string()), self._pictures.column("item_id")
+        ).to_pylist()
+        return found
+
+    def _payload(self, item_id: str, place: int | None) -> Payload | Problem:
+        """What the model looks at; of a clip that was cut, the frames that there are."""
+        source, step = self.config.source, STEP_OF[self.config.source]
+        if place is None:
+            return Problem(item_id, "missing", f"no {source} is stored; run prep media again")
+
+        def value(column: str) -> Any:
+            return self._pictures.column(column)[place].as_py()
+
+        pictures = value("image" if source == "cover" else "frames")
+        if not pictures:
+            status = value("status")
+            return Problem(
+                item_id, status, f"nothing to caption: its {source} is {status} (why: step {step})"
+            )
+        if source == "cover":
+            return Payload([pictures])
+        return Payload(pictures, value("pts_seconds"), is_video=True)
+
+    def _row(self, item_id: str, outcome: str | Failure | Problem) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "item_id": item_id,
+            "model": self.captioner.model,
+            "revision": self.captioner.revision,
+            "prompt_hash": self.prompt.hash,
+        }
+        if isinstance(outcome, Problem):
+            return {**row, "status": outcome.error_class, "message": outcome.message}
+        if isinstance(outcome, Failure):
+            return {**row, "status": "unsupported", "message": f"not captioned: {outcome.reason}"}
+        done = self.finish(outcome)
+        if done.flaw:
+            status = _STATUS_OF_FLAW[done.flaw]
+            return {**row, "text": done.text or None, "status": status, "message": done.message}
+        return {**row, "text": done.text, "status": "ok"}
