@@ -15,8 +15,8 @@ from toolkit.backbones.resolve import resolve, unreachable
 from toolkit.errors import UserError
 
 
-def load_config(model: str, options: dict[str, Any]) -> Any:
-    """The configuration of a model that captions.
+def refuse_other_kinds(model: str, options: dict[str, Any]) -> None:
+    """Reads a model's configuration and makes sure that such a model captions.
 
     Args:
         model: a folder, `package:NAME/FOLDER` or a hub name.
@@ -38,7 +38,6 @@ def load_config(model: str, options: dict[str, Any]) -> Any:
             f"model {model!r} is of the kind {config.model_type!r}, which does not say what it sees; "
             "give an image-text-to-text model"
         )
-    return config
 
 
 def load_processor(model: str, options: dict[str, Any]) -> Any:

@@ -17,8 +17,8 @@ from transformers import LogitsProcessor
 
 from prep.captioners.captioner import CaptionError, Request, Usage
 from prep.captioners.inputs import UndecodableError, conversation, decode_batch, video_metadata
-from prep.captioners.loading import load_config, load_network, load_processor
-from toolkit.backbones.resolve import revision_of
+from prep.captioners.loading import load_network, load_processor, refuse_other_kinds
+from toolkit.backbones.resolve import commit_of, revision_of
 from toolkit.errors import UserError
 
 Precision = Literal["auto", "bfloat16", "float16", "float32"]
@@ -72,11 +72,11 @@ class TransformersCaptioner:
         self.model = model
         self.batch_size = batch_size
         self.usage = Usage()
-        config = load_config(model, options)
+        refuse_other_kinds(model, options)
         self._processor = load_processor(model, options)
         # A tokenizer that encodes the next batch in its thread cannot decode this one ("Already borrowed").
         self._decoder = copy.deepcopy(self._processor.tokenizer)
-        commit = getattr(config, "_commit_hash", None)
+        commit = commit_of(model, revision)
         self.revision = revision_of(model, commit)
         self._network_options = {
             **options,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from collect_captions import captions, captions_and_error, threads_at_work
+from hub_cache import COMMIT, cache_as_downloaded
 from safetensors.torch import load_file, save_file
 from tiny_vlms import MODELS
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -235,6 +236,8 @@ def test_who_leaves_early_leaves_nothing_running(folders, monkeypatch):
     assert threads_at_work() == []
     assert made.usage.captions == 1
     assert len(prepared) <= 2  # the next one's pixels, if they were begun
+    assert next(made.captions(images(6)))[0] == 0  # dropped at once, not closed
+    assert threads_at_work() == []
     assert len(captions(made, images(6))) == 6  # and it is as good as before
 
 
@@ -321,6 +324,15 @@ def test_the_revision_of_a_folder_covers_its_weights_and_its_chat_template(folde
     template = same / "chat_template.jinja"
     template.write_text(template.read_text().replace("<|user|>", ""))
     assert captioner(same).revision != made.revision
+
+
+def test_a_name_on_the_hub_stays_at_the_commit_that_was_described(folders, tmp_path, monkeypatch):
+    """The branch moves on to a commit that has no files, between the description and the first caption."""
+    main = cache_as_downloaded(folders["idefics3"], "someone/vlm", tmp_path, monkeypatch)
+    made = TransformersCaptioner("someone/vlm", max_new_tokens=10, device_map="cpu")
+    assert made.revision == COMMIT
+    main.write_text("f" * 40)
+    assert captions(made, images(1)) == captions(captioner(folders["idefics3"]), images(1))
 
 
 @pytest.mark.parametrize(
