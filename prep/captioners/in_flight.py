@@ -26,21 +26,21 @@ def as_they_finish(
         The index of an item and its call, finished: a result or an exception.
     """
     rows = enumerate(items)
-    running: dict[Future[Result], int] = {}
+    submitted: dict[Future[Result], int] = {}
     nobody_waits = Event()
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="caption")
     try:
         while True:
-            for row, item in islice(rows, 2 * at_once - len(running)):
-                running[pool.submit(call, item, nobody_waits)] = row
-            if not running:
+            for row, item in islice(rows, 2 * at_once - len(submitted)):
+                submitted[pool.submit(call, item, nobody_waits)] = row
+            if not submitted:
                 return
-            wait(running, return_when=FIRST_COMPLETED)
-            finished = next(future for future in running if future.done())  # the oldest one
-            row = running.pop(finished)
+            wait(submitted, return_when=FIRST_COMPLETED)
+            finished = next(future for future in submitted if future.done())  # the oldest one
+            row = submitted.pop(finished)
             if finished.exception():
                 rows = enumerate(())
-                running = {other: of for other, of in running.items() if not other.cancel()}
+                submitted = {other: of for other, of in submitted.items() if not other.cancel()}
             yield row, finished
     finally:
         nobody_waits.set()

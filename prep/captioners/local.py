@@ -78,29 +78,17 @@ class TransformersCaptioner:
         self._decoder = copy.deepcopy(self._processor.tokenizer)
         commit = commit_of(model, revision)
         self.revision = revision_of(model, commit)
+        # The commit, for a hub's branch may move on before the weights are loaded.
         self._network_options = {
             **options,
-            "revision": commit
-            or revision,  # a hub's branch may move on before the weights are loaded
+            "revision": commit or revision,
             "device_map": device_map,
             "dtype": dtype,
         }
         self.chats = getattr(self._processor, "chat_template", None) is not None
         self.takes_video = self.chats and hasattr(self._processor, "video_processor")
         self._repetition_penalty = repetition_penalty
-        self._generation: dict[str, Any] = {
-            "max_new_tokens": max_new_tokens,
-            "do_sample": False,
-            "num_beams": 1,
-            "repetition_penalty": 1.0,  # `NewTokens` does it
-        }
-        if temperature > 0:  # by the temperature alone, whatever else the model would draw by
-            self._generation |= {
-                "do_sample": True,
-                "temperature": temperature,
-                "top_k": 0,
-                "top_p": 1.0,
-            }
+        self._generation = _generation(max_new_tokens, temperature)
         self.settings: dict[str, str | int | float | bool] = {
             "captioner": "transformers",
             "max_new_tokens": max_new_tokens,
@@ -227,6 +215,19 @@ class TransformersCaptioner:
             return value
         pixels = name.startswith("pixel_values")
         return value.to(self._network.device, self._network.dtype if pixels else None)
+
+
+def _generation(max_new_tokens: int, temperature: float) -> dict[str, Any]:
+    """Options of `generate`, whatever else the model would do by itself."""
+    options: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "do_sample": False,
+        "num_beams": 1,
+        "repetition_penalty": 1.0,  # `NewTokens` does it
+    }
+    if temperature > 0:  # drawn by the temperature alone
+        options |= {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    return options
 
 
 class NewTokens(LogitsProcessor):
