@@ -40,6 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or random_model(Path(folder) / "llava_onevision")
         captioner = TransformersCaptioner(model, max_new_tokens=options.max_new_tokens)
+        captioner.check()  # while the folder is there
     requests = [request(seed, options.frames) for seed in range(options.items)]
     sizes = {ONE: 1, **{f"batches of {size}": size for size in options.batch_sizes}}
     found = measure(captioner, requests, sizes, options.rounds)
@@ -80,7 +81,7 @@ def measure(
     captioner: TransformersCaptioner, requests: list[Request], sizes: dict[str, int], rounds: int
 ) -> dict[str, dict[str, float]]:
     """Medians over rounds, of each size of a batch."""
-    captioner.caption(requests[:2])  # what only the first call does
+    list(captioner.captions(requests[:2]))  # what only the first call does
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in sizes}
     for _ in range(rounds):
         for name, size in sizes.items():
@@ -99,7 +100,7 @@ def run(captioner: TransformersCaptioner, requests: list[Request]) -> dict[str, 
     """All requests once."""
     before = vars(captioner.usage).copy()
     started = time.perf_counter()
-    captioner.caption(requests)
+    list(captioner.captions(requests))
     seconds = time.perf_counter() - started
     spent = {key: value - before[key] for key, value in vars(captioner.usage).items()}
     return {

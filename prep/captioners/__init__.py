@@ -22,7 +22,7 @@ __all__ = [
 
 
 def load_captioner(config: CaptionConfig) -> Captioner:
-    """The configured captioner, loaded; a server is not asked yet (`Captioner.check`).
+    """The configured captioner; no weights are loaded and no server is asked yet (`Captioner.check`).
 
     Raises:
         UserError: if it cannot be had, or takes no video where frames are its source.

@@ -1,7 +1,7 @@
 """What every captioner does: requests in, captions out."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -44,31 +44,30 @@ class Request(NamedTuple):
 class CaptionError(Exception):
     """Some requests of a call could not be captioned.
 
-    What is neither in `indices` nor in `done` was not tried: ask for it again.
+    What is not in `indices` and was not yielded before was not tried: ask for it again.
 
     Args:
         indices: requests that failed together, counted within the call. Of one, it is at fault; of several,
             nobody knows which: halve them and ask again.
         reason: what went wrong.
-        done: captions that were made before, by their requests' indices; they need not be made twice.
     """
 
-    def __init__(self, indices: Sequence[int], reason: str, done: Mapping[int, str]) -> None:
+    def __init__(self, indices: Sequence[int], reason: str) -> None:
         super().__init__(f"request {', '.join(map(str, indices))}: {reason}")
         self.indices = tuple(indices)
         self.reason = reason
-        self.done = dict(done)
 
 
 @dataclass
 class Usage:
-    """What a captioner has done since it was made.
+    """What a captioner has done since it was made; of a server only `captions` is known, the rest stays 0.
 
     Args:
         captions: captions made.
         tokens: tokens generated.
         busy_seconds: time in which the model generated.
-        idle_seconds: time in which the model waited for pixels and prompts.
+        idle_seconds: time in which the model waited for pixels and prompts; while nobody asked for the next
+            caption it waited for none.
     """
 
     captions: int = 0
@@ -84,7 +83,11 @@ class Usage:
 
 
 class Captioner(Protocol):
-    """A model that says what it sees."""
+    """A model that says what it sees.
+
+    Making one is cheap, and all but `check` and `captions` is known then: no weights are loaded and no server
+    is asked, so any process may describe a captioner.
+    """
 
     @property
     def model(self) -> str:
@@ -106,20 +109,27 @@ class Captioner(Protocol):
         How fast it runs (batches, concurrency, devices) is not in here.
         """
 
+    @property
+    def usage(self) -> Usage:
+        """What it has done so far."""
+
     def check(self) -> None:
-        """Makes sure that captions can be had; call it before the first one.
+        """Makes sure that captions can be had (weights are loaded, the server answers); call it first.
 
         Raises:
             UserError: if they cannot, naming what was tried.
         """
 
-    def caption(self, requests: Sequence[Request]) -> list[str]:
-        """A caption for each request, in their order, as the model gave it (`prep.captioners.postprocess`).
+    def captions(self, requests: Sequence[Request]) -> Iterator[tuple[int, str]]:
+        """Captions as they are made, in any order, as the model gave them (`prep.captioners.postprocess`).
 
-        It works through `requests` in batches of its own, so a call should have several batches: the next
-        one's pixels are prepared meanwhile.
+        It works ahead of whoever takes them (the next batch's pixels, the next requests to a server), so a
+        call should have several batches. Ended early (`close`), it leaves nothing running.
+
+        Yields:
+            The index of a request and its caption; each index once.
 
         Raises:
-            CaptionError: if requests failed; the rest is worth another call.
-            UserError: if no request can succeed any more (the server is gone, its key is refused).
+            CaptionError: if requests failed, after all else that was begun; the rest is worth another call.
+            UserError: if no request can succeed any more (the weights are missing, the server is gone).
         """

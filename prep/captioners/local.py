@@ -5,18 +5,20 @@ B requests of a batch, S tokens of the longest prompt, N new tokens, V words of 
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessor
+from transformers import LogitsProcessor
 
 from prep.captioners.captioner import CaptionError, Request, Usage
 from prep.captioners.inputs import UndecodableError, conversation, decode_batch, video_metadata
-from toolkit.backbones.auto import quiet_loading
-from toolkit.backbones.resolve import resolve, revision_of, unreachable
+from prep.captioners.loading import load_network, load_processor, refuse_other_kinds
+from toolkit.backbones.resolve import commit_of, revision_of
 from toolkit.errors import UserError
 
 Precision = Literal["auto", "bfloat16", "float16", "float32"]
@@ -27,6 +29,10 @@ class TransformersCaptioner:
 
     Models with a chat template are asked in a conversation. Those without one (BLIP, BLIP-2) get the picture
     and the prompt, which they continue; `image-unprompted` is the prompt for them.
+
+    Making one reads the configuration and the processor alone, which are small; the weights are loaded once, by
+    `check` or the first caption. So whoever only wants to know `revision`, `settings` or `takes_video` never
+    holds them.
 
     Args:
         model: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name.
@@ -42,7 +48,7 @@ class TransformersCaptioner:
         trust_remote_code: runs code from the hub; off unless the user asks.
 
     Raises:
-        UserError: if the model cannot be found or loaded, or is none that looks at images.
+        UserError: if the model cannot be found, or is none that captions images.
     """
 
     def __init__(
@@ -66,27 +72,23 @@ class TransformersCaptioner:
         self.model = model
         self.batch_size = batch_size
         self.usage = Usage()
-        self._processor = _load_processor(model, options)
+        refuse_other_kinds(model, options)
+        self._processor = load_processor(model, options)
         # A tokenizer that encodes the next batch in its thread cannot decode this one ("Already borrowed").
         self._decoder = copy.deepcopy(self._processor.tokenizer)
-        self._network = _load_network(model, {**options, "device_map": device_map, "dtype": dtype})
-        self.revision = revision_of(model, getattr(self._network.config, "_commit_hash", None))
+        commit = commit_of(model, revision)
+        self.revision = revision_of(model, commit)
+        # The commit, for a hub's branch may move on before the weights are loaded.
+        self._network_options = {
+            **options,
+            "revision": commit or revision,
+            "device_map": device_map,
+            "dtype": dtype,
+        }
         self.chats = getattr(self._processor, "chat_template", None) is not None
         self.takes_video = self.chats and hasattr(self._processor, "video_processor")
         self._repetition_penalty = repetition_penalty
-        self._generation: dict[str, Any] = {
-            "max_new_tokens": max_new_tokens,
-            "do_sample": False,
-            "num_beams": 1,
-            "repetition_penalty": 1.0,  # `NewTokens` does it
-        }
-        if temperature > 0:  # by the temperature alone, whatever else the model would draw by
-            self._generation |= {
-                "do_sample": True,
-                "temperature": temperature,
-                "top_k": 0,
-                "top_p": 1.0,
-            }
+        self._generation = _generation(max_new_tokens, temperature)
         self.settings: dict[str, str | int | float | bool] = {
             "captioner": "transformers",
             "max_new_tokens": max_new_tokens,
@@ -96,30 +98,37 @@ class TransformersCaptioner:
         }
 
     def check(self) -> None:
-        """Nothing is left to check: a captioner that could be made can caption."""
+        """Loads the weights, if they are not loaded yet.
 
-    def caption(self, requests: Sequence[Request]) -> list[str]:
-        """A caption for each request; see `Captioner.caption`.
+        Raises:
+            UserError: if they are missing in whole or in part, or cannot be read.
+        """
+        _ = self._network
+
+    @cached_property
+    def _network(self) -> Any:
+        return load_network(self.model, self._network_options)
+
+    def captions(self, requests: Sequence[Request]) -> Generator[tuple[int, str], None, None]:
+        """Each batch's captions when it is generated; see `Captioner.captions`.
 
         Raises:
             CaptionError: naming the request whose frames cannot be decoded, or the batch that failed.
-            UserError: if a video is asked about and the model takes none.
+            UserError: if a video is asked about and the model takes none, or the weights cannot be loaded.
         """
         if not self.takes_video and any(request.payload.is_video for request in requests):
             raise UserError(f"model {self.model!r} takes images, no video; use a model that does")
+        self.check()
         batches = self._batches(requests)
-        done: dict[int, str] = {}
-        with ThreadPoolExecutor(max_workers=1) as ahead:
-            inputs = self._inputs_ahead(requests, batches, ahead)
+        with closing(self._inputs_ahead(requests, batches)) as inputs:
             for rows in batches:
                 try:
                     texts = self._generate(next(inputs))
                 except UndecodableError as error:
-                    raise CaptionError([rows[error.row]], error.reason, done) from error
+                    raise CaptionError([rows[error.row]], error.reason) from error
                 except Exception as error:  # whatever a model may stumble over; its batch is told
-                    raise CaptionError(rows, f"{type(error).__name__}: {error}", done) from error
-                done.update(zip(rows, texts, strict=True))
-        return [done[row] for row in range(len(requests))]
+                    raise CaptionError(rows, f"{type(error).__name__}: {error}") from error
+                yield from zip(rows, texts, strict=True)
 
     def _batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """Rows of requests that go together: as many frames each, and without a chat template one prompt.
@@ -137,17 +146,21 @@ class TransformersCaptioner:
         ]
 
     def _inputs_ahead(
-        self, requests: Sequence[Request], batches: list[list[int]], ahead: ThreadPoolExecutor
-    ) -> Iterator[dict[str, Any]]:
-        """The inputs of each batch, the next one's being prepared while one is used."""
+        self, requests: Sequence[Request], batches: list[list[int]]
+    ) -> Generator[dict[str, Any], None, None]:
+        """The inputs of each batch, the next one's being prepared in a thread while one is used."""
         waiting: list[Future[dict[str, Any]]] = []
-        for number in range(len(batches)):
-            for rows in batches[number + len(waiting) : number + 2]:
-                waiting.append(ahead.submit(self._prepare, [requests[row] for row in rows]))
-            started = time.perf_counter()
-            inputs = waiting.pop(0).result()
-            self.usage.idle_seconds += time.perf_counter() - started
-            yield inputs
+        ahead = ThreadPoolExecutor(max_workers=1, thread_name_prefix="caption")
+        try:
+            for number in range(len(batches)):
+                for rows in batches[number + len(waiting) : number + 2]:
+                    waiting.append(ahead.submit(self._prepare, [requests[row] for row in rows]))
+                started = time.perf_counter()
+                inputs = waiting.pop(0).result()
+                self.usage.idle_seconds += time.perf_counter() - started
+                yield inputs
+        finally:
+            ahead.shutdown(cancel_futures=True)
 
     def _prepare(self, requests: list[Request]) -> dict[str, Any]:
         """Token ids (B, S), padded on the left, attention mask and pixels, on the CPU."""
@@ -204,6 +217,19 @@ class TransformersCaptioner:
         return value.to(self._network.device, self._network.dtype if pixels else None)
 
 
+def _generation(max_new_tokens: int, temperature: float) -> dict[str, Any]:
+    """Options of `generate`, whatever else the model would do by itself."""
+    options: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "do_sample": False,
+        "num_beams": 1,
+        "repetition_penalty": 1.0,  # `NewTokens` does it
+    }
+    if temperature > 0:  # drawn by the temperature alone
+        options |= {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    return options
+
+
 class NewTokens(LogitsProcessor):
     """Knows where a prompt ends among the tokens that `generate` returns, and penalises repetition after it.
 
@@ -230,40 +256,3 @@ class NewTokens(LogitsProcessor):
         logits = scores.gather(1, said)
         less = torch.where(logits < 0, logits * self.penalty, logits / self.penalty)
         return scores.scatter(1, said, less)
-
-
-def _load_processor(model: str, options: dict[str, Any]) -> Any:
-    where = resolve(model, kind="model")
-    try:
-        with quiet_loading():
-            processor = AutoProcessor.from_pretrained(where, **options)
-    except (OSError, ValueError, ImportError) as error:
-        raise unreachable(model, error, kind="model") from error
-    if not hasattr(processor, "image_processor"):
-        raise UserError(
-            f"model {model!r} has no processor of images, so it cannot caption; "
-            "give an image-text-to-text model"
-        )
-    tokenizer = processor.tokenizer
-    tokenizer.padding_side = "left"  # new tokens must follow the prompt's last one
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return processor
-
-
-def _load_network(model: str, options: dict[str, Any]) -> Any:
-    where = resolve(model, kind="model")
-    try:
-        with quiet_loading():
-            network, about = AutoModelForImageTextToText.from_pretrained(
-                where, use_safetensors=True, output_loading_info=True, **options
-            )
-    except (OSError, ValueError, ImportError) as error:
-        raise unreachable(model, error, kind="model") from error
-    missing = sorted(about["missing_keys"])
-    if missing:
-        raise UserError(
-            f"model {model!r}: its files lack {len(missing)} of the weights ({missing[0]}, ...), which would "
-            "be random; download it again, or take a model that is whole"
-        )
-    return network.requires_grad_(False).eval()

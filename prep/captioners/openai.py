@@ -2,16 +2,17 @@
 
 import base64
 import os
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from threading import Event
 from typing import Any
 
 import cv2
 import numpy as np
 
-from prep.captioners.captioner import CaptionError, Payload, Request
+from prep.captioners.captioner import CaptionError, Payload, Request, Usage
 from prep.captioners.http import FailedAttempt, post_json, split_url
+from prep.captioners.in_flight import as_they_finish
 from prep.captioners.inputs import decode_frames
 from toolkit.errors import UserError
 
@@ -52,7 +53,7 @@ class OpenAICaptioner:
         max_new_tokens: a caption ends there.
         temperature: 0 takes the likeliest token each time.
         repetition_penalty: only sent where it is not 1, because not every server knows it.
-        pause: waits for so many seconds.
+        pause: waits for so many seconds, or until the event is set.
 
     Raises:
         UserError: if the URL is none.
@@ -73,7 +74,7 @@ class OpenAICaptioner:
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         repetition_penalty: float = 1.0,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[Event, float], object] = Event.wait,
     ) -> None:
         split_url(url)
         self.endpoint = url.rstrip("/") + "/chat/completions"
@@ -83,6 +84,7 @@ class OpenAICaptioner:
         self.concurrency = concurrency
         self.timeout_seconds = timeout_seconds
         self.attempts = attempts
+        self.usage = Usage()
         self._pause = pause
         self._asked: dict[str, int | float] = {
             "max_tokens": max_new_tokens,
@@ -105,37 +107,40 @@ class OpenAICaptioner:
         except FailedAttempt as failure:
             raise self._gone(failure) from None
 
-    def caption(self, requests: Sequence[Request]) -> list[str]:
-        """A caption for each request; see `Captioner.caption`.
+    def captions(self, requests: Sequence[Request]) -> Generator[tuple[int, str], None, None]:
+        """Each caption when its answer comes; see `Captioner.captions`.
+
+        At most twice `concurrency` requests are taken ahead of the captions that were yielded. Ended early, it
+        waits for the answers to requests that are in flight, and makes no other.
 
         Raises:
             CaptionError: naming a request that failed while the server answers others.
             UserError: if the server answers no other either, or refuses the key, the model or the URL.
         """
-        with ThreadPoolExecutor(max_workers=self.concurrency) as pool:
-            futures = [pool.submit(self._caption, request) for request in requests]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                for future in futures:
-                    future.cancel()  # those that have not begun
-        errors = {row: error for row, future in enumerate(futures) if (error := _error(future))}
-        done = {
-            row: future.result()
-            for row, future in enumerate(futures)
-            if row not in errors and not future.cancelled()
-        }
+        errors: dict[int, BaseException] = {}
+        with closing(as_they_finish(self._caption, requests, at_once=self.concurrency)) as calls:
+            for row, call in calls:
+                error = call.exception()
+                if error is not None:
+                    errors[row] = error
+                    continue
+                self.usage.captions += 1
+                yield row, call.result()
+        if errors:
+            self._raise_worst(errors)
+
+    def _raise_worst(self, errors: dict[int, BaseException]) -> None:
+        """What makes all others pointless, else the first request that is at fault."""
         for error in errors.values():
             if isinstance(error, UserError) or not isinstance(error, (ServerError, ValueError)):
                 raise error
-        for row, error in errors.items():
-            if isinstance(error, ServerError):
-                self.check()  # whether it is the request or the server that is at fault
-            raise CaptionError([row], str(error), done) from error
-        return [done[row] for row in range(len(requests))]
+        row = min(errors)
+        if isinstance(errors[row], ServerError):
+            self.check()  # whether it is the request or the server that is at fault
+        raise CaptionError([row], str(errors[row])) from errors[row]
 
-    def _caption(self, request: Request) -> str:
-        """One caption, asked for until it comes or the attempts are used up.
+    def _caption(self, request: Request, nobody_waits: Event) -> str:
+        """One caption, asked for until it comes, the attempts are used up, or nobody waits for it any more.
 
         Raises:
             ValueError: if a frame cannot be decoded; the server never sees it.
@@ -144,17 +149,19 @@ class OpenAICaptioner:
         """
         decode_frames(request.payload)
         body = self._body(request)
-        for attempt in range(1, self.attempts + 1):
+        attempt = 1
+        while not nobody_waits.is_set():
             try:
                 return _content(self._post(body))
             except FailedAttempt as failure:
                 if failure.status in _WRONG_ADDRESS:
                     raise self._gone(failure) from None
-                if attempt == self.attempts or not _worth_another(failure):
+                if attempt >= self.attempts or not _worth_another(failure):
                     told = f"{self.endpoint}: {failure.reason}, at attempt {attempt} of {self.attempts}"
                     raise ServerError(told) from None
-                self._pause(max(failure.wait_seconds, _pause_seconds(attempt)))
-        raise ValueError(f"attempts is {self.attempts}; it must be at least 1")
+                self._pause(nobody_waits, max(failure.wait_seconds, _pause_seconds(attempt)))
+            attempt += 1
+        raise ServerError(f"{self.endpoint}: nobody waits for the answer any more")
 
     def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         return post_json(self.endpoint, body, key=self._key(), timeout_seconds=self.timeout_seconds)
@@ -193,10 +200,6 @@ class OpenAICaptioner:
             f"in the environment variable {self.key_variable}. Nothing is lost: start the server, or correct "
             "its URL, model or key, and run again"
         )
-
-
-def _error(future: Future[str]) -> BaseException | None:
-    return None if future.cancelled() else future.exception()
 
 
 def _worth_another(failure: FailedAttempt) -> bool:

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from collect_captions import captions, captions_and_error, threads_at_work
+from hub_cache import COMMIT, cache_as_downloaded
 from safetensors.torch import load_file, save_file
 from tiny_vlms import MODELS
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from prep.captioners import CaptionError, Payload, Request, load_captioner
+from prep.captioners import Payload, Request, load_captioner
 from prep.captioners.inputs import video_metadata
 from prep.captioners.local import NewTokens, TransformersCaptioner
 from prep.config import CaptionConfig
@@ -71,10 +73,10 @@ def captioner(folder: Path, **options) -> TransformersCaptioner:
 def test_a_batch_says_what_each_request_alone_says(folders, name):
     made = captioner(folders[name], repetition_penalty=1.3)
     requests = images() + (videos() if name in TAKE_VIDEO else [])
-    together = made.caption(requests)
-    assert together == [made.caption([request])[0] for request in requests]
+    together = captions(made, requests)
+    assert together == [captions(made, [request])[0] for request in requests]
     assert len(set(together)) > len(requests) / 2  # they depend on what is shown and asked
-    assert together == made.caption(requests)  # and on nothing else
+    assert together == captions(made, requests)  # and on nothing else
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -99,7 +101,7 @@ def test_the_caption_is_the_library_s_own_without_the_prompt(folders, name):
     tokens = model.generate(**inputs, max_new_tokens=10, do_sample=False)[0, length:]
     expected = processor.tokenizer.decode(tokens, skip_special_tokens=True)
     assert expected
-    assert captioner(folders[name]).caption([request]) == [expected]
+    assert captions(captioner(folders[name]), [request]) == [expected]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -113,7 +115,7 @@ def test_whether_a_model_takes_video_is_known_before_it_is_asked(folders, name):
     with pytest.raises(UserError, match=r"takes images, no video, and frames are to be captioned"):
         load_captioner(config)
     with pytest.raises(UserError, match=r"takes images, no video; use a model that does"):
-        made.caption(videos(1))
+        captions(made, videos(1))
 
 
 @pytest.mark.parametrize("name", TAKE_VIDEO)
@@ -123,7 +125,7 @@ def test_every_frame_of_a_video_and_their_order_count(folders, name):
 
     def said(*shown):
         payload = Payload([frames[k] for k in shown], list(range(4)), is_video=True)
-        return made.caption([Request(payload, "Hi")])
+        return captions(made, [Request(payload, "Hi")])
 
     assert said(0, 1, 2, 3) == said(0, 1, 2, 3)
     assert len({said(0, 1, 2, 3)[0], said(3, 2, 1, 0)[0], said(0, 1, 2, 2)[0]}) == 3
@@ -165,38 +167,38 @@ def test_a_special_token_in_a_title_is_left_out(folders, name):
     token = "[SEP]" if name == "blip" else "<image>"
     if name == "qwen2_5_vl":
         token = "<|image_pad|>"
-    assert made.caption([Request(payload, f"A {token}dog")]) == made.caption(
-        [Request(payload, "A dog")]
+    assert captions(made, [Request(payload, f"A {token}dog")]) == captions(
+        made, [Request(payload, "A dog")]
     )
 
 
 @pytest.mark.parametrize("name", ["blip", "blip2"])
 def test_models_that_need_no_prompt_get_none(folders, name):
     made = captioner(folders[name])
-    assert made.caption([Request(images(1)[0].payload, "")])[0]
+    assert captions(made, [Request(images(1)[0].payload, "")])[0]
 
 
 def test_frames_that_cannot_be_decoded_are_named_before_the_model_sees_them(folders):
     made = captioner(folders["llava_onevision"], batch_size=2)
     requests = images(4)
     requests[3] = Request(Payload([b"no image"]), "Hi")
-    with pytest.raises(
-        CaptionError, match=r"request 3: frame 0 cannot be decoded \(8 bytes"
-    ) as told:
-        made.caption(requests)
-    assert told.value.indices == (3,)
-    assert told.value.done == dict(enumerate(made.caption(requests[:2])))
+    found, error = captions_and_error(
+        made, requests, match=r"request 3: frame 0 cannot be decoded \(8 bytes"
+    )
+    assert error.indices == (3,)
+    assert found == dict(enumerate(captions(made, requests[:2])))
 
 
 def test_a_payload_without_frames_is_named(folders):
-    with pytest.raises(CaptionError, match="request 0: there is no frame to look at"):
-        captioner(folders["llava_onevision"]).caption([Request(Payload([]), "Hi")])
+    made = captioner(folders["llava_onevision"])
+    nothing = [Request(Payload([]), "Hi")]
+    assert captions_and_error(made, nothing, "request 0: there is no frame to look at")[0] == {}
 
 
-def test_a_batch_that_fails_is_told_with_what_was_done_before(folders, monkeypatch):
+def test_a_batch_that_fails_is_told_after_what_was_done_before(folders, monkeypatch):
     made = captioner(folders["llava_onevision"], batch_size=2)
     requests = images(6)
-    expected = made.caption(requests)
+    expected = captions(made, requests)
     generate, calls = made._network.generate, []
 
     def fail_at_the_second(**inputs):
@@ -206,10 +208,37 @@ def test_a_batch_that_fails_is_told_with_what_was_done_before(folders, monkeypat
         return generate(**inputs)
 
     monkeypatch.setattr(made._network, "generate", fail_at_the_second)
-    with pytest.raises(CaptionError, match="request 2, 3: RuntimeError: out of memory") as told:
-        made.caption(requests)
-    assert told.value.indices == (2, 3)
-    assert told.value.done == {0: expected[0], 1: expected[1]}
+    found, error = captions_and_error(
+        made, requests, match="request 2, 3: RuntimeError: out of memory"
+    )
+    assert error.indices == (2, 3)
+    assert found == {0: expected[0], 1: expected[1]}
+    assert threads_at_work() == []
+
+
+def test_a_batch_s_captions_are_there_before_the_next_is_generated(folders, monkeypatch):
+    made = captioner(folders["llava_onevision"], batch_size=2)
+    generate, calls = made._network.generate, []
+    monkeypatch.setattr(
+        made._network, "generate", lambda **inputs: calls.append(1) or generate(**inputs)
+    )
+    generated_at = {index: len(calls) for index, _ in made.captions(images(6))}
+    assert generated_at == {0: 1, 1: 1, 2: 2, 3: 2, 4: 3, 5: 3}
+
+
+def test_who_leaves_early_leaves_nothing_running(folders, monkeypatch):
+    made = captioner(folders["llava_onevision"], batch_size=1)
+    prepare, prepared = made._prepare, []
+    monkeypatch.setattr(made, "_prepare", lambda asked: prepared.append(asked) or prepare(asked))
+    left = made.captions(images(6))
+    assert next(left)[0] == 0
+    left.close()
+    assert threads_at_work() == []
+    assert made.usage.captions == 1
+    assert len(prepared) <= 2  # the next one's pixels, if they were begun
+    assert next(made.captions(images(6)))[0] == 0  # dropped at once, not closed
+    assert threads_at_work() == []
+    assert len(captions(made, images(6))) == 6  # and it is as good as before
 
 
 def test_the_next_batch_is_prepared_while_this_one_is_generated(folders, monkeypatch):
@@ -234,17 +263,27 @@ def test_the_next_batch_is_prepared_while_this_one_is_generated(folders, monkeyp
     begun_before: list[int] = []
     monkeypatch.setattr(made, "_prepare", noted)
     monkeypatch.setattr(made._network, "generate", wait_for_the_next)
-    assert len(made.caption(images(6))) == 6
+    assert len(captions(made, images(6))) == 6
     assert begun_before == [1, 2, 3]
 
 
 def test_usage_counts_captions_and_their_tokens(folders):
     made = captioner(folders["idefics3"], max_new_tokens=4)
-    captions = made.caption(images(4))
-    decoded = sum(len(made._decoder(text)["input_ids"]) for text in captions)
+    texts = captions(made, images(4))
+    decoded = sum(len(made._decoder(text)["input_ids"]) for text in texts)
     assert made.usage.captions == 4
     assert decoded <= made.usage.tokens <= 4 * 4
     assert 0 < made.usage.idle_share < 1
+
+
+def test_a_consumer_s_time_is_not_the_model_s(folders, monkeypatch):
+    """A clock that only the consumer moves: an hour after each caption, which is no time of the model's."""
+    made = captioner(folders["idefics3"], batch_size=1)
+    hours = []
+    monkeypatch.setattr("prep.captioners.local.time.perf_counter", lambda: 3600.0 * len(hours))
+    for caption in made.captions(images(3)):
+        hours.append(caption)
+    assert (made.usage.idle_seconds, made.usage.busy_seconds) == (0.0, 0.0)
 
 
 def test_drawn_captions_differ_and_take_the_temperature(folders):
@@ -252,8 +291,8 @@ def test_drawn_captions_differ_and_take_the_temperature(folders):
     request = images(1)
     assert hot.settings["temperature"] == 5.0
     assert hot.settings != cold.settings
-    assert len({hot.caption(request)[0] for _ in range(4)}) > 1
-    assert len({cold.caption(request)[0] for _ in range(4)}) == 1
+    assert len({captions(hot, request)[0] for _ in range(4)}) > 1
+    assert len({captions(cold, request)[0] for _ in range(4)}) == 1
 
 
 def test_repetition_is_penalised_by_hand():
@@ -287,6 +326,15 @@ def test_the_revision_of_a_folder_covers_its_weights_and_its_chat_template(folde
     assert captioner(same).revision != made.revision
 
 
+def test_a_name_on_the_hub_stays_at_the_commit_that_was_described(folders, tmp_path, monkeypatch):
+    """The branch moves on to a commit that has no files, between the description and the first caption."""
+    main = cache_as_downloaded(folders["idefics3"], "someone/vlm", tmp_path, monkeypatch)
+    made = TransformersCaptioner("someone/vlm", max_new_tokens=10, device_map="cpu")
+    assert made.revision == COMMIT
+    main.write_text("f" * 40)
+    assert captions(made, images(1)) == captions(captioner(folders["idefics3"]), images(1))
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -302,10 +350,41 @@ def test_a_model_that_is_nowhere_is_told(model, message):
         TransformersCaptioner(model)
 
 
-def test_a_folder_that_holds_no_such_model_is_told(tiny_bert, tiny_vit):
-    for folder in (tiny_bert, tiny_vit):
-        with pytest.raises(UserError, match=rf"model '{folder}'"):
+def test_a_model_of_another_kind_is_told(tiny_bert, tiny_vit):
+    for folder, kind in ((tiny_bert, "bert"), (tiny_vit, "vit")):
+        with pytest.raises(
+            UserError,
+            match=rf"model '{folder}' is of the kind '{kind}'.* give an image-text-to-text",
+        ):
             TransformersCaptioner(str(folder))
+
+
+def test_a_folder_without_a_processor_of_images_is_told(folders, tmp_path):
+    folder = Path(shutil.copytree(folders["llava_onevision"], tmp_path / "half"))
+    (folder / "processor_config.json").unlink()
+    with pytest.raises(UserError, match=rf"model '{folder}'.*processor"):
+        captioner(folder)
+
+
+@pytest.mark.parametrize("length", [None, 0, 1000])
+def test_a_model_is_described_without_its_weights(folders, tmp_path, length):
+    """Missing, empty or cut off: that is told when they are wanted, in one line."""
+    folder = Path(shutil.copytree(folders["qwen2_5_vl"], tmp_path / "no_weights"))
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    if length is not None:
+        weights.write_bytes(whole[:length])
+    made = captioner(folder)
+    described = captioner(folders["qwen2_5_vl"])
+    assert (made.takes_video, made.settings) == (described.takes_video, described.settings)
+    assert made.revision.startswith("sha256:")
+    told = (
+        rf"model '{folder}': its weights cannot be loaded .*; download it again, or give a folder"
+    )
+    for ask in (made.check, lambda: next(made.captions(images(1)))):
+        with pytest.raises(UserError, match=told):
+            ask()
 
 
 def test_a_model_that_lacks_weights_is_refused(folders, tmp_path):
@@ -317,7 +396,7 @@ def test_a_model_that_lacks_weights_is_refused(folders, tmp_path):
     with pytest.raises(
         UserError, match=r"files lack 1 of the weights \(.*connector.*\), which would be random"
     ):
-        captioner(folder)
+        captioner(folder).check()
 
 
 def test_code_from_a_folder_runs_only_if_asked_for(folders, tmp_path):

@@ -2,13 +2,16 @@
 
 import base64
 import socket
+import threading
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import pytest
+from collect_captions import captions, captions_and_error, threads_at_work
 from stub_server import Reply, StubServer, caption
 
-from prep.captioners import CaptionError, Payload, Request
+from prep.captioners import Payload, Request
 from prep.captioners.openai import OpenAICaptioner
 from toolkit import UserError
 
@@ -24,10 +27,12 @@ def no_key(monkeypatch):
 def captioner(server, **options):
     """One whose pauses are noted down, not waited for."""
     pauses = []
-    made = OpenAICaptioner(
-        "vlm", url=server.url, key_variable=KEY_VARIABLE, pause=pauses.append, **options
-    )
-    return made, pauses
+
+    def pause(_, seconds):
+        pauses.append(seconds)
+
+    options = {"key_variable": KEY_VARIABLE, "pause": pause, **options}
+    return OpenAICaptioner("vlm", url=server.url, **options), pauses
 
 
 def requests(*prompts):
@@ -43,23 +48,86 @@ def first(*replies):
     return lambda before, prompt: replies[before] if before < len(replies) else echo(0, prompt)
 
 
-def test_captions_come_in_the_order_of_the_requests():
+def test_each_request_gets_its_own_caption_once():
     prompts = [f"item {number}" for number in range(20)]
     with StubServer(echo) as server:
-        found = captioner(server)[0].caption(requests(*prompts))
+        made, _ = captioner(server)
+        found = captions(made, requests(*prompts))
     assert found == [f"caption of {prompt}" for prompt in prompts]
     assert sorted(server.prompts()) == sorted(prompts)  # each asked for once
+    assert made.usage.captions == 20
+
+
+def test_a_caption_is_there_while_others_are_still_awaited():
+    """The slow one is answered only after the other's caption was taken."""
+    taken = threading.Event()
+
+    def answer(_, prompt):
+        assert prompt == "quick" or taken.wait(30)
+        return caption(prompt)
+
+    with StubServer(answer) as server:
+        coming = captioner(server)[0].captions(requests("slow", "quick"))
+        assert next(coming) == (1, "quick")
+        taken.set()
+        assert list(coming) == [(0, "slow")]
+
+
+class Noted(Sequence):
+    """Remembers how far it was read."""
+
+    def __init__(self, items):
+        self.items, self.read = items, 0
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, row):
+        self.read = max(self.read, min(row + 1, len(self)))
+        return self.items[row]
+
+
+def test_requests_are_taken_no_further_ahead_than_twice_the_limit():
+    noted = Noted(requests(*map(str, range(40))))
+    with StubServer(echo) as server:
+        coming = captioner(server, concurrency=3)[0].captions(noted)
+        ahead = [noted.read - yielded for yielded, _ in enumerate(coming)]
+    assert ahead[:34] == [6] * 34  # then there are no more
+
+
+def test_who_leaves_early_leaves_no_request_to_be_made():
+    with StubServer(echo, together=2) as server:
+        coming = captioner(server, concurrency=2)[0].captions(requests(*map(str, range(20))))
+        next(coming)
+        coming.close()
+        assert threads_at_work() == []
+        made = len(server.bodies)
+        assert made <= 4
+    assert len(server.bodies) == made
+
+
+def test_who_leaves_early_waits_for_no_pause():
+    """A server that is to be left alone for an hour: with the pauses as they are in life."""
+
+    def answer(_, prompt):
+        return caption("yes") if prompt == "good" else Reply(429, headers={"Retry-After": "3600"})
+
+    with StubServer(answer, together=2) as server:
+        coming = captioner(server, pause=threading.Event.wait)[0].captions(requests("bad", "good"))
+        assert next(coming) == (1, "yes")
+        coming.close()
+    assert sorted(server.prompts()) == ["bad", "good"]
 
 
 def test_no_more_requests_are_in_flight_than_the_limit_and_no_fewer():
     with StubServer(echo, together=3) as server:
-        captioner(server, concurrency=3)[0].caption(requests(*map(str, range(12))))
+        captions(captioner(server, concurrency=3)[0], requests(*map(str, range(12))))
     assert server.most_in_flight == 3
 
 
 def test_an_image_is_a_data_url_of_the_very_jpeg():
     with StubServer(echo) as server:
-        captioner(server, max_new_tokens=7)[0].caption(requests("What?"))
+        captions(captioner(server, max_new_tokens=7)[0], requests("What?"))
     (body,) = server.bodies
     assert {key: body[key] for key in ("model", "max_tokens", "temperature")} == {
         "model": "vlm",
@@ -88,7 +156,7 @@ def test_a_video_is_its_frames_in_order_and_their_times(times, told):
     other = cv2.imencode(".jpg", np.full((8, 8, 3), 255, dtype=np.uint8))[1].tobytes()
     with StubServer(echo) as server:
         asked = Request(Payload([FRAME, other], times, is_video=True), "What?")
-        captioner(server)[0].caption([asked])
+        captions(captioner(server)[0], [asked])
     *images, text = server.bodies[0]["messages"][0]["content"]
     sent = [base64.b64decode(image["image_url"]["url"].partition(",")[2]) for image in images]
     assert sent == [FRAME, other]
@@ -110,7 +178,7 @@ def test_a_video_is_its_frames_in_order_and_their_times(times, told):
 def test_what_may_pass_is_tried_again_after_doubled_pauses(spoilt):
     with StubServer(first(spoilt, spoilt, spoilt)) as server:
         made, pauses = captioner(server)
-        assert made.caption(requests("a")) == ["caption of a"]
+        assert captions(made, requests("a")) == ["caption of a"]
     assert pauses == [1.0, 2.0, 4.0]
 
 
@@ -118,30 +186,59 @@ def test_pauses_end_growing_and_a_server_may_ask_for_longer_ones():
     busy = Reply(429, headers={"Retry-After": "90"})
     with StubServer(first(busy, *[Reply(500)] * 7)) as server:
         made, pauses = captioner(server, attempts=9)
-        made.caption(requests("a"))
+        captions(made, requests("a"))
     assert pauses == [90.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
 def test_an_empty_text_is_an_answer():
     with StubServer(lambda *_: caption("")) as server:
         made, pauses = captioner(server)
-        assert made.caption(requests("a")) == [""]
+        assert captions(made, requests("a")) == [""]
     assert pauses == []
 
 
-def test_a_request_that_always_fails_is_named_and_the_others_are_kept():
+def test_a_request_that_always_fails_is_named_after_the_others_came():
     def answer(before, prompt):
         return Reply(500, b"out of memory") if prompt == "bad" else echo(before, prompt)
 
     with StubServer(answer) as server:
         made, pauses = captioner(server, concurrency=1, attempts=3)
-        with pytest.raises(CaptionError, match=r"500, out of memory, at attempt 3 of 3") as told:
-            made.caption(requests("a", "b", "bad"))
-        assert server.url in told.value.reason
-    assert told.value.indices == (2,)
-    assert told.value.done == {0: "caption of a", 1: "caption of b"}
+        found, error = captions_and_error(
+            made, requests("a", "b", "bad"), match=r"500, out of memory, at attempt 3 of 3"
+        )
+        assert server.url in error.reason
+    assert error.indices == (2,)
+    assert found == {0: "caption of a", 1: "caption of b"}
     assert pauses == [1.0, 2.0]
     assert server.prompts() == ["a", "b", *["bad"] * 3, "What is it?"]  # is the server well?
+
+
+def test_what_is_in_flight_beside_a_failure_is_kept():
+    """Both are in flight; the good one is answered once the bad one was asked for."""
+    asked = threading.Event()
+
+    def answer(_, prompt):
+        if prompt == "bad":
+            asked.set()
+            return Reply(400, b"too small")
+        assert asked.wait(30)
+        return caption(prompt)
+
+    with StubServer(answer, together=2) as server:
+        made, _ = captioner(server, concurrency=2)
+        found, error = captions_and_error(made, requests("bad", "good"), match="request 0: .*too")
+    assert error.indices == (0,)
+    assert found == {1: "good"}
+
+
+def test_after_a_failure_no_other_request_begins():
+    def answer(before, prompt):
+        return Reply(400, b"too small") if prompt == "bad" else echo(before, prompt)
+
+    with StubServer(answer) as server:
+        made, _ = captioner(server, concurrency=1)
+        captions_and_error(made, requests("a", "bad", "c", "d", "e"), match="request 1: ")
+    assert {"d", "e"}.isdisjoint(server.prompts())  # c was taken beside the bad one
 
 
 def test_a_request_that_is_refused_is_not_made_again():
@@ -150,8 +247,8 @@ def test_a_request_that_is_refused_is_not_made_again():
 
     with StubServer(answer) as server:
         made, pauses = captioner(server)
-        with pytest.raises(CaptionError, match=r"request 0: .*image too small.* attempt 1 of 5"):
-            made.caption(requests("bad"))
+        told = r"request 0: .*image too small.* attempt 1 of 5"
+        assert captions_and_error(made, requests("bad"), told)[0] == {}
     assert pauses == []
 
 
@@ -161,15 +258,15 @@ def test_a_server_that_hangs_is_given_up_after_the_limit():
 
     with StubServer(answer) as server:
         made, _ = captioner(server, timeout_seconds=0.2, attempts=2)
-        with pytest.raises(CaptionError, match=r"no answer within 0.2 s, at attempt 2 of 2"):
-            made.caption(requests("bad"))
+        told = r"no answer within 0.2 s, at attempt 2 of 2"
+        assert captions_and_error(made, requests("bad"), told)[0] == {}
 
 
 def test_a_server_that_answers_nothing_any_more_ends_the_run():
     with StubServer(lambda *_: Reply(500, b"crashed")) as server:
         made, _ = captioner(server, attempts=2)
         with pytest.raises(UserError, match=r"gives no captions: status 500, crashed. Model 'vlm'"):
-            made.caption(requests("a", "b"))
+            captions(made, requests("a", "b"))
 
 
 def test_a_server_that_is_down_is_told_by_its_url_and_what_was_asked():
@@ -194,7 +291,7 @@ def test_a_wrong_address_key_or_model_ends_the_run_at_once(status):
     with StubServer(lambda *_: Reply(status, headers={"Location": "http://localhost"})) as server:
         made, pauses = captioner(server)
         with pytest.raises(UserError, match=rf"status {status}.* without a key.*{KEY_VARIABLE}"):
-            made.caption(requests("a"))
+            captions(made, requests("a"))
     assert pauses == []
     assert server.prompts() == ["a"]
 
@@ -207,9 +304,9 @@ def test_the_key_is_sent_and_shown_nowhere(monkeypatch):
 
     with StubServer(tattle) as server:
         made, _ = captioner(server)
-        made.caption(requests("a"))
+        captions(made, requests("a"))
         with pytest.raises(UserError, match=r"the key \*\*\* is wrong") as told:
-            made.caption(requests("bad"))
+            captions(made, requests("bad"))
     assert server.headers[0]["Authorization"] == "Bearer sk-secret"
     assert "with the key" in str(told.value)
     for shown in (str(told.value), repr(told.value.__context__), repr(made), str(vars(made))):
@@ -227,9 +324,10 @@ def test_frames_that_cannot_be_decoded_never_reach_the_server():
     broken = Request(Payload([FRAME, b"no image"], [0.0, 1.0], is_video=True), "bad")
     with StubServer(echo) as server:
         made, _ = captioner(server, concurrency=1)
-        with pytest.raises(CaptionError, match=r"request 1: frame 1 cannot be decoded") as told:
-            made.caption([*requests("a"), broken])
-    assert told.value.done == {0: "caption of a"}
+        found, _ = captions_and_error(
+            made, [*requests("a"), broken], match=r"request 1: frame 1 cannot be decoded"
+        )
+    assert found == {0: "caption of a"}
     assert server.prompts() == ["a"]
 
 

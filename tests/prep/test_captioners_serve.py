@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from collect_captions import captions
 from tiny_vlms import llava_onevision
 
 from prep.captioners import Payload, Request
@@ -84,16 +85,16 @@ def test_the_server_says_what_the_model_says_here(url, folder):
     here = TransformersCaptioner(str(folder), max_new_tokens=8)
     requests = [Request(Payload([jpeg(seed)]), f"What is {seed}?") for seed in range(4)]
     served.check()
-    captions = served.caption(requests)
-    assert captions == here.caption(requests)
-    assert len(set(captions)) > 1
+    found = captions(served, requests)
+    assert found == captions(here, requests)
+    assert len(set(found)) > 1
 
 
 def test_a_video_is_captioned_by_its_frames(url, folder):
     served = OpenAICaptioner(str(folder), url=url, max_new_tokens=8)
     frames, times = [jpeg(seed) for seed in range(3)], [0.5, 1.5, 2.5]
     clips = [Payload(shown, times, is_video=True) for shown in (frames, frames[::-1])]
-    forward, backward = served.caption([Request(clip, "What happens?") for clip in clips])
+    forward, backward = captions(served, [Request(clip, "What happens?") for clip in clips])
     assert forward and forward != backward
 
 
@@ -107,4 +108,4 @@ def test_what_the_server_refuses_is_told_with_its_reason(url, folder):
     with pytest.raises(UserError, match=r"status 422, .*repetition_penalty"):
         asked.check()
     with pytest.raises(UserError, match=r"status 422, .*repetition_penalty"):  # no item is at fault
-        asked.caption([Request(Payload([jpeg(0)]), "What?")])
+        captions(asked, [Request(Payload([jpeg(0)]), "What?")])

@@ -9,6 +9,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hub_cache import COMMIT, cache_as_downloaded
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
@@ -137,6 +138,14 @@ def test_a_fingerprint_changes_with_the_weights(tiny_bert: Path, tmp_path: Path)
     weights = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     assert load_backbone(str(copy), modality="text").revision != before
+
+
+def test_the_revision_of_a_name_on_the_hub_is_its_commit(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache_as_downloaded(tiny_bert, "someone/bert", tmp_path, monkeypatch)
+    for revision in (None, "main", COMMIT):
+        assert load_backbone("someone/bert", modality="text", revision=revision).revision == COMMIT
 
 
 def test_an_encoder_that_cannot_be_had_is_named(

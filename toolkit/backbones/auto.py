@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from toolkit.backbones.backbone import Encoder, Hidden
 from toolkit.backbones.images import decode_jpeg
-from toolkit.backbones.resolve import resolve, unreachable
+from toolkit.backbones.resolve import commit_of, resolve, unreachable
 from toolkit.errors import UserError
 from toolkit.towers import Modality
 
@@ -35,7 +35,6 @@ def load(
     processors = {"text": AutoTokenizer, "image": AutoImageProcessor}
     try:
         with quiet_loading():
-            config = AutoConfig.from_pretrained(where, **options)
             processor = processors[modality].from_pretrained(where, **options)
             model = AutoModel.from_pretrained(
                 where, use_safetensors=True, dtype="float32", **options
@@ -54,7 +53,7 @@ def load(
         run=_run(model),
         depth=depth,
         width=width,
-        commit=getattr(config, "_commit_hash", None),
+        commit=commit_of(name, revision),
     )
 
 

@@ -5,6 +5,8 @@ import importlib.util
 from itertools import chain
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
+
 from toolkit.errors import UserError
 
 PACKAGE = "package:"
@@ -34,6 +36,18 @@ def resolve(encoder: str, *, kind: str = "encoder") -> str:
     if path.is_absolute() or encoder.startswith((".", "~")):
         raise UserError(f"{kind} {encoder!r}: no such folder")
     return encoder
+
+
+def commit_of(encoder: str, revision: str | None) -> str | None:
+    """The hub's commit that a revision stood for when the configuration was last loaded; None for a folder.
+
+    It is read from the hub's cache, where each commit has a folder: transformers does not tell it any more.
+    """
+    where = resolve(encoder)
+    if Path(where).is_dir():
+        return None
+    config = try_to_load_from_cache(where, "config.json", revision=revision)
+    return Path(config).parent.name if isinstance(config, str) else None
 
 
 def revision_of(encoder: str, commit: str | None) -> str:
