@@ -96,12 +96,11 @@ class Captioning:
 
     def told(self) -> str:
         """Where the captions came from so far, in words."""
-        asker = self.asker
-        usage = getattr(self.captioner, "usage", None)
-        waited = f"; it waited for pixels {usage.idle_share:.1%} of its time" if usage else ""
-        return f"{asker.known:,} from the cache, {asker.asked:,} by the model" + waited * bool(
-            asker.asked
-        )
+        asker, busy = self.asker, self.captioner.usage.busy_seconds
+        told = f"{asker.known:,} from the cache, {asker.asked:,} by the model"
+        if not busy:  # nobody knows how busy a server is
+            return told
+        return f"{told}, which had nothing to do {max(1 - busy / asker.seconds, 0):.1%} of the time"
 
     @cached_property
     def data(self) -> Dataset:

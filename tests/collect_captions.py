@@ -10,7 +10,7 @@ from prep.captioners import Captioner, CaptionError, Request
 
 def captions(captioner: Captioner, requests: Sequence[Request]) -> list[str]:
     """Of all requests, in their order; each comes once."""
-    found = sorted(captioner.captions(requests))
+    found = sorted(pair for made in captioner.captions(requests) for pair in made.items())
     assert [index for index, _ in found] == list(range(len(requests)))
     return [text for _, text in found]
 
@@ -21,8 +21,8 @@ def captions_and_error(
     """What was yielded before the call failed, and how it did."""
     found: dict[int, str] = {}
     with pytest.raises(CaptionError, match=match) as told:
-        for index, text in captioner.captions(requests):
-            found[index] = text
+        for made in captioner.captions(requests):
+            found |= made
     return found, told.value
 
 

@@ -1,7 +1,9 @@
 """Gets captions for requests: from the cache where they are known, else from the model, whatever it stumbles over."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from prep.captioners.cache import Cache, key_of
@@ -42,8 +44,13 @@ class Asker:
         self.known = 0
         self.asked = 0
         self._worth_keeping = worth_keeping
-        self._is_checked = False
+        self._ready_at: float | None = None
         self._failures_in_a_row = 0
+
+    @property
+    def seconds(self) -> float:
+        """Since the model was ready for its first request; 0 before."""
+        return 0.0 if self._ready_at is None else time.perf_counter() - self._ready_at
 
     def ask(self, requests: Sequence[Request]) -> list[str | Failure]:
         """A caption for each request, or why there is none; equal requests are asked once.
@@ -67,16 +74,17 @@ class Asker:
         self, requests: dict[str, Request], answers: dict[str, str | Failure]
     ) -> Iterator[tuple[str, str]]:
         """Puts captions into `answers` as they are made, and tells of requests that fail by themselves."""
-        if requests and not self._is_checked:
+        if requests and self._ready_at is None:
             self.captioner.check()
-            self._is_checked = True
+            self._ready_at = time.perf_counter()
         self.asked += len(requests)
         groups = deque([list(requests)] if requests else [])
         while groups:
             group = groups.popleft()
             try:
-                for made in self.captioner.captions([requests[key] for key in group]):
-                    self._keep({group[place]: text for place, text in made.items()}, answers)
+                with closing(self.captioner.captions([requests[k] for k in group])) as coming:
+                    for made in coming:
+                        self._keep({group[place]: text for place, text in made.items()}, answers)
             except CaptionError as error:
                 failed = [group[place] for place in error.indices]
                 if len(failed) == 1:

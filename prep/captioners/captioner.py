@@ -1,7 +1,7 @@
 """What every captioner does: requests in, captions out."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -120,14 +120,14 @@ class Captioner(Protocol):
             UserError: if they cannot, naming what was tried.
         """
 
-    def captions(self, requests: Sequence[Request]) -> Iterator[tuple[int, str]]:
+    def captions(self, requests: Sequence[Request]) -> Generator[dict[int, str], None, None]:
         """Captions as they are made, in any order, as the model gave them (`prep.captioners.postprocess`).
 
         It works ahead of whoever takes them (the next batch's pixels, the next requests to a server), so a
         call should have several batches. Ended early (`close`), it leaves nothing running.
 
         Yields:
-            The index of a request and its caption; each index once.
+            Captions by the index of their request, those that are made together at once; each index once.
 
         Raises:
             CaptionError: if requests failed, after all else that was begun; the rest is worth another call.

@@ -109,7 +109,7 @@ class TransformersCaptioner:
     def _network(self) -> Any:
         return load_network(self.model, self._network_options)
 
-    def captions(self, requests: Sequence[Request]) -> Generator[tuple[int, str], None, None]:
+    def captions(self, requests: Sequence[Request]) -> Generator[dict[int, str], None, None]:
         """Each batch's captions when it is generated; see `Captioner.captions`.
 
         Raises:
@@ -128,7 +128,7 @@ class TransformersCaptioner:
                     raise CaptionError([rows[error.row]], error.reason) from error
                 except Exception as error:  # whatever a model may stumble over; its batch is told
                     raise CaptionError(rows, f"{type(error).__name__}: {error}") from error
-                yield from zip(rows, texts, strict=True)
+                yield dict(zip(rows, texts, strict=True))
 
     def _batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """Rows of requests that go together: as many frames each, and without a chat template one prompt.

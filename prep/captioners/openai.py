@@ -107,7 +107,7 @@ class OpenAICaptioner:
         except FailedAttempt as failure:
             raise self._gone(failure) from None
 
-    def captions(self, requests: Sequence[Request]) -> Generator[tuple[int, str], None, None]:
+    def captions(self, requests: Sequence[Request]) -> Generator[dict[int, str], None, None]:
         """Each caption when its answer comes; see `Captioner.captions`.
 
         At most twice `concurrency` requests are taken ahead of the captions that were yielded. Ended early, it
@@ -125,7 +125,7 @@ class OpenAICaptioner:
                     errors[row] = error
                     continue
                 self.usage.captions += 1
-                yield row, call.result()
+                yield {row: call.result()}
         if errors:
             self._raise_worst(errors)
 

@@ -222,7 +222,7 @@ def test_a_batch_s_captions_are_there_before_the_next_is_generated(folders, monk
     monkeypatch.setattr(
         made._network, "generate", lambda **inputs: calls.append(1) or generate(**inputs)
     )
-    generated_at = {index: len(calls) for index, _ in made.captions(images(6))}
+    generated_at = {index: len(calls) for some in made.captions(images(6)) for index in some}
     assert generated_at == {0: 1, 1: 1, 2: 2, 3: 2, 4: 3, 5: 3}
 
 
@@ -231,12 +231,12 @@ def test_who_leaves_early_leaves_nothing_running(folders, monkeypatch):
     prepare, prepared = made._prepare, []
     monkeypatch.setattr(made, "_prepare", lambda asked: prepared.append(asked) or prepare(asked))
     left = made.captions(images(6))
-    assert next(left)[0] == 0
+    assert 0 in next(left)
     left.close()
     assert threads_at_work() == []
     assert made.usage.captions == 1
     assert len(prepared) <= 2  # the next one's pixels, if they were begun
-    assert next(made.captions(images(6)))[0] == 0  # dropped at once, not closed
+    assert 0 in next(made.captions(images(6)))  # dropped at once, not closed
     assert threads_at_work() == []
     assert len(captions(made, images(6))) == 6  # and it is as good as before
 

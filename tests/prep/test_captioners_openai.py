@@ -68,9 +68,9 @@ def test_a_caption_is_there_while_others_are_still_awaited():
 
     with StubServer(answer) as server:
         coming = captioner(server)[0].captions(requests("slow", "quick"))
-        assert next(coming) == (1, "quick")
+        assert next(coming) == {1: "quick"}
         taken.set()
-        assert list(coming) == [(0, "slow")]
+        assert list(coming) == [{0: "slow"}]
 
 
 class Noted(Sequence):
@@ -114,7 +114,7 @@ def test_who_leaves_early_waits_for_no_pause():
 
     with StubServer(answer, together=2) as server:
         coming = captioner(server, pause=threading.Event.wait)[0].captions(requests("bad", "good"))
-        assert next(coming) == (1, "yes")
+        assert next(coming) == {1: "yes"}
         coming.close()
     assert sorted(server.prompts()) == ["bad", "good"]
 
