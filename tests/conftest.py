@@ -1,5 +1,6 @@
 """Tiny encoders with random weights, and a synthetic dump, for every test that wants them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ from transformers import (
 )
 
 from prep.synth import write_dump
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's cache of captions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VERSA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
