@@ -1,10 +1,13 @@
 """Small pieces of HTML. Every text that is not `Html` already is escaped here, and nowhere else."""
 
-from collections.abc import Mapping, Sequence
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from prep.reporting.limits import SHOWN
+from prep.reporting.style import CSS
 
 
 class Html(str):
@@ -39,6 +42,50 @@ def text(value: object) -> Html:
     return Html(escape(str(value)))
 
 
+def document(title: str, parts: Iterable[Html], *, css: str = "") -> str:
+    """A whole page that needs nothing else: no network, no script.
+
+    Args:
+        title: of the window.
+        parts: what stands on it; empty ones are left out.
+        css: the look of what this page alone has.
+    """
+    body = "\n".join(part for part in parts if part)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{text(title)}</title>\n<style>\n{CSS}{css}</style>\n</head>\n<body>\n"
+        f"{body}\n</body>\n</html>\n"
+    )
+
+
+def header(over: str, heading: str, values: Mapping[str, int]) -> Html:
+    """What a page is, of what, and its counts in large."""
+    counts = numbers({name: f"{count:,}" for name, count in values.items()})
+    return Html(
+        f'<header>\n<p class="over">{text(over)}</p>\n<h1>{text(heading)}</h1>\n{counts}\n</header>'
+    )
+
+
+def words(values: Mapping[str, Any]) -> str:
+    """Keys and values of a configuration in a line."""
+    return "; ".join(
+        f"{key} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for key, value in values.items()
+    )
+
+
+def picture(jpeg: bytes, alternative: str) -> Html:
+    """An image that is part of the page.
+
+    Args:
+        jpeg: its bytes.
+        alternative: what it is, for those who do not see it.
+    """
+    data = base64.b64encode(jpeg).decode()
+    return Html(f'<img src="data:image/jpeg;base64,{data}" alt="{text(alternative)}">')
+
+
 def date(time: str | None) -> str | None:
     """A time in UTC as it is easiest to read."""
     return time and time.replace("T", " ").removesuffix("Z")
@@ -58,19 +105,21 @@ def numbers(values: Mapping[str, str]) -> Html:
     return Html(f'<dl class="numbers">{pairs}</dl>')
 
 
-def details(summary: str, count: int, body: Html, *, more: bool = False) -> Html:
-    """A line with a count that opens to show what it counts.
+def details(summary: str, count: int | None, body: Html, *, more: bool = False) -> Html:
+    """A line that opens to show what is behind it, as a rule with a count of that.
 
     Args:
         summary: the line.
-        count: set flush right, before the text so that it stays on the first line.
+        count: set flush right, before the text so that it stays on the first line; None where nothing is counted.
         body: what opens; without any, it says that there is none.
         more: whether `body` shows only the first SHOWN of several.
     """
-    line = f'<span class="count">{count:,}</span>{text(summary)}'
+    counted = "" if count is None else f'<span class="count">{count:,}</span>'
     rest = f'<p class="soft">The first {SHOWN}; report.json lists more.</p>' if more else ""
     shown = body or '<p class="soft">None.</p>'
-    return Html(f"<details>\n<summary>{line}</summary>\n{shown}{rest}\n</details>")
+    return Html(
+        f"<details>\n<summary>{counted}{text(summary)}</summary>\n{shown}{rest}\n</details>"
+    )
 
 
 def table(headers: Sequence[str] | None, rows: Sequence[Sequence[Cell]]) -> Html:
