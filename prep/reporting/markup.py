@@ -34,7 +34,7 @@ class Percent(NamedTuple):
         return None if share is None else cls(share, 1)
 
 
-Cell: TypeAlias = str | int | float | Code | Percent | None
+Cell: TypeAlias = Html | str | int | float | Code | Percent | None
 
 
 def text(value: object) -> Html:
@@ -105,21 +105,19 @@ def numbers(values: Mapping[str, str]) -> Html:
     return Html(f'<dl class="numbers">{pairs}</dl>')
 
 
-def details(summary: str, count: int | None, body: Html, *, more: bool = False) -> Html:
-    """A line that opens to show what is behind it, as a rule with a count of that.
+def details(summary: str, count: int, body: Html, *, more: bool = False) -> Html:
+    """A line with a count that opens to show what it counts.
 
     Args:
         summary: the line.
-        count: set flush right, before the text so that it stays on the first line; None where nothing is counted.
+        count: set flush right, before the text so that it stays on the first line.
         body: what opens; without any, it says that there is none.
         more: whether `body` shows only the first SHOWN of several.
     """
-    counted = "" if count is None else f'<span class="count">{count:,}</span>'
+    line = f'<span class="count">{count:,}</span>{text(summary)}'
     rest = f'<p class="soft">The first {SHOWN}; report.json lists more.</p>' if more else ""
     shown = body or '<p class="soft">None.</p>'
-    return Html(
-        f"<details>\n<summary>{counted}{text(summary)}</summary>\n{shown}{rest}\n</details>"
-    )
+    return Html(f"<details>\n<summary>{line}</summary>\n{shown}{rest}\n</details>")
 
 
 def table(headers: Sequence[str] | None, rows: Sequence[Sequence[Cell]]) -> Html:
@@ -155,6 +153,8 @@ def _is_number(value: Cell) -> bool:
 def _shown(value: Cell) -> Html:
     if value is None:
         return Html("–")
+    if isinstance(value, Html):
+        return value
     if isinstance(value, Code):
         return Html("–" if value.text is None else f"<code>{text(value.text)}</code>")
     if isinstance(value, Percent):

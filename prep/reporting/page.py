@@ -252,7 +252,7 @@ def _captions(facts: Facts) -> Html:
         made_by = [entry["model"], Code(entry["revision"]), entry["prompt"]]
         rows.append([entry["name"], *made_by, entry["ok"], entry["distinct"]])
         texts = [[row["items"], row["text"]] for row in entry["most_common"]]
-        what = f"Texts of {entry['name']}, those of most items first"
+        what = f"Distinct texts of {entry['name']}; the most frequent ones"
         common.append(details(what, entry["distinct"], table(["items", "text"], texts)))
     headers = ["captions", "model", "revision", "prompt", "items ok", "distinct texts"]
     lengths = _spreads({f"characters of {e['name']}": e["characters"] for e in facts["captions"]})

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from prep.reporting.markup import (
+    Cell,
     Code,
     Html,
-    details,
     document,
     header,
     picture,
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from prep.sample import Sample, SampledCaption, SampledCaptions, SampledItem
 
 _LOOK = """\
-.prompt { margin: 0; white-space: pre-wrap; font: inherit; }
+.prompt { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: inherit; }
+td:first-child { white-space: nowrap; }
 .item { margin: 0 0 1.25rem; padding: 1rem 1.1rem; background: var(--card); border: 1px solid var(--line); border-radius: 0.5rem; break-inside: avoid; }
 .item h3 { margin: 0; }
 .item > p { margin: 0 0 0.75rem; font-size: 0.9rem; }
@@ -53,18 +54,16 @@ def render_sample(sample: "Sample") -> str:
 
 def _about(sample: "Sample", captions: "SampledCaptions") -> Iterator[Html]:
     about = dict(captions.about)
-    prompt = about.pop("prompt")
-    rows = [
+    rows: list[list[Cell]] = [
         ["model", about.pop("model")],
         ["revision", Code(about.pop("revision"))],
+        ["prompt", Code(about.pop("prompt"))],
+        ["its text", Html(f'<pre class="prompt">{text(captions.prompt)}</pre>')],
         ["settings", Code(words(about))],
         ["time", f"{sample.took(captions)}; {sample.outlook(captions)}"],
     ]
     yield Html(f"<h3>{text(captions.name)}</h3>")
     yield table(None, rows)
-    yield details(
-        f"prompt {prompt}", None, Html(f'<pre class="prompt">{text(captions.prompt)}</pre>')
-    )
 
 
 def _item(sample: "Sample", place: int) -> Html:
