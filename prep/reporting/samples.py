@@ -33,7 +33,8 @@ td:first-child { white-space: nowrap; }
 .said dd { margin: 0; min-width: 0; }
 .flaw { color: var(--warning); font-weight: 650; }
 @media (max-width: 34rem) {
-  .pictures img { height: 6rem; }
+  .pictures { gap: 0.5rem; }
+  .pictures img { height: 5.25rem; }
   .said { grid-template-columns: 1fr; gap: 0; }
   .said dd { margin-bottom: 0.5rem; }
 }
