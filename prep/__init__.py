@@ -10,6 +10,7 @@ from prep.estimate import Estimate, estimate
 from prep.ingest import ingest
 from prep.media import media
 from prep.report import report
+from prep.sample import Sample, sample_captions
 
 __all__ = [
     "CaptionConfig",
@@ -18,6 +19,7 @@ __all__ = [
     "FeaturesConfig",
     "MediaConfig",
     "PrepConfig",
+    "Sample",
     "build",
     "caption",
     "check",
@@ -27,4 +29,5 @@ __all__ = [
     "ingest",
     "media",
     "report",
+    "sample_captions",
 ]

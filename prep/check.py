@@ -161,12 +161,17 @@ def _check_item_table(data: Dataset, name: str) -> list[str]:
         ]
         reasons += _against_errors(data, name, status)
         if name.startswith("captions/"):
-            silent = pc.and_(pc.equal(table["status"], "ok"), pc.is_null(table["text"]))
-            if pc.any(silent).as_py():
-                reasons.append(f"{name}: {pc.sum(silent).as_py()} captions are ok and have no text")
+            reasons += _silent_captions(name, table)
     else:
         reasons += _check_states(data, name)
     return reasons
+
+
+def _silent_captions(name: str, table: pa.Table) -> Iterator[str]:
+    blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(table["text"], "")), "")
+    silent = pc.sum(pc.and_(pc.equal(table["status"], "ok"), blank)).as_py()
+    if silent:
+        yield f"{name}: {silent} captions are ok and have no text"
 
 
 def _rows_against_items(data: Dataset, table: pa.Table) -> Iterator[str]:

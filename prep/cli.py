@@ -13,6 +13,7 @@ import prep
 from prep import manifest
 from prep.check import describe
 from prep.config import PrepConfig
+from prep.sample import COUNT, PAGE
 from toolkit.errors import UserError
 
 CONFIG_NAME = "prep.yaml"
@@ -60,8 +61,23 @@ def _media(options: Namespace) -> int:
 
 
 def _caption(options: Namespace) -> int:
-    prep.caption(options.dataset, _config(options), retry_failed=options.retry_failed)
+    if options.sample is None and options.html is None:
+        prep.caption(options.dataset, _config(options), retry_failed=options.retry_failed)
+    else:
+        _sample(options)
     return 0
+
+
+def _sample(options: Namespace) -> None:
+    if options.retry_failed:
+        raise UserError(
+            "--retry-failed does items again, and --sample stores none; give one of them"
+        )
+    count = COUNT if options.sample is None else options.sample
+    html = None if options.html is None else Path(options.html or options.dataset / PAGE)
+    print(prep.sample_captions(options.dataset, _config(options), count=count, html=html))
+    if html:
+        print(f"\npage: {html}")
 
 
 def _encode(options: Namespace) -> int:
@@ -170,6 +186,17 @@ def _command_parser(name: str, command: Command) -> ArgumentParser:
         parser.add_argument("--items", type=int, default=300, help="how many items")
         parser.add_argument("--users", type=int, default=1000, help="how many users")
         parser.add_argument("--seed", type=int, default=0, help="any integer from 0")
+    if name == "caption":
+        parser.add_argument(
+            "--sample", type=int, metavar="N", help="caption N items to look at, and store no row"
+        )
+        parser.add_argument(
+            "--html",
+            nargs="?",
+            const="",
+            metavar="FILE",
+            help=f"write what is sampled as a page (FILE: DATASET/{PAGE}; N: {COUNT})",
+        )
     if command.configured:
         default = (
             f"DUMP/{CONFIG_NAME}" if "dump" in command.places else "what dataset.json recorded"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from prep.reporting.captions import describe_captions
 from prep.reporting.duplicates import describe_duplicates
 from prep.reporting.failures import describe_failures, describe_tables
 from prep.reporting.findings import find, headline
@@ -57,6 +58,7 @@ def collect(data: Dataset) -> dict[str, Any]:
         connection.register("items", data.items)
         items = describe_items(data.items, connection)
         duplicates = describe_duplicates(data, connection)
+        captions = describe_captions(data, connection)
         covers, frames = describe_covers(data, connection), describe_frames(data, connection)
     return {
         "name": data.name,
@@ -69,6 +71,7 @@ def collect(data: Dataset) -> dict[str, Any]:
         **items,
         "covers": covers,
         "frames": frames,
+        "captions": captions,
         **describe_interactions(data),
         "inputs": inputs,
         "steps": {

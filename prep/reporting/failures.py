@@ -87,5 +87,7 @@ def item_tables(data: Dataset) -> list[str]:
         for path in (data.path / folder).glob("*")
         if path.is_dir()
     ]
-    asked = [f"states/{tower}" for tower in manifest.configured_towers(data.manifest)]
+    captions = data.manifest.get("config", {}).get("caption", {})
+    asked = [f"captions/{name}" for name in captions]
+    asked += [f"states/{tower}" for tower in manifest.configured_towers(data.manifest)]
     return ["covers", "frames", *sorted({*stored, *asked})]

@@ -11,6 +11,10 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 Facts = dict[str, Any]
 
+# Both of one text: a share, because any may come twice; a number, because few items have few texts.
+SAME_SHARE, SAME_ITEMS = 0.10, 20
+FAILED_SHARE = 0.05  # of what a model was shown
+
 
 class Finding(NamedTuple):
     """One line of the verdict; `what; advice.` is a sentence.
@@ -76,6 +80,11 @@ def _failed(table: dict[str, Any]) -> Finding:
     bad, all_ = sum(table["failed"].values()), table["rows"]
     if table["table"].startswith("states/"):
         advice = "such items have zeros there, so mend their sources or add another tower"
+    elif table["table"].startswith("captions/"):
+        advice = (
+            "towers of these captions see nothing of such items, so mend what the list of problems says "
+            "and run prep build --retry-failed, or go on without"
+        )
     else:
         advice = "put good files in their place and run prep build --retry-failed, or go on without"
     what = f"Table {table['table']}: {bad:,} of {number(all_, 'item')} not ok ({words})"
@@ -255,6 +264,23 @@ def _duplicates(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _captions(facts: Facts) -> Iterator[Finding]:
+    for entry in facts["captions"]:
+        name, ok, failed = entry["name"], entry["ok"], entry["failed"]
+        top = entry["most_common"][0] if entry["most_common"] else {"items": 0}
+        if top["items"] > SAME_ITEMS and top["items"] > SAME_SHARE * ok:
+            what = f"Captions {name}: {top['items']:,} of {ok:,} are the same text, so the model may not look"
+            yield Finding("warning", "same_caption", what, _LOOK_AGAIN)
+        if entry["asked"] and failed > FAILED_SHARE * entry["asked"]:
+            what = f"Captions {name}: the model failed on {failed:,} of {number(entry['asked'], 'item')} shown to it"
+            yield Finding("warning", "model_fails", what, _LOOK_AGAIN)
+
+
+_LOOK_AGAIN = (
+    "look at some (prep caption DATASET --sample 20 --html), and try another prompt or model"
+)
+
+
 def _unseen(facts: Facts) -> Iterator[Finding]:
     never = facts["popularity"]["items_never_seen"]
     if never:
@@ -272,5 +298,6 @@ _LOOKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _counts,
     _repetitions,
     _duplicates,
+    _captions,
     _unseen,
 )

@@ -1,10 +1,13 @@
 """Small pieces of HTML. Every text that is not `Html` already is escaped here, and nowhere else."""
 
-from collections.abc import Mapping, Sequence
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from prep.reporting.limits import SHOWN
+from prep.reporting.style import CSS
 
 
 class Html(str):
@@ -31,12 +34,56 @@ class Percent(NamedTuple):
         return None if share is None else cls(share, 1)
 
 
-Cell: TypeAlias = str | int | float | Code | Percent | None
+Cell: TypeAlias = Html | str | int | float | Code | Percent | None
 
 
 def text(value: object) -> Html:
     """Any value as text in HTML, quotes included."""
     return Html(escape(str(value)))
+
+
+def document(title: str, parts: Iterable[Html], *, css: str = "") -> str:
+    """A whole page that needs nothing else: no network, no script.
+
+    Args:
+        title: of the window.
+        parts: what stands on it; empty ones are left out.
+        css: the look of what this page alone has.
+    """
+    body = "\n".join(part for part in parts if part)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{text(title)}</title>\n<style>\n{CSS}{css}</style>\n</head>\n<body>\n"
+        f"{body}\n</body>\n</html>\n"
+    )
+
+
+def header(over: str, heading: str, values: Mapping[str, int]) -> Html:
+    """What a page is, of what, and its counts in large."""
+    counts = numbers({name: f"{count:,}" for name, count in values.items()})
+    return Html(
+        f'<header>\n<p class="over">{text(over)}</p>\n<h1>{text(heading)}</h1>\n{counts}\n</header>'
+    )
+
+
+def words(values: Mapping[str, Any]) -> str:
+    """Keys and values of a configuration in a line."""
+    return "; ".join(
+        f"{key} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for key, value in values.items()
+    )
+
+
+def picture(jpeg: bytes, alternative: str) -> Html:
+    """An image that is part of the page.
+
+    Args:
+        jpeg: its bytes.
+        alternative: what it is, for those who do not see it.
+    """
+    data = base64.b64encode(jpeg).decode()
+    return Html(f'<img src="data:image/jpeg;base64,{data}" alt="{text(alternative)}">')
 
 
 def date(time: str | None) -> str | None:
@@ -106,6 +153,8 @@ def _is_number(value: Cell) -> bool:
 def _shown(value: Cell) -> Html:
     if value is None:
         return Html("–")
+    if isinstance(value, Html):
+        return value
     if isinstance(value, Code):
         return Html("–" if value.text is None else f"<code>{text(value.text)}</code>")
     if isinstance(value, Percent):

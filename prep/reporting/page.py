@@ -3,7 +3,6 @@
 Whatever comes from the dump passes `html.escape` in `prep.reporting.markup`.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,13 +16,14 @@ from prep.reporting.markup import (
     Percent,
     date,
     details,
-    numbers,
+    document,
+    header,
     section,
     table,
     text,
+    words,
 )
 from prep.reporting.measures import number, utc
-from prep.reporting.style import CSS
 from toolkit.splits import MIN_INTERACTIONS
 
 Facts = dict[str, Any]
@@ -31,31 +31,18 @@ Facts = dict[str, Any]
 
 def render(facts: Facts) -> str:
     """The page for the facts of a report, as `report.json` holds them."""
-    title = text(f"{facts['name']}: integrity report")
     parts = [
-        _header(facts),
+        header(f"Integrity report · layout {facts['layout']}", facts["name"], facts["counts"]),
         section("Verdict", _verdict(facts)),
         section("Counts", _published(facts), _splits(facts)),
         section("Problems", _tables(facts), _failures(facts)),
         section("Duplicates and oddities", _duplicates(facts), _repetitions(facts), _likes(facts)),
         section("Sequences and popularity", _plots(facts), _interactions(facts)),
         section("Content of items", _content(facts)),
+        _captions(facts),
         section("Inputs and steps", _inputs(facts), _steps(facts)),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
-    )
-
-
-def _header(facts: Facts) -> Html:
-    return Html(
-        f'<header>\n<p class="over">Integrity report · layout {text(facts["layout"])}</p>\n<h1>{text(facts["name"])}</h1>\n'
-        f"{numbers({what: f'{count:,}' for what, count in facts['counts'].items()})}\n</header>"
-    )
+    return document(f"{facts['name']}: integrity report", parts)
 
 
 def _verdict(facts: Facts) -> Html:
@@ -256,6 +243,22 @@ def _content(facts: Facts) -> Html:
     return Html("\n".join(found))
 
 
+def _captions(facts: Facts) -> Html:
+    if not facts["captions"]:
+        return Html("")
+    rows: list[list[Cell]] = []
+    common = []
+    for entry in facts["captions"]:
+        made_by = [entry["model"], Code(entry["revision"]), entry["prompt"]]
+        rows.append([entry["name"], *made_by, entry["ok"], entry["distinct"]])
+        texts = [[row["items"], row["text"]] for row in entry["most_common"]]
+        what = f"Distinct texts of {entry['name']}; the most frequent ones"
+        common.append(details(what, entry["distinct"], table(["items", "text"], texts)))
+    headers = ["captions", "model", "revision", "prompt", "items ok", "distinct texts"]
+    lengths = _spreads({f"characters of {e['name']}": e["characters"] for e in facts["captions"]})
+    return section("Captions", table(headers, rows), lengths, *common)
+
+
 def _inputs(facts: Facts) -> Html:
     rows = [
         [Code(name), e["bytes"], Code(e["sha256"])] for name, e in sorted(facts["inputs"].items())
@@ -265,14 +268,7 @@ def _inputs(facts: Facts) -> Html:
 
 def _steps(facts: Facts) -> Html:
     rows = [
-        [name, Code(_words(step["config"])), Code(_words(step.get("versions", {})))]
+        [name, Code(words(step["config"])), Code(words(step.get("versions", {})))]
         for name, step in facts["steps"].items()
     ]
     return Html(f"<h3>Steps</h3>\n{table(['step', 'configuration', 'versions'], rows)}")
-
-
-def _words(values: dict[str, Any]) -> str:
-    return "; ".join(
-        f"{key} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for key, value in values.items()
-    )

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 import prep
-from prep import EncodeConfig, MediaConfig, PrepConfig
+from prep import EncodeConfig, MediaConfig, PrepConfig, manifest
 from prep.check import describe
+from toolkit import schema
 from toolkit.store import Table, read_file, read_json, write_json, write_table
 
 
@@ -139,10 +140,70 @@ def test_what_is_broken_is_said(dataset, message):
     assert any(re.search(message, reason) for reason in reasons), reasons
 
 
+@pytest.fixture
+def captioned(dataset):
+    """A dataset with captions of the 22 covers that are there; the two others are missing."""
+    covers = Table(dataset / "covers").read().select(["item_id", "status"]).to_pylist()
+    made_by = {"model": "m", "revision": "r", "prompt_hash": "p"}
+    rows = [{**row, **made_by, "text": "a dog" * (row["status"] == "ok") or None} for row in covers]
+    Table(dataset / "captions" / "said").append(pa.Table.from_pylist(rows, schema=schema.CAPTIONS))
+    told = read_file(dataset / "errors" / "covers-00000.arrow")
+    told = with_column(told, "step", ["caption:said"] * told.num_rows)
+    write_table(dataset / "errors" / "caption-said-00000.arrow", told, compression=None)
+    manifest.record_config(dataset, caption={"said": {}})
+    manifest.record_step(dataset, "caption:said", {})
+    return dataset
+
+
+def test_captions_that_are_whole_are_whole(captioned):
+    assert prep.check(captioned) == []
+    (line,) = (line for line in describe(captioned).splitlines() if "captions/said" in line)
+    assert line.split(maxsplit=2)[1:] == ["24", "22 ok, 2 missing"]
+
+
+BROKEN_CAPTIONS = {
+    r"^captions/said: 1 items have no row; run prep again": lambda d: rewrite(
+        d, "captions/said", lambda t: t.slice(0, 23)
+    ),
+    r"^captions/said: item '\w+' is corrupt, and errors/ says \[\]$": lambda d: rewrite(
+        d, "captions/said", changed("status", 5, "corrupt")
+    ),
+    r"^captions/said: status 'lovely' is none of the known ones$": lambda d: rewrite(
+        d, "captions/said", changed("status", 5, "lovely")
+    ),
+    r"^captions/said: 1 captions are ok and have no text$": lambda d: rewrite(
+        d, "captions/said", changed("text", 5, None)
+    ),
+    r"^captions/said: 1 captions are ok and have no text *$": lambda d: rewrite(
+        d, "captions/said", changed("text", 5, " ")
+    ),
+    r"^captions 'more' are configured and not made; run: python -m prep caption": lambda d: (
+        manifest.record_config(d, caption={"said": {}, "more": {}})
+    ),
+}
+
+
+@pytest.mark.parametrize("message", BROKEN_CAPTIONS)
+def test_broken_captions_are_said(captioned, message):
+    BROKEN_CAPTIONS[message](captioned)
+    reasons = prep.check(captioned)
+    assert any(re.search(message, reason) for reason in reasons), reasons
+
+
+def test_captions_that_were_broken_off_are_said(captioned):
+    found = read_json(captioned / "dataset.json")
+    del found["steps"]["caption:said"]
+    write_json(captioned / "dataset.json", found)
+    assert prep.check(captioned) == [
+        "step caption:said has not finished; run prep again to go on",
+        f"captions 'said' are configured and not made; run: python -m prep caption {captioned}",
+    ]
+
+
 def test_a_step_that_has_not_finished_is_said(dataset):
-    manifest = read_json(dataset / "dataset.json")
-    del manifest["steps"]["frames"], manifest["steps"]["encode:title"]
-    write_json(dataset / "dataset.json", manifest)
+    found = read_json(dataset / "dataset.json")
+    del found["steps"]["frames"], found["steps"]["encode:title"]
+    write_json(dataset / "dataset.json", found)
     assert prep.check(dataset) == [
         "step frames has not finished; run prep again to go on",
         "step encode:title has not finished; run prep again to go on",
@@ -158,16 +219,15 @@ def test_states_of_a_failed_item_must_be_zero(dataset):
         "error_class": ["empty"],
         "message": ["x"],
     }
-    schema = read_file(dataset / "errors" / "ingest-00000.arrow").schema
     path = dataset / "errors" / "encode-title-00000.arrow"
-    write_table(path, pa.table(row, schema=schema), compression=None)
+    write_table(path, pa.table(row, schema=schema.ERRORS), compression=None)
     (reason,) = prep.check(dataset)
     assert "has states for items that errors/ lists as failed" in reason
 
 
 def test_errors_of_a_step_without_a_table_are_said(dataset):
     shutil.rmtree(dataset / "covers")
-    manifest = read_json(dataset / "dataset.json")
-    manifest["steps"]["covers"] = {"skipped": "the dump has none"}
-    write_json(dataset / "dataset.json", manifest)
+    found = read_json(dataset / "dataset.json")
+    found["steps"]["covers"] = {"skipped": "the dump has none"}
+    write_json(dataset / "dataset.json", found)
     assert prep.check(dataset) == ["errors/ has rows of ['covers'], whose tables are not there"]

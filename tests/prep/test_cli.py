@@ -161,6 +161,51 @@ def test_mistakes_in_the_file_are_named(small, tmp_path, text, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def sampled(small, tmp_path, monkeypatch):
+    """A dataset, and how `sample_captions` was called."""
+    assert run("ingest", small, tmp_path / "out") == 0
+    calls = []
+    monkeypatch.setattr(
+        "prep.sample_captions",
+        lambda dataset, config, **options: calls.append((dataset, config.caption, options)),
+    )
+    return tmp_path / "out", calls
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "page"),
+    [
+        (["--sample", "3"], 3, None),
+        (["--html"], 20, "out/captions-sample.html"),
+        (["--sample=3", "--html"], 3, "out/captions-sample.html"),
+        (["--html", "look.html", "--sample", "3"], 3, "look.html"),
+    ],
+)
+def test_a_sample_of_captions_and_its_page(
+    sampled, tmp_path, monkeypatch, capsys, words, count, page
+):
+    monkeypatch.chdir(tmp_path)
+    assert run("caption", "out", *words, "--caption.said.model", "m") == 0
+    ((dataset, caption, options),) = sampled[1]
+    assert (dataset, list(caption), caption["said"].model) == (Path("out"), ["said"], "m")
+    assert options == {"count": count, "html": page and Path(page)}
+    assert (f"page: {page}" in capsys.readouterr().out) == bool(page)
+
+
+def test_a_sample_of_no_item_is_a_mistake(small, tmp_path):
+    assert run("ingest", small, tmp_path / "out") == 0
+    with pytest.raises(UserError, match="a sample of 0 items is asked for; it must be at least 1"):
+        run("caption", tmp_path / "out", "--sample", "0")
+
+
+def test_a_sample_stores_nothing_that_could_be_done_again(sampled):
+    out, calls = sampled
+    with pytest.raises(UserError, match="--retry-failed does items again, and --sample stores no"):
+        run("caption", out, "--sample", "3", "--retry-failed")
+    assert calls == []
+
+
 def test_no_command_is_a_mistake():
     with pytest.raises(UserError, match="command"):
         run()

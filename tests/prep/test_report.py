@@ -85,6 +85,18 @@ def put_media(dataset: Path) -> None:
     put_table(dataset, "frames", schema.FRAMES, clips)
 
 
+def put_captions(dataset: Path, told: dict[str, tuple[str, str | None]], **config: Any) -> None:
+    """Writes captions of covers by hand: status and text by item."""
+    made_by = {"model": "m", "revision": "r", "prompt_hash": "p"}
+    rows = [{"item_id": i, "status": s, "text": t, **made_by} for i, (s, t) in told.items()]
+    bad = [Problem(i, status, "why") for i, (status, _) in told.items() if status != "ok"]
+    path = dataset / "errors" / "caption-said-00000.arrow"
+    write_table(path, problems.table("caption:said", bad), compression="zstd")
+    Table(dataset / "captions" / "said").append(pa.Table.from_pylist(rows, schema=schema.CAPTIONS))
+    about = {"source": "cover", "model": "m", "revision": "r", "prompt": "image-plain@1"}
+    manifest.record_step(dataset, "caption:said", about | config)
+
+
 @pytest.fixture
 def facts(ingested) -> dict[str, Any]:
     dataset = ingested()
@@ -332,6 +344,102 @@ def test_the_page_needs_nothing_else(ingested):
     assert headings[:3] == ["Verdict", "Counts", "Problems"] and headings[-1] == "Inputs and steps"
     for entry in read_json(dataset / "report.json")["inputs"].values():
         assert entry["sha256"] in tags.text
+
+
+def test_captions_are_described(ingested):
+    dataset = ingested()
+    put_media(dataset)  # c and d have no cover, so a model was shown a, b and e
+    said = {"a": ("ok", "a dog"), "b": ("ok", "ein Hündchen"), "c": ("missing", None)}
+    put_captions(dataset, said | {"d": ("empty", None), "e": ("corrupt", "dog dog dog")})
+    found = prep.report(dataset)
+    assert found["captions"] == [
+        {
+            "name": "said",
+            "source": "cover",
+            "model": "m",
+            "revision": "r",
+            "prompt": "image-plain@1",
+            "ok": 2,
+            "distinct": 2,
+            "asked": 3,
+            "failed": 1,
+            "characters": {"min": 5, "median": 5, "mean": 8.5, "p95": 12, "max": 12},
+            "most_common": [{"text": "a dog", "items": 1}, {"text": "ein Hündchen", "items": 1}],
+        }
+    ]
+    assert finding(found, "model_fails").startswith(
+        "Captions said: the model failed on 1 of 3 items shown to it; look at some"
+    )
+    (table,) = (f for f in found["verdict"] if "Table captions/said" in f["what"])
+    assert table["what"].endswith("3 of 5 items not ok (1 corrupt, 1 empty, 1 missing)")
+    assert "--retry-failed" in table["advice"]
+    assert "ein Hündchen" in read_page(dataset)[1].text
+
+
+def test_of_captions_whose_pictures_are_gone_nothing_is_said_that_nobody_can_know(ingested):
+    dataset = ingested()
+    put_captions(dataset, dict.fromkeys("abcde", ("empty", None)), source="frames")
+    (entry,) = prep.report(dataset)["captions"]
+    assert (entry["asked"], entry["failed"]) == (None, None)
+    assert (entry["ok"], entry["characters"], entry["most_common"]) == (0, None, [])
+
+
+def test_captions_that_are_configured_and_not_made_are_said(ingested):
+    dataset = ingested()
+    manifest.record_config(dataset, caption={"said": {}})
+    found = prep.report(dataset)
+    assert found["captions"] == []
+    tables = [f["what"] for f in found["verdict"] if f["kind"] == "not_begun"]
+    assert "Table captions/said is not begun" in tables
+    assert "<h2>Captions" not in read_page(dataset)[0]
+
+
+def captioned(ingested: Callable[..., Path], texts: list[str | None]) -> dict[str, Any]:
+    """The report on as many items as texts, all with covers; None is a caption that failed."""
+    ids = [f"i{number}" for number in range(len(texts))]
+    dataset = ingested(titles="item,title\n" + "".join(f"{id_},t{id_}\n" for id_ in ids))
+    put_table(dataset, "covers", schema.COVERS, [cover(i, "ok", i.encode()) for i in ids])
+    told = {i: ("ok" if t else "empty", t) for i, t in zip(ids, texts, strict=True)}
+    put_captions(dataset, told)
+    return prep.report(dataset)
+
+
+@pytest.mark.parametrize(
+    ("same", "others", "is_said"),
+    [
+        (22, 188, True),  # 22 / 210 > 10 %
+        (21, 189, False),  # 21 / 210 = 10 %
+        (20, 0, False),  # all of them, and no more than 20
+        (21, 0, True),
+        (
+            10,
+            289,
+            False,
+        ),  # of prep synth's 300 covers by the tiny VLM: 72 texts, one of them ten times
+    ],
+)
+def test_a_model_that_says_one_thing_of_everything_is_suspected(ingested, same, others, is_said):
+    found = captioned(ingested, ["same"] * same + [f"text {number}" for number in range(others)])
+    assert found["captions"][0]["most_common"][0] == {"text": "same", "items": same}
+    assert (("warning", "same_caption") in kinds(found)) == is_said
+    if is_said:
+        expected = f"Captions said: {same} of {same + others} are the same text, so the model may"
+        assert finding(found, "same_caption").startswith(expected)
+
+
+@pytest.mark.parametrize(("failed", "is_said"), [(5, False), (6, True)])  # of 100: more than 5 %
+def test_a_model_that_fails_often_is_said(ingested, failed, is_said):
+    found = captioned(ingested, [None] * failed + [f"t{number}" for number in range(100 - failed)])
+    assert (("warning", "model_fails") in kinds(found)) == is_said
+
+
+def test_what_a_model_says_is_escaped(ingested):
+    dataset = ingested()
+    put_media(dataset)
+    put_captions(dataset, dict.fromkeys("abe", ("ok", EVIL)), model=EVIL, prompt=EVIL)
+    prep.report(dataset)
+    page, tags = read_page(dataset)
+    assert tags.text.count(EVIL) >= 3 and "<script" not in page
 
 
 @pytest.mark.parametrize("start", [SECONDS, MICROSECONDS])

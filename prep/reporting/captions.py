@@ -1,0 +1,83 @@
+"""Captions: what made them, how many there are, how long they are and how often each is said."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prep.engine import Connection
+from prep.reporting.measures import spread
+from prep.reporting.tables import records
+from toolkit import Dataset
+from toolkit.store import Table
+
+COMMON_TEXTS = 5
+MODEL_FAILS = ("empty", "corrupt", "unsupported")  # statuses of what a model was shown
+
+
+def describe_captions(data: Dataset, connection: Connection) -> list[dict[str, Any]]:
+    """One entry for each name of captions whose step has finished.
+
+    Args:
+        data: the dataset.
+        connection: where queries run.
+    """
+    steps = data.manifest.get("steps", {})
+    return [
+        _describe(data, name, steps[f"caption:{name}"]["config"], connection)
+        for name in data.caption_names()
+        if f"caption:{name}" in steps
+    ]
+
+
+def _describe(
+    data: Dataset, name: str, config: dict[str, Any], connection: Connection
+) -> dict[str, Any]:
+    table = data.captions(name)
+    connection.register("captions", table.select(["text", "status"]))
+    (counts,) = records(
+        connection,
+        "SELECT count(*) AS ok, count(DISTINCT text) AS \"distinct\" FROM captions WHERE status = 'ok'",
+    )
+    return {
+        "name": name,
+        **{key: config.get(key) for key in ("source", "model", "revision", "prompt")},
+        **counts,
+        **_shown(data, config.get("source"), table),
+        "characters": _lengths(connection),
+        "most_common": records(
+            connection,
+            "SELECT text, count(*) AS items FROM captions WHERE status = 'ok' "
+            f"GROUP BY text ORDER BY items DESC, text LIMIT {COMMON_TEXTS}",
+        ),
+    }
+
+
+def _lengths(connection: Connection) -> dict[str, Any] | None:
+    found = records(
+        connection,
+        "SELECT length(text) AS characters, count(*) AS items FROM captions WHERE status = 'ok' "
+        "GROUP BY ALL",
+    )
+    lengths = np.array([row["characters"] for row in found], np.int64)
+    return spread(lengths, np.array([row["items"] for row in found], np.int64))
+
+
+def _shown(data: Dataset, source: str | None, captions: pa.Table) -> dict[str, Any]:
+    """How many captions were asked of the model, and on how many of these it failed.
+
+    An item without pictures was not shown to it, whatever its status. None where that cannot be told any
+    more, because the pictures are gone.
+    """
+    folder, content = ("covers", "image") if source == "cover" else ("frames", "frames")
+    if not Table(data.path / folder).exists():
+        return {"asked": None, "failed": None}
+    pictures = Table(data.path / folder).read()
+    there = pc.is_valid(pictures.column(content))
+    if source == "frames":
+        there = pc.greater(pc.list_value_length(pictures.column(content)), 0)
+    ids = pictures.column("item_id").filter(there)
+    asked = captions.filter(pc.is_in(captions.column("item_id"), ids))
+    failed = pc.is_in(asked.column("status"), pa.array(MODEL_FAILS))
+    return {"asked": asked.num_rows, "failed": pc.sum(failed).as_py() or 0}
