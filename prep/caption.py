@@ -40,8 +40,10 @@ def caption(
     if not config.caption:
         print("caption: no captions are configured; --caption.NAME.model MODEL makes some")
     works = captionings(dataset, config)
-    for name, work in works.items():
-        _caption(dataset, name, work, config, retry_failed=retry_failed)
+    for name in list(
+        works
+    ):  # each is let go once it is done: two models might not fit side by side
+        _caption(dataset, name, works.pop(name), config, retry_failed=retry_failed)
     manifest.record_config(dataset, caption=asdict(config)["caption"])
 
 

@@ -169,7 +169,8 @@ def sample_captions(
     data = open_dataset(dataset)
     items = _items(data, spaced(data.items.num_rows, count))
     ids = [item.item_id for item in items]
-    names = [_caption(name, work, ids) for name, work in track(works.items(), "sample")]
+    # Each is let go once it is done: two models might not fit beside one another.
+    names = [_caption(name, works.pop(name), ids) for name in track(list(works), "sample")]
     sample = Sample(data.name, data.items.num_rows, items, names)
     if html is not None:
         page = render_sample(sample).encode()
@@ -240,15 +241,8 @@ def _caption(name: str, work: Captioning, ids: list[str]) -> SampledCaptions:
         known=work.asker.known,
         asked=work.asker.asked,
         seconds=seconds,
-        working_seconds=_working(work, seconds),
+        working_seconds=work.asker.seconds,
     )
-
-
-def _working(work: Captioning, seconds: float) -> float:
-    """How much of `seconds` the model worked, where its captioner measures that; loading it is no pace."""
-    usage = getattr(work.captioner, "usage", None)
-    worked = usage.busy_seconds + usage.idle_seconds if usage else 0.0
-    return min(worked, seconds) or seconds
 
 
 def _time(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""A captioner that does what a test tells it, and remembers what it was asked."""
+"""A captioner that does what a test tells it, and remembers what it was asked; no model, no server."""
 
 from collections.abc import Callable, Generator, Sequence
 
@@ -6,10 +6,10 @@ from prep.captioners import CaptionError, Payload, Request, Usage
 
 
 class FakeCaptioner:
-    """Says `say(request)` of each request; a batch with one of `stumbles_over` fails as a whole.
+    """Says `say(request)` of each request; a batch with one that it stumbles over fails as a whole.
 
     Args:
-        say: what it says.
+        say: what it says; None where it stumbles.
         batch_size: requests that go together.
         stumbles_over: prompts that no model call survives.
     """
@@ -20,7 +20,7 @@ class FakeCaptioner:
 
     def __init__(
         self,
-        say: Callable[[Request], str] = lambda request: f"caption of {request.prompt}",
+        say: Callable[[Request], str | None] = lambda request: f"caption of {request.prompt}",
         *,
         batch_size: int = 4,
         stumbles_over: Sequence[str] = (),
@@ -46,10 +46,12 @@ class FakeCaptioner:
             rows = range(start, min(start + self.batch_size, len(requests)))
             batch = [requests[row] for row in rows]
             self.calls.append([request.prompt for request in batch])
-            if self.stumbles_over & {request.prompt for request in batch}:
+            said = {row: self.say(requests[row]) for row in rows}
+            made = {row: text for row, text in said.items() if text is not None}
+            if self.stumbles_over & set(self.calls[-1]) or len(made) < len(said):
                 raise CaptionError(rows, "RuntimeError: out of memory")
             self.usage.captions += len(batch)
-            yield {row: self.say(requests[row]) for row in rows}
+            yield made
 
 
 def request(prompt: str, picture: bytes = b"a picture") -> Request:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from fake_captioner import FakeCaptioner
 
 import prep
 from prep import CaptionConfig, PrepConfig, Sample, manifest, sample
-from prep.captioners import CaptionError, Usage
 from prep.reporting.samples import render_sample
 from prep.sample import SampledCaption, SampledCaptions, SampledItem
 from toolkit import UserError, open_dataset, schema
@@ -29,31 +29,10 @@ SAYS = {  # by the picture: what the model says
 }
 
 
-class FakeCaptioner:
-    """Says what `SAYS` says, one request at a time, and remembers what it was asked."""
-
-    model, revision, takes_video = "fake/model", "r1", True
-    settings = {"max_new_tokens": 9}  # noqa: RUF012
-
-    def __init__(self) -> None:
-        self.prompts: list[str] = []
-
-    def check(self) -> None:
-        """It is always there."""
-
-    def captions(self, requests):
-        for place, (payload, prompt) in enumerate(requests):
-            self.prompts.append(prompt)
-            said = SAYS[payload.frames[0]]
-            if said is None:
-                raise CaptionError([place], "ValueError: no dog", {})
-            yield {place: said}
-
-
 @pytest.fixture
 def captioner(monkeypatch) -> FakeCaptioner:
     """One model for all that is configured."""
-    fake = FakeCaptioner()
+    fake = FakeCaptioner(lambda request: SAYS[request.payload.frames[0]], batch_size=1)
     monkeypatch.setattr("prep.captions.load_captioner", lambda config: fake)
     return fake
 
@@ -96,7 +75,7 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 def test_a_sample_is_what_a_full_run_stores(dataset, config, captioner):
     found = prep.sample_captions(dataset, config)
-    asked = len(captioner.prompts)
+    asked = len(captioner.asked)
     prep.caption(dataset, config)
     for names in found.names:
         rows = {
@@ -112,7 +91,7 @@ def test_a_sample_is_what_a_full_run_stores(dataset, config, captioner):
         ("missing", None),
     ]
     # Of six pictures, three captions are good: the others are what the full run asks for once more.
-    assert (asked, len(captioner.prompts) - asked) == (6, 3)
+    assert (asked, len(captioner.asked) - asked) == (6, 3)
 
 
 def test_a_sample_stores_nothing_in_the_dataset(dataset, config, captioner, tmp_path):
@@ -198,13 +177,15 @@ def test_a_sample_as_text():
     ]
 
 
-def test_a_pace_leaves_out_loading_where_the_captioner_measures(dataset, config, captioner):
-    captioner.usage = Usage(busy_seconds=1e-9, idle_seconds=2e-9)
-    found = prep.sample_captions(dataset, config, count=1).names[0]
-    assert found.working_seconds == pytest.approx(3e-9)
-    captioner.usage = Usage(busy_seconds=1e9)  # of several requests at a time
-    found = prep.sample_captions(dataset, config, count=1).names[0]
-    assert found.working_seconds == found.seconds
+def test_a_pace_leaves_out_loading(dataset, config, captioner, monkeypatch):
+    """By a clock that only the model moves: loading takes 100 s, a caption 2 s."""
+    clock, say = [0.0], captioner.say
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(captioner, "check", lambda: clock.append(clock.pop() + 100))
+    monkeypatch.setattr(captioner, "say", lambda r: clock.append(clock.pop() + 2) or say(r))
+    found = prep.sample_captions(dataset, config, count=5).names[0]
+    assert found.asked == 4
+    assert (found.seconds, found.seconds_per_caption) == (108.0, 2.0)
 
 
 class Page(HTMLParser):
@@ -263,7 +244,7 @@ def test_a_page_of_a_dataset_shows_each_item_once(dataset, config, captioner, tm
         *(b"cover a", b"frame 1", b"frame 3", b"cover b", b"frame 2", b"cover c", b"cover d")
     ]
     assert "What is {title}?\n<b>Say it.</b>" in page.text
-    assert "not captioned: ValueError: no dog" in page.text
+    assert "not captioned: RuntimeError: out of memory" in page.text
     assert "px 7" in page.text  # how covers were stored
 
 
@@ -278,14 +259,14 @@ def test_a_page_of_a_dataset_shows_each_item_once(dataset, config, captioner, tm
 def test_mistakes_are_said_before_a_model_is_asked(dataset, config, captioner, options, message):
     with pytest.raises(UserError, match=message):
         prep.sample_captions(dataset, **{"config": config} | options)
-    assert captioner.prompts == []
+    assert captioner.asked == []
 
 
 def test_without_pictures_nothing_is_asked(write_microlens, config, captioner, tmp_path):
     prep.ingest(write_microlens(), tmp_path / "bare")
     with pytest.raises(UserError, match="covers are not stored yet; run prep media first"):
         prep.sample_captions(tmp_path / "bare", config)
-    assert captioner.prompts == []
+    assert captioner.asked == []
 
 
 def test_doctests_hold():
