@@ -54,7 +54,7 @@ def captionings(dataset: Path, config: PrepConfig) -> dict[str, Captioning]:
         UserError: if a name cannot be one, or a prompt or model cannot be had or does not take the source.
     """
     for name in config.caption:
-        if not is_safe(name) or name in ("title", *PICTURES):
+        if not is_safe(name) or set(name) & set("+:") or name in ("title", *PICTURES):
             raise UserError(
                 f"captions cannot be called {name!r}: towers read them by that name, and it names a folder; "
                 "use letters, digits, - and _, and another name than title, cover or frames"
