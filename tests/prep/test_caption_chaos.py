@@ -1,0 +1,99 @@
+"""Captioning killed again and again: nothing that was answered is asked twice, and nothing is missing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from stub_server import Reply, StubServer, caption
+
+import prep
+from prep import MediaConfig, PrepConfig
+from toolkit import open_dataset
+
+ROOT = Path(__file__).parents[2]
+KILLS, CONCURRENCY, ANSWER_SECONDS = 4, 2, 0.05
+
+
+class Tally:
+    """What a server has answered, and when: an answer counts once its whole body could be read."""
+
+    def __init__(self) -> None:
+        self.times: Counter[str] = Counter()
+
+    def __call__(self, before: int, prompt: str) -> Reply:
+        time.sleep(ANSWER_SECONDS)
+        self.times[prompt] += 1
+        return caption(f"caption of {prompt}")
+
+
+def command(dataset: Path, url: str, prompt: Path, cache: Path) -> subprocess.Popen[str]:
+    settings = {
+        "source": "cover",
+        "captioner": "openai",
+        "model": "m",
+        "url": url,
+        "prompt": prompt,
+        "concurrency": CONCURRENCY,
+    }
+    words = [f"--caption.image_caption.{key}={value}" for key, value in settings.items()]
+    return subprocess.Popen(
+        [sys.executable, "-m", "prep", "caption", str(dataset), *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "VERSA_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_while_captioning(synth_dump, tmp_path):
+    """Each item has its own prompt (by its title and a number of its own), so the server tells them apart."""
+    dump, out = tmp_path / "dump", tmp_path / "out"
+    give_each_item_its_own_title(synth_dump, dump)
+    prep.build(dump, out, PrepConfig(media=MediaConfig(workers=1)))
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("{title}")
+    tally = Tally()
+    with StubServer(tally) as server:
+        for kill in range(KILLS):
+            process = command(out, server.url, prompt, tmp_path / "cache")
+            target = (kill + 1) * 24 // (KILLS + 1)
+            while sum(tally.times.values()) < target and process.poll() is None:
+                time.sleep(0.002)
+            os.killpg(process.pid, signal.SIGKILL)
+            told, _ = process.communicate(timeout=60)
+            assert process.returncode == -signal.SIGKILL, told
+        process = command(out, server.url, prompt, tmp_path / "cache")
+        told, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, told
+
+    rows = open_dataset(out).captions("image_caption").to_pylist()
+    titles = open_dataset(out).items.column("title").to_pylist()
+    assert sorted(row["text"] for row in rows) == sorted(f"caption of {t}" for t in titles)
+    assert prep.check(out) == []
+    del tally.times["What is it?"]  # the question that finds out whether the server is there
+    assert set(tally.times) == set(titles)
+    # Twice only what was in flight at a kill: its answer reached nobody, or nobody could keep it.
+    twice = [title for title, times in tally.times.items() if times > 1]
+    assert len(twice) <= KILLS * CONCURRENCY
+    assert max(tally.times.values()) <= 1 + KILLS
+    assert sum(tally.times.values()) - 24 <= KILLS * CONCURRENCY
+
+
+def give_each_item_its_own_title(synth_dump: Path, dump: Path) -> None:
+    import csv
+    import shutil
+
+    shutil.copytree(synth_dump, dump)
+    (dump / "prep.yaml").unlink()
+    (titles,) = dump.glob("*_titles.csv")
+    with titles.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    with titles.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *([id_, f"item {id_}"] for id_, _ in rows)])
