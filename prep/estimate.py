@@ -285,15 +285,15 @@ def _bytes_of(table: pa.Table, rows: int, shards: int) -> tuple[int, int, int]:
 
 
 def _compressed_bytes(table: pa.Table, rows: int, shards: int) -> tuple[int, int, int]:
-    """As `_bytes_of`, of a compressed table: rows cost less the more there are, so the range is wide.
+    """As `_bytes_of`, of a compressed table: the more rows a file has, the less each of them costs.
 
-    Later rows cost at most what the second half of these costs; how much less, they do not tell.
+    At most what these cost on average, at least half of what the later ones of these do.
     """
-    count = table.num_rows
-    single, half = _file_bytes(table, "zstd"), _file_bytes(table.slice(0, count // 2), "zstd")
-    a_row = (single - half) / (count - count // 2)
-    expected = single * shards + a_row * max(rows - count * shards, 0)
-    return round(expected / 2), round(expected), round(1.25 * expected)
+    count, half = table.num_rows, table.num_rows // 2
+    empty, first, all_ = (_file_bytes(table.slice(0, n), "zstd") for n in (0, half, count))
+    low = (all_ - first) / (count - half) / 2 * rows + empty * shards
+    high = (all_ - empty) / count * rows + empty * shards
+    return round(low), round((low + high) / 2), round(high)
 
 
 def _file_bytes(table: pa.Table, compression: Literal["zstd"] | None = None) -> int:
