@@ -36,6 +36,11 @@ OWN = {  # scenarios that a user writes into a file of his own
     "captioned": ["image_caption"],
     "joined": ["joined", "cover"],
 }
+SOURCES = {  # what the towers of some scenarios read
+    "raw-video": ["title", "frames"],
+    "captioned": ["image_caption"],
+    "joined": ["concat:title+video_caption", "cover"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +107,19 @@ def test_live_states_give_the_item_embeddings_of_stored_ones(runs: Path, scenari
         torch.testing.assert_close(
             states, stored.dataset.states(name)[numbers].float(), atol=2e-3, rtol=2e-3
         )
+
+
+@pytest.mark.parametrize("scenario", ["raw-video", "captioned", "joined"])
+def test_live_states_know_the_same_twins_as_stored_ones(runs: Path, scenario: str) -> None:
+    stored = models.load(runs / scenario)
+    stored.config.states = "live"
+    twins = make_features(stored.config, stored.dataset).same_as()
+    assert torch.equal(twins, stored.features.same_as())
+    rows = zip(
+        *(stored.dataset.source(name).to_pylist() for name in SOURCES[scenario]), strict=True
+    )
+    distinct = len(set(map(repr, rows)))
+    assert len(twins.unique()) == 1 + distinct  # and padding
 
 
 def test_live_states_train(dataset: Path, tmp_path: Path) -> None:
