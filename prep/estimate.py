@@ -24,6 +24,7 @@ import pyarrow.parquet
 
 from prep import manifest
 from prep.caption import caption_step, captionings
+from prep.captions import Captioning
 from prep.config import PrepConfig
 from prep.encode import Encoding, encode_step, refuse_incomplete
 from prep.engine import engine
@@ -140,13 +141,14 @@ def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
     workers = config.media.workers or local.cpu_count()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        works = captionings(folder / "sample", config)  # what cannot be had is told now
         refuse_incomplete(config, folder)
         started = time.perf_counter()
         raw = readers[layout].read(files)
         items, _ = number_items(raw)
         steps = [_ingest(raw, items, files, folder, config, started)]
         sample = _sample_dataset(folder / "sample", items)
-        for step, count, share in _item_steps(dump, config, folder / "sample"):
+        for step, count, share in _item_steps(dump, config, works, folder / "sample"):
             chosen = sample.slice(0, count)
             steps.append(
                 _measure(folder / "sample", step, chosen, items.num_rows, workers if share else 1)
@@ -155,7 +157,9 @@ def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
     return Estimate(items.num_rows, workers, free_bytes, tuple(steps))
 
 
-def _item_steps(dump: Path, config: PrepConfig, sample: Path) -> Iterator[tuple[Step, int, bool]]:
+def _item_steps(
+    dump: Path, config: PrepConfig, works: dict[str, Captioning], sample: Path
+) -> Iterator[tuple[Step, int, bool]]:
     """Every step with a row an item, in order; each may read what those before it have written.
 
     Yields:
@@ -166,7 +170,7 @@ def _item_steps(dump: Path, config: PrepConfig, sample: Path) -> Iterator[tuple[
             manifest.record_step(sample, name, {}, skipped="the dump has none")
         else:
             yield step, MEDIA_SAMPLE, True
-    for name, work in captionings(sample, config).items():
+    for name, work in works.items():
         captioning = replace(work, cache=None)  # every item is new to the model
         captioning.refuse_absent_source()
         yield caption_step(name, captioning), MEDIA_SAMPLE, False

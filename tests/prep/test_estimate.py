@@ -1,6 +1,7 @@
 """The estimate against the dataset that is then really built."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,7 +100,8 @@ def test_captions_lie_within_the_stated_range(estimated, built):
     assert step.seconds > 0
 
 
-def test_a_model_that_cannot_be_had_is_told_before_the_sample_is_made(dump):
+def test_what_cannot_be_had_is_told_before_the_dump_is_read(dump, monkeypatch):
+    monkeypatch.setattr(sys.modules["prep.estimate"], "number_items", None)
     absent = CaptionConfig(model="./absent")
     with pytest.raises(UserError, match=r"captions 'told': .*'\./absent': no such folder"):
         prep.estimate(dump, PrepConfig(caption={"told": absent}))
