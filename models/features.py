@@ -14,6 +14,7 @@ from torch import Tensor
 
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.sources import captions_behind
 from toolkit.towers import IMPORTED
 
 if TYPE_CHECKING:
@@ -146,37 +147,45 @@ def load_live(
     """The backbones that made the stored states of `towers`, loaded to make them live.
 
     Raises:
-        UserError: if an encoder is not the one (by revision) that the stored states came from, or
-            a tower's states came from no encoder of ours.
+        UserError: if an encoder (by revision) or captions are not those that the stored states came
+            from, or a tower's states came from no encoder of ours.
     """
+    return LiveStates(dataset, {name: _backbone_of(dataset, name, device) for name in towers})
+
+
+def _backbone_of(dataset: Dataset, name: str, device: torch.device | str) -> "Backbone":
     from toolkit.backbones import load_backbone  # here: stored states need no transformers
 
-    backbones = {}
-    for name in towers:
-        about = dataset.states_metadata(name)
-        if about["encoder"].startswith(IMPORTED):
-            raise UserError(
-                f"tower {name!r} was imported ({about['encoder']}), so no encoder can make it live; "
-                "leave it out, or use --states stored"
-            )
-        step = dataset.manifest["steps"][f"encode:{name}"]["config"]
-        backbone = load_backbone(
-            about["encoder"],
-            modality=about["modality"],  # type: ignore[arg-type]
-            layers=step["layers"],
-            pooling=about["pooling"],  # type: ignore[arg-type]
-            revision=step["revision"],
-            max_tokens=step["max_tokens"],
-            lowercase=step["lowercase"],
-            device=device,
+    about = dataset.states_metadata(name)
+    if about["encoder"].startswith(IMPORTED):
+        raise UserError(
+            f"tower {name!r} was imported ({about['encoder']}), so no encoder can make it live; "
+            "leave it out, or use --states stored"
         )
-        if backbone.revision != about["revision"]:
-            raise UserError(
-                f"tower {name!r}: encoder {about['encoder']!r} is at revision {backbone.revision}, "
-                f"the stored states came from {about['revision']}; run prep encode again"
-            )
-        backbones[name] = backbone
-    return LiveStates(dataset, backbones)
+    captions, then = captions_behind(dataset, about["source"]), about.get("captions", "")
+    if captions != then:
+        raise UserError(
+            f"tower {name!r}: the captions it reads are {captions}, the stored states came from {then}; "
+            f"delete {dataset.path / 'states' / name} and run prep encode again"
+        )
+    step = dataset.manifest["steps"][f"encode:{name}"]["config"]
+    backbone = load_backbone(
+        about["encoder"],
+        modality=about["modality"],  # type: ignore[arg-type]
+        layers=step["layers"],
+        pooling=about["pooling"],  # type: ignore[arg-type]
+        revision=step["revision"],
+        max_tokens=step["max_tokens"],
+        lowercase=step["lowercase"],
+        batch_size=step["batch_size"],
+        device=device,
+    )
+    if backbone.revision != about["revision"]:
+        raise UserError(
+            f"tower {name!r}: encoder {about['encoder']!r} is at revision {backbone.revision}, "
+            f"the stored states came from {about['revision']}; run prep encode again"
+        )
+    return backbone
 
 
 def _fits(size_bytes: int, device: torch.device) -> bool:

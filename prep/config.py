@@ -78,7 +78,7 @@ class EncodeConfig:
         max_tokens: texts are cut there; by default 30 for titles (the papers), 128 for other texts.
         lowercase: whether texts are lower-cased first.
         device: auto takes the GPU where there is one; otherwise cpu, cuda, cuda:1, ...
-        batch_size: items encoded at a time.
+        batch_size: texts or images encoded at a time; every frame of a clip is an image.
     """
 
     encoder: str = ""

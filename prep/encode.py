@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from prep import manifest
+from prep.captions import STEP_OF
 from prep.config import EncodeConfig, PrepConfig
 from prep.executors import choose
 from prep.features import import_tower
@@ -22,7 +23,8 @@ from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
 from toolkit.schema import Status
-from toolkit.store import Table
+from toolkit.sources import captions_behind, captions_of, refuse_unknown
+from toolkit.store import tables_in
 from toolkit.towers import PICTURES, source_fields
 from toolkit.versions import versions
 
@@ -82,18 +84,16 @@ def refuse_incomplete(config: PrepConfig, dataset: Path) -> None:
             )
         if tower in config.encode and tower in config.features:
             raise UserError(f"tower {tower!r} stands under encode and under features; rename one")
-    known = ["title", *PICTURES, *config.caption]
+    captions = sorted({*config.caption, *tables_in(dataset / "captions")})
     for tower, settings in config.encode.items():
         if not settings.encoder:
             raise UserError(
                 f"tower {tower!r} has no encoder; give one with --encode.{tower}.encoder NAME_OR_PATH"
             )
-        for field in source_fields(settings.source):
-            if field not in known and not Table(dataset / "captions" / field).exists():
-                raise UserError(
-                    f"tower {tower!r} reads {field!r}, which is neither {', '.join(known[:-1])} nor {known[-1]}; "
-                    f"captions of that name are made with --caption.{field}.model MODEL"
-                )
+        try:
+            refuse_unknown(settings.source, captions)
+        except UserError as error:
+            raise UserError(f"tower {tower!r}: {error}") from None
     for tower, features in config.features.items():
         if not features.file:
             raise UserError(
@@ -103,14 +103,13 @@ def refuse_incomplete(config: PrepConfig, dataset: Path) -> None:
 
 def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed: bool) -> None:
     settings = config.encode[tower]
-    data = open_dataset(dataset)
-    data.source(settings.source, [])  # before an encoder is loaded in vain
     work = Encoding(dataset.absolute(), settings)
+    work.refuse_absent_source()  # before an encoder is loaded in vain
     step = encode_step(tower, work, backbone=_shape_of(work, config))
     counts = run_step(
         dataset,
         step,
-        data.items.select(["item_id", "item"]),
+        work.data.items.select(["item_id", "item"]),
         execute=choose(config, model=True),
         retry_failed=retry_failed,
     )
@@ -155,6 +154,7 @@ def load(config: EncodeConfig) -> "Backbone":
         revision=config.revision,
         max_tokens=config.token_limit,
         lowercase=config.lowercase,
+        batch_size=config.batch_size,
         device=device,
     )
 
@@ -177,15 +177,27 @@ class Encoding:
     def __call__(self, batch: pa.RecordBatch) -> pa.Table:
         """The rows of a batch of items."""
         return encode_batch(
-            batch,
-            data=self.data,
-            backbone=self.backbone,
-            source=self.config.source,
-            batch_size=self.config.batch_size,
+            batch, data=self.data, backbone=self.backbone, source=self.config.source
         )
 
     def __reduce__(self) -> tuple[type["Encoding"], tuple[Path, EncodeConfig]]:
         return type(self), (self.dataset, self.config)
+
+    def refuse_absent_source(self) -> None:
+        """Makes sure that what is read is stored, captions for every item.
+
+        Raises:
+            UserError: if it is not.
+        """
+        self.data.source(self.config.source, [])
+        captions_behind(self.data, self.config.source)
+        for name in captions_of(self.config.source):
+            done, count = self.data.captions(name).num_rows, self.data.items.num_rows
+            if done < count:
+                raise UserError(
+                    f"{self.dataset}: captions {name!r} are not finished, {done:,} of {count:,} items have "
+                    "theirs; run prep caption to go on"
+                )
 
     @cached_property
     def data(self) -> Dataset:
@@ -217,37 +229,24 @@ def encode_step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
     }
     if backbone.modality == "text":
         depends |= {"max_tokens": config.token_limit, "lowercase": config.lowercase}
-    for field in source_fields(config.source):
-        depends |= _made_from(work.data, field)
+    if config.source in PICTURES:
+        depends |= work.data.manifest["steps"].get(STEP_OF[config.source], {}).get("config", {})
+    if captions := captions_behind(work.data, config.source):
+        depends["captions"] = about["captions"] = captions
     columns = schema.states(backbone.layers, backbone.width).with_metadata(about)
     return Step(f"encode:{tower}", f"states/{tower}", columns, depends, work, SHARD)
 
 
-def _made_from(data: Dataset, field: str) -> dict[str, Any]:
-    """What a field was made with: states of other covers, frames or captions are other states."""
-    steps = data.manifest["steps"]
-    if field == "title":
-        return {}
-    if field in PICTURES:
-        return dict(steps.get({"cover": "covers"}.get(field, field), {}).get("config", {}))
-    if f"caption:{field}" not in steps:
-        raise UserError(
-            f"{data.path}: captions {field!r} are not finished; run prep caption to go on, then encode"
-        )
-    return {f"captions {field}": steps[f"caption:{field}"]["config_hash"]}
-
-
 def encode_batch(
-    batch: pa.RecordBatch, *, data: Dataset, backbone: "Backbone", source: str, batch_size: int
+    batch: pa.RecordBatch, *, data: Dataset, backbone: "Backbone", source: str
 ) -> pa.Table:
     """A row for each item of the batch (`toolkit.schema.states`, `status` and `message`).
 
     Args:
         batch: with the columns item_id and item.
         data: where the sources are.
-        backbone: the encoder.
+        backbone: the encoder; texts reach it sorted by length, against padding.
         source: what it reads.
-        batch_size: texts or images encoded at a time; texts are sorted by length first, against padding.
 
     Raises:
         UserError: if a state does not fit float16.
@@ -257,11 +256,8 @@ def encode_batch(
     usable = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
     usable.sort(key=lambda row: len(payloads[row]))
     states = np.zeros((len(payloads), backbone.layers * backbone.width), dtype=np.float16)
-    items = batch_size
-    if usable and isinstance(payloads[usable[-1]], list):
-        items = max(1, batch_size // len(payloads[usable[-1]]))  # frames of the longest clip
-    for start in range(0, len(usable), items):
-        rows = usable[start : start + items]
+    for start in range(0, len(usable), backbone.batch_size):
+        rows = usable[start : start + backbone.batch_size]
         states[rows] = _float16_states(backbone, [payloads[row] for row in rows])
     return state_rows(batch, states, outcomes)
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +23,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from prep import manifest
-from prep.caption import caption_step
+from prep.caption import caption_step, captionings
 from prep.captions import Captioning
 from prep.config import PrepConfig
-from prep.encode import Encoding, encode_step
+from prep.encode import Encoding, encode_step, refuse_incomplete
 from prep.engine import engine
 from prep.executors import local
 from prep.interactions import Log
@@ -132,7 +133,7 @@ def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
         config: all settings.
 
     Raises:
-        UserError: if the dump cannot be understood, or an encoder cannot be had.
+        UserError: if the dump cannot be understood, or a captioner or an encoder cannot be had.
     """
     dump, config = Path(dump), config or PrepConfig()
     readers = make_readers(config)
@@ -140,12 +141,14 @@ def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
     workers = config.media.workers or local.cpu_count()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        works = captionings(folder / "sample", config)  # what cannot be had is told now
+        refuse_incomplete(config, folder)
         started = time.perf_counter()
         raw = readers[layout].read(files)
         items, _ = number_items(raw)
         steps = [_ingest(raw, items, files, folder, config, started)]
         sample = _sample_dataset(folder / "sample", items)
-        for step, count, share in _item_steps(dump, config, folder / "sample"):
+        for step, count, share in _item_steps(dump, config, works, folder / "sample"):
             chosen = sample.slice(0, count)
             steps.append(
                 _measure(folder / "sample", step, chosen, items.num_rows, workers if share else 1)
@@ -154,7 +157,9 @@ def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
     return Estimate(items.num_rows, workers, free_bytes, tuple(steps))
 
 
-def _item_steps(dump: Path, config: PrepConfig, sample: Path) -> Iterator[tuple[Step, int, bool]]:
+def _item_steps(
+    dump: Path, config: PrepConfig, works: dict[str, Captioning], sample: Path
+) -> Iterator[tuple[Step, int, bool]]:
     """Every step with a row an item, in order; each may read what those before it have written.
 
     Yields:
@@ -165,13 +170,15 @@ def _item_steps(dump: Path, config: PrepConfig, sample: Path) -> Iterator[tuple[
             manifest.record_step(sample, name, {}, skipped="the dump has none")
         else:
             yield step, MEDIA_SAMPLE, True
-    for name, captions in config.caption.items():
-        captioning = Captioning(sample, captions, cache=None)  # every item is new to the model
+    for name, work in works.items():
+        captioning = replace(work, cache=None)  # every item is new to the model
         captioning.refuse_absent_source()
         yield caption_step(name, captioning), MEDIA_SAMPLE, False
     for tower, settings in config.encode.items():
         encoding = Encoding(sample, settings)
-        count = TEXT_SAMPLE if settings.source == "title" else MEDIA_SAMPLE
+        count = (
+            TEXT_SAMPLE if settings.source == "title" else MEDIA_SAMPLE
+        )  # others read those tables
         yield encode_step(tower, encoding, backbone=encoding.backbone), count, False
 
 
@@ -248,11 +255,12 @@ def _measure(folder: Path, step: Step, sample: pa.Table, rows: int, workers: int
     manifest.record_step(folder, step.name, step.config)
     table = stored(step, result)
     write_table(folder / step.folder / "part-00000.arrow", table, compression=step.compression)
-    expected, margin = _bytes_of(table, rows, shards)
+    low, expected, high = (_compressed_bytes if step.compression else _bytes_of)(
+        table, rows, shards
+    )
     memory = _peak_bytes() * (workers + 1 if workers > 1 else 1)
     memory += workers * _peak_bytes(resource.RUSAGE_CHILDREN)
     memory += 2 * expected // shards
-    low, high = max(expected - margin, 0), expected + margin
     return StepEstimate(step.name, rows, seconds, expected, low, high, memory)
 
 
@@ -263,8 +271,8 @@ def _timed(step: Step, items: pa.Table) -> tuple[float, pa.Table]:
     return time.perf_counter() - started, result
 
 
-def _bytes_of(table: pa.Table, rows: int, shards: int) -> tuple[int, int]:
-    """The size of a table of `rows` rows such as these on disk, and its margin to either side.
+def _bytes_of(table: pa.Table, rows: int, shards: int) -> tuple[int, int, int]:
+    """The size of a table of `rows` rows such as these on disk: at least, expected, at most.
 
     A row costs what a longer table is longer; what a file costs besides comes once a shard. The
     margin is that of a mean of n rows out of N.
@@ -276,12 +284,26 @@ def _bytes_of(table: pa.Table, rows: int, shards: int) -> tuple[int, int]:
     payloads = _payload_bytes(table)
     spread = statistics.stdev(payloads) if count > 1 else 0.0
     margin = _INTERVAL * spread * rows * math.sqrt((1 - min(count / rows, 1)) / count)
-    return round(a_row * rows + besides * shards), round(margin)
+    expected = a_row * rows + besides * shards
+    return max(round(expected - margin), 0), round(expected), round(expected + margin)
 
 
-def _file_bytes(table: pa.Table) -> int:
+def _compressed_bytes(table: pa.Table, rows: int, shards: int) -> tuple[int, int, int]:
+    """As `_bytes_of`, of a compressed table: the more rows a file has, the less each of them costs.
+
+    At most what these cost on average, at least half of what the later ones of these do.
+    """
+    count, half = table.num_rows, table.num_rows // 2
+    empty, first, all_ = (_file_bytes(table.slice(0, n), "zstd") for n in (0, half, count))
+    low = (all_ - first) / (count - half) / 2 * rows + empty * shards
+    high = (all_ - empty) / count * rows + empty * shards
+    return round(low), round((low + high) / 2), round(high)
+
+
+def _file_bytes(table: pa.Table, compression: Literal["zstd"] | None = None) -> int:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
         writer.write_table(table.combine_chunks())
     return int(sink.getvalue().size)
 

@@ -5,22 +5,42 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.ipc
 import pytest
 import torch
+from tiny_dataset import write_captions
 
 import models
 import prep
-from models.config import parse_run_config
+from models.config import parse_run_config, presets
 from models.run import TrainedRecommender, make_features
 from models.train import train
 from prep.config import EncodeConfig, MediaConfig, PrepConfig
 from toolkit import UserError, open_dataset
 
 ROOT = Path(__file__).parent.parent
-PRESETS = {"id": [], "text-only": ["title"], "raw-image": ["title", "cover"]}
+PRESETS = {
+    "id": [],
+    "text-only": ["title"],
+    "raw-image": ["title", "cover"],
+    "raw-video": ["title", "frames"],
+    "image-caption": ["title", "image_caption"],
+    "video-caption": ["title", "video_caption"],
+    "all-towers": ["title", "cover", "frames", "image_caption", "video_caption"],
+}
+RECIPES = {"paper", "paper-microlens"}
+OWN = {  # scenarios that a user writes into a file of his own
+    "captioned": ["image_caption"],
+    "joined": ["joined", "cover"],
+}
+SOURCES = {  # what the towers of some scenarios read
+    "raw-video": ["title", "frames"],
+    "captioned": ["image_caption"],
+    "joined": ["concat:title+video_caption", "cover"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,39 +48,54 @@ def dataset(
     synth_dump: Path, tiny_bert: Path, tiny_vit: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("built") / "dataset"
-    encode = {
-        "title": EncodeConfig(encoder=str(tiny_bert), pooling="mean"),
-        "cover": EncodeConfig(encoder=str(tiny_vit), source="cover"),
-    }
-    prep.build(synth_dump, folder, PrepConfig(media=MediaConfig(workers=1), encode=encode))
+    text = EncodeConfig(encoder=str(tiny_bert), pooling="mean")
+    image = EncodeConfig(encoder=str(tiny_vit))
+    own = {"title": text, **{name: replace(image, source=name) for name in ("cover", "frames")}}
+    prep.build(synth_dump, folder, PrepConfig(media=MediaConfig(workers=1), encode=own))
+    titles = zip(*open_dataset(folder).items.select(["item_id", "title"]), strict=True)
+    said = {id_.as_py(): f"somebody shows {title}" for id_, title in titles}
+    captions = {}
+    for name in ("image_caption", "video_caption"):
+        write_captions(folder, name, {id_: f"{name}: {words}" for id_, words in said.items()})
+        captions[name] = replace(text, source=name)
+    captions["joined"] = replace(text, source="concat:title+video_caption")
+    prep.encode(folder, PrepConfig(encode={**own, **captions}))
     return folder
 
 
 @pytest.fixture(scope="module")
 def runs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    for preset in PRESETS:
-        arguments = ["--config", preset, "--data", str(dataset), "--output", str(folder / preset)]
+    for name, towers in OWN.items():
+        (folder / f"{name}.yaml").write_text(f"towers: [{', '.join(towers)}]\n")
+    for name in [*PRESETS, *OWN]:
+        scenario = name if name in PRESETS else str(folder / f"{name}.yaml")
+        arguments = ["--config", scenario, "--data", str(dataset), "--output", str(folder / name)]
         train(parse_run_config([*arguments, "--train.epochs", "2"]))
     return folder
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_goes_from_dump_to_recommendations(
-    runs: Path, dataset: Path, preset: str
+def test_every_preset_is_here() -> None:
+    assert {*PRESETS, *RECIPES} == set(presets())
+
+
+@pytest.mark.parametrize("scenario", [*PRESETS, *OWN])
+def test_every_scenario_goes_from_dump_to_recommendations(
+    runs: Path, dataset: Path, scenario: str
 ) -> None:
     data = open_dataset(dataset)
-    model = models.load(runs / preset)
-    assert model.config.towers == PRESETS[preset]
+    model = models.load(runs / scenario)
+    assert model.config.towers == {**PRESETS, **OWN}[scenario]
     table = model.recommend([data.item_ids.ids[:3]], k=5)
     assert len(set(table.column("item_id").to_pylist())) == 5
     assert not set(table.column("item_id").to_pylist()) & set(data.item_ids.ids[:3])
-    report = json.loads((runs / preset / "metrics" / "test.json").read_text())
+    report = json.loads((runs / scenario / "metrics" / "test.json").read_text())
     assert report["users"] == len(data.splits().user_ids) == 60
 
 
-def test_live_states_give_the_item_embeddings_of_stored_ones(runs: Path) -> None:
-    stored = models.load(runs / "raw-image")
+@pytest.mark.parametrize("scenario", ["all-towers", "joined"])
+def test_live_states_give_the_item_embeddings_of_stored_ones(runs: Path, scenario: str) -> None:
+    stored = models.load(runs / scenario)
     stored.config.states = "live"
     features = make_features(stored.config, stored.dataset)
     live = TrainedRecommender(stored.config, stored.dataset, stored.model, features)
@@ -74,8 +109,21 @@ def test_live_states_give_the_item_embeddings_of_stored_ones(runs: Path) -> None
         )
 
 
+@pytest.mark.parametrize("scenario", ["raw-video", "captioned", "joined"])
+def test_live_states_know_the_same_twins_as_stored_ones(runs: Path, scenario: str) -> None:
+    stored = models.load(runs / scenario)
+    stored.config.states = "live"
+    twins = make_features(stored.config, stored.dataset).same_as()
+    assert torch.equal(twins, stored.features.same_as())
+    rows = zip(
+        *(stored.dataset.source(name).to_pylist() for name in SOURCES[scenario]), strict=True
+    )
+    distinct = len(set(map(repr, rows)))
+    assert len(twins.unique()) == 1 + distinct  # and padding
+
+
 def test_live_states_train(dataset: Path, tmp_path: Path) -> None:
-    arguments = ["--config", "raw-image", "--data", str(dataset), "--train.epochs", "1"]
+    arguments = ["--config", "all-towers", "--data", str(dataset), "--train.epochs", "1"]
     reports = [
         train(parse_run_config([*arguments, "--output", str(tmp_path / s), "--states", s]))
         for s in ("live", "stored")
@@ -99,6 +147,41 @@ def test_live_states_of_another_encoder_are_refused(
             make_features(config, open_dataset(dataset))
     finally:
         weights.write_bytes(before)
+
+
+def test_captions_that_others_have_replaced_are_refused(
+    dataset: Path, runs: Path, tmp_path: Path, tiny_bert: Path
+) -> None:
+    """Neither live, nor after they were encoded again, are they what a run was trained on."""
+    copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
+    ids = open_dataset(copy).item_ids.ids
+    shutil.rmtree(copy / "captions" / "image_caption")
+    write_captions(copy, "image_caption", dict.fromkeys(ids, "another"), model="another")
+    config = models.load(runs / "captioned").config
+    config.states = "live"
+    with pytest.raises(
+        UserError, match=r"tower 'image_caption': the captions it reads are image_c"
+    ):
+        make_features(config, open_dataset(copy))
+    shutil.rmtree(copy / "states" / "image_caption")
+    tower = EncodeConfig(encoder=str(tiny_bert), pooling="mean", source="image_caption")
+    prep.encode(copy, PrepConfig(encode={"image_caption": tower}))
+    run = Path(shutil.copytree(runs / "captioned", tmp_path / "run"))
+    settings = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(settings.replace(str(dataset.resolve()), str(copy)))
+    with pytest.raises(UserError, match=r"trained on tower image_caption .*captions=image_caption"):
+        models.load(run)
+
+
+def test_a_scenario_with_a_tower_that_is_not_stored_names_those_that_are(
+    dataset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("towers: [title, face_caption]\n")
+    words = ["--config", str(tmp_path / "mine.yaml"), "--data", str(dataset)]
+    stored = ", ".join(map(repr, sorted({*PRESETS["all-towers"], "joined"})))
+    with pytest.raises(UserError, match=rf"tower 'face_caption' \(stored: \[{stored}\]\)"):
+        train(parse_run_config([*words, "--output", str(tmp_path / "run")]))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -135,7 +218,7 @@ def test_an_installed_wheel_does_the_main_job_outside_the_repository(tmp_path: P
     python("-m", "prep", "build", "dump", "data")
     python("-m", "prep", "check", "data")
     launch = ["-m", "accelerate.commands.launch", "--num_processes", "1", "-m", "models.train"]
-    options = ["--config", "raw-image", "--data", "data", "--output", "run", "--train.epochs", "1"]
+    options = ["--config", "all-towers", "--data", "data", "--output", "run", "--train.epochs", "1"]
     python(*launch, *options)
     assert "HR@10" in python("-m", "models", "evaluate", "run", "--protocol", "clean")
     python("-m", "models", "recommend", "run", "-k", "3", "--output", "best.arrow")

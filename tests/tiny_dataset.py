@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from prep import manifest
 from toolkit import schema
 from toolkit.store import Table, write_json
 
@@ -67,3 +68,16 @@ def walks(*, users: int = USERS, items: int = ITEMS, seed: int = 0) -> list[list
     return [
         [int((s + i) % items) + 1 for i in range(n)] for s, n in zip(starts, lengths, strict=True)
     ]
+
+
+def write_captions(
+    folder: Path, name: str, texts: dict[str, str | None], *, model: str = "m"
+) -> None:
+    """Captions by item id, as a finished step writes them; those that are None are `missing`."""
+    about = {"model": model, "revision": "0", "prompt_hash": "0"}
+    rows = [
+        {"item_id": id_, "text": text, "status": "ok" if text else "missing", **about}
+        for id_, text in texts.items()
+    ]
+    Table(folder / "captions" / name).append(pa.Table.from_pylist(rows, schema=schema.CAPTIONS))
+    manifest.record_step(folder, f"caption:{name}", about)

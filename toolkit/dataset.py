@@ -14,7 +14,7 @@ from toolkit.errors import UserError
 from toolkit.ids import IdMap
 from toolkit.sources import read_source
 from toolkit.splits import Protocol, Splits, make_splits
-from toolkit.store import MANIFEST, Table, read_json
+from toolkit.store import MANIFEST, Table, read_json, tables_in
 from toolkit.towers import TowerSpec
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Dataset:
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path = path
         self.manifest = manifest
+        self._captions: dict[str, pa.Table] = {}
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}, items={self.items.num_rows}, towers={self.towers()})"
@@ -100,7 +101,7 @@ class Dataset:
 
     def caption_names(self) -> list[str]:
         """Names of the captions that are stored."""
-        return _filled(self.path / "captions")
+        return tables_in(self.path / "captions")
 
     def captions(self, name: str) -> pa.Table:
         """Captions of one name (`toolkit.schema.CAPTIONS`), in no particular order.
@@ -108,7 +109,9 @@ class Dataset:
         Raises:
             UserError: if there are none of that name.
         """
-        return self._table(f"captions/{name}", schema.CAPTIONS)
+        if name not in self._captions:  # read once: a source is read batch by batch
+            self._captions[name] = self._table(f"captions/{name}", schema.CAPTIONS)
+        return self._captions[name]
 
     @property
     def errors(self) -> pa.Table:
@@ -120,7 +123,7 @@ class Dataset:
 
     def towers(self) -> list[str]:
         """Names of the towers whose hidden states are stored."""
-        return _filled(self.path / "states")
+        return tables_in(self.path / "states")
 
     def tower(self, name: str) -> TowerSpec:
         """Shape of a stored tower."""
@@ -195,8 +198,3 @@ class Dataset:
                 "name its encoder under `encode:` and run prep encode"
             )
         return table.read()
-
-
-def _filled(folder: Path) -> list[str]:
-    """Names of the tables within a folder that have a shard."""
-    return sorted(path.name for path in folder.glob("*") if any(path.glob("*.arrow")))

@@ -1,7 +1,7 @@
 """What a tower's encoder reads: a field of an item, or several texts joined into one."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +27,7 @@ def read_source(data: "Dataset", source: str, item_ids: Sequence[str]) -> pa.Arr
     Raises:
         UserError: if a field is not there, or is no text and to be joined.
     """
+    refuse_unknown(source, data.caption_names())
     fields = [_read_field(data, field, item_ids) for field in source_fields(source)]
     if len(fields) == 1:
         return fields[0]
@@ -34,33 +35,71 @@ def read_source(data: "Dataset", source: str, item_ids: Sequence[str]) -> pa.Arr
     return pa.array([JOINT.join(filter(None, row)) or None for row in rows], pa.string())
 
 
-def known_fields(data: "Dataset") -> list[str]:
-    """Every field that a source may name in this dataset."""
-    return ["title", *PICTURES, *data.caption_names()]
+def refuse_unknown(source: str, captions: Collection[str]) -> None:
+    """Refuses a source that names a field which no item has.
+
+    Args:
+        source: of a tower.
+        captions: names of those that there are, or will be.
+
+    Raises:
+        UserError: naming the field and those that there are.
+    """
+    known = ["title", *PICTURES, *captions]
+    for field in source_fields(source):
+        if field not in known:
+            raise UserError(
+                f"source {field!r} is unknown; there are {', '.join(known)} "
+                f"(captions of that name are made with --caption.{field}.model MODEL)"
+            )
+
+
+def captions_of(source: str) -> list[str]:
+    """Names of the captions that a source reads.
+
+    >>> captions_of("concat:title+image_caption")
+    ['image_caption']
+    """
+    return [field for field in source_fields(source) if field not in ("title", *PICTURES)]
+
+
+def captions_behind(data: "Dataset", source: str) -> str:
+    """The captions that a source reads, each with the fingerprint of what it was made with; none is "".
+
+    Raises:
+        UserError: if some are not finished.
+    """
+    steps = data.manifest["steps"]
+    for name in captions_of(source):
+        if f"caption:{name}" not in steps:
+            raise UserError(
+                f"{data.path}: captions {name!r} are not finished; run prep caption first"
+            )
+    made_with = {name: steps[f"caption:{name}"]["config_hash"] for name in captions_of(source)}
+    return ", ".join(f"{name} {fingerprint}" for name, fingerprint in made_with.items())
 
 
 def _read_field(data: "Dataset", field: str, item_ids: Sequence[str]) -> pa.Array:
-    table, payload = _column(data, field)
-    places = pc.index_in(pa.array(item_ids, pa.string()), table.column("item_id")).to_pylist()
-    # One by one: a take over gigabytes of mapped shards would first join them in memory.
-    return pa.array([None if i is None else payload[i].as_py() for i in places], payload.type)
-
-
-def _column(data: "Dataset", field: str) -> tuple[pa.Table, pa.ChunkedArray]:
-    """The table of a field and its usable values."""
+    table, column = _place_of(data, field)
+    rows = pc.index_in(pa.array(item_ids, pa.string()), table.column("item_id")).to_pylist()
+    values = _take(table.column(column), rows)
     if field == "title":
-        titles = data.items.column("title")
-        blank = pc.equal(pc.utf8_trim_whitespace(titles), "")
-        return data.items, pc.if_else(blank, None, titles)
+        values = [text if text and text.strip() else None for text in values]
+    elif field not in PICTURES:
+        told = zip(values, _take(table.column("status"), rows), strict=True)
+        values = [text if status == "ok" else None for text, status in told]
+    return pa.array(values, table.schema.field(column).type)
+
+
+def _place_of(data: "Dataset", field: str) -> tuple[pa.Table, str]:
+    """The table of a field and the column in it."""
+    if field == "title":
+        return data.items, "title"
     if field == "cover":
-        return data.covers, data.covers.column("image")
-    if field == "frames":
-        return data.frames, data.frames.column("frames")
-    if field not in data.caption_names():
-        raise UserError(
-            f"source {field!r} is unknown: {data.path} has {', '.join(known_fields(data))}; "
-            "captions come from prep caption"
-        )
-    captions = data.captions(field)
-    usable = pc.equal(captions.column("status"), "ok")
-    return captions, pc.if_else(usable, captions.column("text"), None)
+        return data.covers, "image"
+    return (data.frames, "frames") if field == "frames" else (data.captions(field), "text")
+
+
+def _take(column: pa.ChunkedArray, rows: Sequence[int | None]) -> list[Any]:
+    """One by one: a take over gigabytes of mapped shards would first join them in memory."""
+    return [None if row is None else column[row].as_py() for row in rows]

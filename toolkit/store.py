@@ -19,6 +19,7 @@ import pyarrow.ipc as ipc
 from toolkit.errors import UserError
 
 MANIFEST = "dataset.json"
+SHARDS = "part-*.arrow"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -121,6 +122,11 @@ def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
         ) from None
 
 
+def tables_in(folder: Path) -> list[str]:
+    """Names of the tables within a folder that have a shard."""
+    return sorted(path.name for path in folder.glob("*") if any(path.glob(SHARDS)))
+
+
 class Table:
     """A folder of Arrow shards, `part-00000.arrow` onwards.
 
@@ -138,7 +144,7 @@ class Table:
 
     def shards(self) -> list[Shard]:
         """The shards in order; temporary files are none of them."""
-        paths = sorted(self.folder.glob("part-*.arrow"))
+        paths = sorted(self.folder.glob(SHARDS))
         return [Shard(int(path.stem.removeprefix("part-")), path) for path in paths]
 
     def next_index(self) -> int:

@@ -214,7 +214,7 @@ def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
             r"error: .*--train\.epoch=3.*every key: python -m models\.train --help",
         ),
         (["--train.epochs=many"], r"error: .*train\.epochs.*many.*text-only\.yaml"),
-        (["--config=unheard-of"], "neither a file nor a preset; presets: id"),
+        (["--config=unheard-of"], "neither a file nor a preset; presets: all-towers, id"),
         (["--towers=[smell]"], "no hidden states for tower 'smell' .stored: "),
         (["--towers=[]"], "towers: none named"),
         (["--side.modality={titel: image}"], r"side\.modality names \['titel'\]"),

@@ -1,6 +1,7 @@
 """The estimate against the dataset that is then really built."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 
 import prep
 import toolkit
-from prep import EncodeConfig, Estimate, MediaConfig, PrepConfig
+from prep import CaptionConfig, EncodeConfig, Estimate, MediaConfig, PrepConfig
 from prep.cli import main
 from prep.estimate import StepEstimate
 from prep.synth import write_dump
+from toolkit import UserError
 
 ITEMS = 200
 
@@ -28,12 +30,21 @@ def dump(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def config(tiny_bert, tiny_vit):
+def config(tiny_bert, tiny_vit, tmp_path_factory):
     towers = {
         "title": EncodeConfig(encoder=str(tiny_bert), layers=[1]),
         "cover": EncodeConfig(encoder=str(tiny_vit), source="cover"),
+        "said": EncodeConfig(encoder=str(tiny_bert), source="concat:title+told"),
     }
-    return PrepConfig(media=MediaConfig(workers=1, frame_count=2), encode=towers)
+    told = CaptionConfig(
+        source="cover", model="package:prep/synth/tiny_vlm", max_new_tokens=24, batch_size=32
+    )
+    return PrepConfig(
+        media=MediaConfig(workers=1, frame_count=2),
+        caption={"told": told},
+        caption_cache=str(tmp_path_factory.mktemp("cache")),
+        encode=towers,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +75,11 @@ def test_every_step_has_its_rows(estimated, built):
     rows = {step.step: step.rows for step in estimated.steps}
     assert estimated.items == data.items.num_rows == ITEMS
     assert rows.pop("ingest") == data.interactions.num_rows
-    assert rows == {step: ITEMS for step in ("covers", "frames", "encode:title", "encode:cover")}
+    towers = ("encode:title", "encode:cover", "encode:said")
+    assert rows == dict.fromkeys(["covers", "frames", "caption:told", *towers], ITEMS)
 
 
-@pytest.mark.parametrize("tower", ["title", "cover"])
+@pytest.mark.parametrize("tower", ["title", "cover", "said"])
 def test_states_are_predicted_within_two_percent(estimated, built, tower):
     (step,) = [step for step in estimated.steps if step.step == f"encode:{tower}"]
     assert step.disk_bytes == pytest.approx(size(built, f"states/{tower}"), rel=0.02)
@@ -81,13 +93,32 @@ def test_media_lie_within_the_stated_range(estimated, built, table):
     assert 0.5 < step.low_bytes / step.high_bytes < 1  # a range that says something
 
 
+def test_captions_lie_within_the_stated_range(estimated, built):
+    """They are compressed, so the range is wide; asked of the model itself, they take time."""
+    (step,) = [step for step in estimated.steps if step.step == "caption:told"]
+    assert step.low_bytes <= size(built, "captions/told") <= step.high_bytes
+    assert step.seconds > 0
+
+
+def test_what_cannot_be_had_is_told_before_the_dump_is_read(dump, monkeypatch):
+    monkeypatch.setattr(sys.modules["prep.estimate"], "number_items", None)
+    absent = CaptionConfig(model="./absent")
+    with pytest.raises(UserError, match=r"captions 'told': .*'\./absent': no such folder"):
+        prep.estimate(dump, PrepConfig(caption={"told": absent}))
+    tower = EncodeConfig("x", source="sound")
+    with pytest.raises(UserError, match="tower 'heard': source 'sound' is unknown"):
+        prep.estimate(dump, PrepConfig(encode={"heard": tower}))
+
+
 def test_ingest_lies_within_its_range(estimated, built):
     step = estimated.steps[0]
     assert step.low_bytes <= size(built, "items") + size(built, "interactions") <= step.high_bytes
 
 
 def test_more_workers_take_less_time_and_more_memory(dump, config, estimated):
-    four = prep.estimate(dump, replace(config, media=replace(config.media, workers=4), encode={}))
+    four = prep.estimate(
+        dump, replace(config, media=replace(config.media, workers=4), caption={}, encode={})
+    )
     one_frames, four_frames = estimated.steps[2], four.steps[2]
     assert (one_frames.step, four_frames.step) == ("frames", "frames")
     assert four_frames.memory_bytes > one_frames.memory_bytes
@@ -96,7 +127,8 @@ def test_more_workers_take_less_time_and_more_memory(dump, config, estimated):
 
 def test_a_small_dump_is_measured_whole(synth_dump, config):
     steps = {
-        step.step: step for step in prep.estimate(synth_dump, replace(config, encode={})).steps
+        step.step: step
+        for step in prep.estimate(synth_dump, replace(config, caption={}, encode={})).steps
     }
     assert set(steps) == {"ingest", "covers", "frames"}
     # 20 of 24 are in the sample: what is left open is small.

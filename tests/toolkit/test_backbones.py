@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -54,6 +56,31 @@ def test_image_states_equal_the_library_and_its_own_preprocessing(tiny_vit: Path
             pixels = processor(images=decode_jpeg(image), return_tensors="pt")
             hidden = model(**pixels, output_hidden_states=True).hidden_states
         torch.testing.assert_close(ours[row], torch.stack([h[0, 0] for h in hidden]))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 128])
+def test_states_of_a_clip_are_the_mean_of_its_frames_a_few_at_a_time(
+    tiny_vit: Path, batch_size: int
+) -> None:
+    clips = [[jpeg(seed) for seed in seeds] for seeds in (range(7), range(7, 8), range(8, 10))]
+    alone = load_backbone(str(tiny_vit), modality="image")
+    expected = [torch.cat([alone.encode([frame]) for frame in clip]).mean(0) for clip in clips]
+    backbone = load_backbone(str(tiny_vit), modality="image", batch_size=batch_size)
+    seen = []
+
+    def watched(images: Sequence[bytes]) -> dict[str, torch.Tensor]:
+        seen.append(len(images))
+        return backbone.encoder.prepare(images)
+
+    ours = replace(backbone, encoder=replace(backbone.encoder, prepare=watched)).encode(clips)
+    torch.testing.assert_close(ours, torch.stack(expected))
+    assert max(seen) <= batch_size and sum(seen) == 10
+
+
+def test_texts_too_go_through_a_few_at_a_time(tiny_bert: Path) -> None:
+    whole = load_backbone(str(tiny_bert), modality="text").encode(TITLES)
+    few = load_backbone(str(tiny_bert), modality="text", batch_size=3).encode(TITLES)
+    torch.testing.assert_close(few, whole)
 
 
 def test_kept_layers_are_the_embedding_output_and_the_chosen_ones(tiny_bert: Path) -> None:

@@ -88,7 +88,9 @@ def test_sources_of_chosen_items(folder):
 
 
 def test_an_unknown_source(folder):
-    with pytest.raises(UserError, match="source 'sound' is unknown; use title or cover"):
+    with pytest.raises(
+        UserError, match="source 'sound' is unknown; there are title, cover, frames"
+    ):
         toolkit.open_dataset(folder).source("sound")
 
 

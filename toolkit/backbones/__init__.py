@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from toolkit.backbones import auto
-from toolkit.backbones.backbone import Backbone, Encoder, kept_states
+from toolkit.backbones.backbone import BATCH_SIZE, Backbone, Encoder, kept_states
 from toolkit.backbones.images import decode_jpeg
 from toolkit.backbones.pooling import Pooling
 from toolkit.backbones.resolve import OPEN_CLIP, revision_of
@@ -24,6 +24,7 @@ def load_backbone(
     revision: str | None = None,
     max_tokens: int = 30,
     lowercase: bool = True,
+    batch_size: int = BATCH_SIZE,
     device: str | torch.device = "cpu",
     trust_remote_code: bool = False,
 ) -> Backbone:
@@ -38,6 +39,7 @@ def load_backbone(
         revision: hub revision to pin.
         max_tokens: texts are cut there (the papers: 30).
         lowercase: whether texts are lower-cased first (the papers: yes).
+        batch_size: texts or images that go through it at a time.
         device: where to compute.
         trust_remote_code: runs code from the hub; off unless the user asks.
 
@@ -63,6 +65,7 @@ def load_backbone(
         encoder=loaded,
         kept=kept_states(layers, loaded.depth),
         pooling=pooling,
+        batch_size=batch_size,
     )
 
 
@@ -71,7 +74,7 @@ def _open_clip(encoder: str, modality: Modality, revision: str | None) -> Encode
 
     if modality != "image" or revision is not None:
         raise UserError(
-            f"encoder {encoder!r}: open_clip encoders read covers, at their newest revision; "
+            f"encoder {encoder!r}: open_clip encoders read covers and frames, at their newest revision; "
             "take a text encoder, or a pinned one, through transformers"
         )
     return openclip.load(encoder)

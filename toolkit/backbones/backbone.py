@@ -3,8 +3,9 @@
 B items, S tokens, L layers, K kept states (the embedding output and the chosen layers), D width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from toolkit.backbones.pooling import POOLINGS, Pooling
 from toolkit.towers import Modality, select_layers
+
+BATCH_SIZE = 128
 
 
 class Hidden(NamedTuple):
@@ -58,6 +61,7 @@ class Backbone:
         encoder: what computes.
         kept: indices into the hidden states: 0 (the embedding output), then layer + 1.
         pooling: how tokens become one vector.
+        batch_size: texts or images that go through the encoder at a time, which bounds its memory.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Backbone:
     encoder: Encoder = field(repr=False)
     kept: tuple[int, ...]
     pooling: Pooling
+    batch_size: int = BATCH_SIZE
 
     @property
     def layers(self) -> int:
@@ -103,19 +108,19 @@ class Backbone:
                 states of a list (the frames of a clip) are the mean over it of each one's states.
         """
         if not isinstance(items[0], list):
-            return self._encode(items)
-        states = self._encode([frame for frames in items for frame in frames])
-        clips = states.split([len(frames) for frames in items])
+            return torch.cat(list(self._batches(items)))
+        frames = chain.from_iterable(self._batches(list(chain.from_iterable(items))))
+        clips = [torch.stack(list(islice(frames, len(clip)))) for clip in items]
         return torch.stack([clip.mean(dim=0) for clip in clips])
 
     @torch.no_grad()
-    def _encode(self, items: Sequence[Any]) -> Tensor:
-        inputs = {
-            name: value.to(self.device) for name, value in self.encoder.prepare(items).items()
-        }
-        hidden = self.encoder.run(inputs)
+    def _batches(self, items: Sequence[Any]) -> Iterator[Tensor]:
+        """States of `batch_size` items at a time."""
         pool = POOLINGS[self.pooling]
-        return torch.stack([pool(hidden.states[i], hidden.mask) for i in self.kept], dim=1)
+        for start in range(0, len(items), self.batch_size):
+            inputs = self.encoder.prepare(items[start : start + self.batch_size])
+            hidden = self.encoder.run({name: x.to(self.device) for name, x in inputs.items()})
+            yield torch.stack([pool(hidden.states[i], hidden.mask) for i in self.kept], dim=1)
 
 
 def kept_states(layers: str | Sequence[int], depth: int) -> tuple[int, ...]:
