@@ -22,6 +22,7 @@ from prep.states import FLOAT16_LARGEST, SHARD, state_rows
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
+from toolkit.images import decode_jpeg
 from toolkit.schema import Status
 from toolkit.sources import captions_behind, captions_of, refuse_unknown
 from toolkit.store import tables_in
@@ -264,8 +265,6 @@ def encode_batch(
 
 def _outcome(source: str, payload: str | bytes | list[bytes] | None) -> tuple[Status, str | None]:
     """Whether there is something to encode, and if not, why."""
-    from toolkit.backbones import decode_jpeg
-
     if payload is None:
         return _NOTHING.get(source) or _no_text(source)
     try:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prep.captioners.captioner import Payload, Request
-from toolkit.backbones import decode_jpeg
+from toolkit.images import decode_jpeg
 
 TICKS = 1000  # a second, when the times of frames are told as whole numbers
 

@@ -20,7 +20,7 @@ from prep.captioners.inputs import video_metadata
 from prep.captioners.local import NewTokens, TransformersCaptioner
 from prep.config import CaptionConfig
 from toolkit import UserError
-from toolkit.backbones import decode_jpeg
+from toolkit.images import decode_jpeg
 
 CHATS = {
     "llava_onevision": True,

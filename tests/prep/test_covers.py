@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from prep.covers import make_covers
-from toolkit.backbones import decode_jpeg
+from toolkit.images import decode_jpeg
 
 RED, BLUE = (200, 20, 20), (20, 20, 200)
 

@@ -15,7 +15,7 @@ import toolkit
 from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.pipeline import errors_of
 from toolkit import UserError
-from toolkit.backbones import decode_jpeg
+from toolkit.images import decode_jpeg
 from toolkit.store import Table, read_file
 
 TITLES = ["a much longer Title than the others are", "Short", "abc def", "x", "one two three"]

@@ -16,7 +16,7 @@ from prep import CaptionConfig, EncodeConfig, PrepConfig, manifest
 from prep.encode import Encoding, load, refuse_incomplete
 from prep.pipeline import errors_of
 from toolkit import UserError, schema
-from toolkit.backbones import decode_jpeg
+from toolkit.images import decode_jpeg
 from toolkit.store import Table, read_file, write_json
 
 FRAMES = {"a": 3, "b": None, "c": 1, "d": 5, "e": 2}  # of each clip; b's could not be decoded

@@ -14,7 +14,7 @@ from prep.files import find_folder
 from prep.frames import make_frames
 from prep.synth.dump import write_clip
 from prep.video import BACKENDS
-from toolkit.backbones import decode_jpeg
+from toolkit.images import decode_jpeg
 
 FPS = 12  # of write_clip
 

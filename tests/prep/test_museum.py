@@ -11,7 +11,7 @@ from museum import EXHIBITS, SHAPE
 from prep.covers import make_covers
 from prep.frames import make_frames
 from prep.watchdog import close_shared
-from toolkit.backbones import decode_jpeg
+from toolkit.images import decode_jpeg
 
 # Exhibits that a backend calls by another word: the FFmpeg inside these two has no AV1 decoder, and decord
 # opens nothing without a duration.

@@ -14,7 +14,7 @@ from prep import MediaConfig, PrepConfig
 from prep.pipeline import errors_of
 from prep.stills import make_stills
 from toolkit import UserError
-from toolkit.backbones import decode_jpeg
+from toolkit.images import decode_jpeg
 
 NAME = "MicroLens-100k_frames_interval_1_number_5"
 

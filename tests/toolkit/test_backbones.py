@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from toolkit import UserError
-from toolkit.backbones import decode_jpeg, load_backbone, pooling
+from toolkit.backbones import load_backbone, pooling
 from toolkit.backbones.resolve import resolve
+from toolkit.images import decode_jpeg
 
 TITLES = ["a", "the longest of these titles by far", "&amp; short", "b " * 100]
 

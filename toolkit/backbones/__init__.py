@@ -6,13 +6,12 @@ import torch
 
 from toolkit.backbones import auto
 from toolkit.backbones.backbone import BATCH_SIZE, Backbone, Encoder, kept_states
-from toolkit.backbones.images import decode_jpeg
 from toolkit.backbones.pooling import Pooling
 from toolkit.backbones.resolve import OPEN_CLIP, revision_of
 from toolkit.errors import UserError
 from toolkit.towers import Modality
 
-__all__ = ["Backbone", "Encoder", "decode_jpeg", "load_backbone"]
+__all__ = ["Backbone", "Encoder", "load_backbone"]
 
 
 def load_backbone(

@@ -10,9 +10,9 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from toolkit.backbones.backbone import Encoder, Hidden
-from toolkit.backbones.images import decode_jpeg
 from toolkit.backbones.resolve import commit_of, resolve, unreachable
 from toolkit.errors import UserError
+from toolkit.images import decode_jpeg
 from toolkit.towers import Modality
 
 

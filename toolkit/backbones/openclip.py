@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from toolkit.backbones.backbone import Encoder, Hidden
-from toolkit.backbones.images import decode_jpeg
 from toolkit.backbones.resolve import OPEN_CLIP, resolve, unreachable
 from toolkit.errors import UserError
+from toolkit.images import decode_jpeg
 
 
 def load(name: str) -> Encoder:
