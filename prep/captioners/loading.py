@@ -10,7 +10,7 @@ from transformers import (
     AutoProcessor,
 )
 
-from toolkit.backbones.auto import quiet_loading
+from toolkit.backbones.pretrained import quiet_loading
 from toolkit.backbones.resolve import resolve, unreachable
 from toolkit.errors import UserError
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from toolkit.backbones import auto
+from toolkit.backbones import image, text
 from toolkit.backbones.backbone import BATCH_SIZE, Backbone, Encoder, kept_states
 from toolkit.backbones.pooling import Pooling
 from toolkit.backbones.resolve import OPEN_CLIP, revision_of
@@ -47,15 +47,16 @@ def load_backbone(
     """
     if encoder.startswith(OPEN_CLIP):
         loaded = _open_clip(encoder, modality, revision)
-    else:
-        loaded = auto.load(
+    elif modality == "text":
+        loaded = text.load(
             encoder,
-            modality=modality,
             revision=revision,
             max_tokens=max_tokens,
             lowercase=lowercase,
             trust_remote_code=trust_remote_code,
         )
+    else:
+        loaded = image.load(encoder, revision=revision, trust_remote_code=trust_remote_code)
     loaded.model.to(device)
     return Backbone(
         name=encoder,

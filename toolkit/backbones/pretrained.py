@@ -1,0 +1,81 @@
+"""What is common to all encoders that transformers loads."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModel
+from transformers.utils import logging as transformers_logging
+
+from toolkit.backbones.backbone import Hidden
+from toolkit.backbones.resolve import resolve, unreachable
+from toolkit.errors import UserError
+
+
+def load_pretrained(name: str, processor_class: Any, **options: Any) -> tuple[Any, Any]:
+    """An encoder's processor and model, from safetensors.
+
+    Args:
+        name: as the user gives it (`resolve`).
+        processor_class: an Auto class: of tokenizers, image processors, ...
+        options: of `from_pretrained`: revision, trust_remote_code.
+
+    Raises:
+        UserError: if it cannot be found or loaded.
+    """
+    where = resolve(name)
+    try:
+        with quiet_loading():
+            processor = processor_class.from_pretrained(where, **options)
+            model = AutoModel.from_pretrained(
+                where, use_safetensors=True, dtype="float32", **options
+            )
+    except (OSError, ValueError) as error:
+        raise unreachable(name, error) from error
+    return processor, model
+
+
+def run_with(model: Any) -> Callable[[dict[str, Tensor]], Hidden]:
+    """What gives a model's hidden states, with a mask of all ones where the inputs have none."""
+
+    def run(inputs: dict[str, Tensor]) -> Hidden:
+        states = model(**inputs, output_hidden_states=True).hidden_states
+        mask = inputs.get("attention_mask")
+        if mask is None:  # an image has no padding
+            mask = torch.ones(states[0].shape[:2], dtype=torch.long, device=states[0].device)
+        return Hidden(states, mask)
+
+    return run
+
+
+def shape_of(name: str, model: Any) -> tuple[int, int]:
+    """Depth and width.
+
+    Raises:
+        UserError: if it has no single width.
+    """
+    depth = getattr(model.config, "num_hidden_layers", None)
+    width = getattr(model.config, "hidden_size", None)
+    if not isinstance(depth, int) or not isinstance(width, int):
+        raise UserError(
+            f"encoder {name!r} ({type(model).__name__}) has no single depth and width; "
+            "encoders whose layers all have one width are supported so far"
+        )
+    return depth, width
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """No loading bars and reports from transformers for the seconds that a load takes."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
