@@ -16,7 +16,7 @@ from toolkit.ids import is_safe
 from toolkit.towers import PICTURES
 from toolkit.versions import versions
 
-SHARD = 256
+SHARD = 512  # its first batch's pixels are the only ones that the model waits for
 
 
 def caption(
