@@ -15,7 +15,7 @@ from cluster_work import Absent, Counting, Failing, exit_at_once, interrupt, mea
 
 import prep
 import toolkit
-from prep import EncodeConfig, MediaConfig, PrepConfig
+from prep import CaptionConfig, EncodeConfig, MediaConfig, PrepConfig
 from prep.executors import choose, cluster, processes
 from prep.pipeline import Step, errors_of, run_step
 from toolkit import UserError
@@ -116,13 +116,15 @@ def test_an_address_without_a_cluster_is_said():
 
 def test_a_build_in_the_cluster_is_the_build_here(synth_dump, tiny_bert, tmp_path):
     settings = {"title": EncodeConfig(encoder=str(tiny_bert), pooling="mean")}
-    config = replace(RAY, encode=settings, gpus_per_worker=1)
+    captions = {"said": CaptionConfig(model="package:prep/synth/tiny_vlm", max_new_tokens=24)}
+    asked = {"encode": settings, "caption": captions}
+    config = replace(RAY, **asked, gpus_per_worker=1, caption_cache=str(tmp_path / "one"))
     media = replace(RAY.media, workers=1)
-    here = PrepConfig(media=media, encode=settings)
+    here = PrepConfig(media=media, **asked, caption_cache=str(tmp_path / "another"))
     prep.build(synth_dump, tmp_path / "here", here)
     prep.build(synth_dump, tmp_path / "ray", config)
     assert prep.check(tmp_path / "ray") == []
-    for folder in ("items", "interactions", "covers", "frames", "states/title"):
+    for folder in ("items", "interactions", "covers", "frames", "captions/said", "states/title"):
         assert shards(tmp_path / "ray", folder) == shards(tmp_path / "here", folder)
     assert toolkit.open_dataset(tmp_path / "ray").errors.num_rows == 0
 
