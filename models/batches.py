@@ -65,17 +65,22 @@ class Batches:
         per_process = -(-len(self.sequences) // self.world)
         return -(-per_process // self.batch_size)
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """Rows of `train` that this process visits in an epoch; equally many in every process."""
+    def order(self, epoch: int, rank: int | None = None) -> NDArray[np.int64]:
+        """Rows of `train` that a process, by default this one, visits in an epoch; equally many in each."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.sequences))
         wrapped = np.resize(order, -(-len(order) // self.world) * self.world)
-        return wrapped[self.rank :: self.world]
+        return wrapped[self.rank if rank is None else rank :: self.world]
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, in order."""
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, in order, from the one numbered `first`."""
         order = self.order(epoch)
-        for start in range(0, len(order), self.batch_size):
+        for start in range(first * self.batch_size, len(order), self.batch_size):
             yield self.batch(self.sequences[order[start : start + self.batch_size]])
+
+    def rows(self, epoch: int, number: int, rank: int) -> NDArray[np.int64]:
+        """Rows of `train` in one batch of any process."""
+        order = self.order(epoch, rank)
+        return order[number * self.batch_size : (number + 1) * self.batch_size]
 
     def batch(self, sequences: NDArray[np.int32]) -> Batch:
         """One batch of (B, L + 1) left-padded sequences."""

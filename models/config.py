@@ -9,6 +9,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from models.items.side_network import Activation
+from models.schedule import Schedule
 from toolkit.errors import UserError
 from toolkit.splits import Protocol
 from toolkit.towers import Modality
@@ -77,20 +78,55 @@ class TrainConfig:
     Args:
         epochs: at most so many.
         batch_size: users a step, of each process.
+        accumulation: steps whose gradients are averaged into one update; what `accelerate launch` sets goes
+            before.
         patience: epochs without a better validation HR@10 before training stops.
         seed: of initial weights, order and dropout.
+        optimizer: `adam` (the papers') or `adamw`.
+        weight_decay: of `adamw`.
+        schedule: of the learning rates after warm-up: `constant`, or down to 0 at the last epoch's end by
+            `cosine` or `linear`.
+        warmup_updates: over which learning rates rise from 0.
+        clip_norm: gradients are scaled down to this norm where theirs is larger; 0 does not.
         log_every_steps: steps between lines of log.jsonl.
+        checkpoint_every_steps: steps between checkpoints; 0 makes one an epoch.
+        keep_checkpoints: how many of the newest stay.
         mixed_precision: `no`, `bf16` or `fp16`; what `accelerate launch` sets goes before.
         rates: learning rates.
     """
 
     epochs: int = 200
     batch_size: int = 64
+    accumulation: int = 1
     patience: int = 10
     seed: int = 1
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    warmup_updates: int = 0
+    clip_norm: float = 0.0
     log_every_steps: int = 50
+    checkpoint_every_steps: int = 0
+    keep_checkpoints: int = 2
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     rates: RatesConfig = field(default_factory=RatesConfig)
+
+    def __post_init__(self) -> None:
+        least = {
+            **dict.fromkeys(("epochs", "batch_size", "accumulation", "patience"), 1),
+            **dict.fromkeys(("log_every_steps", "keep_checkpoints"), 1),
+            **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
+            "checkpoint_every_steps": 0,
+        }
+        for key, smallest in least.items():
+            value = getattr(self, key)
+            if not value >= smallest:
+                raise UserError(f"train.{key} is {value}; it must be at least {smallest}")
+        if self.weight_decay and self.optimizer == "adam":
+            raise UserError(
+                f"train.weight_decay is {self.weight_decay}, and train.optimizer adam, which decays no "
+                "weights; take adamw, or leave it out"
+            )
 
 
 @dataclass
@@ -99,7 +135,8 @@ class RunConfig:
 
     Args:
         data: dataset folder that prep wrote.
-        output: run folder to write; must not exist, or be empty.
+        output: run folder to write; must not exist, or be empty, unless `resume`.
+        resume: goes on from the newest checkpoint in `output`; starts where there is nothing yet.
         item: `side-network` over hidden states, or `id` for one learned vector an item.
         towers: names of the stored towers that the side network reads: the scenario.
         states: `stored` reads what prep encoded; `live` runs the frozen encoders in every step.
@@ -111,6 +148,7 @@ class RunConfig:
 
     data: str
     output: str
+    resume: bool = False
     item: Literal["side-network", "id"] = "side-network"
     towers: list[str] = field(default_factory=list)
     states: Literal["stored", "live"] = "stored"
@@ -180,6 +218,8 @@ def _with_preset_files(arguments: list[str]) -> list[str]:
             result.append(f"--config={_config_file(value)}")
         elif place and arguments[place - 1] == "--config":
             result.append(_config_file(argument))
+        elif argument == "--resume":  # a flag on the command line, a value in files
+            result.append("--resume=true")
         else:
             result.append(argument)
     return result

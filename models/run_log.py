@@ -1,9 +1,12 @@
 """What a run writes down while it trains; processes other than the main one write nothing."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from toolkit.store import write_atomically
 
 
 class RunLog:
@@ -19,6 +22,14 @@ class RunLog:
         self.enabled = enabled
         self.started = time.perf_counter()
 
+    def go_back_to(self, step: int) -> None:
+        """Forgets the lines of later steps: a resumed run makes those steps again."""
+        if not self.enabled or not self.path.exists():
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = "".join(line for line in lines if line.endswith("\n") and _step_of(line) <= step)
+        write_atomically(self.path, lambda file: file.write(kept.encode()))
+
     def write(self, **entry: Any) -> None:
         """Appends one line: the entry, and the seconds since the run began."""
         if not self.enabled:
@@ -31,3 +42,8 @@ class RunLog:
         """Prints a line."""
         if self.enabled:
             print(words, flush=True)
+
+
+def _step_of(line: str) -> int:
+    """Infinite for lines of the run's end."""
+    return int(json.loads(line).get("step", sys.maxsize))

@@ -4,9 +4,8 @@ Reads top to bottom: settings, data, model, optimizer, loop, and one test evalua
 processes compute; only the main one writes.
 """
 
-import os
 import time
-from dataclasses import asdict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +14,32 @@ from accelerate import Accelerator
 from torch import nn
 
 from models.batches import Batches
+from models.build import build
+from models.checkpoint import Checkpoints, Place
 from models.config import RunConfig, parse_run_config, save_run_config
+from models.divergence import Divergence
 from models.environment import describe_environment
 from models.evaluate import format_report, measure
-from models.items import IdEmbedding, SideNetwork
-from models.parameters import rate_groups
+from models.launch import accumulation, mixed_precision, refuse_other_run
+from models.optimizer import make_optimizer, set_rates
 from models.pretrained import from_pretrained, save_pretrained
 from models.ranking import encode_catalogue, rank_targets
-from models.recommender import Recommender
 from models.run import CONFIG, ENVIRONMENT, MODEL, TrainedRecommender, make_features
 from models.run_log import RunLog
-from models.sequence import SASRec
 from toolkit import metrics
-from toolkit.dataset import Dataset, open_dataset
-from toolkit.errors import UserError, run_command
+from toolkit.dataset import open_dataset
+from toolkit.errors import run_command
 from toolkit.progress import track
 from toolkit.store import write_atomically, write_json
-from toolkit.towers import TowerSpec
 
 BEST_BY = "HR@10"
 
 
-def train(config: RunConfig) -> dict[str, Any]:
+def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it reads top to bottom
     """Trains until `epochs` or `patience` run out, keeps the best epoch, tests it once.
 
     Args:
-        config: of the run; its `output` must not exist or be empty.
+        config: of the run; its `output` must not exist or be empty, unless it is to be resumed.
 
     Returns:
         The test report (`models.evaluate.measure`).
@@ -49,148 +48,128 @@ def train(config: RunConfig) -> dict[str, Any]:
         UserError: if the dataset or the settings do not allow the run.
     """
     output = Path(config.output)
-    accelerator = Accelerator(mixed_precision=_mixed_precision(config))
+    settings = config.train
+    accelerator = Accelerator(
+        mixed_precision=mixed_precision(config), gradient_accumulation_steps=accumulation(config)
+    )
+    batches_an_update = accelerator.gradient_accumulation_steps
     main = accelerator.is_main_process
     device = accelerator.device
-    if main and output.exists() and any(output.iterdir()):
-        raise UserError(f"--output {output}: not empty; choose another folder or remove it first")
+    config.data = str(Path(config.data).resolve())
+    is_new = refuse_other_run(config, output)
 
     # Data.
-    config.data = str(Path(config.data).resolve())
     dataset = open_dataset(config.data)
     splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
     features = make_features(config, dataset, device=device)
     batches = Batches(
         splits,
         features,
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         device=device,
     )
+    updates_an_epoch = -(-len(batches) // batches_an_update)
 
     # Model and optimizer. The seed is set for this run alone and differs between ranks after
     # initialisation, so that dropout does.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(config.train.seed)
+        torch.manual_seed(settings.seed)
         model = build(config, dataset)
-        optimizer = torch.optim.Adam(parameter_groups(model, asdict(config.train.rates)))
+        optimizer = make_optimizer(model, config, device)
         wrapped, optimizer = accelerator.prepare(model, optimizer)
-        torch.manual_seed(config.train.seed * 1000 + accelerator.process_index)
+        torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
 
-        if main:
+        # Where the run begins: at its start, or where it was left.
+        if main and is_new:
             text = save_run_config(config)
             write_atomically(output / CONFIG, lambda file: file.write(text.encode()))
             about = describe_environment(config, accelerator, dataset, features)
             write_json(output / ENVIRONMENT, about)
         log = RunLog(output, enabled=main)
+        checkpoints = Checkpoints(
+            output,
+            keep=settings.keep_checkpoints,
+            model=model,
+            optimizer=optimizer.optimizer,
+            scaler=accelerator.scaler,
+        )
+        place = (checkpoints.resume() if config.resume else None) or Place()
+        log.go_back_to(place.step)
         log.say(f"{config.item} {config.towers}: {splits}, {_trainable(model):,} parameters")
+        if config.resume:
+            log.say(f"resuming at epoch {place.epoch}, step {place.step:,}")
         if not features.resident:
             log.say(
                 "hidden states stay on the host: the GPU's free memory is less than twice theirs"
             )
+        watch = Divergence(accelerator, batches, checkpoints, place, splits.user_ids)
 
         # Loop.
-        best, best_epoch, step = -1.0, 0, 0
-        for epoch in range(1, config.train.epochs + 1):
+        while place.epoch <= settings.epochs and not place.is_over:
             wrapped.train()
             epoch_started = time.perf_counter()
-            bar = track(batches.epoch(epoch), f"epoch {epoch}", total=len(batches), enabled=main)
+            bar = track(
+                batches.epoch(place.epoch, first=place.batch),
+                f"epoch {place.epoch}",
+                total=len(batches) - place.batch,
+                enabled=main,
+            )
             for batch in bar:
-                loss = wrapped(batch)
-                optimizer.zero_grad(set_to_none=True)
-                accelerator.backward(loss)
-                optimizer.step()
-                step += 1
-                if step % config.train.log_every_steps == 0 or step == 1:
-                    log.write(step=step, epoch=epoch, loss=_finite(accelerator, loss, step))
+                place.batch += 1
+                place.step += 1
+                is_update = place.batch % batches_an_update == 0 or place.batch == len(batches)
+                with nullcontext() if is_update else accelerator.no_sync(wrapped):
+                    loss = wrapped(batch)
+                    accelerator.backward(loss)
+                watch.note(loss)
+                if is_update:
+                    update = (place.epoch - 1) * updates_an_epoch + (
+                        place.batch - 1
+                    ) // batches_an_update
+                    set_rates(optimizer, config, update, settings.epochs * updates_an_epoch)
+                    if settings.clip_norm:
+                        accelerator.clip_grad_norm_(wrapped.parameters(), settings.clip_norm)
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
+                if place.step % settings.log_every_steps == 0 or place.step == 1:
+                    watch.check()
+                    mean = float(accelerator.reduce(loss.detach(), reduction="mean"))
+                    log.write(step=place.step, epoch=place.epoch, loss=mean)
+                every = settings.checkpoint_every_steps
+                if every and place.step % every == 0 and is_update and place.batch < len(batches):
+                    watch.check()
+                    checkpoints.save(place)
+            watch.check()
             train_seconds = time.perf_counter() - epoch_started
 
             model.eval()
             catalogue = encode_catalogue(model, features, splits.catalogue, device=device)
             ranks = rank_targets(model, catalogue, splits.valid)
             valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
-            log.write(step=step, epoch=epoch, valid=valid, train_seconds=train_seconds)
+            log.write(step=place.step, epoch=place.epoch, valid=valid, train_seconds=train_seconds)
             log.say(
-                f"epoch {epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} "
+                f"epoch {place.epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} "
                 f"({train_seconds:.1f} s)"
             )
-            if valid[BEST_BY] > best:
-                best, best_epoch = valid[BEST_BY], epoch
+            if valid[BEST_BY] > place.best:
+                place.best, place.best_epoch = valid[BEST_BY], place.epoch
                 if main:
                     save_pretrained(model, output / MODEL)
-            elif epoch - best_epoch >= config.train.patience:
-                break
+            place.is_over = place.epoch - place.best_epoch >= settings.patience
+            place.epoch, place.batch = place.epoch + 1, 0
+            checkpoints.save(place)
 
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
     saved = from_pretrained(output / MODEL).to(device)
     report = measure(TrainedRecommender(config, dataset, saved, features), output, split="test")
-    log.write(best_epoch=best_epoch, **{f"valid {BEST_BY}": best})
-    log.say(f"best epoch {best_epoch}\n{format_report(report)}")
+    log.write(best_epoch=place.best_epoch, **{f"valid {BEST_BY}": place.best})
+    log.say(f"best epoch {place.best_epoch}\n{format_report(report)}")
     accelerator.end_training()
     return report
-
-
-def build(config: RunConfig, dataset: Dataset) -> Recommender:
-    """The recommender that a config describes, freshly initialised."""
-    item_encoder: nn.Module
-    if config.item == "id":
-        item_encoder = IdEmbedding(dataset.items.num_rows, embedding_dim=config.side.embedding_dim)
-    else:
-        unknown = sorted(set(config.side.modality) - set(config.towers))
-        if unknown:
-            raise UserError(f"side.modality names {unknown}; the run's towers are {config.towers}")
-        item_encoder = SideNetwork(
-            [_tower(config, dataset, name) for name in config.towers],
-            embedding_dim=config.side.embedding_dim,
-            bottleneck=config.side.bottleneck,
-            activation=config.side.activation,
-        )
-    sequence_encoder = SASRec(
-        embedding_dim=config.side.embedding_dim,
-        max_len=config.sequence.max_len,
-        heads=config.sequence.heads,
-        blocks=config.sequence.blocks,
-        dropout=config.sequence.dropout,
-    )
-    return Recommender(item_encoder, sequence_encoder)
-
-
-def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:
-    """Optimizer groups: every trainable parameter under the rate of its declared group."""
-    groups: dict[str, list[nn.Parameter]] = {}
-    for group, parameter in rate_groups(model):
-        groups.setdefault(group, []).append(parameter)
-    return [{"params": group, "lr": rates[name]} for name, group in groups.items()]
-
-
-def _tower(config: RunConfig, dataset: Dataset, name: str) -> TowerSpec:
-    spec = dataset.tower(name)
-    modality = config.side.modality.get(name, spec.modality)
-    return TowerSpec(name, spec.layers, spec.width, modality)
-
-
-def _mixed_precision(config: RunConfig) -> str:
-    """The launcher's setting goes before ours; a difference is said."""
-    launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if launcher not in ("no", config.train.mixed_precision):
-        print(
-            f"mixed precision: {launcher} from the launcher, not {config.train.mixed_precision} from the config"
-        )
-        return launcher
-    return config.train.mixed_precision
-
-
-def _finite(accelerator: Accelerator, loss: torch.Tensor, step: int) -> float:
-    """The mean loss over processes; not finite in one stops all."""
-    value = float(accelerator.reduce(loss.detach(), reduction="mean"))
-    if value != value or value in (float("inf"), float("-inf")):
-        raise UserError(
-            f"step {step}: the loss is {value}; lower the learning rates (--train.rates.…)"
-        )
-    return value
 
 
 def _trainable(model: nn.Module) -> int:

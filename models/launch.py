@@ -1,0 +1,71 @@
+"""How a run begins: what the launcher says before the config, and whether its folder is new or to be resumed."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from models.config import RunConfig, load_run_config
+from models.run import CONFIG
+from toolkit.errors import UserError
+
+# What a resumed run may ask for otherwise than it was begun: none of it changes a step that is done.
+FREE_TO_CHANGE = {"resume", "output", "train.log_every_steps", "train.checkpoint_every_steps",
+                  "train.keep_checkpoints", "train.patience"}  # fmt: skip
+
+
+def mixed_precision(config: RunConfig) -> str:
+    """The launcher's setting goes before ours; a difference is said."""
+    launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launcher not in ("no", config.train.mixed_precision):
+        print(
+            f"mixed precision: {launcher} from the launcher, not {config.train.mixed_precision} from the config"
+        )
+        return launcher
+    return config.train.mixed_precision
+
+
+def accumulation(config: RunConfig) -> int:
+    """The launcher's setting goes before ours; a difference is said."""
+    launcher = int(os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"))
+    if launcher not in (1, config.train.accumulation):
+        print(
+            f"gradient accumulation: {launcher} from the launcher, not {config.train.accumulation} from the config"
+        )
+        return launcher
+    return config.train.accumulation
+
+
+def refuse_other_run(config: RunConfig, output: Path) -> bool:
+    """Whether the output holds no run yet.
+
+    Raises:
+        UserError: if it holds one and is not to be resumed, or what is asked is not what was begun.
+    """
+    if not (output.exists() and any(output.iterdir())):
+        return True
+    if not config.resume:
+        raise UserError(
+            f"--output {output}: not empty; choose another folder, remove it first, or go on with --resume"
+        )
+    if not (output / CONFIG).exists():
+        raise UserError(f"--output {output}: no {CONFIG} here, so this is no run to resume")
+    begun, asked = _flat(asdict(load_run_config(output / CONFIG))), _flat(asdict(config))
+    free = FREE_TO_CHANGE | ({"train.epochs"} if config.train.schedule == "constant" else set())
+    for key in sorted({*begun, *asked} - free):
+        if begun.get(key) != asked.get(key):
+            raise UserError(
+                f"{output} was begun with {key} = {begun.get(key)}, and now {key} = {asked.get(key)} is asked "
+                "for; set it back, or start afresh in another folder"
+            )
+    return False
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Keys of keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat

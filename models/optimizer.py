@@ -1,0 +1,44 @@
+"""The optimizer of a run, and its learning rates over time."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.config import RunConfig
+from models.parameters import rate_groups
+from models.schedule import rate_factor
+
+
+def make_optimizer(
+    model: nn.Module, config: RunConfig, device: torch.device
+) -> torch.optim.Optimizer:
+    """The optimizer over the model's groups, in one kernel where that is on a GPU."""
+    groups = parameter_groups(model, asdict(config.train.rates))
+    fused = device.type == "cuda"
+    if config.train.optimizer == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=config.train.weight_decay, fused=fused)
+    return torch.optim.Adam(groups, fused=fused)
+
+
+def set_rates(optimizer: Any, config: RunConfig, update: int, total: int) -> None:
+    """Sets each group's learning rate for an update: its own, times what the schedule says."""
+    factor = rate_factor(
+        update,
+        total=total,
+        warmup=config.train.warmup_updates,
+        schedule=config.train.schedule,
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = group["rate"] * factor
+
+
+def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:
+    """Optimizer groups: every trainable parameter under the rate of its declared group."""
+    groups: dict[str, list[nn.Parameter]] = {}
+    for group, parameter in rate_groups(model):
+        groups.setdefault(group, []).append(parameter)
+    return [
+        {"params": group, "lr": rates[name], "rate": rates[name]} for name, group in groups.items()
+    ]

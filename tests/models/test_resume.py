@@ -1,0 +1,255 @@
+"""A run that is killed and resumed is the uninterrupted run, bit by bit; checkpoints that cannot be trusted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import models
+from models.checkpoint import Checkpoints, Place
+from models.config import RunConfig, parse_run_config
+from models.train import train
+from toolkit import UserError
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = ["--config=raw-image", "--train.batch_size=16", "--train.epochs=4", "--train.patience=9",
+            "--train.log_every_steps=1", "--train.checkpoint_every_steps=4", "--train.optimizer=adamw",
+            "--train.weight_decay=0.01", "--train.schedule=cosine", "--train.warmup_updates=5",
+            "--train.clip_norm=1", "--train.accumulation=2", "--sequence.dropout=0.2"]  # fmt: skip
+
+
+def config(data: Path, output: Path, *more: str) -> RunConfig:
+    return parse_run_config([*SETTINGS, f"--data={data}", f"--output={output}", *more])
+
+
+def curve(run: Path) -> list[dict]:
+    """What the log tells of every step, without times."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in line.items() if k not in ("seconds", "train_seconds")} for line in lines
+    ]
+
+
+def final(run: Path) -> dict[str, torch.Tensor]:
+    """The newest checkpoint: weights, optimizer and random state."""
+    return load_file(sorted((run / "checkpoints").iterdir())[-1])
+
+
+def assert_same_run(run: Path, whole: Path) -> None:
+    assert curve(run) == curve(whole)
+    ours, theirs = final(run), final(whole)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    best, expected = (models.load(r).model.state_dict() for r in (run, whole))
+    assert all(torch.equal(best[name], expected[name]) for name in expected)
+    for name in ("metrics/test.json", "ranks/test.arrow"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody interrupts."""
+    output = tmp_path_factory.mktemp("resume") / "whole"
+    train(config(dataset, output))
+    return output
+
+
+def command(data: Path, output: Path) -> subprocess.Popen[str]:
+    words = [*SETTINGS, f"--data={data}", f"--output={output}", "--resume"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "models.train", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def steps_in(run: Path) -> int:
+    log = run / "log.jsonl"
+    return log.read_bytes().count(b'"loss"') if log.exists() else 0
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_and_resumed_it_is_the_same_run(
+    dataset: Path, whole: Path, tmp_path: Path
+) -> None:
+    """With the default number of threads; the process is killed from outside, three times in one run."""
+    run, total = tmp_path / "run", sum("loss" in line for line in curve(whole))
+    for share in (0.15, 0.5, 0.8):
+        process = command(dataset, run)
+        while steps_in(run) < share * total and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        told, _ = process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL, told
+    process = command(dataset, run)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    assert "resuming at epoch" in told
+    assert_same_run(run, whole)
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4, 5, 8, 9, 13])
+def test_stopped_at_a_step_and_resumed_it_is_the_same_run(
+    dataset: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    """Steps of the first epoch, at a checkpoint, before and after one."""
+    run = tmp_path / "run"
+
+    class Stop(Exception):
+        pass
+
+    note = models.divergence.Divergence.note
+
+    def stop(self, loss):
+        note(self, loss)
+        if self.place.step == stop_at:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr("models.divergence.Divergence.note", stop)
+        with pytest.raises(Stop):
+            train(config(dataset, run))
+    train(config(dataset, run, "--resume"))
+    assert_same_run(run, whole)
+
+
+def test_a_finished_run_resumes_to_its_report(dataset: Path, whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = train(config(dataset, run, "--resume"))  # there is nothing yet: it starts
+    assert train(config(dataset, run, "--resume")) == first
+    assert_same_run(run, whole)
+
+
+def test_more_epochs_continue_a_run_of_constant_rates(dataset: Path, tmp_path: Path) -> None:
+    constant = ["--train.schedule=constant"]
+    train(config(dataset, tmp_path / "long", *constant))
+    train(config(dataset, tmp_path / "short", *constant, "--train.epochs=2"))
+    train(config(dataset, tmp_path / "short", *constant, "--resume"))
+    assert_same_run(tmp_path / "short", tmp_path / "long")
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ("--train.seed=2", "train.seed = 1, and now train.seed = 2"),
+        ("--train.epochs=9", "train.epochs = 4, and now train.epochs = 9"),  # cosine: other rates
+        ("--towers=[title]", r"towers = \['title', 'cover'\]"),
+        ("--train.rates.base=1", "train.rates.base"),
+    ],
+)
+def test_another_config_does_not_resume(dataset: Path, whole: Path, change: str, key: str) -> None:
+    with pytest.raises(UserError, match=rf"begun with {key}.*set it back, or start afresh"):
+        train(config(dataset, whole, "--resume", change))
+
+
+def test_without_resume_a_run_is_not_touched(dataset: Path, whole: Path) -> None:
+    with pytest.raises(UserError, match=r"not empty.*--resume"):
+        train(config(dataset, whole))
+
+
+def test_a_folder_that_is_no_run_is_not_resumed(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="no run to resume"):
+        train(config(dataset, tmp_path, "--resume"))
+
+
+# Checkpoints
+
+
+def checkpoints(folder: Path, keep: int = 3) -> Checkpoints:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    made = Checkpoints(folder, keep=keep, model=model, optimizer=optimizer)
+    return made
+
+
+def advance(made: Checkpoints, step: int) -> None:
+    made.model(torch.ones(1, 3)).sum().backward()
+    made.optimizer.step()
+    made.save(Place(step=step))
+
+
+def test_the_newest_are_kept_and_nothing_is_left_beside_them(tmp_path: Path) -> None:
+    made = checkpoints(tmp_path, keep=2)
+    for step in (5, 90, 100, 1000):
+        advance(made, step)
+    names = [path.name for path in (tmp_path / "checkpoints").iterdir()]
+    assert sorted(names) == ["step-00000100.safetensors", "step-00001000.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    made = checkpoints(tmp_path)
+    advance(made, 1)
+    expected = {name: value.clone() for name, value in made.model.state_dict().items()}
+    advance(made, 2)
+    newest = made.paths()[-1]
+    data = newest.read_bytes()
+    newest.write_bytes(
+        {
+            "cut": data[:-10],
+            "flipped": data[:-1] + bytes([data[-1] ^ 1]),
+            "empty": b"",
+            "text": b"no checkpoint",
+        }[damage]
+    )
+    again = checkpoints(tmp_path)
+    assert again.resume() == Place(step=1)
+    assert all(torch.equal(again.model.state_dict()[n], v) for n, v in expected.items())
+    told = capsys.readouterr().err
+    assert "step-00000002.safetensors: damaged" in told and "the one before" in told
+
+
+def test_when_all_are_damaged_the_run_does_not_start_anew_by_itself(tmp_path: Path) -> None:
+    made = checkpoints(tmp_path)
+    advance(made, 1)
+    made.paths()[0].write_bytes(b"")
+    with pytest.raises(UserError, match="all checkpoints are damaged"):
+        checkpoints(tmp_path).resume()
+
+
+def test_what_is_drawn_after_a_checkpoint_is_drawn_again(tmp_path: Path) -> None:
+    made = checkpoints(tmp_path)
+    advance(made, 1)
+    drawn = torch.rand(5)
+    torch.manual_seed(99)
+    made.resume()
+    assert torch.equal(torch.rand(5), drawn)
+
+
+def test_another_number_of_processes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance(checkpoints(tmp_path), 1)
+    monkeypatch.setattr("models.checkpoint.rank_and_world", lambda: (0, 2))
+    with pytest.raises(UserError, match="of a run of 1 processes, and this one has 2"):
+        checkpoints(tmp_path).resume()
+
+
+# Losses that are not finite
+
+
+def test_a_loss_that_is_not_finite_stops_with_what_one_needs_to_know(
+    dataset: Path, tmp_path: Path
+) -> None:
+    wild = ["--train.rates.base=1e30", "--train.clip_norm=0", "--train.warmup_updates=0"]
+    with pytest.raises(
+        UserError,
+        match=r"step \d+, epoch 1: the loss of process 0 is not finite; its batch has the users .*16 in all.*"
+        r"(there is no checkpoint yet|last good checkpoint is .*safetensors)",
+    ):
+        train(config(dataset, tmp_path / "run", *wild))
+    for path in (tmp_path / "run" / "checkpoints").glob("*"):
+        assert all(v.isfinite().all() for n, v in load_file(path).items() if n.startswith("model/"))
