@@ -104,7 +104,7 @@ def refuse_incomplete(config: PrepConfig, dataset: Path) -> None:
 
 def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed: bool) -> None:
     settings = config.encode[tower]
-    work = Encoding(dataset.absolute(), settings)
+    work = Encoding(dataset.absolute(), _placed(settings, config))
     work.refuse_absent_source()  # before an encoder is loaded in vain
     step = encode_step(tower, work, backbone=_shape_of(work, config))
     counts = run_step(
@@ -124,6 +124,18 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
     )
 
 
+def _placed(settings: EncodeConfig, config: PrepConfig) -> EncodeConfig:
+    """Settles what a cluster's workers compute on, and in which precision, before they start."""
+    if config.executor == "processes":
+        return settings
+    device, dtype = settings.device, settings.dtype
+    if device == "auto" and settings.device_map is None:
+        device = "cuda" if config.gpus_per_worker else "cpu"
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "saved"
+    return replace(settings, device=device, dtype=dtype)
+
+
 def _shape_of(work: "Encoding", config: PrepConfig) -> "Backbone":
     """The encoder by which the table is laid out: the one that works, if it works in this process.
 
@@ -131,7 +143,8 @@ def _shape_of(work: "Encoding", config: PrepConfig) -> "Backbone":
     """
     if config.executor == "processes":
         return work.backbone
-    return load(replace(work.config, device="cpu"))
+    copy = load(replace(work.config, device="cpu", device_map=None, quantize="none"))
+    return replace(copy, quantize=work.config.quantize)
 
 
 def load(config: EncodeConfig) -> "Backbone":
@@ -156,7 +169,12 @@ def load(config: EncodeConfig) -> "Backbone":
         max_tokens=config.token_limit,
         lowercase=config.lowercase,
         batch_size=config.batch_size,
+        batch_tokens=config.batch_tokens,
         device=device,
+        device_map=config.device_map,
+        dtype=config.dtype,
+        quantize=config.quantize,
+        trust_remote_code=config.trust_remote_code,
     )
 
 
@@ -227,6 +245,8 @@ def encode_step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
         "source": config.source,
         "pooling": about["pooling"],
         "layers": about["kept"],
+        "precision": about["precision"],
+        "quantize": about["quantize"],
     }
     if backbone.modality == "text":
         depends |= {"max_tokens": config.token_limit, "lowercase": config.lowercase}
@@ -246,7 +266,7 @@ def encode_batch(
     Args:
         batch: with the columns item_id and item.
         data: where the sources are.
-        backbone: the encoder; texts reach it sorted by length, against padding.
+        backbone: the encoder.
         source: what it reads.
 
     Raises:
@@ -255,11 +275,10 @@ def encode_batch(
     payloads = data.source(source, batch.column("item_id").to_pylist()).to_pylist()
     outcomes = [_outcome(source, payload) for payload in payloads]
     usable = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
-    usable.sort(key=lambda row: len(payloads[row]))
     states = np.zeros((len(payloads), backbone.layers * backbone.width), dtype=np.float16)
-    for start in range(0, len(usable), backbone.batch_size):
-        rows = usable[start : start + backbone.batch_size]
-        states[rows] = _float16_states(backbone, [payloads[row] for row in rows])
+    for places, made in backbone.batches([payloads[row] for row in usable]):
+        rows = [usable[place] for place in places]
+        states[rows] = _as_float16(made.flatten(1).cpu().numpy(), encoder=backbone.name)
     return state_rows(batch, states, outcomes)
 
 
@@ -288,13 +307,11 @@ def _no_text(source: str) -> tuple[Status, str]:
     return "missing", f"it has no usable caption (why: step caption:{source})"
 
 
-def _float16_states(backbone: "Backbone", payloads: list[Any]) -> NDArray[np.float16]:
-    """Flat states of some items, (B, K * D)."""
-    states = backbone.encode(payloads).float().cpu().numpy().reshape(len(payloads), -1)
+def _as_float16(states: NDArray[np.float32], *, encoder: str) -> NDArray[np.float16]:
     largest = np.abs(states).max()
     if not largest <= FLOAT16_LARGEST:
         raise UserError(
-            f"encoder {backbone.name!r} gives states up to {largest:g}, and float16, in which they are "
+            f"encoder {encoder!r} gives states up to {largest:g}, and float16, in which they are "
             f"stored, ends at {FLOAT16_LARGEST:g}; keep other layers or choose another encoder"
         )
     return states.astype(np.float16)

@@ -143,6 +143,8 @@ def test_shards_say_what_they_were_made_with(dataset, tiny_bert):
         "source": "title",
         "modality": "text",
         "kept": "0,2,3",
+        "precision": "float32",
+        "quantize": "none",
     }
     assert config["revision"] == revision and config["layers"] == "0,2,3"
 
