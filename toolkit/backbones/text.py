@@ -42,7 +42,7 @@ def load(
         trust_remote_code=trust_remote_code,
         weights=weights,
     )
-    _pad_right(name, tokenizer)
+    _pad_right(name, tokenizer, model)
     if getattr(model.config, "is_encoder_decoder", False):  # T5, BART
         model = model.get_encoder()
     model.requires_grad_(False).eval()
@@ -60,16 +60,21 @@ def load(
     )
 
 
-def _pad_right(name: str, tokenizer: Any) -> None:
-    """A decoder-only model may have no token for padding; any will do, for the mask hides it."""
-    tokenizer.padding_side = "right"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.bos_token or tokenizer.unk_token
-    if tokenizer.pad_token is None:
+def _pad_right(name: str, tokenizer: Any, model: Any) -> None:
+    """Any token does for padding, as the mask hides it, but the model must have a row for it.
+
+    Decoder-only models may have no token for it, or their tokenizers one that the weights do not know.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    tokens = (tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token)
+    known = [x for x in tokens if x is not None and tokenizer.convert_tokens_to_ids(x) < rows]
+    if not known:
         raise UserError(
-            f"encoder {name!r}: its tokenizer names neither a padding nor an end-of-text token; "
-            "set pad_token in a local copy's tokenizer_config.json to a token of its vocabulary"
+            f"encoder {name!r}: its tokenizer names neither a padding nor an end-of-text token that the "
+            "model knows; set pad_token in a local copy's tokenizer_config.json to a word of its vocabulary"
         )
+    tokenizer.pad_token = known[0]
+    tokenizer.padding_side = "right"
 
 
 def _refuse_cls(name: str, tokenizer: Any, model: Any) -> None:
