@@ -80,7 +80,8 @@ class EncodeConfig:
         lowercase: whether texts are lower-cased first.
         device: auto takes the GPU where there is one; otherwise cpu, cuda, cuda:1, ...
         batch_size: images encoded at a time; every frame of a clip is one.
-        batch_tokens: tokens of texts encoded at a time, padding counted; texts about as long go together.
+        batch_tokens: tokens of texts encoded at a time, padding counted; texts about as long go together. By
+            default 8192 on a GPU, 1024 for each thread on a CPU.
         device_map: instead of device, for a model that one GPU cannot hold: auto, balanced, sequential.
         dtype: precision to compute in. auto is float32 on a CPU and saved on a GPU; saved is what the encoder's
             weights were saved in (float32 for BERT, bfloat16 for most LLMs). States depend on it.
@@ -97,7 +98,7 @@ class EncodeConfig:
     lowercase: bool = True
     device: str = "auto"
     batch_size: int = 128
-    batch_tokens: int = 8192
+    batch_tokens: int | None = None
     device_map: str | None = None
     dtype: Literal["auto", "saved", "float32", "bfloat16", "float16"] = "auto"
     quantize: Literal["none", "8bit", "4bit"] = "none"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from toolkit.backbones import image, text
-from toolkit.backbones.backbone import BATCH_SIZE, BATCH_TOKENS, Backbone, Encoder, kept_states
+from toolkit.backbones.backbone import BATCH_SIZE, Backbone, Encoder, kept_states
 from toolkit.backbones.pooling import Pooling
 from toolkit.backbones.resolve import OPEN_CLIP, revision_of
 from toolkit.backbones.weights import Precision, Quantize, Weights
@@ -25,7 +25,7 @@ def load_backbone(
     max_tokens: int = 30,
     lowercase: bool = True,
     batch_size: int = BATCH_SIZE,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     device: str | torch.device = "cpu",
     device_map: str | None = None,
     dtype: Precision = "auto",
@@ -44,7 +44,7 @@ def load_backbone(
         max_tokens: texts are cut there (the papers: 30).
         lowercase: whether texts are lower-cased first (the papers: yes).
         batch_size: images that go through it at a time.
-        batch_tokens: tokens of texts, padding counted, that do.
+        batch_tokens: tokens of texts, padding counted, that do; by default what suits the device.
         device: where to compute.
         device_map: instead of a device, what transformers takes to spread a model: auto, balanced, ...
         dtype: precision to compute in; `auto` is float32 on a CPU and `saved` elsewhere, `saved` is what

@@ -17,7 +17,10 @@ from toolkit.backbones.weights import Quantize
 from toolkit.towers import Modality, select_layers
 
 BATCH_SIZE = 128
-BATCH_TOKENS = 8192
+TOKENS_A_THREAD, TOKENS_ON_GPU = (
+    1024,
+    8192,
+)  # a CPU likes what its caches hold (benchmarks/encode.py)
 
 Tokens = dict[str, list[int]]  # of one text: input_ids and whatever else its tokenizer gives
 
@@ -74,7 +77,7 @@ class Backbone:
         kept: indices into the hidden states: 0 (the embedding output), then layer + 1.
         pooling: how tokens become one vector.
         batch_size: images that go through the encoder at a time, which bounds its memory.
-        batch_tokens: tokens of texts, padding counted, that do.
+        batch_tokens: tokens of texts, padding counted, that do; None takes what suits the device.
         quantize: how the weights were quantised.
     """
 
@@ -85,7 +88,7 @@ class Backbone:
     kept: tuple[int, ...]
     pooling: Pooling
     batch_size: int = BATCH_SIZE
-    batch_tokens: int = BATCH_TOKENS
+    batch_tokens: int | None = None
     quantize: Quantize = "none"
 
     @property
@@ -162,8 +165,14 @@ class Backbone:
                 yield list(range(start, start + len(together))), self.encoder.prepare(together)
             return
         texts = self.encoder.tokenize(items)
-        for places in by_length([len(text["input_ids"]) for text in texts], self.batch_tokens):
+        budget = self.batch_tokens or self._token_budget()
+        for places in by_length([len(text["input_ids"]) for text in texts], budget):
             yield places, self.encoder.prepare([texts[place] for place in places])
+
+    def _token_budget(self) -> int:
+        if self.device.type != "cpu":
+            return TOKENS_ON_GPU
+        return min(TOKENS_A_THREAD * torch.get_num_threads(), TOKENS_ON_GPU)
 
     def _moved(self, x: Tensor) -> Tensor:
         return x.to(self.device, self.encoder.dtype if x.is_floating_point() else None)
