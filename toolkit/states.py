@@ -56,26 +56,37 @@ class StateTable:
             items: int64 numbers, 0..N.
             pin: whether the result lies in pinned memory, from which a GPU copies by itself.
         """
-        rows, order = self._rows.index_select(0, items).sort()  # as they lie on disk
-        firsts = torch.searchsorted(rows, self._bounds)
-        flat = torch.empty(len(items), self.shape[1:].numel(), dtype=self.dtype, pin_memory=pin)
-        for place in firsts.diff().nonzero().flatten().tolist():
-            there = slice(int(firsts[place]), int(firsts[place + 1]))
-            wanted = rows[there] - self._bounds[place]
-            flat.index_copy_(0, order[there], self._parts[place].index_select(0, wanted))
-        return flat.view(-1, *self.shape[1:])
+        rows, order = self._rows.index_select(0, items).sort(stable=True)
+        states = self._read(rows, self._empty(len(items), pin))
+        if not torch.equal(order, torch.arange(len(order))):
+            states = torch.index_select(
+                states, 0, order.argsort(), out=self._empty(len(items), pin)
+            )
+        return states.view(-1, *self.shape[1:])
 
-    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """All states, a few at a time: which items, and their states."""
+    def _read(self, rows: Tensor, into: Tensor) -> Tensor:
+        """Copies ascending rows, (U,), as they lie on disk, into (U, K * D)."""
+        firsts = torch.searchsorted(rows, self._bounds).tolist()
+        for part, bound, first, end in zip(
+            self._parts, self._bounds.tolist(), firsts, firsts[1:], strict=False
+        ):
+            if first < end:
+                torch.index_select(part, 0, rows[first:end] - bound, out=into[first:end])
+        return into
+
+    def _empty(self, count: int, pin: bool) -> Tensor:
+        return torch.empty(count, self.shape[1:].numel(), dtype=self.dtype, pin_memory=pin)
+
+    def chunks(self) -> Iterator[Tensor]:
+        """All states in order, a few items at a time."""
         for items in torch.arange(len(self)).split(READ_AT_ONCE):
-            first = int(items[0])
-            yield slice(first, first + len(items)), self.gather(items)
+            yield self.gather(items)
 
     def load(self, device: torch.device | str = "cpu") -> Tensor:
         """All states, (N + 1, K, D), read into memory or onto a device."""
         states = torch.empty(self.shape, dtype=self.dtype, device=device)
-        for items, chunk in self.chunks():
-            states[items] = chunk
+        for place, chunk in zip(states.split(READ_AT_ONCE), self.chunks(), strict=True):
+            place.copy_(chunk)
         return states
 
 
