@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from toolkit.errors import UserError
+from toolkit.schema import StatesDtype
 from toolkit.towers import Modality, modality_of
 
 Layout = Literal["auto", "microlens", "challenge", "ninerec", "morec", "amazon", "table"]
@@ -85,6 +86,8 @@ class EncodeConfig:
         device_map: instead of device, for a model that one GPU cannot hold: auto, balanced, sequential.
         dtype: precision to compute in. auto is float32 on a CPU and saved on a GPU; saved is what the encoder's
             weights were saved in (float32 for BERT, bfloat16 for most LLMs). States depend on it.
+        store: precision to store states in; a tower whose states do not fit float16 is stored in bfloat16, which
+            has the same size, less precision and float32's range.
         quantize: 8bit or 4bit loads the weights so; it needs `pip install bitsandbytes`.
         trust_remote_code: runs code that comes with the encoder; off unless you say so.
     """
@@ -101,6 +104,7 @@ class EncodeConfig:
     batch_tokens: int | None = None
     device_map: str | None = None
     dtype: Literal["auto", "saved", "float32", "bfloat16", "float16"] = "auto"
+    store: StatesDtype = "float16"
     quantize: Literal["none", "8bit", "4bit"] = "none"
     trust_remote_code: bool = False
 

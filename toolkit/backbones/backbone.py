@@ -143,7 +143,9 @@ class Backbone:
 
         Pictures come in their order, texts sorted by length.
         """
-        if not items or not isinstance(items[0], list):
+        if not items:
+            return
+        if not isinstance(items[0], list):
             yield from self._states(items)
             return
         frames = chain.from_iterable(x for _, x in self._states(list(chain.from_iterable(items))))
