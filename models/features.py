@@ -215,10 +215,11 @@ def _backbone_of(dataset: Dataset, name: str, device: torch.device | str) -> "Ba
         max_tokens=step["max_tokens"],
         lowercase=step["lowercase"],
         batch_size=step["batch_size"],
-        batch_tokens=step["batch_tokens"],
+        batch_tokens=step.get("batch_tokens"),
         device=device,
-        dtype=about["precision"],  # type: ignore[arg-type]
-        quantize=about["quantize"],  # type: ignore[arg-type]
+        # Tables from before these were recorded were all made so.
+        dtype=about.get("precision", "float32"),  # type: ignore[arg-type]
+        quantize=about.get("quantize", "none"),  # type: ignore[arg-type]
     )
     if backbone.revision != about["revision"]:
         raise UserError(
