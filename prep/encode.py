@@ -144,12 +144,12 @@ def _dtype_of(table: Table) -> StatesDtype | None:
 
 
 def _placed(settings: EncodeConfig, config: PrepConfig) -> EncodeConfig:
-    """Settles what a cluster's workers compute on, and in which precision, before they start."""
+    """Settles in which precision the workers of a cluster compute, before they start: states depend on it."""
     if config.executor == "processes":
         return settings
     device, dtype = settings.device, settings.dtype
-    if device == "auto" and settings.device_map is None:
-        device = "cuda" if config.gpus_per_worker else "cpu"
+    if device == "auto" and not config.gpus_per_worker and settings.device_map is None:
+        device = "cpu"
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "saved"
     return replace(settings, device=device, dtype=dtype)

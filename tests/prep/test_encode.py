@@ -303,8 +303,8 @@ def test_settings_that_cannot_be(options, message):
     ("options", "gpus", "device", "dtype"),
     [
         ({}, 0, "cpu", "float32"),
-        ({}, 0.5, "cuda", "saved"),
-        ({"dtype": "float16"}, 1, "cuda", "float16"),
+        ({}, 0.5, "auto", "saved"),
+        ({"dtype": "float16"}, 1, "auto", "float16"),
         ({"device_map": "auto"}, 2, "auto", "saved"),
     ],
 )
