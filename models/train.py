@@ -101,10 +101,8 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
         log.say(f"{config.item} {config.towers}: {splits}, {_trainable(model):,} parameters")
         if config.resume:
             log.say(f"resuming at epoch {place.epoch}, step {place.step:,}")
-        if not features.resident:
-            log.say(
-                "hidden states stay on the host: the GPU's free memory is less than twice theirs"
-            )
+        if features.residency:
+            log.say(str(features.residency))
         watch = Divergence(accelerator, batches, checkpoints, place, splits.user_ids)
 
         # Loop.

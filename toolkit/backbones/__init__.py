@@ -8,6 +8,7 @@ from toolkit.backbones import image, text
 from toolkit.backbones.backbone import BATCH_SIZE, Backbone, Encoder, kept_states
 from toolkit.backbones.pooling import Pooling
 from toolkit.backbones.resolve import OPEN_CLIP, revision_of
+from toolkit.backbones.weights import Precision, Quantize, Weights
 from toolkit.errors import UserError
 from toolkit.towers import Modality
 
@@ -24,7 +25,11 @@ def load_backbone(
     max_tokens: int = 30,
     lowercase: bool = True,
     batch_size: int = BATCH_SIZE,
+    batch_tokens: int | None = None,
     device: str | torch.device = "cpu",
+    device_map: str | None = None,
+    dtype: Precision = "auto",
+    quantize: Quantize = "none",
     trust_remote_code: bool = False,
 ) -> Backbone:
     """Loads a frozen encoder, from safetensors only.
@@ -34,30 +39,39 @@ def load_backbone(
             `open_clip:FOLDER` or `open_clip:HUB_NAME`, by open_clip.
         modality: `text` or `image`.
         layers: which layers to keep (`toolkit.towers.select_layers`).
-        pooling: `cls`, `mean` (over real tokens) or `last`.
+        pooling: `cls` (not of decoder-only encoders), `mean` (over real tokens) or `last`.
         revision: hub revision to pin.
         max_tokens: texts are cut there (the papers: 30).
         lowercase: whether texts are lower-cased first (the papers: yes).
-        batch_size: texts or images that go through it at a time.
+        batch_size: images that go through it at a time.
+        batch_tokens: tokens of texts, padding counted, that do; by default what suits the device.
         device: where to compute.
+        device_map: instead of a device, what transformers takes to spread a model: auto, balanced, ...
+        dtype: precision to compute in; `auto` is float32 on a CPU and `saved` elsewhere, `saved` is what
+            the weights were saved in.
+        quantize: `8bit` or `4bit` loads the weights so, through bitsandbytes.
         trust_remote_code: runs code from the hub; off unless the user asks.
 
     Raises:
         UserError: if the encoder cannot be found, or lacks what is asked of it.
     """
+    weights = Weights(str(device), device_map, dtype, quantize)
     if encoder.startswith(OPEN_CLIP):
-        loaded = _open_clip(encoder, modality, revision)
+        loaded = _open_clip(encoder, modality, revision, weights)
     elif modality == "text":
         loaded = text.load(
             encoder,
             revision=revision,
+            pooling=pooling,
             max_tokens=max_tokens,
             lowercase=lowercase,
             trust_remote_code=trust_remote_code,
+            weights=weights,
         )
     else:
-        loaded = image.load(encoder, revision=revision, trust_remote_code=trust_remote_code)
-    loaded.model.to(device)
+        loaded = image.load(
+            encoder, revision=revision, trust_remote_code=trust_remote_code, weights=weights
+        )
     return Backbone(
         name=encoder,
         revision=revision_of(encoder, loaded.commit),
@@ -66,10 +80,12 @@ def load_backbone(
         kept=kept_states(layers, loaded.depth),
         pooling=pooling,
         batch_size=batch_size,
+        batch_tokens=batch_tokens,
+        quantize=quantize,
     )
 
 
-def _open_clip(encoder: str, modality: Modality, revision: str | None) -> Encoder:
+def _open_clip(encoder: str, modality: Modality, revision: str | None, weights: Weights) -> Encoder:
     from toolkit.backbones import openclip  # here: it takes seconds that others need not wait
 
     if modality != "image" or revision is not None:
@@ -77,4 +93,12 @@ def _open_clip(encoder: str, modality: Modality, revision: str | None) -> Encode
             f"encoder {encoder!r}: open_clip encoders read covers and frames, at their newest revision; "
             "take a text encoder, or a pinned one, through transformers"
         )
-    return openclip.load(encoder)
+    if weights != Weights(weights.device, dtype=weights.dtype):
+        raise UserError(
+            f"encoder {encoder!r}: open_clip encoders are loaded whole, onto one device; "
+            "leave out device_map and quantize"
+        )
+    loaded = openclip.load(encoder)
+    precise = weights.dtype in ("auto", "saved")  # open_clip's own default is float32
+    loaded.model.to(weights.device, torch.float32 if precise else getattr(torch, weights.dtype))
+    return loaded
