@@ -6,7 +6,7 @@ processes compute; only the main one writes.
 
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +168,7 @@ def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str
 
 def _tower(config: RunConfig, dataset: Dataset, name: str) -> TowerSpec:
     spec = dataset.tower(name)
-    modality = config.side.modality.get(name, spec.modality)
-    return TowerSpec(name, spec.layers, spec.width, modality)
+    return replace(spec, modality=config.side.modality.get(name, spec.modality))
 
 
 def _mixed_precision(config: RunConfig) -> str:

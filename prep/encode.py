@@ -95,11 +95,42 @@ def refuse_incomplete(config: PrepConfig, dataset: Path) -> None:
             refuse_unknown(settings.source, captions)
         except UserError as error:
             raise UserError(f"tower {tower!r}: {error}") from None
+        if settings.source in PICTURES:
+            _refuse_other_clips(tower, settings, _frames_stored(config, dataset))
     for tower, features in config.features.items():
         if not features.file:
             raise UserError(
                 f"tower {tower!r} has no file; give one with --features.{tower}.file PATH"
             )
+
+
+def _refuse_other_clips(tower: str, settings: EncodeConfig, stored: int) -> None:
+    """Refuses a video encoder that would not get what it reads: clips, of enough frames.
+
+    Raises:
+        UserError: saying how many it needs.
+    """
+    from toolkit.backbones import frames_needed  # here, as in `load`
+
+    needed = frames_needed(settings.encoder, revision=settings.revision)
+    if needed is None:
+        return
+    who = f"tower {tower!r}: encoder {settings.encoder!r} reads clips of {needed} frames"
+    if settings.source != "frames":
+        raise UserError(
+            f"{who}, and its source is {settings.source}; set --encode.{tower}.source frames"
+        )
+    if stored < needed:
+        raise UserError(
+            f"{who}, and the dataset holds {stored} of each; write it with --media.frame_count {needed}"
+        )
+
+
+def _frames_stored(config: PrepConfig, dataset: Path) -> int:
+    """How many frames of each clip the dataset holds, or will hold."""
+    steps = (manifest.read(dataset) or {}).get("steps", {})
+    done: dict[str, int] = steps.get("frames", {}).get("config", {})
+    return done.get("frame_count", config.media.frame_count)
 
 
 def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed: bool) -> None:
@@ -253,7 +284,7 @@ def encode_batch(
         UserError: if a state does not fit float16.
     """
     payloads = data.source(source, batch.column("item_id").to_pylist()).to_pylist()
-    outcomes = [_outcome(source, payload) for payload in payloads]
+    outcomes = [_outcome(source, payload, backbone) for payload in payloads]
     usable = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
     usable.sort(key=lambda row: len(payloads[row]))
     states = np.zeros((len(payloads), backbone.layers * backbone.width), dtype=np.float16)
@@ -263,10 +294,17 @@ def encode_batch(
     return state_rows(batch, states, outcomes)
 
 
-def _outcome(source: str, payload: str | bytes | list[bytes] | None) -> tuple[Status, str | None]:
+def _outcome(
+    source: str, payload: str | bytes | list[bytes] | None, backbone: "Backbone"
+) -> tuple[Status, str | None]:
     """Whether there is something to encode, and if not, why."""
     if payload is None:
         return _NOTHING.get(source) or _no_text(source)
+    if not backbone.can_read(payload):
+        return (
+            "truncated",
+            f"the encoder reads {backbone.frames} frames, {len(payload)} are stored (why: step frames)",
+        )
     try:
         for image in _images(payload):
             decode_jpeg(image)

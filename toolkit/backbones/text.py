@@ -29,6 +29,9 @@ def load(
     )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if hasattr(model, "text_model"):  # CLIP, SigLIP, ...
+        model = model.text_model
+        max_tokens = min(max_tokens, model.config.max_position_embeddings)
     depth, width = shape_of(name, model)
     return Encoder(
         model=model.requires_grad_(False).eval(),
@@ -47,7 +50,12 @@ def _prepare_with(
         texts = [text.lower() for text in items] if lowercase else list(items)
         return dict(
             tokenizer(
-                texts, padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
+                texts,
+                padding=True,
+                truncation=True,
+                max_length=max_tokens,
+                return_tensors="pt",
+                return_attention_mask=True,  # SigLIP's gives none unasked
             )
         )
 
