@@ -60,6 +60,9 @@ def encode(
     if not config.encode and not config.features:
         print("encode: no tower is configured; give one, e.g. --encode.title.encoder NAME_OR_PATH")
     refuse_incomplete(config, dataset)
+    for settings in config.encode.values():
+        Encoding(dataset.absolute(), settings).refuse_absent_source()
+    refuse_other_clips(config, dataset)
     for tower in config.encode:
         _encode_tower(dataset, tower, config, retry_failed=retry_failed)
     for tower, features in config.features.items():
@@ -95,8 +98,6 @@ def refuse_incomplete(config: PrepConfig, dataset: Path) -> None:
             refuse_unknown(settings.source, captions)
         except UserError as error:
             raise UserError(f"tower {tower!r}: {error}") from None
-        if settings.source in PICTURES:
-            _refuse_other_clips(tower, settings, _frames_stored(config, dataset))
     for tower, features in config.features.items():
         if not features.file:
             raise UserError(
@@ -104,12 +105,23 @@ def refuse_incomplete(config: PrepConfig, dataset: Path) -> None:
             )
 
 
-def _refuse_other_clips(tower: str, settings: EncodeConfig, stored: int) -> None:
-    """Refuses a video encoder that would not get what it reads: clips, of enough frames.
+def refuse_other_clips(config: PrepConfig, dataset: Path) -> None:
+    """Refuses video encoders that would not get what they read, before anything runs.
+
+    Args:
+        config: `encode` is read here, and `media` where the dataset has no frames yet.
+        dataset: whose frames are read.
 
     Raises:
-        UserError: saying how many it needs.
+        UserError: naming the tower and how many frames its encoder reads, or an encoder that cannot be had.
     """
+    stored = _frames_stored(config, dataset)
+    for tower, settings in config.encode.items():
+        if settings.source in PICTURES:
+            _refuse_other_clips(tower, settings, stored)
+
+
+def _refuse_other_clips(tower: str, settings: EncodeConfig, stored: int) -> None:
     from toolkit.backbones import frames_needed  # here, as in `load`
 
     needed = frames_needed(settings.encoder, revision=settings.revision)
@@ -122,7 +134,8 @@ def _refuse_other_clips(tower: str, settings: EncodeConfig, stored: int) -> None
         )
     if stored < needed:
         raise UserError(
-            f"{who}, and the dataset holds {stored} of each; write it with --media.frame_count {needed}"
+            f"{who}, and media.frame_count, which the dataset holds of each, is {stored}; "
+            f"write it afresh with --media.frame_count {needed}"
         )
 
 
@@ -136,7 +149,6 @@ def _frames_stored(config: PrepConfig, dataset: Path) -> int:
 def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed: bool) -> None:
     settings = config.encode[tower]
     work = Encoding(dataset.absolute(), settings)
-    work.refuse_absent_source()  # before an encoder is loaded in vain
     step = encode_step(tower, work, backbone=_shape_of(work, config))
     counts = run_step(
         dataset,
