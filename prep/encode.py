@@ -134,8 +134,8 @@ def _refuse_other_clips(tower: str, settings: EncodeConfig, stored: int) -> None
         )
     if stored < needed:
         raise UserError(
-            f"{who}, and media.frame_count, which the dataset holds of each, is {stored}; "
-            f"write it afresh with --media.frame_count {needed}"
+            f"{who}, and the dataset's media.frame_count is {stored}; "
+            f"write it with --media.frame_count {needed}"
         )
 
 

@@ -131,9 +131,7 @@ def test_too_few_frames_are_said_before_anything_runs(
     dataset: Path, tiny_vivit: str, synth_dump: Path, tmp_path: Path
 ) -> None:
     config = towers(clip=EncodeConfig(tiny_vivit, source="frames"))
-    message = (
-        r"'clip': .* reads clips of 4 frames, .*frame_count, .* is 3; .* --media.frame_count 4"
-    )
+    message = r"'clip': .* reads clips of 4 frames, .*frame_count is 3; .* --media.frame_count 4"
     short = PrepConfig(media=MediaConfig(frame_count=3, workers=1), encode=config.encode)
     with pytest.raises(UserError, match=message):
         prep.build(synth_dump, tmp_path / "new", short)

@@ -12,8 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import timm
 import torch
 import transformers as hf
+from safetensors.torch import save_file
 from torch import Tensor
 
 from toolkit import TowerSpec, UserError
@@ -162,6 +164,36 @@ def test_states_do_not_depend_on_the_batch(family: str, saved: Callable[[str], P
     whole = load_backbone(str(saved(family)), modality="image", pooling="mean")
     few = load_backbone(str(saved(family)), modality="image", pooling="mean", batch_size=2)
     torch.testing.assert_close(few.encode(IMAGES), whole.encode(IMAGES), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "has_cls", "widths"),
+    [("test_vit", True, (64,) * 7), ("test_convnext", False, (24, 24, 32, 48, 64))],
+)
+def test_networks_of_timm_give_their_embedding_output_too(
+    name: str, has_cls: bool, widths: tuple[int, ...], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    trunk: Any = timm.create_model(name, num_classes=0).eval()
+    save_file(trunk.state_dict(), tmp_path / "model.safetensors")
+    seen = {"input_size": [3, 160, 160], "mean": [0.5] * 3, "std": [0.2] * 3}
+    seen |= {"interpolation": "bicubic", "crop_pct": 0.9}
+    about = {"architecture": name, "num_classes": 0, "pretrained_cfg": seen}
+    (tmp_path / "config.json").write_text(json.dumps(about))  # as timm's hub repositories
+    backbone = load_backbone(str(tmp_path), modality="image", pooling="mean")
+    assert backbone.widths == widths and backbone.encoder.has_cls == has_cls
+    ours = backbone.encode(IMAGES)
+    processor = hf.AutoImageProcessor.from_pretrained(tmp_path)
+    for row, image in enumerate(IMAGES):
+        pixels = processor(decode_jpeg(image), return_tensors="pt")["pixel_values"]
+        with torch.no_grad():
+            x = trunk._pos_embed(trunk.patch_embed(pixels)) if has_cls else trunk.stem(pixels)
+            states = [x]
+            for block in trunk.blocks if has_cls else trunk.stages:
+                states.append(block(states[-1]))
+        for level, state in enumerate(states):
+            expected = state[0].mean(0) if has_cls else state[0].mean((1, 2))
+            torch.testing.assert_close(ours[row, level, : widths[level]], expected)
 
 
 def test_siglip_2_leaves_out_what_fills_up_small_pictures(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hub_cache import COMMIT, cache_as_downloaded
 from open_clip.modified_resnet import ModifiedResNet
 from PIL import Image
 from safetensors.torch import save_file
@@ -226,6 +227,16 @@ def test_texts_are_cut_as_asked_and_filled_up_to_the_context(tiny_open_clip: str
     tokens = open_clip.get_tokenizer("ViT-B-32")([TITLES[1]], context_length=5)
     assert torch.equal(inputs["input_ids"], F.pad(tokens, (0, 7)))
     assert inputs["attention_mask"].tolist() == [[1] * 5 + [0] * 7]
+
+
+def test_the_revision_of_a_name_on_the_hub_is_its_commit(
+    tiny_open_clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(tiny_open_clip.removeprefix("open_clip:"))
+    cache_as_downloaded(folder, "someone/clip", tmp_path, monkeypatch)
+    for modality in ("image", "text"):
+        backbone = load_backbone("open_clip:someone/clip", modality=modality, pooling="mean")  # type: ignore[arg-type]
+        assert backbone.revision == COMMIT
 
 
 def test_open_clip_limits_are_said(tiny_open_clip: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Video encoders: every kept state equals the library's own, one clip at a time."""
 
+import doctest
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ import transformers as hf
 from torch import Tensor
 
 from toolkit import UserError
-from toolkit.backbones import frames_needed, load_backbone
-from toolkit.backbones.video import spread
+from toolkit.backbones import frames_needed, load_backbone, video
 from toolkit.images import decode_jpeg
 
 FRAMES = 4
@@ -186,7 +186,8 @@ def test_too_few_frames_cannot_be_read(saved: Callable[[str], str], tiny_vit: Pa
 def test_frames_are_taken_from_the_middles_of_equal_parts(
     held: int, count: int, expected: list[int]
 ) -> None:
-    assert spread(range(held), count) == expected  # floor((i + 1/2) * held / count)
+    assert doctest.testmod(video).failed == 0
+    assert video.spread(range(held), count) == expected  # floor((i + 1/2) * held / count)
 
 
 def test_a_video_encoder_reads_no_text(saved: Callable[[str], str]) -> None:

@@ -57,8 +57,8 @@ def load_backbone(
         refuse_other(encoder, config, modality)
         if modality == "text":
             loaded = text.load(encoder, **hub, **texts)
-        elif frames_of(config):
-            loaded = video.load(encoder, config, **hub)
+        elif frames := frames_of(config):
+            loaded = video.load(encoder, config, frames, **hub)
         else:
             loaded = image.load(encoder, **hub)
     _refuse_pooling(encoder, loaded, pooling)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoImageProcessor
 
 from toolkit.backbones.backbone import Encoder, Hidden
+from toolkit.backbones.listening import as_tokens, run_timm
 from toolkit.backbones.pretrained import load_pretrained
 from toolkit.backbones.resolve import commit_of
 from toolkit.errors import UserError
@@ -40,18 +41,12 @@ def load(name: str, *, revision: str | None, trust_remote_code: bool) -> Encoder
 def of_pictures(
     name: str, model: nn.Module, prepare: Prepare, run: Run, commit: str | None = None
 ) -> Encoder:
-    """An encoder of pictures, whose depth and widths a blank picture tells: configurations differ too much.
+    """An encoder of pictures; two blank ones tell its depth and widths: configurations differ too much.
 
     Raises:
         UserError: if it gives no hidden states.
     """
-    place = next(x for x in model.parameters() if x.is_floating_point())
-    blank = {
-        key: x.to(place if x.is_floating_point() else place.device)
-        for key, x in prepare([_blank_jpeg()]).items()
-    }
-    with torch.no_grad():
-        states = run(blank).states
+    states = _states_of_blanks(model, prepare, run)
     if not states:
         raise UserError(
             f"encoder {name!r} ({type(model).__name__}) gives no hidden states; take another"
@@ -65,7 +60,8 @@ def of_pictures(
         width=max(widths),
         commit=commit,
         widths=widths if len(set(widths)) > 1 else None,
-        has_cls=len(set(widths)) == 1 and has_cls(model),
+        # In some, a [CLS] token comes in late; a token from the start is the same for every picture.
+        has_cls=has_cls(model) and torch.allclose(*states[0][:, 0]),
     )
 
 
@@ -73,13 +69,6 @@ def has_cls(model: nn.Module) -> bool:
     """Whether the first token of a vision transformer is a [CLS] token of its own, not a patch."""
     names = (name.rpartition(".")[2] for name, _ in model.named_parameters())
     return any(name in _CLS_NAMES for name in names)
-
-
-def as_tokens(state: Tensor, *, channels_last: bool = False) -> Tensor:
-    """A layer's output as (B, S, D): maps (B, D, H, W), or (B, H, W, D), are laid out row by row."""
-    if state.dim() == 3:
-        return state
-    return state.flatten(1, 2) if channels_last else state.flatten(2).transpose(1, 2)
 
 
 def _prepare_with(processor: Any) -> Prepare:
@@ -90,6 +79,9 @@ def _prepare_with(processor: Any) -> Prepare:
 
 
 def _run_with(model: Any) -> Run:
+    if model.config.model_type == "timm_wrapper":  # it would leave out the embedding output
+        return run_timm(model.timm_model)
+
     def run(inputs: dict[str, Tensor]) -> Hidden:
         if model.config.model_type == "vit_mae":
             inputs = inputs | _nothing_masked(model, len(inputs["pixel_values"]))
@@ -100,6 +92,17 @@ def _run_with(model: Any) -> Run:
     return run
 
 
+def _states_of_blanks(model: nn.Module, prepare: Prepare, run: Run) -> Sequence[Tensor]:
+    """Of a black picture and a white one, wherever and in which precision the model computes."""
+    like = next(x for x in model.parameters() if x.is_floating_point())
+    inputs = prepare([_blank_jpeg("black"), _blank_jpeg("white")])
+    placed = {
+        key: x.to(like if x.is_floating_point() else like.device) for key, x in inputs.items()
+    }
+    with torch.no_grad():
+        return run(placed).states
+
+
 def _nothing_masked(model: Any, count: int) -> dict[str, Tensor]:
     """MAE masks patches at random, in inference too; so it keeps all of them, in their order."""
     model.config.mask_ratio = 0.0
@@ -107,7 +110,7 @@ def _nothing_masked(model: Any, count: int) -> dict[str, Tensor]:
     return {"noise": torch.arange(patches, device=model.device).float().expand(count, -1)}
 
 
-def _blank_jpeg() -> bytes:
+def _blank_jpeg(colour: str) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (224, 224)).save(file, "JPEG")
+    Image.new("RGB", (224, 224), colour).save(file, "JPEG")
     return file.getvalue()

@@ -6,7 +6,7 @@ repositories do, and the files of the tokenizer where it is not open_clip's own.
 B items, S tokens, D width.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toolkit.backbones.backbone import Encoder, Hidden
-from toolkit.backbones.image import Prepare, Run, as_tokens, of_pictures
+from toolkit.backbones.image import Prepare, Run, of_pictures
+from toolkit.backbones.listening import as_tokens, listen, run_timm
 from toolkit.backbones.pretrained import run_with
-from toolkit.backbones.resolve import resolve, unreachable
+from toolkit.backbones.resolve import commit_of, resolve, unreachable
 from toolkit.errors import UserError
 from toolkit.images import decode_jpeg
 
@@ -35,17 +36,12 @@ def load_image(name: str) -> Encoder:
     """
     model, transform = _load(name)
     tower = model.visual.requires_grad_(False).eval()
-    blocks = _vision_blocks(tower)
-    channels_last = getattr(getattr(tower, "trunk", None), "output_fmt", None) == "NHWC"
 
     def prepare(items: Sequence[bytes]) -> dict[str, Tensor]:
-        return {"x": torch.stack([transform(Image.fromarray(decode_jpeg(item))) for item in items])}
+        images = [transform(Image.fromarray(decode_jpeg(item))) for item in items]
+        return {"pixel_values": torch.stack(images)}
 
-    def run(inputs: dict[str, Tensor]) -> Hidden:
-        states = _listen(blocks, lambda: tower(**inputs))
-        return Hidden([as_tokens(state, channels_last=channels_last) for state in states], None)
-
-    return of_pictures(name, tower, prepare, run)
+    return of_pictures(name, tower, prepare, _run_image(tower), _commit_of(name))
 
 
 def load_text(name: str, *, max_tokens: int, lowercase: bool) -> Encoder:
@@ -71,13 +67,14 @@ def load_text(name: str, *, max_tokens: int, lowercase: bool) -> Encoder:
         run = run_with(tower.transformer)
     else:
         depth, width = len(tower.transformer.resblocks), tower.transformer.width
-        run = _run_text(model, tower.transformer.resblocks)
+        run = _run_text(model, list(tower.transformer.resblocks))
     return Encoder(
         model=model,
         prepare=prepare,
         run=run,
         depth=depth,
         width=width,
+        commit=_commit_of(name),
         has_cls=isinstance(tower, HFTextEncoder),
     )
 
@@ -95,26 +92,35 @@ def _load(name: str) -> tuple[Any, Any]:
         raise unreachable(name, error) from error
 
 
+def _commit_of(name: str) -> str | None:
+    return commit_of(name, None, config="open_clip_config.json")
+
+
 def _address(name: str) -> str:
     """What open_clip calls it."""
     where = resolve(name)
     return ("local-dir:" if Path(where).is_dir() else "hf-hub:") + where
 
 
-def _vision_blocks(tower: Any) -> list[nn.Module]:
-    """Those whose outputs are the layers: the blocks of a transformer, the stages of other networks."""
-    if isinstance(tower, ModifiedResNet):
-        return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
+def _run_image(tower: Any) -> Run:
     if isinstance(tower, TimmModel):
-        trunk: Any = tower.trunk
-        return [trunk.get_submodule(one["module"]) for one in trunk.feature_info]
-    return list(tower.transformer.resblocks)
+        return run_timm(tower.trunk)
+    if isinstance(tower, ModifiedResNet):
+        blocks = [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
+    else:
+        blocks = list(tower.transformer.resblocks)
+
+    def run(inputs: dict[str, Tensor]) -> Hidden:
+        states = listen(blocks, lambda: tower(inputs["pixel_values"]))
+        return Hidden([as_tokens(state) for state in states], None)
+
+    return run
 
 
-def _run_text(model: Any, blocks: Iterable[nn.Module]) -> Run:
+def _run_text(model: Any, blocks: Sequence[nn.Module]) -> Run:
     def run(inputs: dict[str, Tensor]) -> Hidden:
         mask = inputs["attention_mask"]
-        states = _listen(blocks, lambda: model.encode_text(inputs["input_ids"]))
+        states = listen(blocks, lambda: model.encode_text(inputs["input_ids"]))
         return Hidden([state[:, : mask.shape[1]] for state in states], mask)  # CoCa adds a token
 
     return run
@@ -139,21 +145,3 @@ def _real(tokens: Tensor, padding: int) -> Tensor:
     real = (tokens != padding).long().flip(1).cummax(dim=1).values.flip(1)
     real[:, 0] = 1
     return real
-
-
-def _listen(blocks: Iterable[nn.Module], compute: Callable[[], Any]) -> list[Tensor]:
-    """What goes into the first block, and what comes out of every one, while `compute` runs."""
-    blocks = list(blocks)
-    states: list[Tensor] = []
-    handles = [  # a copy, because the first block may work in place
-        blocks[0].register_forward_pre_hook(lambda _, args: states.append(args[0].clone()))
-    ]
-    handles += [
-        block.register_forward_hook(lambda _, __, out: states.append(out)) for block in blocks
-    ]
-    try:
-        compute()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return states

@@ -12,26 +12,26 @@ from transformers import AutoImageProcessor, AutoVideoProcessor
 
 from toolkit.backbones.backbone import Encoder, Hidden
 from toolkit.backbones.image import Prepare, Run, has_cls
-from toolkit.backbones.kinds import frames_of
 from toolkit.backbones.pretrained import load_pretrained, shape_of
 from toolkit.backbones.resolve import commit_of
 from toolkit.images import decode_jpeg
 
 
-def load(name: str, config: Any, *, revision: str | None, trust_remote_code: bool) -> Encoder:
+def load(
+    name: str, config: Any, frames: int, *, revision: str | None, trust_remote_code: bool
+) -> Encoder:
     """Loads a video encoder; see `toolkit.backbones.load_backbone`.
 
     Args:
         name: the encoder's.
-        config: its configuration, which says how many frames it reads.
+        config: its configuration.
+        frames: how many it reads of a clip.
         revision: hub revision to pin.
         trust_remote_code: runs code from the hub.
 
     Raises:
         UserError: if it cannot be found.
     """
-    frames = frames_of(config)
-    assert frames is not None  # whoever calls this has asked
     in_two_towers = hasattr(config, "vision_config")
     processor, model = load_pretrained(
         name,
