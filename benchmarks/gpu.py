@@ -116,7 +116,7 @@ def measure(folder: Path, preset: str) -> dict[str, Any]:
     return {
         "device": environment["device"],
         "mixed_precision": environment["mixed_precision"],
-        "states_on_device": environment["states_on_device"],
+        "residency": environment["residency"],
         "losses_finite": all(math.isfinite(entry["loss"]) for entry in log if "loss" in entry),
         "metrics_agree": largest <= TOLERANCE,
         "largest_difference": largest,

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.ahead import make_each
 from models.features import Features
 from models.recommender import Batch
 from toolkit.splits import Splits
@@ -72,10 +73,11 @@ class Batches:
         return wrapped[self.rank :: self.world]
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, in order."""
+        """The batches of an epoch, in order; made ahead where features must be fetched."""
         order = self.order(epoch)
-        for start in range(0, len(order), self.batch_size):
-            yield self.batch(self.sequences[order[start : start + self.batch_size]])
+        starts = range(0, len(order), self.batch_size)
+        sequences = (self.sequences[order[start : start + self.batch_size]] for start in starts)
+        return make_each(self.batch, sequences, ahead=self.features.ahead, device=self.device)
 
     def batch(self, sequences: NDArray[np.int32]) -> Batch:
         """One batch of (B, L + 1) left-padded sequences."""

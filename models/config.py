@@ -94,6 +94,24 @@ class TrainConfig:
 
 
 @dataclass
+class ResidencyConfig:
+    """Where stored hidden states lie while a model reads them; results do not depend on it.
+
+    Args:
+        place: device is where the model computes; host is this machine's memory, from which the next batch is
+            gathered while this one trains; mapped is the disk, mapped into memory and gathered from likewise;
+            auto takes the first of them that has room.
+        device_gib: what states may take of a GPU; by default half of what is free.
+        host_gib: what they may take of this machine's memory in each process; by default half of what is free,
+            divided by the processes.
+    """
+
+    place: Literal["auto", "device", "host", "mapped"] = "auto"
+    device_gib: float | None = None
+    host_gib: float | None = None
+
+
+@dataclass
 class RunConfig:
     """A training run.
 
@@ -103,6 +121,7 @@ class RunConfig:
         item: `side-network` over hidden states, or `id` for one learned vector an item.
         towers: names of the stored towers that the side network reads: the scenario.
         states: `stored` reads what prep encoded; `live` runs the frozen encoders in every step.
+        residency: where stored states lie.
         protocol: what ranking masks (`paper`, `clean` or `unmasked`).
         side: the side network.
         sequence: the sequence encoder.
@@ -114,6 +133,7 @@ class RunConfig:
     item: Literal["side-network", "id"] = "side-network"
     towers: list[str] = field(default_factory=list)
     states: Literal["stored", "live"] = "stored"
+    residency: ResidencyConfig = field(default_factory=ResidencyConfig)
     protocol: Protocol = "paper"
     side: SideConfig = field(default_factory=SideConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def describe_environment(
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),
         "mixed_precision": accelerator.mixed_precision,
-        "states_on_device": features.resident,
+        "residency": features.residency and asdict(features.residency),
         "git_commit": _git_commit(),
         "dataset": {"name": dataset.name, **describe_dataset(config, dataset)},
     }

@@ -6,33 +6,37 @@ N items, numbered 1..N; U items of a batch; K kept states, D width.
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from models.residency import Place, Residency, choose
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.sources import captions_behind
+from toolkit.states import StateTable
 from toolkit.towers import IMPORTED
 
 if TYPE_CHECKING:
     from toolkit.backbones import Backbone
 
-# States beyond this share of a GPU's free memory stay on the host and are gathered there.
-DEVICE_SHARE = 0.5
 SOURCES_AT_ONCE = 1024
 
 
 class Features(Protocol):
-    """Source of what an item encoder reads.
+    """Source of what an item encoder reads."""
 
-    Attributes:
-        resident: whether it lies where the item encoder computes; if not, every batch is moved there.
-    """
+    @property
+    def residency(self) -> Residency | None:
+        """Where it lies, if it is stored."""
+        ...
 
-    resident: bool
+    @property
+    def ahead(self) -> bool:
+        """Whether the next batch's features are best gathered while this one trains."""
+        ...
 
     def gather(self, items: Tensor) -> Any:
         """The features of U items, by number, where the item encoder computes."""
@@ -54,7 +58,8 @@ class ItemNumbers:
     def __init__(self, count: int, *, device: torch.device | str = "cpu") -> None:
         self.count = count
         self.device = device
-        self.resident = True
+        self.residency = None
+        self.ahead = False
 
     def gather(self, items: Tensor) -> Tensor:
         """(U,) -> (U,)."""
@@ -66,36 +71,67 @@ class ItemNumbers:
 
 
 class StoredStates:
-    """Hidden states that prep stored.
+    """Hidden states that prep stored. Where they lie (`models.residency`) changes no result.
 
     Args:
-        tables: by tower, (N + 1, K, D), row 0 zeros, on the CPU.
-        device: where states are wanted. They all move there if they fit in half of its free memory.
+        tables: by tower.
+        device: where states are wanted.
+        place: where they lie: `device`, `host`, `mapped`; `auto` takes the first that has room.
+        device_gib: what they may take of a GPU; by default half of what is free.
+        host_gib: what they may take of this machine's memory; by default half of what is free.
+
+    Raises:
+        UserError: if there is no room at the place that is asked for.
     """
 
-    def __init__(self, tables: Mapping[str, Tensor], *, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        tables: Mapping[str, StateTable],
+        *,
+        device: torch.device | str = "cpu",
+        place: Place | Literal["auto"] = "auto",
+        device_gib: float | None = None,
+        host_gib: float | None = None,
+    ) -> None:
         self.device = torch.device(device)
-        size_bytes = sum(table.nbytes for table in tables.values())
-        self.resident = self.device.type == "cpu" or _fits(size_bytes, self.device)
-        home = self.device if self.resident else torch.device("cpu")
-        self.tables = {name: table.to(home) for name, table in tables.items()}
-        self.home = home
-
-    @cached_property
-    def _same_as(self) -> Tensor:
-        return _duplicates({name: table.cpu() for name, table in self.tables.items()})
+        self.tables = dict(tables)
+        self.residency = choose(
+            sum(table.nbytes for table in tables.values()),
+            device=self.device,
+            place=place,
+            device_gib=device_gib,
+            host_gib=host_gib,
+        )
+        self.ahead = self.residency.place != "device"
+        if self.residency.place == "host":
+            self.tables = {name: StateTable.of(table.load()) for name, table in tables.items()}
+        self._here: dict[str, Tensor] = {}
+        if self.residency.place == "device":
+            self._here = {name: table.load(self.device) for name, table in tables.items()}
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:
         """(U,) -> `{tower: (U, K, D)}`."""
-        here = items.to(self.home)
+        if self._here:
+            here = items.to(self.device)
+            return {name: states.index_select(0, here) for name, states in self._here.items()}
+        # What crosses the bus is the gathered batch: it alone is pinned, so that the copy needs no CPU.
+        pin = self.device.type == "cuda"
         return {
-            name: table.index_select(0, here).to(self.device, non_blocking=True)
+            name: table.gather(items, pin=pin).to(self.device, non_blocking=True)
             for name, table in self.tables.items()
         }
 
     def same_as(self) -> Tensor:
         """(N + 1,): equal rows in every tower."""
         return self._same_as
+
+    @cached_property
+    def _same_as(self) -> Tensor:
+        digests: list[Any] = []
+        for chunks in zip(*(table.chunks() for table in self.tables.values()), strict=True):
+            arrays = [chunk.flatten(1).view(torch.uint8).numpy() for chunk in chunks]
+            digests += [_digest(*(row.data for row in rows)) for rows in zip(*arrays, strict=True)]
+        return _first_of_equals(digests)
 
 
 class LiveStates:
@@ -109,7 +145,8 @@ class LiveStates:
     def __init__(self, dataset: Dataset, backbones: Mapping[str, "Backbone"]) -> None:
         self.dataset = dataset
         self.backbones = dict(backbones)
-        self.resident = True
+        self.residency = None
+        self.ahead = False
         self.sources = {name: dataset.states_metadata(name)["source"] for name in backbones}
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:
@@ -178,7 +215,10 @@ def _backbone_of(dataset: Dataset, name: str, device: torch.device | str) -> "Ba
         max_tokens=step["max_tokens"],
         lowercase=step["lowercase"],
         batch_size=step["batch_size"],
+        batch_tokens=step["batch_tokens"],
         device=device,
+        dtype=about["precision"],  # type: ignore[arg-type]
+        quantize=about["quantize"],  # type: ignore[arg-type]
     )
     if backbone.revision != about["revision"]:
         raise UserError(
@@ -186,18 +226,6 @@ def _backbone_of(dataset: Dataset, name: str, device: torch.device | str) -> "Ba
             f"the stored states came from {about['revision']}; run prep encode again"
         )
     return backbone
-
-
-def _fits(size_bytes: int, device: torch.device) -> bool:
-    free, _ = torch.cuda.mem_get_info(device)
-    return size_bytes <= free * DEVICE_SHARE
-
-
-def _duplicates(tables: Mapping[str, Tensor]) -> Tensor:
-    arrays = [table.flatten(1).contiguous().numpy() for table in tables.values()]
-    return _first_of_equals(
-        [_digest(*(row.data for row in rows)) for rows in zip(*arrays, strict=True)]
-    )
 
 
 def _digest(*parts: Any) -> bytes:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.ahead import make_each
 from models.features import Features
 from models.parallel import gather_shares, share
 from models.recommender import Recommender
@@ -57,9 +58,10 @@ def encode_catalogue(
     same_as = features.same_as()
     distinct = torch.unique(same_as[1:])
     mine = distinct[share(len(distinct))]
-    chunks = [
-        model.encode_items(features.gather(chunk)).to(device) for chunk in mine.split(ITEMS_AT_ONCE)
-    ]
+    gathered = make_each(
+        features.gather, mine.split(ITEMS_AT_ONCE), ahead=features.ahead, device=device
+    )
+    chunks = [model.encode_items(chunk).to(device) for chunk in gathered]
     encoded = gather_shares(torch.cat(chunks), len(distinct))
     table = torch.zeros(len(same_as), encoded.shape[1], device=device)
     table[1:] = encoded[torch.searchsorted(distinct, same_as[1:]).to(device)]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ def make_features(
         )
     if config.states == "live":
         return load_live(dataset, config.towers, device=device)
-    return StoredStates({name: dataset.states(name) for name in config.towers}, device=device)
+    tables = {name: dataset.state_table(name) for name in config.towers}
+    return StoredStates(tables, device=device, **asdict(config.residency))
 
 
 class TrainedRecommender:

@@ -86,10 +86,8 @@ def train(config: RunConfig) -> dict[str, Any]:
             write_json(output / ENVIRONMENT, about)
         log = RunLog(output, enabled=main)
         log.say(f"{config.item} {config.towers}: {splits}, {_trainable(model):,} parameters")
-        if not features.resident:
-            log.say(
-                "hidden states stay on the host: the GPU's free memory is less than twice theirs"
-            )
+        if features.residency:
+            log.say(str(features.residency))
 
         # Loop.
         best, best_epoch, step = -1.0, 0, 0

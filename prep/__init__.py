@@ -1,4 +1,4 @@
-"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `report`, `estimate`."""
+"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `export_tower`, `report`, `estimate`."""
 
 from prep.build import build
 from prep.caption import caption
@@ -7,6 +7,7 @@ from prep.comments import comments
 from prep.config import CaptionConfig, EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from prep.encode import encode
 from prep.estimate import Estimate, estimate
+from prep.export import export_tower
 from prep.ingest import ingest
 from prep.media import media
 from prep.report import report
@@ -26,6 +27,7 @@ __all__ = [
     "comments",
     "encode",
     "estimate",
+    "export_tower",
     "ingest",
     "media",
     "report",

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from prep import manifest
 from prep.interactions import positions
 from prep.pipeline import errors_of
+from prep.states import all_finite
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.store import Table, read_file
@@ -203,9 +204,9 @@ def _against_errors(data: Dataset, name: str, status: dict[str, str]) -> Iterato
 def _check_states(data: Dataset, name: str) -> Iterator[str]:
     tower = name.removeprefix("states/")
     spec = data.tower(tower)
-    schema.validate(
-        Table(data.path / name).read(), schema.states(spec.layers, spec.width), where=name
-    )
+    stored = Table(data.path / name).read()
+    dtype = schema.states_dtype(stored.schema, where=name)
+    schema.validate(stored, schema.states(spec.layers, spec.width, dtype), where=name)
     errors = errors_of(data.path, step_of(name)).column("item_id")
     for shard in Table(data.path / name).shards():
         table: Any = read_file(shard.path)
@@ -214,7 +215,7 @@ def _check_states(data: Dataset, name: str) -> Iterator[str]:
             yield f"{name}: {shard.path.name} numbers its items otherwise than items/ does"
         for batch in table.to_batches():
             states = batch.column("states").flatten().to_numpy().reshape(batch.num_rows, -1)
-            if not np.isfinite(states).all():
+            if not all_finite(states, dtype):
                 yield f"{name}: {shard.path.name} holds states that are not finite"
             failed = pc.is_in(batch.column("item_id"), errors.combine_chunks())
             if states[np.asarray(failed)].any():

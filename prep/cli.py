@@ -94,6 +94,12 @@ def _check(options: Namespace) -> int:
     return 0
 
 
+def _export(options: Namespace) -> int:
+    ids = prep.export_tower(options.dataset, options.tower, options.file, layer=options.layer)
+    print(f"wrote {options.file} and {ids}: row r is of the item on line r")
+    return 0
+
+
 def _report(options: Namespace) -> int:
     prep.report(options.dataset)
     return 0
@@ -115,6 +121,13 @@ COMMANDS = {
     "check": Command(
         "Validates; prints counts.", ("dataset",), _check, configured=False, retries=False
     ),
+    "export": Command(
+        "Writes a tower as a NumPy file with its ids.",
+        ("dataset", "tower", "file"),
+        _export,
+        configured=False,
+        retries=False,
+    ),
     "report": Command(
         "Writes report.html and .json.", ("dataset",), _report, configured=False, retries=False
     ),
@@ -123,6 +136,8 @@ _PLACES = {
     "out": "folder to write, absent or empty",
     "dump": "folder of what was downloaded",
     "dataset": "folder that prep writes",
+    "tower": "name of a stored tower",
+    "file": "OUT.npy to write; the ids go to OUT.ids.txt",
 }
 
 
@@ -181,7 +196,11 @@ def with_default_config(parser: ArgumentParser, words: list[str]) -> list[str]:
 def _command_parser(name: str, command: Command) -> ArgumentParser:
     parser = ArgumentParser(description=command.help, exit_on_error=False)
     for place in command.places:
-        parser.add_argument(place, type=Path, help=_PLACES[place])
+        parser.add_argument(place, type=str if place == "tower" else Path, help=_PLACES[place])
+    if name == "export":
+        parser.add_argument(
+            "--layer", default="last", help="last or mean of the kept states, or the index of one"
+        )
     if name == "synth":
         parser.add_argument("--items", type=int, default=300, help="how many items")
         parser.add_argument("--users", type=int, default=1000, help="how many users")

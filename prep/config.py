@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from toolkit.errors import UserError
+from toolkit.schema import StatesDtype
 from toolkit.towers import Modality, modality_of
 
 Layout = Literal["auto", "microlens", "challenge", "ninerec", "morec", "amazon", "table"]
@@ -71,14 +72,24 @@ class EncodeConfig:
         encoder: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name.
         source: what the encoder reads. Text: title, the name of captions, or concat:title+image_caption, which
             joins texts. Images: cover, or frames, whose states are averaged over a clip.
-        pooling: how the tokens of a layer become one vector.
+        pooling: how the tokens of a layer become one vector: cls for BERT, ViT and the like; mean or last for
+            decoder-only encoders (LLaMA, ...), whose first token sees nothing of a text.
         layers: which layers to keep besides the embedding output: all, every-N, group-K or a list
             such as [1, 3, 5], counted from 0.
         revision: hub revision to pin.
         max_tokens: texts are cut there; by default 30 for titles (the papers), 128 for other texts.
         lowercase: whether texts are lower-cased first.
         device: auto takes the GPU where there is one; otherwise cpu, cuda, cuda:1, ...
-        batch_size: texts or images encoded at a time; every frame of a clip is an image.
+        batch_size: images encoded at a time; every frame of a clip is one.
+        batch_tokens: tokens of texts encoded at a time, padding counted; texts about as long go together. By
+            default 8192 on a GPU, 1024 for each thread on a CPU.
+        device_map: instead of device, for a model that one GPU cannot hold: auto, balanced, sequential.
+        dtype: precision to compute in. auto is float32 on a CPU and saved on a GPU; saved is what the encoder's
+            weights were saved in (float32 for BERT, bfloat16 for most LLMs). States depend on it.
+        store: precision to store states in; a tower whose states do not fit float16 is stored in bfloat16, which
+            has the same size, less precision and float32's range.
+        quantize: 8bit or 4bit loads the weights so; it needs `pip install bitsandbytes`.
+        trust_remote_code: runs code that comes with the encoder; off unless you say so.
     """
 
     encoder: str = ""
@@ -90,12 +101,22 @@ class EncodeConfig:
     lowercase: bool = True
     device: str = "auto"
     batch_size: int = 128
+    batch_tokens: int | None = None
+    device_map: str | None = None
+    dtype: Literal["auto", "saved", "float32", "bfloat16", "float16"] = "auto"
+    store: StatesDtype = "float16"
+    quantize: Literal["none", "8bit", "4bit"] = "none"
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        for key in ("max_tokens", "batch_size"):
+        for key in ("max_tokens", "batch_size", "batch_tokens"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise UserError(f"{key} is {value}; it must be at least 1")
+        if self.device_map and self.device != "auto":
+            raise UserError(
+                f"device is {self.device} and device_map is {self.device_map}; set one or the other"
+            )
 
     @property
     def modality(self) -> Modality:

@@ -3,6 +3,7 @@
 A frozen encoder makes them here, or somebody else has made them already (`prep.features`).
 """
 
+import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +24,9 @@ from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
 from toolkit.images import decode_jpeg
-from toolkit.schema import Status
+from toolkit.schema import StatesDtype, Status
 from toolkit.sources import captions_behind, captions_of, refuse_unknown
-from toolkit.store import tables_in
+from toolkit.store import Table, read_file, tables_in
 from toolkit.towers import PICTURES, source_fields
 from toolkit.versions import versions
 
@@ -37,6 +38,10 @@ _NOTHING: dict[str, tuple[Status, str]] = {
     "cover": ("missing", "no cover is stored (why: step covers)"),
     "frames": ("missing", "no frames are stored (why: step frames)"),
 }
+
+
+class BeyondFloat16Error(UserError):
+    """States do not fit float16."""
 
 
 def encode(
@@ -124,7 +129,11 @@ def refuse_other_clips(config: PrepConfig, dataset: Path) -> None:
 def _refuse_other_clips(tower: str, settings: EncodeConfig, stored: int) -> None:
     from toolkit.backbones import frames_needed  # here, as in `load`
 
-    needed = frames_needed(settings.encoder, revision=settings.revision)
+    needed = frames_needed(
+        settings.encoder,
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+    )
     if needed is None:
         return
     who = f"tower {tower!r}: encoder {settings.encoder!r} reads clips of {needed} frames"
@@ -148,15 +157,22 @@ def _frames_stored(config: PrepConfig, dataset: Path) -> int:
 
 def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed: bool) -> None:
     settings = config.encode[tower]
-    work = Encoding(dataset.absolute(), settings)
-    step = encode_step(tower, work, backbone=_shape_of(work, config))
-    counts = run_step(
-        dataset,
-        step,
-        work.data.items.select(["item_id", "item"]),
-        execute=choose(config, model=True),
-        retry_failed=retry_failed,
+    table = Table(dataset / "states" / tower)
+    work = Encoding(
+        dataset.absolute(), _placed(settings, config), _dtype_of(table) or settings.store
     )
+    shape = _shape_of(work, config)
+    step = encode_step(tower, work, backbone=shape)
+    items = work.data.items.select(["item_id", "item"])
+    execute = choose(config, model=True)
+    try:
+        counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
+    except BeyondFloat16Error as error:  # one table is of one dtype, so all of it is written again
+        print(f"{step.name}: {error}, so the table is written afresh")
+        shutil.rmtree(table.folder, ignore_errors=True)
+        work.dtype = "bfloat16"
+        step = encode_step(tower, work, backbone=shape)
+        counts = run_step(dataset, step, items, execute=execute)
     manifest.record_step(
         dataset,
         step.name,
@@ -167,6 +183,25 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
     )
 
 
+def _dtype_of(table: Table) -> StatesDtype | None:
+    """What the states that exist are stored in."""
+    for shard in table.shards()[:1]:
+        return schema.states_dtype(read_file(shard.path).schema, where=str(table.folder))
+    return None
+
+
+def _placed(settings: EncodeConfig, config: PrepConfig) -> EncodeConfig:
+    """Settles what a cluster's workers compute on, and in which precision, before they start."""
+    if config.executor == "processes":
+        return settings
+    device, dtype = settings.device, settings.dtype
+    if device == "auto" and settings.device_map is None:
+        device = "cuda" if config.gpus_per_worker else "cpu"
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "saved"
+    return replace(settings, device=device, dtype=dtype)
+
+
 def _shape_of(work: "Encoding", config: PrepConfig) -> "Backbone":
     """The encoder by which the table is laid out: the one that works, if it works in this process.
 
@@ -174,7 +209,8 @@ def _shape_of(work: "Encoding", config: PrepConfig) -> "Backbone":
     """
     if config.executor == "processes":
         return work.backbone
-    return load(replace(work.config, device="cpu"))
+    copy = load(replace(work.config, device="cpu", device_map=None, quantize="none"))
+    return replace(copy, quantize=work.config.quantize)
 
 
 def load(config: EncodeConfig) -> "Backbone":
@@ -199,11 +235,16 @@ def load(config: EncodeConfig) -> "Backbone":
         max_tokens=config.token_limit,
         lowercase=config.lowercase,
         batch_size=config.batch_size,
+        batch_tokens=config.batch_tokens,
         device=device,
+        device_map=config.device_map,
+        dtype=config.dtype,
+        quantize=config.quantize,
+        trust_remote_code=config.trust_remote_code,
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Encoding:
     """The work of a tower: `encode_batch`, with the dataset and the encoder that it needs.
 
@@ -213,19 +254,25 @@ class Encoding:
     Args:
         dataset: what is read, a path that holds for every worker.
         config: of the tower.
+        dtype: to store states in.
     """
 
     dataset: Path
     config: EncodeConfig
+    dtype: StatesDtype = "float16"
 
     def __call__(self, batch: pa.RecordBatch) -> pa.Table:
         """The rows of a batch of items."""
         return encode_batch(
-            batch, data=self.data, backbone=self.backbone, source=self.config.source
+            batch,
+            data=self.data,
+            backbone=self.backbone,
+            source=self.config.source,
+            dtype=self.dtype,
         )
 
-    def __reduce__(self) -> tuple[type["Encoding"], tuple[Path, EncodeConfig]]:
-        return type(self), (self.dataset, self.config)
+    def __reduce__(self) -> tuple[type["Encoding"], tuple[Path, EncodeConfig, StatesDtype]]:
+        return type(self), (self.dataset, self.config, self.dtype)
 
     def refuse_absent_source(self) -> None:
         """Makes sure that what is read is stored, captions for every item.
@@ -263,13 +310,16 @@ def encode_step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
         backbone: the encoder that `work` uses, or a copy of it.
     """
     config = work.config
-    about = backbone.metadata(source=config.source)
+    about = {**backbone.metadata(source=config.source), "dtype": work.dtype}
     depends: dict[str, Any] = {
         "encoder": about["encoder"],
         "revision": about["revision"],
         "source": config.source,
         "pooling": about["pooling"],
         "layers": about["kept"],
+        "precision": about["precision"],
+        "quantize": about["quantize"],
+        "store": config.store,
     }
     if backbone.modality == "text":
         depends |= {"max_tokens": config.token_limit, "lowercase": config.lowercase}
@@ -277,33 +327,41 @@ def encode_step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
         depends |= work.data.manifest["steps"].get(STEP_OF[config.source], {}).get("config", {})
     if captions := captions_behind(work.data, config.source):
         depends["captions"] = about["captions"] = captions
-    columns = schema.states(backbone.layers, backbone.width).with_metadata(about)
+    columns = schema.states(backbone.layers, backbone.width, work.dtype).with_metadata(about)
     return Step(f"encode:{tower}", f"states/{tower}", columns, depends, work, SHARD)
 
 
 def encode_batch(
-    batch: pa.RecordBatch, *, data: Dataset, backbone: "Backbone", source: str
+    batch: pa.RecordBatch,
+    *,
+    data: Dataset,
+    backbone: "Backbone",
+    source: str,
+    dtype: StatesDtype = "float16",
 ) -> pa.Table:
     """A row for each item of the batch (`toolkit.schema.states`, `status` and `message`).
 
     Args:
         batch: with the columns item_id and item.
         data: where the sources are.
-        backbone: the encoder; texts reach it sorted by length, against padding.
+        backbone: the encoder.
         source: what it reads.
+        dtype: to store states in.
 
     Raises:
-        UserError: if a state does not fit float16.
+        BeyondFloat16Error: if a state does not fit float16, and dtype says so.
+        UserError: if a state is not finite.
     """
     payloads = data.source(source, batch.column("item_id").to_pylist()).to_pylist()
     outcomes = [_outcome(source, payload, backbone) for payload in payloads]
     usable = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
-    usable.sort(key=lambda row: len(payloads[row]))
-    states = np.zeros((len(payloads), backbone.layers * backbone.width), dtype=np.float16)
-    for start in range(0, len(usable), backbone.batch_size):
-        rows = usable[start : start + backbone.batch_size]
-        states[rows] = _float16_states(backbone, [payloads[row] for row in rows])
-    return state_rows(batch, states, outcomes)
+    kept = np.float16 if dtype == "float16" else np.float32  # of bfloat16, until it is stored
+    states = np.zeros((len(payloads), backbone.layers * backbone.width), dtype=kept)
+    for places, made in backbone.batches([payloads[row] for row in usable]):
+        values = made.flatten(1).cpu().numpy()
+        _refuse_what_does_not_fit(values, dtype, backbone.name)
+        states[[usable[place] for place in places]] = values
+    return state_rows(batch, states, outcomes, dtype)
 
 
 def _outcome(
@@ -338,13 +396,15 @@ def _no_text(source: str) -> tuple[Status, str]:
     return "missing", f"it has no usable caption (why: step caption:{source})"
 
 
-def _float16_states(backbone: "Backbone", payloads: list[Any]) -> NDArray[np.float16]:
-    """Flat states of some items, (B, K * D)."""
-    states = backbone.encode(payloads).float().cpu().numpy().reshape(len(payloads), -1)
-    largest = np.abs(states).max()
-    if not largest <= FLOAT16_LARGEST:
+def _refuse_what_does_not_fit(values: NDArray[np.float32], dtype: StatesDtype, name: str) -> None:
+    largest = float(np.abs(values).max())
+    if not np.isfinite(largest):
         raise UserError(
-            f"encoder {backbone.name!r} gives states up to {largest:g}, and float16, in which they are "
-            f"stored, ends at {FLOAT16_LARGEST:g}; keep other layers or choose another encoder"
+            f"encoder {name!r} gives states that are not finite; compute in a wider precision "
+            "(dtype bfloat16 or float32), keep other layers, or choose another encoder"
         )
-    return states.astype(np.float16)
+    if dtype == "float16" and largest > FLOAT16_LARGEST:
+        raise BeyondFloat16Error(
+            f"encoder {name!r} gives states up to {largest:g}, and float16 ends at {FLOAT16_LARGEST:g}; "
+            "they are to be stored in bfloat16"
+        )

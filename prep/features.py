@@ -119,6 +119,7 @@ def _step(
         "pooling": "none",
         "source": config.source,
         "modality": config.modality,
+        "dtype": "float16",
     }
     ids = fingerprint(Path(config.ids))["sha256"] if config.ids else None
     depends = {key: about[key] for key in ("encoder", "revision", "source")} | {"ids": ids}

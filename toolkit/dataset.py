@@ -20,6 +20,8 @@ from toolkit.towers import TowerSpec
 if TYPE_CHECKING:
     import torch
 
+    from toolkit.states import StateTable
+
 STATES_COLUMNS = ("encoder", "revision", "layers", "width", "pooling", "source", "modality")
 
 
@@ -131,7 +133,7 @@ class Dataset:
 
     def states_metadata(self, name: str) -> dict[str, str]:
         """What a stored tower was made with: encoder, revision, layers, width, pooling, source."""
-        metadata = self._states(name).schema.metadata or {}
+        metadata = self._states(name).schema().metadata or {}
         about = {key.decode(): value.decode() for key, value in metadata.items()}
         absent = [key for key in STATES_COLUMNS if key not in about]
         if absent:
@@ -141,28 +143,25 @@ class Dataset:
         return about
 
     def states(self, name: str) -> "torch.Tensor":
-        """Hidden states of a tower, (N + 1, K, D) float16; row 0 (padding) is zeros.
+        """Hidden states of a tower, (N + 1, K, D), read into memory; row 0 (padding) is zeros.
+
+        They are of the dtype that they are stored in, float16 as a rule.
 
         Raises:
             UserError: if the tower is not stored, or not for every item.
         """
-        import torch  # here, because prep's commands and workers open datasets without it
+        return self.state_table(name).load()
 
-        spec = self.tower(name)
-        count = self.items.num_rows
-        full = np.zeros((count + 1, spec.layers, spec.width), dtype=np.float16)
-        seen = np.zeros(count + 1, dtype=bool)
-        for batch in self._states(name).to_batches():
-            numbers = batch.column("item").to_numpy()
-            flat = batch.column("states").flatten().to_numpy(zero_copy_only=True)
-            full[numbers] = flat.reshape(-1, spec.layers, spec.width)
-            seen[numbers] = True
-        if not seen[1:].all():
-            raise UserError(
-                f"{self.path / 'states' / name}: {int((~seen[1:]).sum())} of {count} items have no states; "
-                f"run: python -m prep encode {self.path}"
-            )
-        return torch.from_numpy(full)
+    def state_table(self, name: str) -> "StateTable":
+        """Hidden states of a tower as they lie on disk: mapped, and read row by row.
+
+        Raises:
+            UserError: if the tower is not stored, or not for every item.
+        """
+        from toolkit.states import open_states  # here: prep's workers open datasets without torch
+
+        self.tower(name)  # what its metadata lack is told
+        return open_states(self._states(name), items=self.items.num_rows)
 
     def splits(self, protocol: Protocol = "paper", max_len: int = 10) -> Splits:
         """Train, valid and test (`toolkit.splits.make_splits`)."""
@@ -189,11 +188,11 @@ class Dataset:
             Table(self.path / folder).read(), expected, where=str(self.path / folder)
         )
 
-    def _states(self, name: str) -> pa.Table:
+    def _states(self, name: str) -> Table:
         table = Table(self.path / "states" / name)
         if not table.exists():
             raise UserError(
                 f"{self.path}: no hidden states for tower {name!r} (stored: {self.towers() or 'none'}); "
                 "name its encoder under `encode:` and run prep encode"
             )
-        return table.read()
+        return table

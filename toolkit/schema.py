@@ -20,6 +20,14 @@ Status = Literal[
     "too_large",
 ]
 
+StatesDtype = Literal["float16", "bfloat16", "float32"]
+# What a value of hidden states is stored as.
+STATES_TYPES: dict[StatesDtype, pa.DataType] = {
+    "float16": pa.float16(),
+    "bfloat16": pa.uint16(),
+    "float32": pa.float32(),
+}
+
 ITEMS = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
@@ -118,15 +126,41 @@ RECOMMENDATIONS = pa.schema(
 )
 
 
-def states(layers: int, width: int) -> pa.Schema:
-    """The schema of `states/TOWER`: `layers` kept states of `width` values each, flat, float16."""
-    flat = pa.list_(pa.field("item", pa.float16(), nullable=False), layers * width)
+def states(layers: int, width: int, dtype: StatesDtype = "float16") -> pa.Schema:
+    """The schema of `states/TOWER`: `layers` kept states of `width` values each, flat.
+
+    Arrow has no bfloat16: such values are stored as their 16 bits, uint16, and the table's metadata
+    say `dtype: bfloat16` (`states_dtype`); `numpy_array.view(ml_dtypes.bfloat16)` or
+    `tensor.view(torch.bfloat16)` reads them without a copy.
+
+    Args:
+        layers: K.
+        width: D.
+        dtype: of a value: float16 is the rule; bfloat16 has its size and float32's range.
+    """
+    flat = pa.list_(pa.field("item", STATES_TYPES[dtype], nullable=False), layers * width)
     return pa.schema(
         [
             pa.field("item_id", pa.string(), nullable=False),
             pa.field("item", pa.int32(), nullable=False),
             pa.field("states", flat, nullable=False),
         ]
+    )
+
+
+def states_dtype(found: pa.Schema, *, where: str) -> StatesDtype:
+    """The dtype of a table of states: what its metadata say, float16 if they say nothing.
+
+    Raises:
+        UserError: if it is unknown.
+    """
+    said = (found.metadata or {}).get(b"dtype", b"float16").decode()
+    for dtype in STATES_TYPES:
+        if dtype == said:
+            return dtype
+    raise UserError(
+        f"{where}: its metadata say dtype {said!r}; known: {', '.join(STATES_TYPES)}; "
+        "write the table again with prep"
     )
 
 

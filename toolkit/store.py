@@ -167,16 +167,21 @@ class Table:
         """Whether there is at least one shard."""
         return bool(self.shards())
 
+    def schema(self) -> pa.Schema:
+        """Schema and metadata of the first shard, by which `read` judges the others.
+
+        Raises:
+            UserError: if there is no shard, or it is not readable.
+        """
+        return read_file(self._some_shards()[0].path).schema
+
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Some columns of all shards, one shard after the other; nothing else is read.
 
         Raises:
             UserError: if there is no shard, one is not readable, or lacks a column.
         """
-        shards = self.shards()
-        if not shards:
-            raise UserError(f"{self.folder}: no such table; run the prep step that writes it")
-        for shard in shards:
+        for shard in self._some_shards():
             yield from read_file(shard.path, columns).select(columns).to_batches()
 
     def read(self) -> pa.Table:
@@ -185,15 +190,31 @@ class Table:
         Raises:
             UserError: if there is no shard, or shards disagree in schema or metadata.
         """
-        shards = self.shards()
-        if not shards:
-            raise UserError(f"{self.folder}: no such table; run the prep step that writes it")
+        shards = self._some_shards()
         tables = [read_file(shard.path) for shard in shards]
         first = tables[0].schema
         for shard, table in zip(shards, tables, strict=True):
             if not table.schema.equals(first, check_metadata=True):
                 raise UserError(
-                    f"{shard.path}: its schema or metadata differ from those of {shards[0].path.name}; "
-                    "the shards come from different configurations: delete the folder and run prep again"
+                    f"{shard.path}: its schema or metadata differ from those of {shards[0].path.name} "
+                    f"({_difference(table.schema, first)}); the shards come from different "
+                    "configurations: delete the folder and run prep again"
                 )
         return pa.concat_tables(tables)
+
+    def _some_shards(self) -> list[Shard]:
+        shards = self.shards()
+        if not shards:
+            raise UserError(f"{self.folder}: no such table; run the prep step that writes it")
+        return shards
+
+
+def _difference(found: pa.Schema, first: pa.Schema) -> str:
+    """The first key of two schemas' metadata, or column, that differs, in words."""
+    said, expected = found.metadata or {}, first.metadata or {}
+    for key in sorted({*said, *expected}):
+        if said.get(key) != expected.get(key):
+            there, here = (about.get(key, b"absent").decode() for about in (said, expected))
+            return f"{key.decode()} {there}, and there {here}"
+    names = [[f"{field.name}: {field.type}" for field in one] for one in (found, first)]
+    return f"columns {', '.join(names[0])}, and there {', '.join(names[1])}"

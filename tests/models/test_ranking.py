@@ -12,6 +12,7 @@ from models.ranking import Catalogue, encode_catalogue, rank_targets
 from toolkit import Evaluation, metrics
 from toolkit.schema import INTERACTIONS
 from toolkit.splits import make_splits
+from toolkit.states import StateTable
 
 
 class Table(nn.Module):
@@ -134,7 +135,7 @@ def test_items_of_equal_content_share_a_rank_exactly() -> None:
             return given["title"].float().flatten(1)
 
     model = Recommender(Flat(), LastItem())
-    features = StoredStates({"title": states})
+    features = StoredStates({"title": StateTable.of(states)})
     catalogue = encode_catalogue(model, features, np.arange(1, 101, dtype=np.int32), device="cpu")
     assert len(catalogue.counts) == 50
     asked = evaluation(rng, 300, 100, can_repeat=True)

@@ -231,3 +231,22 @@ def test_errors_of_a_step_without_a_table_are_said(dataset):
     found["steps"]["covers"] = {"skipped": "the dump has none"}
     write_json(dataset / "dataset.json", found)
     assert prep.check(dataset) == ["errors/ has rows of ['covers'], whose tables are not there"]
+
+
+def test_states_in_bfloat16(dataset):
+    """The same values in the other dtype are whole, too; an infinity among them is not."""
+    tower = Table(dataset / "states" / "title", compression=None)
+    found = read_file(tower.shards()[0].path)
+    values = found["states"].combine_chunks().flatten().to_numpy().astype(np.float32)
+    bits = (values.view(np.uint32) >> 16).astype(np.uint16)
+    metadata = {**found.schema.metadata, b"dtype": b"bfloat16"}
+    for infinite in (False, True):
+        if infinite:
+            bits[70] = 0x7F80
+        expected = schema.states(4, 16, "bfloat16").with_metadata(metadata)
+        flat = pa.FixedSizeListArray.from_arrays(bits, type=expected.field("states").type)
+        tower.replace(0, pa.table([found["item_id"], found["item"], flat], schema=expected))
+        reasons = prep.check(dataset)
+        assert reasons == (
+            ["states/title: part-00000.arrow holds states that are not finite"] if infinite else []
+        )

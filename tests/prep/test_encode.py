@@ -1,6 +1,7 @@
 """Hidden states: the library's own, item by item; refused when anything they depend on changes."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -15,6 +16,7 @@ import toolkit
 from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.pipeline import errors_of
 from toolkit import UserError
+from toolkit.backbones import load_backbone, pooling
 from toolkit.images import decode_jpeg
 from toolkit.store import Table, read_file
 
@@ -143,6 +145,9 @@ def test_shards_say_what_they_were_made_with(dataset, tiny_bert):
         "source": "title",
         "modality": "text",
         "kept": "0,2,3",
+        "precision": "float32",
+        "quantize": "none",
+        "dtype": "float16",
     }
     assert config["revision"] == revision and config["layers"] == "0,2,3"
 
@@ -162,6 +167,7 @@ def test_states_are_mapped_without_a_copy(dataset, tiny_bert):
         ({"pooling": "mean"}, r'title was made with pooling = "cls", and now pooling = "mean"'),
         ({"layers": [1]}, r'layers = "0,1,2,3", and now layers = "0,2"'),
         ({"max_tokens": 5}, r"max_tokens = 30, and now max_tokens = 5"),
+        ({"dtype": "bfloat16"}, r'precision = "float32", and now precision = "bfloat16"'),
         ({"lowercase": False}, r"lowercase = true, and now lowercase = false.*delete .*title"),
     ],
 )
@@ -198,14 +204,73 @@ def test_shards_do_not_change_the_states(dataset, tiny_bert, monkeypatch):
     assert torch.allclose(data.states("twice").float(), whole.float(), rtol=2**-10)
 
 
-def test_states_beyond_float16_are_refused(dataset, tiny_bert, tmp_path):
+def test_resumed_states_are_the_same(dataset, tiny_bert, monkeypatch):
+    whole = encoded(dataset, encoder=str(tiny_bert)).states("title").clone()
+    monkeypatch.setattr(sys.modules["prep.encode"], "SHARD", 2)
+    prep.encode(dataset, towers(parts=EncodeConfig(str(tiny_bert))))
+    Table(dataset / "states" / "parts").shards()[1].path.unlink()
+    monkeypatch.setattr(sys.modules["prep.encode"], "SHARD", 1)
+    prep.encode(dataset, towers(parts=EncodeConfig(str(tiny_bert), batch_tokens=1)))
+    parts = toolkit.open_dataset(dataset).states("parts")
+    assert torch.allclose(parts.float(), whole.float(), rtol=2**-10)
+
+
+@pytest.fixture
+def loud_bert(tiny_bert, tmp_path):
+    """Its states reach beyond float16, all of them."""
     copy = shutil.copytree(tiny_bert, tmp_path / "bert")
     model = AutoModel.from_pretrained(copy)
     with torch.no_grad():
         model.embeddings.LayerNorm.bias += 1e5
     model.save_pretrained(copy)
-    with pytest.raises(UserError, match=r"gives states up to 10\d+, and float16.*ends at 65504"):
-        encoded(dataset, encoder=str(copy))
+    return str(copy)
+
+
+def test_states_beyond_float16_are_stored_in_bfloat16(dataset, loud_bert, capsys):
+    data = encoded(dataset, encoder=loud_bert)
+    told = r"encode:title: encoder .* up to 10\d+, and float16 ends at 65504; .* bfloat16, so the table"
+    assert len(re.findall(told, capsys.readouterr().out)) == 1
+    found = data.states("title")
+    expected = load_backbone(loud_bert, modality="text").encode(TITLES)
+    assert found.dtype == torch.bfloat16 and found.isfinite().all()
+    assert torch.allclose(found[1:6].float(), expected, rtol=2**-8)
+    assert prep.check(dataset) == []
+
+
+def test_a_table_that_has_begun_in_float16_is_written_afresh(
+    dataset, tiny_bert, monkeypatch, capsys
+):
+    """The last text alone has states that are too large; those before it are stored by then."""
+    monkeypatch.setattr(sys.modules["prep.encode"], "SHARD", 1)
+    loud = pooling.cls
+
+    def cls(states, mask):
+        return loud(states, mask) * (1e6 if mask.sum() == 13 else 1.0)
+
+    monkeypatch.setitem(pooling.POOLINGS, "cls", cls)  # "one two three": 11 letters, [CLS], [SEP]
+    data = encoded(dataset, encoder=str(tiny_bert), batch_tokens=1)
+    assert data.states("title").dtype == torch.bfloat16
+    assert len(Table(dataset / "states" / "title").shards()) == 6
+    assert prep.check(dataset) == []
+    prep.encode(dataset)  # goes on in bfloat16, and has nothing left to do
+    assert "encode:title: 0 of 6 items done now" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_states_are_stored_in_the_asked_precision(dataset, tiny_bert, dtype):
+    data = encoded(dataset, encoder=str(tiny_bert), store=dtype)
+    expected = load_backbone(str(tiny_bert), modality="text").encode(TITLES)
+    found = data.states("title")[1:6]
+    assert found.dtype == getattr(torch, dtype)
+    torch.testing.assert_close(found, expected.to(found.dtype), rtol=2**-7, atol=1e-5)
+    with pytest.raises(UserError, match=f'made with store = "{dtype}", and now store = "float16"'):
+        encoded(dataset, encoder=str(tiny_bert))
+
+
+def test_states_that_are_not_finite_are_refused(dataset, tiny_bert, monkeypatch):
+    monkeypatch.setitem(pooling.POOLINGS, "cls", lambda states, mask: states[:, 0] / 0)
+    with pytest.raises(UserError, match="gives states that are not finite; compute in a wider"):
+        encoded(dataset, encoder=str(tiny_bert))
     assert not Table(dataset / "states" / "title").exists()
 
 

@@ -4,14 +4,15 @@ import pytest
 
 from toolkit import TowerSpec, UserError, select_layers, towers
 
-# The lists of IISAN-Versa's six groups, by depth of the encoder (arXiv 2411.02992, REFERENCE §2).
+# IISAN-Versa's six groups: each encoder's depth and list (arXiv 2411.02992, REFERENCE §2).
 PUBLISHED = {
-    80: [4, 19, 34, 49, 64, 79],
-    32: [1, 7, 13, 19, 25, 31],
-    28: [2, 7, 12, 17, 22, 27],
-    48: [2, 11, 20, 29, 38, 47],
-    56: [5, 15, 25, 35, 45, 55],
-    24: [3, 7, 11, 15, 19, 23],
+    "LLaMA-3-70B": (80, [4, 19, 34, 49, 64, 79]),
+    "LLaMA-3-8B": (32, [1, 7, 13, 19, 25, 31]),
+    "LLaMA-7B": (32, [1, 7, 13, 19, 25, 31]),
+    "Gemma-7B": (28, [2, 7, 12, 17, 22, 27]),
+    "EVA-CLIP-18B": (48, [2, 11, 20, 29, 38, 47]),
+    "Mistral, 56 layers": (56, [5, 15, 25, 35, 45, 55]),
+    "BERT-large": (24, [3, 7, 11, 15, 19, 23]),
 }
 
 
@@ -19,9 +20,10 @@ def test_doctests_hold() -> None:
     assert doctest.testmod(towers).failed == 0
 
 
-@pytest.mark.parametrize("depth", PUBLISHED)
-def test_group_dropping_gives_the_published_lists(depth: int) -> None:
-    assert select_layers("group-6", depth) == PUBLISHED[depth]
+@pytest.mark.parametrize("encoder", PUBLISHED)
+def test_group_dropping_gives_the_published_lists(encoder: str) -> None:
+    depth, kept = PUBLISHED[encoder]
+    assert select_layers("group-6", depth) == kept
 
 
 def test_other_selections() -> None:

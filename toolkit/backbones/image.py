@@ -13,6 +13,7 @@ from toolkit.backbones.backbone import Encoder, Hidden
 from toolkit.backbones.listening import as_tokens, run_timm
 from toolkit.backbones.pretrained import load_pretrained
 from toolkit.backbones.resolve import commit_of
+from toolkit.backbones.weights import Weights
 from toolkit.errors import UserError
 from toolkit.images import decode_jpeg
 
@@ -23,14 +24,18 @@ Run = Callable[[dict[str, Tensor]], Hidden]
 _CLS_NAMES = ("cls_token", "class_embedding", "class_token")
 
 
-def load(name: str, *, revision: str | None, trust_remote_code: bool) -> Encoder:
+def load(name: str, *, revision: str | None, trust_remote_code: bool, weights: Weights) -> Encoder:
     """Loads an image encoder; see `toolkit.backbones.load_backbone`.
 
     Raises:
         UserError: if it cannot be found, or gives no hidden states.
     """
     processor, model = load_pretrained(
-        name, AutoImageProcessor, revision=revision, trust_remote_code=trust_remote_code
+        name,
+        AutoImageProcessor,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        weights=weights,
     )
     model = getattr(model, "vision_model", model).requires_grad_(False).eval()
     return of_pictures(

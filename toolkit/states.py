@@ -1,0 +1,133 @@
+"""The hidden-state store's read side: a tower's table, mapped into memory, read row by row.
+
+N items, numbered 1..N; 0 is padding. K kept states of D values each.
+"""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from toolkit import schema
+from toolkit.errors import UserError
+from toolkit.store import Table
+
+READ_AT_ONCE = 1024
+
+
+class StateTable:
+    """Hidden states of N items and padding, (N + 1, K, D), wherever their rows lie.
+
+    Args:
+        parts: (R, K * D) each, contiguous, of one dtype. They are only ever read: those that
+            `open_states` gives are mapped read-only, and writing to one ends the process.
+        rows: (N + 1,) of every item, its row in the parts one after the other.
+        layers: K.
+    """
+
+    def __init__(self, parts: list[Tensor], rows: Tensor, *, layers: int) -> None:
+        self.shape = torch.Size((len(rows), layers, parts[0].shape[1] // layers))
+        self.dtype = parts[0].dtype
+        self._parts = parts
+        self._rows = rows
+        self._bounds = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
+
+    @classmethod
+    def of(cls, states: Tensor) -> "StateTable":
+        """A table of states that lie in memory, (N + 1, K, D)."""
+        return cls([states.flatten(1)], torch.arange(len(states)), layers=states.shape[1])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"StateTable({tuple(self.shape)}, {self.dtype}, parts={len(self._parts)})"
+
+    @property
+    def nbytes(self) -> int:
+        """Of all states, were they in memory."""
+        return self.shape.numel() * self.dtype.itemsize
+
+    def gather(self, items: Tensor, *, pin: bool = False) -> Tensor:
+        """The states of U items in any order, (U,) -> (U, K, D); no other row is read.
+
+        Args:
+            items: int64 numbers, 0..N.
+            pin: whether the result lies in pinned memory, from which a GPU copies by itself.
+        """
+        rows, order = self._rows.index_select(0, items).sort(stable=True)
+        states = self._read(rows, self._empty(len(items), pin))
+        if not torch.equal(order, torch.arange(len(order))):
+            states = torch.index_select(
+                states, 0, order.argsort(), out=self._empty(len(items), pin)
+            )
+        return states.view(-1, *self.shape[1:])
+
+    def _read(self, rows: Tensor, into: Tensor) -> Tensor:
+        """Copies ascending rows, (U,), as they lie on disk, into (U, K * D)."""
+        firsts = torch.searchsorted(rows, self._bounds).tolist()
+        for part, bound, first, end in zip(
+            self._parts, self._bounds.tolist(), firsts, firsts[1:], strict=False
+        ):
+            if first < end:
+                torch.index_select(part, 0, rows[first:end] - bound, out=into[first:end])
+        return into
+
+    def _empty(self, count: int, pin: bool) -> Tensor:
+        return torch.empty(count, self.shape[1:].numel(), dtype=self.dtype, pin_memory=pin)
+
+    def chunks(self) -> Iterator[Tensor]:
+        """All states in order, a few items at a time."""
+        for items in torch.arange(len(self)).split(READ_AT_ONCE):
+            yield self.gather(items)
+
+    def load(self, device: torch.device | str = "cpu") -> Tensor:
+        """All states, (N + 1, K, D), read into memory or onto a device."""
+        states = torch.empty(self.shape, dtype=self.dtype, device=device)
+        for place, chunk in zip(states.split(READ_AT_ONCE), self.chunks(), strict=True):
+            place.copy_(chunk)
+        return states
+
+
+def open_states(table: Table, *, items: int) -> StateTable:
+    """Maps a table of states; of the states themselves, nothing is read yet.
+
+    Args:
+        table: `states/TOWER` (`toolkit.schema.states`), its rows in any order in any shard.
+        items: N.
+
+    Raises:
+        UserError: if a shard is not readable or differs from the first in schema or metadata, if an
+            item has no row, or a row no item.
+    """
+    stored = table.read()
+    dtype = schema.states_dtype(stored.schema, where=str(table.folder))
+    layers, width = (int(stored.schema.metadata[key]) for key in (b"layers", b"width"))
+    schema.validate(stored, schema.states(layers, width, dtype), where=str(table.folder))
+    numbers = torch.from_numpy(stored.column("item").to_numpy().astype("int64"))
+    if len(numbers) and not 1 <= int(numbers.min()) <= int(numbers.max()) <= items:
+        raise UserError(
+            f"{table.folder}: it has rows of items beyond the {items} of this dataset; "
+            "delete the folder and run prep encode again"
+        )
+    rows = torch.full((items + 1,), -1)
+    rows[0] = 0  # of the first part, which is padding's
+    rows[numbers] = torch.arange(1, len(numbers) + 1)
+    absent = int((rows < 0).sum())
+    if absent:
+        raise UserError(
+            f"{table.folder}: {absent} of {items} items have no states; "
+            f"run: python -m prep encode {table.folder.parent.parent}"
+        )
+    parts = [_mapped(chunk, dtype) for chunk in stored.column("states").chunks]
+    padding = torch.zeros(1, layers * width, dtype=getattr(torch, dtype))
+    return StateTable([padding, *parts], rows, layers=layers)
+
+
+def _mapped(states: pa.FixedSizeListArray, dtype: schema.StatesDtype) -> Tensor:
+    """The values of a mapped shard, (R, K * D), without a copy.
+
+    By DLPack: `torch.from_numpy` warns of every map that is read-only, as these are.
+    """
+    return torch.from_dlpack(states.flatten()).view(getattr(torch, dtype)).view(len(states), -1)
