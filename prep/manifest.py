@@ -66,13 +66,22 @@ def record_config(dataset: Path, **parts: Any) -> None:
 def recorded_config(dataset: Path) -> PrepConfig:
     """The configuration that a dataset was made with so far.
 
+    Trust in code is not part of it: a dataset may come from somebody else, so who trusts its encoders says so anew.
+
     Raises:
         UserError: if nothing has been ingested yet.
     """
     config = require(dataset).get("config", {})
-    towers = {name: EncodeConfig(**tower) for name, tower in config.get("encode", {}).items()}
+    distrust = {"trust_remote_code": False}
+    towers = {
+        name: EncodeConfig(**{**tower, **distrust})
+        for name, tower in config.get("encode", {}).items()
+    }
     files = {name: FeaturesConfig(**tower) for name, tower in config.get("features", {}).items()}
-    captions = {name: CaptionConfig(**one) for name, one in config.get("caption", {}).items()}
+    captions = {
+        name: CaptionConfig(**{**one, **distrust})
+        for name, one in config.get("caption", {}).items()
+    }
     media = MediaConfig(**config.get("media", {}))
     parts = {"media": media, "caption": captions, "encode": towers, "features": files}
     return PrepConfig(**{**config, **parts})

@@ -13,7 +13,8 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 import prep
 import toolkit
-from prep import EncodeConfig, MediaConfig, PrepConfig
+from prep import EncodeConfig, MediaConfig, PrepConfig, manifest
+from prep.encode import _placed
 from prep.pipeline import errors_of
 from toolkit import UserError
 from toolkit.backbones import load_backbone, pooling
@@ -278,6 +279,40 @@ def test_what_is_recorded_goes_on(dataset, tiny_bert, capsys):
     encoded(dataset, encoder=str(tiny_bert))
     prep.encode(dataset)
     assert "encode:title: 0 of 6 items done now" in capsys.readouterr().out
+
+
+def test_trust_in_an_encoder_s_code_is_not_handed_on_with_a_dataset(dataset, tiny_bert):
+    encoded(dataset, encoder=str(tiny_bert), trust_remote_code=True, batch_size=7)
+    again = manifest.recorded_config(dataset).encode["title"]
+    assert again == EncodeConfig(str(tiny_bert), batch_size=7, trust_remote_code=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_tokens": 0}, "batch_tokens is 0; it must be at least 1"),
+        ({"device": "cpu", "device_map": "auto"}, "device is cpu and device_map is auto; set one"),
+    ],
+)
+def test_settings_that_cannot_be(options, message):
+    with pytest.raises(UserError, match=message):
+        EncodeConfig("x", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus", "device", "dtype"),
+    [
+        ({}, 0, "cpu", "float32"),
+        ({}, 0.5, "cuda", "saved"),
+        ({"dtype": "float16"}, 1, "cuda", "float16"),
+        ({"device_map": "auto"}, 2, "auto", "saved"),
+    ],
+)
+def test_what_a_cluster_computes_on_and_in_is_settled_before(options, gpus, device, dtype):
+    config = PrepConfig(executor="ray", gpus_per_worker=gpus)
+    placed = _placed(EncodeConfig("x", **options), config)
+    assert (placed.device, placed.dtype) == (device, dtype)
+    assert _placed(EncodeConfig("x", **options), PrepConfig()) == EncodeConfig("x", **options)
 
 
 @pytest.mark.parametrize(
