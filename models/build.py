@@ -1,5 +1,7 @@
 """From a run's config to its model: the only place where configs become arguments."""
 
+from dataclasses import replace
+
 from torch import nn
 
 from models.config import RunConfig
@@ -38,5 +40,4 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
 
 def _tower(config: RunConfig, dataset: Dataset, name: str) -> TowerSpec:
     spec = dataset.tower(name)
-    modality = config.side.modality.get(name, spec.modality)
-    return TowerSpec(name, spec.layers, spec.width, modality)
+    return replace(spec, modality=config.side.modality.get(name, spec.modality))

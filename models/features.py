@@ -171,7 +171,7 @@ class LiveStates:
     def _encode(self, name: str, ids: list[str]) -> Tensor:
         backbone = self.backbones[name]
         payloads = self.dataset.source(self.sources[name], ids).to_pylist()
-        present = [place for place, payload in enumerate(payloads) if payload is not None]
+        present = [place for place, one in enumerate(payloads) if backbone.can_read(one)]
         states = torch.zeros(len(payloads), backbone.layers, backbone.width, device=backbone.device)
         if present:
             states[present] = backbone.encode([payloads[place] for place in present])

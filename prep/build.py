@@ -5,7 +5,7 @@ from pathlib import Path
 from prep.caption import caption, captionings
 from prep.comments import comments
 from prep.config import PrepConfig
-from prep.encode import encode, refuse_incomplete
+from prep.encode import encode, refuse_incomplete, refuse_other_clips
 from prep.executors import running
 from prep.features import suggest
 from prep.ingest import ingest
@@ -34,6 +34,7 @@ def build(
     config = config or PrepConfig()
     captionings(Path(dataset), config)  # what is wrong with a model is told now, not after a day
     refuse_incomplete(config, Path(dataset))
+    refuse_other_clips(config, Path(dataset))
     ingest(dump, dataset, config)
     comments(dump, dataset)
     suggest(Path(dump), config.features)

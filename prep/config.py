@@ -69,11 +69,14 @@ class EncodeConfig:
     """The frozen encoder of one tower.
 
     Args:
-        encoder: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name.
+        encoder: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name;
+            open_clip: before a folder or hub name takes that side of open_clip's model which reads the source.
         source: what the encoder reads. Text: title, the name of captions, or concat:title+image_caption, which
-            joins texts. Images: cover, or frames, whose states are averaged over a clip.
+            joins texts. Images: cover, or frames, whose states are averaged over a clip, unless the encoder is
+            one of video (VideoMAE, ...): it reads as many frames of a clip at once as its configuration says.
         pooling: how the tokens of a layer become one vector: cls for BERT, ViT and the like; mean or last for
-            decoder-only encoders (LLaMA, ...), whose first token sees nothing of a text.
+            decoder-only encoders (LLaMA, ...), whose first token sees nothing of a text; mean for encoders of
+            pictures without a [CLS] token (SigLIP, Swin, ResNet, VideoMAE, ...).
         layers: which layers to keep besides the embedding output: all, every-N, group-K or a list
             such as [1, 3, 5], counted from 0.
         revision: hub revision to pin.

@@ -65,6 +65,9 @@ def encode(
     if not config.encode and not config.features:
         print("encode: no tower is configured; give one, e.g. --encode.title.encoder NAME_OR_PATH")
     refuse_incomplete(config, dataset)
+    for settings in config.encode.values():
+        Encoding(dataset.absolute(), settings).refuse_absent_source()
+    refuse_other_clips(config, dataset)
     for tower in config.encode:
         _encode_tower(dataset, tower, config, retry_failed=retry_failed)
     for tower, features in config.features.items():
@@ -107,13 +110,57 @@ def refuse_incomplete(config: PrepConfig, dataset: Path) -> None:
             )
 
 
+def refuse_other_clips(config: PrepConfig, dataset: Path) -> None:
+    """Refuses video encoders that would not get what they read, before anything runs.
+
+    Args:
+        config: `encode` is read here, and `media` where the dataset has no frames yet.
+        dataset: whose frames are read.
+
+    Raises:
+        UserError: naming the tower and how many frames its encoder reads, or an encoder that cannot be had.
+    """
+    stored = _frames_stored(config, dataset)
+    for tower, settings in config.encode.items():
+        if settings.source in PICTURES:
+            _refuse_other_clips(tower, settings, stored)
+
+
+def _refuse_other_clips(tower: str, settings: EncodeConfig, stored: int) -> None:
+    from toolkit.backbones import frames_needed  # here, as in `load`
+
+    needed = frames_needed(
+        settings.encoder,
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    if needed is None:
+        return
+    who = f"tower {tower!r}: encoder {settings.encoder!r} reads clips of {needed} frames"
+    if settings.source != "frames":
+        raise UserError(
+            f"{who}, and its source is {settings.source}; set --encode.{tower}.source frames"
+        )
+    if stored < needed:
+        raise UserError(
+            f"{who}, and the dataset's media.frame_count is {stored}; "
+            f"write it with --media.frame_count {needed}"
+        )
+
+
+def _frames_stored(config: PrepConfig, dataset: Path) -> int:
+    """How many frames of each clip the dataset holds, or will hold."""
+    steps = (manifest.read(dataset) or {}).get("steps", {})
+    done: dict[str, int] = steps.get("frames", {}).get("config", {})
+    return done.get("frame_count", config.media.frame_count)
+
+
 def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed: bool) -> None:
     settings = config.encode[tower]
     table = Table(dataset / "states" / tower)
     work = Encoding(
         dataset.absolute(), _placed(settings, config), _dtype_of(table) or settings.store
     )
-    work.refuse_absent_source()  # before an encoder is loaded in vain
     shape = _shape_of(work, config)
     step = encode_step(tower, work, backbone=shape)
     items = work.data.items.select(["item_id", "item"])
@@ -306,7 +353,7 @@ def encode_batch(
         UserError: if a state is not finite.
     """
     payloads = data.source(source, batch.column("item_id").to_pylist()).to_pylist()
-    outcomes = [_outcome(source, payload) for payload in payloads]
+    outcomes = [_outcome(source, payload, backbone) for payload in payloads]
     usable = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
     kept = np.float16 if dtype == "float16" else np.float32  # of bfloat16, until it is stored
     states = np.zeros((len(payloads), backbone.layers * backbone.width), dtype=kept)
@@ -317,10 +364,17 @@ def encode_batch(
     return state_rows(batch, states, outcomes, dtype)
 
 
-def _outcome(source: str, payload: str | bytes | list[bytes] | None) -> tuple[Status, str | None]:
+def _outcome(
+    source: str, payload: str | bytes | list[bytes] | None, backbone: "Backbone"
+) -> tuple[Status, str | None]:
     """Whether there is something to encode, and if not, why."""
     if payload is None:
         return _NOTHING.get(source) or _no_text(source)
+    if not backbone.can_read(payload):
+        return (
+            "truncated",
+            f"the encoder reads {backbone.frames} frames, {len(payload)} are stored (why: step frames)",
+        )
     try:
         for image in _images(payload):
             decode_jpeg(image)

@@ -26,7 +26,7 @@ from prep import manifest
 from prep.caption import caption_step, captionings
 from prep.captions import Captioning
 from prep.config import PrepConfig
-from prep.encode import Encoding, encode_step, refuse_incomplete
+from prep.encode import Encoding, encode_step, refuse_incomplete, refuse_other_clips
 from prep.engine import engine
 from prep.executors import local
 from prep.interactions import Log
@@ -143,6 +143,7 @@ def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
         folder = Path(name)
         works = captionings(folder / "sample", config)  # what cannot be had is told now
         refuse_incomplete(config, folder)
+        refuse_other_clips(config, folder)
         started = time.perf_counter()
         raw = readers[layout].read(files)
         items, _ = number_items(raw)

@@ -40,7 +40,13 @@ def write_dataset(
 
 
 def write_tower(
-    folder: Path, name: str, ids: list[str], states: np.ndarray, *, encoder: str = "random"
+    folder: Path,
+    name: str,
+    ids: list[str],
+    states: np.ndarray,
+    *,
+    encoder: str = "random",
+    **more: str,
 ) -> None:
     _, layers, width = states.shape
     about: dict[str, Any] = {
@@ -51,6 +57,7 @@ def write_tower(
         "pooling": "cls",
         "source": name,
         "modality": "image" if name == "cover" else "text",
+        **more,
     }
     expected = schema.states(layers, width).with_metadata({k: str(v) for k, v in about.items()})
     flat = pa.array(states.astype(np.float16).reshape(-1))

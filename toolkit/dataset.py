@@ -129,8 +129,7 @@ class Dataset:
 
     def tower(self, name: str) -> TowerSpec:
         """Shape of a stored tower."""
-        about = self.states_metadata(name)
-        return TowerSpec(name, int(about["layers"]), int(about["width"]), about["modality"])  # type: ignore[arg-type]
+        return TowerSpec.of_metadata(name, self.states_metadata(name))
 
     def states_metadata(self, name: str) -> dict[str, str]:
         """What a stored tower was made with: encoder, revision, layers, width, pooling, source."""

@@ -1,6 +1,6 @@
 """Towers and scenarios: which content fields of an item a recommender reads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,12 +23,22 @@ class TowerSpec:
         width: D, values in one hidden state.
         modality: which of the two published towers this one is treated like; it decides the
             learning-rate group of its head and gates, nothing else.
+        widths: of each kept state, where some are narrower than D (stages of a hierarchical image
+            encoder): those end in zeros.
     """
 
     name: str
     layers: int
     width: int
     modality: Modality = "text"
+    widths: tuple[int, ...] | None = None
+
+    @classmethod
+    def of_metadata(cls, name: str, about: Mapping[str, str]) -> "TowerSpec":
+        """The tower that the metadata of `states/NAME` tell of."""
+        layers, width, widths = int(about["layers"]), int(about["width"]), about.get("widths")
+        narrow = tuple(map(int, widths.split(","))) if widths else None
+        return cls(name, layers, width, about["modality"], narrow)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         if self.layers < 1 or self.width < 1:
@@ -38,6 +48,14 @@ class TowerSpec:
         if self.modality not in ("text", "image"):
             raise ValueError(
                 f"tower {self.name!r}: modality {self.modality!r} is neither text nor image"
+            )
+        if self.widths is None:
+            return
+        object.__setattr__(self, "widths", tuple(self.widths))  # JSON has lists only
+        if len(self.widths) != self.layers or min(self.widths) < 1 or max(self.widths) > self.width:
+            raise ValueError(
+                f"tower {self.name!r}: widths must be {self.layers} numbers from 1 to {self.width}, "
+                f"got {list(self.widths)}"
             )
 
 

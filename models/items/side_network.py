@@ -76,6 +76,29 @@ class MixtureGates(nn.Module):
         return torch.softmax(self.logits / TEMPERATURE, dim=1)
 
 
+class Widening(nn.Module):
+    """Brings the states of a hierarchical encoder to one width: a Linear for each narrower one.
+
+    Both the intra and the inter tower read what it gives.
+
+    Args:
+        spec: a tower with `widths`.
+    """
+
+    def __init__(self, spec: TowerSpec) -> None:
+        super().__init__()
+        self.widths = spec.widths or (spec.width,) * spec.layers
+        self.projections = nn.ModuleList(
+            nn.Linear(width, spec.width) if width < spec.width else nn.Identity()
+            for width in self.widths
+        )
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(U, K, D), zeros beyond a state's own width -> (U, K, D)."""
+        levels = zip(self.projections, states.unbind(dim=1), self.widths, strict=True)
+        return torch.stack([project(state[:, :width]) for project, state, width in levels], dim=1)
+
+
 class IntraTower(nn.Module):
     """The side tower of one tower: f_i = g_i·h_i + (1-g_i)·s_{i-1}, s_i = SANB_i(f_i), s_{-1} = 0.
 
@@ -179,6 +202,7 @@ class SideNetwork(nn.Module):
     """Item embeddings from frozen hidden states: an intra tower each, an inter tower, and a fusion.
 
     One tower gives no inter tower; two give the published IISAN-Versa; more share a softmax gate.
+    Where the states of a tower differ in width, each narrower one first gets a Linear of its own.
 
     Args:
         towers: at least one, with distinct names.
@@ -230,6 +254,9 @@ class SideNetwork(nn.Module):
             )
             for spec in towers
         )
+        self.widenings = nn.ModuleList(
+            Widening(spec) if spec.widths else nn.Identity() for spec in towers
+        )
         narrowest = min(towers, key=lambda spec: spec.width)
         self.inter_bottleneck = inter_bottleneck or bottlenecks[narrowest.name]
         self.inter: InterTower | None = None
@@ -262,7 +289,8 @@ class SideNetwork(nn.Module):
         Raises:
             ValueError: if a tower is absent or has another shape than its spec.
         """
-        inputs = [self._checked(spec, states) for spec in self.specs]
+        specs = zip(self.widenings, self.specs, strict=True)
+        inputs = [widen(self._checked(spec, states)) for widen, spec in specs]
         parts = [tower(x) for tower, x in zip(self.intra, inputs, strict=True)]
         return parts if self.inter is None else [*parts, self.inter(inputs)]
 

@@ -10,7 +10,7 @@ from toolkit import TowerSpec, UserError
 
 
 def recommenders() -> dict[str, Recommender]:
-    towers = [TowerSpec("title", 3, 8), TowerSpec("cover", 4, 12, "image")]
+    towers = [TowerSpec("title", 3, 8), TowerSpec("cover", 4, 12, "image", (4, 4, 8, 12))]
     side = SideNetwork(
         towers, embedding_dim=8, bottleneck={"title": 4, "cover": 6}, activation="gelu"
     )
@@ -30,6 +30,8 @@ def test_a_model_comes_back_as_it_went(kind: str, tmp_path: Path) -> None:
     assert str(back.sequence_encoder) == str(model.sequence_encoder)
     for name, tensor in model.state_dict().items():
         assert torch.equal(back.state_dict()[name], tensor), name
+    if kind == "side":
+        assert back.item_encoder.specs == model.item_encoder.specs
 
 
 def test_what_is_no_model_is_named(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ SHAPES = {
     "two equal": [TowerSpec("title", 4, 12), TowerSpec("cover", 4, 12, "image")],
     "two wide text": [TowerSpec("title", 4, 20), TowerSpec("cover", 4, 12, "image")],
     "two deep image": [TowerSpec("title", 3, 12), TowerSpec("cover", 5, 16, "image")],
+    "two, stages": [TowerSpec("title", 4, 12), TowerSpec("cover", 3, 16, "image", (6, 12, 16))],
+    "one, stages": [TowerSpec("cover", 3, 12, "image", (6, 12, 12))],
     "three": [TowerSpec("title", 3, 12), TowerSpec("cover", 5, 16, "image"), TowerSpec("c", 4, 10)],
 }
 
@@ -29,7 +31,24 @@ def build(shape: str) -> tuple[SideNetwork, dict[str, Tensor]]:
         parameter
     ) in network.parameters():  # gates and biases start at zero, which would hide errors
         torch.nn.init.normal_(parameter, std=0.3)
-    return network, {s.name: torch.randn(6, s.layers, s.width) for s in specs}
+    states = {s.name: torch.randn(6, s.layers, s.width) for s in specs}
+    for spec in specs:
+        for level, width in enumerate(spec.widths or ()):
+            states[spec.name][:, level, width:] = 0  # as they are stored
+    return network, states
+
+
+def slow_widening(network: SideNetwork, spec: TowerSpec, h: Tensor) -> Tensor:
+    """Every narrower state through a Linear of its own, before any tower reads it."""
+    widening = network.widenings[network.specs.index(spec)]
+    levels = []
+    for level in range(spec.layers):
+        x = h[:, level]
+        if spec.widths and spec.widths[level] < spec.width:
+            linear = widening.projections[level]
+            x = x[:, : spec.widths[level]] @ linear.weight.T + linear.bias
+        levels.append(x)
+    return torch.stack(levels, 1)
 
 
 def slow_block(block: SANB, x: Tensor) -> Tensor:
@@ -68,7 +87,7 @@ def slow_inter(tower: InterTower, states: list[Tensor]) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_forward_equals_the_equations(shape: str) -> None:
     network, states = build(shape)
-    ordered = [states[spec.name] for spec in network.specs]
+    ordered = [slow_widening(network, spec, states[spec.name]) for spec in network.specs]
     parts = [slow_intra(t, h) for t, h in zip(network.intra, ordered, strict=True)]  # type: ignore[arg-type]
     if network.inter is not None:
         parts.append(slow_inter(network.inter, ordered))
@@ -88,6 +107,33 @@ def test_every_parameter_learns_and_items_do_not_mix(shape: str) -> None:
 
 def test_one_tower_has_no_inter_tower() -> None:
     assert build("one")[0].inter is None
+
+
+def test_only_narrower_states_are_projected() -> None:
+    network, states = build("two, stages")
+    shapes = {n: tuple(p.shape) for n, p in network.widenings.named_parameters()}
+    assert shapes == {
+        "1.projections.0.weight": (16, 6),
+        "1.projections.0.bias": (16,),
+        "1.projections.1.weight": (16, 12),
+        "1.projections.1.bias": (16,),
+    }
+    widened = network.widenings[1](states["cover"])
+    assert torch.equal(widened[:, 2], states["cover"][:, 2])  # full width: as it is
+    groups = {id(parameter): group for group, parameter in rate_groups(network)}
+    assert {groups[id(p)] for p in network.widenings.parameters()} == {"base"}
+
+
+def test_a_tower_of_one_width_is_as_before_whether_or_not_it_says_so() -> None:
+    networks = []
+    for widths in (None, (12,) * 4):
+        torch.manual_seed(0)
+        towers = [TowerSpec("title", 4, 12, widths=widths), TowerSpec("cover", 4, 12, "image")]
+        networks.append(SideNetwork(towers, embedding_dim=8, bottleneck=5))
+    before, after = (network.state_dict() for network in networks)
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not any("widening" in name for name in before)
 
 
 def test_learning_rate_groups_are_those_of_the_public_code() -> None:

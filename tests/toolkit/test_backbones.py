@@ -1,6 +1,5 @@
 """Frozen encoders: every kept state equals the library's own, one item at a time without padding."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,12 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import open_clip
 import pytest
 import torch
 from hub_cache import COMMIT, cache_as_downloaded
-from PIL import Image
-from safetensors.torch import save_file
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from toolkit import UserError
@@ -108,58 +104,6 @@ def test_pooling_finds_real_tokens_whichever_side_pads() -> None:
     assert pooling.mean(states, mask).flatten().tolist() == [0.5, 6]
 
 
-@pytest.fixture(scope="module")
-def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random open_clip model as its hub repositories are laid out: ViT of 2 layers, 16 wide."""
-    folder = tmp_path_factory.mktemp("open_clip")
-    config = {
-        "embed_dim": 8,
-        "vision_cfg": {
-            "image_size": 32,
-            "layers": 2,
-            "width": 16,
-            "head_width": 8,
-            "patch_size": 16,
-        },
-        "text_cfg": {"context_length": 8, "vocab_size": 100, "width": 16, "heads": 2, "layers": 1},
-    }
-    mean_std = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
-    about = {"model_cfg": config, "preprocess_cfg": mean_std}
-    (folder / "open_clip_config.json").write_text(json.dumps(about))
-    torch.manual_seed(0)
-    save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
-    return folder
-
-
-def test_open_clip_states_equal_the_library(tiny_open_clip: Path) -> None:
-    backbone = load_backbone(f"open_clip:{tiny_open_clip}", modality="image", pooling="mean")
-    images = [jpeg(0), jpeg(1, 100, 20)]
-    ours = backbone.encode(images)
-    assert ours.shape == (2, 3, 16)
-    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{tiny_open_clip}")
-    pixels = torch.stack([transform(Image.fromarray(decode_jpeg(image))) for image in images])
-    with torch.no_grad():
-        embedded = model.visual._embeds(pixels)
-        first = model.visual.transformer.resblocks[0](embedded)
-        second = model.visual.transformer.resblocks[1](first)
-        projected = model.visual(pixels)
-    for kept, tokens in enumerate((embedded, first, second)):
-        torch.testing.assert_close(ours[:, kept], tokens.mean(1))
-    cls = load_backbone(f"open_clip:{tiny_open_clip}", modality="image").encode(images)[:, -1]
-    with torch.no_grad():  # what the library makes of the last state is its image embedding
-        expected = model.visual.ln_post(cls) @ model.visual.proj
-    torch.testing.assert_close(projected, expected)
-
-
-def test_open_clip_limits_are_said(tiny_open_clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="open_clip encoders read covers"):
-        load_backbone(f"open_clip:{tiny_open_clip}", modality="text")
-    shutil.copy(tiny_open_clip / "open_clip_config.json", tmp_path)
-    torch.save({}, tmp_path / "open_clip_pytorch_model.bin")
-    with pytest.raises(UserError, match="pickled weights are not loaded"):
-        load_backbone(f"open_clip:{tmp_path}", modality="image")
-
-
 def test_a_fingerprint_changes_with_the_weights(tiny_bert: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tiny_bert, tmp_path / "copy"))
     before = load_backbone(str(copy), modality="text").revision
@@ -200,17 +144,6 @@ def test_pickled_weights_are_never_loaded(tiny_bert: Path, tmp_path: Path) -> No
     torch.save(weights, copy / "pytorch_model.bin")
     with pytest.raises(UserError, match="safetensors"):
         load_backbone(str(copy), modality="text")
-
-
-def test_an_encoder_without_one_width_is_refused(tmp_path: Path, tiny_vit: Path) -> None:
-    from transformers import ResNetConfig, ResNetModel
-
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
-    ResNetModel(config).save_pretrained(tmp_path)
-    shutil.copy(tiny_vit / "preprocessor_config.json", tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "resnet"
-    with pytest.raises(UserError, match="no single depth and width"):
-        load_backbone(str(tmp_path), modality="image")
 
 
 def test_what_is_no_image_is_said() -> None:

@@ -50,3 +50,11 @@ def test_selections_that_do_not_fit_are_refused(selection: str | list[int], mess
 def test_a_tower_without_width_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'title'.*at least 1"):
         TowerSpec("title", layers=7, width=0)
+
+
+def test_widths_are_one_for_each_state() -> None:
+    listed = TowerSpec("cover", 3, 16, "image", [4, 8, 16])  # type: ignore[arg-type]
+    assert listed == TowerSpec("cover", 3, 16, "image", (4, 8, 16)) and hash(listed)
+    for widths in ((4, 8), (0, 8, 16), (4, 8, 17)):
+        with pytest.raises(ValueError, match=r"'cover': widths must be 3 numbers from 1 to 16"):
+            TowerSpec("cover", 3, 16, "image", widths)

@@ -1,18 +1,20 @@
 """Frozen encoders that give all their hidden states: one function loads them all."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from toolkit.backbones import image, text
+from toolkit.backbones import image, text, video
 from toolkit.backbones.backbone import BATCH_SIZE, Backbone, Encoder, kept_states
+from toolkit.backbones.kinds import frames_needed, frames_of, read_config, refuse_other
 from toolkit.backbones.pooling import Pooling
 from toolkit.backbones.resolve import OPEN_CLIP, revision_of
 from toolkit.backbones.weights import Precision, Quantize, Weights
 from toolkit.errors import UserError
 from toolkit.towers import Modality
 
-__all__ = ["Backbone", "Encoder", "load_backbone"]
+__all__ = ["Backbone", "Encoder", "frames_needed", "load_backbone"]
 
 
 def load_backbone(
@@ -37,13 +39,14 @@ def load_backbone(
     Args:
         encoder: folder, `package:NAME/SUBFOLDER` or hub name, loaded by transformers;
             `open_clip:FOLDER` or `open_clip:HUB_NAME`, by open_clip.
-        modality: `text` or `image`.
+        modality: `text`, or `image` for covers and frames. What reads whole clips at once (a video
+            encoder) follows from the encoder's configuration.
         layers: which layers to keep (`toolkit.towers.select_layers`).
         pooling: `cls` (not of decoder-only encoders), `mean` (over real tokens) or `last`.
         revision: hub revision to pin.
         max_tokens: texts are cut there (the papers: 30).
         lowercase: whether texts are lower-cased first (the papers: yes).
-        batch_size: images that go through it at a time.
+        batch_size: images that go through it at a time; every frame of a clip is an image.
         batch_tokens: tokens of texts, padding counted, that do; by default what suits the device.
         device: where to compute.
         device_map: instead of a device, what transformers takes to spread a model: auto, balanced, ...
@@ -56,22 +59,20 @@ def load_backbone(
         UserError: if the encoder cannot be found, or lacks what is asked of it.
     """
     weights = Weights(str(device), device_map, dtype, quantize)
+    hub: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    texts: dict[str, Any] = {"max_tokens": max_tokens, "lowercase": lowercase}
     if encoder.startswith(OPEN_CLIP):
-        loaded = _open_clip(encoder, modality, revision, weights)
-    elif modality == "text":
-        loaded = text.load(
-            encoder,
-            revision=revision,
-            pooling=pooling,
-            max_tokens=max_tokens,
-            lowercase=lowercase,
-            trust_remote_code=trust_remote_code,
-            weights=weights,
-        )
+        loaded = _open_clip(encoder, modality, revision, weights, texts)
     else:
-        loaded = image.load(
-            encoder, revision=revision, trust_remote_code=trust_remote_code, weights=weights
-        )
+        config = read_config(encoder, **hub)
+        refuse_other(encoder, config, modality)
+        if modality == "text":
+            loaded = text.load(encoder, **hub, **texts, pooling=pooling, weights=weights)
+        elif frames := frames_of(config):
+            loaded = video.load(encoder, config, frames, **hub, weights=weights)
+        else:
+            loaded = image.load(encoder, **hub, weights=weights)
+    _refuse_pooling(encoder, loaded, pooling)
     return Backbone(
         name=encoder,
         revision=revision_of(encoder, loaded.commit),
@@ -85,20 +86,37 @@ def load_backbone(
     )
 
 
-def _open_clip(encoder: str, modality: Modality, revision: str | None, weights: Weights) -> Encoder:
+def _open_clip(
+    encoder: str,
+    modality: Modality,
+    revision: str | None,
+    weights: Weights,
+    texts: dict[str, Any],
+) -> Encoder:
     from toolkit.backbones import openclip  # here: it takes seconds that others need not wait
 
-    if modality != "image" or revision is not None:
+    if revision is not None:
         raise UserError(
-            f"encoder {encoder!r}: open_clip encoders read covers and frames, at their newest revision; "
-            "take a text encoder, or a pinned one, through transformers"
+            f"encoder {encoder!r}: open_clip takes the newest revision, and {revision!r} is asked for; "
+            "take a pinned one through transformers, or download it and give the folder"
         )
     if weights != Weights(weights.device, dtype=weights.dtype):
         raise UserError(
             f"encoder {encoder!r}: open_clip encoders are loaded whole, onto one device; "
             "leave out device_map and quantize"
         )
-    loaded = openclip.load(encoder)
+    if modality == "image":
+        loaded = openclip.load_image(encoder)
+    else:
+        loaded = openclip.load_text(encoder, **texts)
     precise = weights.dtype in ("auto", "saved")  # open_clip's own default is float32
     loaded.model.to(weights.device, torch.float32 if precise else getattr(torch, weights.dtype))
     return loaded
+
+
+def _refuse_pooling(encoder: str, loaded: Encoder, pooling: Pooling) -> None:
+    if pooling == "cls" and not loaded.has_cls:
+        raise UserError(
+            f"encoder {encoder!r} ({type(loaded.model).__name__}) has no [CLS] token, and pooling is cls; "
+            "set pooling mean"
+        )

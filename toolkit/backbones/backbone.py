@@ -1,6 +1,7 @@
 """A frozen encoder that gives all its hidden states, whichever library it comes from.
 
-B items, S tokens, L layers, K kept states (the embedding output and the chosen layers), D width.
+B items, S tokens, L layers, K kept states (the embedding output and the chosen layers), D width: of
+the widest kept state where widths differ.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from toolkit.backbones.batching import by_length
 from toolkit.backbones.pooling import POOLINGS, Pooling
@@ -29,12 +31,13 @@ class Hidden(NamedTuple):
     """What an encoder makes of a batch.
 
     Args:
-        states: L + 1 tensors (B, S, D): the embedding output, then every layer's.
-        mask: (B, S), nonzero at real tokens.
+        states: L + 1 tensors (B, S, D): the embedding output, then every layer's. S and D may
+            differ from one to the next (stages of a hierarchical image encoder).
+        mask: (B, S), nonzero at real tokens; None where there is no padding.
     """
 
     states: Sequence[Tensor]
-    mask: Tensor
+    mask: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,15 @@ class Encoder:
 
     Args:
         model: holds the weights.
-        prepare: what goes together (JPEG bytes, or the tokens of texts) to the tensors of a batch.
+        prepare: what goes together (JPEG bytes, lists of them, or the tokens of texts) to the tensors of a
+            batch.
         run: those tensors to hidden states.
         depth: L.
         width: D.
         commit: what the hub calls this revision; None for a local folder.
+        widths: of the L + 1 states, where they differ.
+        frames: how many frames a video encoder reads of a clip; None for one that reads texts or images.
+        has_cls: whether the first token stands for the whole item.
         tokenize: of a text encoder: each text's tokens.
     """
 
@@ -57,6 +64,9 @@ class Encoder:
     depth: int
     width: int
     commit: str | None = None
+    widths: tuple[int, ...] | None = None
+    frames: int | None = None
+    has_cls: bool = True
     tokenize: Callable[[Sequence[str]], list[Tokens]] | None = None
 
     @property
@@ -99,7 +109,18 @@ class Backbone:
     @property
     def width(self) -> int:
         """D."""
-        return self.encoder.width
+        return max(self.widths)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of each kept state; those narrower than D are stored with zeros at the end."""
+        widths = self.encoder.widths
+        return tuple(widths[i] if widths else self.encoder.width for i in self.kept)
+
+    @property
+    def frames(self) -> int | None:
+        """How many frames a video encoder reads of a clip; None for one that reads texts or images."""
+        return self.encoder.frames
 
     @property
     def precision(self) -> str:
@@ -113,7 +134,7 @@ class Backbone:
 
     def metadata(self, *, source: str) -> dict[str, str]:
         """What identifies the states that this backbone makes of `source`."""
-        return {
+        about = {
             "encoder": self.name,
             "revision": self.revision,
             "layers": str(self.layers),
@@ -125,13 +146,21 @@ class Backbone:
             "precision": self.precision,
             "quantize": self.quantize,
         }
+        if len(set(self.widths)) > 1:
+            about["widths"] = ",".join(map(str, self.widths))
+        return about
+
+    def can_read(self, item: Any) -> bool:
+        """Whether there is enough of an item: it is not None, nor a clip of too few frames."""
+        return item is not None and (self.frames is None or len(item) >= self.frames)
 
     def encode(self, items: Sequence[Any]) -> Tensor:
         """Kept hidden states of `items`, (B, K, D), float32, on the encoder's device.
 
         Args:
-            items: strings for a text encoder; JPEG bytes, or lists of them, for an image encoder. The
-                states of a list (the frames of a clip) are the mean over it of each one's states.
+            items: strings for a text encoder; JPEG bytes, or lists of them, for an image encoder; lists
+                of JPEG bytes for a video encoder. To an image encoder, the states of a list (the frames
+                of a clip) are the mean over it of each one's states.
         """
         states = torch.empty(len(items), self.layers, self.width, device=self.device)
         for places, made in self.batches(items):
@@ -145,7 +174,7 @@ class Backbone:
         """
         if not items:
             return
-        if not isinstance(items[0], list):
+        if self.frames or not isinstance(items[0], list):
             yield from self._states(items)
             return
         frames = chain.from_iterable(x for _, x in self._states(list(chain.from_iterable(items))))
@@ -162,8 +191,11 @@ class Backbone:
     def _inputs(self, items: Sequence[Any]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """What goes through the encoder at a time, and its places in `items`."""
         if self.encoder.tokenize is None:
-            for start in range(0, len(items), self.batch_size):
-                together = items[start : start + self.batch_size]
+            size = max(
+                self.batch_size // (self.frames or 1), 1
+            )  # every frame of a clip is an image
+            for start in range(0, len(items), size):
+                together = items[start : start + size]
                 yield list(range(start, start + len(together))), self.encoder.prepare(together)
             return
         texts = self.encoder.tokenize(items)
@@ -179,9 +211,12 @@ class Backbone:
     def _moved(self, x: Tensor) -> Tensor:
         return x.to(self.device, self.encoder.dtype if x.is_floating_point() else None)
 
-    def _pooled(self, states: Tensor, mask: Tensor) -> Tensor:
-        """(B, S, D) -> (B, D); the layers of a model that is spread over GPUs lie on several."""
+    def _pooled(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, S, at most D) -> (B, D); the layers of a model that is spread over GPUs lie on several."""
+        if mask is None:
+            mask = torch.ones(states.shape[:2], dtype=torch.long)
         pooled = POOLINGS[self.pooling](states, mask.to(states.device))
+        pooled = F.pad(pooled, (0, self.width - pooled.shape[1]))
         return pooled.to(self.device, torch.float32)
 
 

@@ -38,7 +38,7 @@ def resolve(encoder: str, *, kind: str = "encoder") -> str:
     return encoder
 
 
-def commit_of(encoder: str, revision: str | None) -> str | None:
+def commit_of(encoder: str, revision: str | None, *, config: str = "config.json") -> str | None:
     """The hub's commit that a revision stood for when the configuration was last loaded; None for a folder.
 
     It is read from the hub's cache, where each commit has a folder: transformers does not tell it any more.
@@ -46,8 +46,8 @@ def commit_of(encoder: str, revision: str | None) -> str | None:
     where = resolve(encoder)
     if Path(where).is_dir():
         return None
-    config = try_to_load_from_cache(where, "config.json", revision=revision)
-    return Path(config).parent.name if isinstance(config, str) else None
+    path = try_to_load_from_cache(where, config, revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else None
 
 
 def revision_of(encoder: str, commit: str | None) -> str:

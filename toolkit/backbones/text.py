@@ -42,6 +42,9 @@ def load(
         trust_remote_code=trust_remote_code,
         weights=weights,
     )
+    if hasattr(model, "text_model"):  # CLIP, SigLIP, ...
+        model = model.text_model
+        max_tokens = min(max_tokens, model.config.max_position_embeddings)
     _pad_right(name, tokenizer, model)
     if getattr(model.config, "is_encoder_decoder", False):  # T5, BART
         model = model.get_encoder()
@@ -117,6 +120,7 @@ def _tokenize_with(
 
 def _prepare_with(tokenizer: Any) -> Callable[[Sequence[Tokens]], dict[str, Tensor]]:
     def prepare(items: Sequence[Tokens]) -> dict[str, Tensor]:
-        return dict(tokenizer.pad(list(items), return_tensors="pt"))
+        # SigLIP's tokenizer would leave the mask as it is.
+        return dict(tokenizer.pad(list(items), return_attention_mask=True, return_tensors="pt"))
 
     return prepare
