@@ -92,3 +92,47 @@ def test_encoding_unique_items_equals_encoding_every_occurrence() -> None:
     everything = model.encode_items(torch.arange(31))
     ids = torch.from_numpy(sequences.astype(np.int64))
     torch.testing.assert_close(model(batch), model.loss(ids, everything, batches.log_popularity))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 1000])
+def test_value_and_gradients_do_not_depend_on_the_chunk(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    users, items, ids, log_popularity = random_batch(3)
+    whole = in_batch_loss(users, items, ids, log_popularity)
+    gradients = torch.autograd.grad(whole, [users, items])
+    monkeypatch.setattr("models.losses.CHUNK_BYTES", rows * 4 * len(items))
+    chunked = in_batch_loss(users, items, ids, log_popularity)
+    torch.testing.assert_close(chunked, whole)
+    for a, b in zip(torch.autograd.grad(chunked, [users, items]), gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_what_is_kept_for_the_backward_pass_is_linear_in_the_batch() -> None:
+    """Twice the batch and twice the items keep about twice as much, not four times."""
+    kept = []
+    for size in (32, 64):
+        generator = torch.Generator().manual_seed(0)
+        users = torch.randn(size, 6, 8, generator=generator, requires_grad=True)
+        items = torch.randn(size * 6, 8, generator=generator, requires_grad=True)
+        ids = torch.randint(1, size * 6, (size, 7), generator=generator)
+        sizes: list[int] = []
+
+        def note(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            in_batch_loss(users, items, ids, torch.zeros(size * 6))
+        kept.append(sum(sizes))
+    assert kept[1] < 2.1 * kept[0]
+
+
+def test_the_gradient_of_a_scaled_loss_is_scaled() -> None:
+    users, items, ids, log_popularity = random_batch(1)
+    plain = torch.autograd.grad(in_batch_loss(users, items, ids, log_popularity), [users, items])
+    scaled = torch.autograd.grad(
+        1000 * in_batch_loss(users, items, ids, log_popularity), [users, items]
+    )
+    for a, b in zip(plain, scaled, strict=True):
+        torch.testing.assert_close(1000 * a, b)
