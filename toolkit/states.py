@@ -11,6 +11,7 @@ from torch import Tensor
 
 from toolkit import schema
 from toolkit.errors import UserError
+from toolkit.readahead import will_need
 from toolkit.store import Table
 
 READ_AT_ONCE = 1024
@@ -24,13 +25,17 @@ class StateTable:
             `open_states` gives are mapped read-only, and writing to one ends the process.
         rows: (N + 1,) of every item, its row in the parts one after the other.
         layers: K.
+        mapped: whether the parts lie on disk, so that reading them may take time.
     """
 
-    def __init__(self, parts: list[Tensor], rows: Tensor, *, layers: int) -> None:
+    def __init__(
+        self, parts: list[Tensor], rows: Tensor, *, layers: int, mapped: bool = False
+    ) -> None:
         self.shape = torch.Size((len(rows), layers, parts[0].shape[1] // layers))
         self.dtype = parts[0].dtype
         self._parts = parts
         self._rows = rows
+        self._mapped = mapped
         self._bounds = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
 
     @classmethod
@@ -66,12 +71,20 @@ class StateTable:
 
     def _read(self, rows: Tensor, into: Tensor) -> Tensor:
         """Copies ascending rows, (U,), as they lie on disk, into (U, K * D)."""
+        bounds = self._bounds.tolist()
         firsts = torch.searchsorted(rows, self._bounds).tolist()
-        for part, bound, first, end in zip(
-            self._parts, self._bounds.tolist(), firsts, firsts[1:], strict=False
-        ):
-            if first < end:
-                torch.index_select(part, 0, rows[first:end] - bound, out=into[first:end])
+        shares = [
+            (part, rows[first:end] - bound, into[first:end])
+            for part, bound, first, end in zip(
+                self._parts, bounds, firsts, firsts[1:], strict=False
+            )
+            if first < end
+        ]
+        if self._mapped:  # all of them, before the first is waited for
+            for part, wanted, _ in shares:
+                will_need(part, wanted)
+        for part, wanted, place in shares:
+            torch.index_select(part, 0, wanted, out=place)
         return into
 
     def _empty(self, count: int, pin: bool) -> Tensor:
@@ -122,7 +135,7 @@ def open_states(table: Table, *, items: int) -> StateTable:
         )
     parts = [_mapped(chunk, dtype) for chunk in stored.column("states").chunks]
     padding = torch.zeros(1, layers * width, dtype=getattr(torch, dtype))
-    return StateTable([padding, *parts], rows, layers=layers)
+    return StateTable([padding, *parts], rows, layers=layers, mapped=True)
 
 
 def _mapped(states: pa.FixedSizeListArray, dtype: schema.StatesDtype) -> Tensor:
