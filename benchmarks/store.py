@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from models.ahead import make_each
 from models.features import StoredStates
+from models.residency import Place
 from prep.states import SHARD, state_rows
 from toolkit import open_dataset, schema
 from toolkit.store import MANIFEST, Table, write_json
@@ -60,6 +61,8 @@ def main() -> None:
             "items": options.items,
             "against_files": against_files(Path(name), options.items),
         }
+        if torch.cuda.is_available():
+            report["feeding"] = feeding(Path(name) / "store", torch.device("cuda"))
         if options.large:
             report["large"] = large(Path(name) / "large", options.large)
     print_table(report)
@@ -161,6 +164,45 @@ def gathers(
         "anonymous_mb": now[0] - anonymous,
         "mapped_mb": now[1] - mapped,
     }
+
+
+# --- to a device
+
+
+def feeding(folder: Path, device: torch.device, batches: int = 200) -> dict[str, float]:
+    """GB/s at which batches of 3,000 items reach a device, by residency; `copy`: one large pinned copy."""
+    table = open_dataset(folder).state_table("title")
+    rng = torch.Generator().manual_seed(0)
+    asked = [
+        (torch.randperm(len(table) - 1, generator=rng)[:3000] + 1).sort().values
+        for _ in range(batches)
+    ]
+    batch_bytes = 3000 * table.shape[1:].numel() * table.dtype.itemsize
+    pinned = table.load().pin_memory() if device.type == "cuda" else table.load()
+
+    def feed(features: StoredStates) -> None:
+        for _ in make_each(features.gather, asked, ahead=features.ahead, device=device):
+            pass
+        wait(device)
+
+    def copy() -> None:
+        for _ in range(10):
+            pinned.to(device, non_blocking=True, copy=True)
+        wait(device)
+
+    copy()
+    found = {"copy": 10 * pinned.nbytes / seconds(copy) / 1e9}
+    for place in get_args(Place):
+        features = StoredStates({"title": table}, device=device, place=place)
+        feed(features)
+        found[place] = batches * batch_bytes / seconds(lambda f=features: feed(f)) / 1e9
+    return found
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 # --- a million items
