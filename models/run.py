@@ -78,7 +78,7 @@ def describe_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
 
 def _encoder_of(about: dict[str, str]) -> str:
     """The part of a tower's metadata that its states depend on, as words."""
-    keys = ("encoder", "revision", "kept", "pooling", "source", "captions")
+    keys = ("encoder", "revision", "kept", "pooling", "precision", "dtype", "source", "captions")
     return ", ".join(f"{key}={about[key]}" for key in keys if key in about)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from toolkit import schema
 from toolkit.errors import UserError
-from toolkit.readahead import will_need
-from toolkit.store import Table
+from toolkit.mapped import will_need
+from toolkit.store import Table, map_file
 
 READ_AT_ONCE = 1024
 
@@ -21,8 +21,7 @@ class StateTable:
     """Hidden states of N items and padding, (N + 1, K, D), wherever their rows lie.
 
     Args:
-        parts: (R, K * D) each, contiguous, of one dtype. They are only ever read: those that
-            `open_states` gives are mapped read-only, and writing to one ends the process.
+        parts: (R, K * D) each, contiguous, of one dtype; never written to.
         rows: (N + 1,) of every item, its row in the parts one after the other.
         layers: K.
         mapped: whether the parts lie on disk, so that reading them may take time.
@@ -114,7 +113,7 @@ def open_states(table: Table, *, items: int) -> StateTable:
         UserError: if a shard is not readable or differs from the first in schema or metadata, if an
             item has no row, or a row no item.
     """
-    stored = table.read()
+    stored = table.read(map_file)
     dtype = schema.states_dtype(stored.schema, where=str(table.folder))
     layers, width = (int(stored.schema.metadata[key]) for key in (b"layers", b"width"))
     schema.validate(stored, schema.states(layers, width, dtype), where=str(table.folder))
@@ -139,8 +138,5 @@ def open_states(table: Table, *, items: int) -> StateTable:
 
 
 def _mapped(states: pa.FixedSizeListArray, dtype: schema.StatesDtype) -> Tensor:
-    """The values of a mapped shard, (R, K * D), without a copy.
-
-    By DLPack: `torch.from_numpy` warns of every map that is read-only, as these are.
-    """
+    """The values of a mapped shard, (R, K * D), without a copy."""
     return torch.from_dlpack(states.flatten()).view(getattr(torch, dtype)).view(len(states), -1)
