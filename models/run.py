@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.config import RunConfig, load_run_config
+from models.config import ResidencyConfig, RunConfig, load_run_config
 from models.features import Features, ItemNumbers, StoredStates, load_live
 from models.pretrained import from_pretrained
 from models.ranking import Catalogue, encode_catalogue, score
@@ -57,7 +57,8 @@ def load(run: str | Path, *, device: torch.device | str = "cpu") -> "TrainedReco
                 "restore that dataset or train again"
             )
     model = from_pretrained(run / MODEL).to(device)
-    return TrainedRecommender(config, dataset, model, make_features(config, dataset, device=device))
+    here = replace(config, residency=ResidencyConfig())  # not what suited the machine that trained
+    return TrainedRecommender(config, dataset, model, make_features(here, dataset, device=device))
 
 
 def describe_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def describe_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
 
 def _encoder_of(about: dict[str, str]) -> str:
     """The part of a tower's metadata that its states depend on, as words."""
-    keys = ("encoder", "revision", "kept", "pooling", "source", "captions")
+    keys = ("encoder", "revision", "kept", "pooling", "precision", "dtype", "source", "captions")
     return ", ".join(f"{key}={about[key]}" for key in keys if key in about)
 
 

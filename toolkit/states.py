@@ -11,7 +11,8 @@ from torch import Tensor
 
 from toolkit import schema
 from toolkit.errors import UserError
-from toolkit.store import Table
+from toolkit.mapped import will_need
+from toolkit.store import Table, map_file
 
 READ_AT_ONCE = 1024
 
@@ -20,17 +21,20 @@ class StateTable:
     """Hidden states of N items and padding, (N + 1, K, D), wherever their rows lie.
 
     Args:
-        parts: (R, K * D) each, contiguous, of one dtype. They are only ever read: those that
-            `open_states` gives are mapped read-only, and writing to one ends the process.
+        parts: (R, K * D) each, contiguous, of one dtype; never written to.
         rows: (N + 1,) of every item, its row in the parts one after the other.
         layers: K.
+        mapped: whether the parts lie on disk, so that reading them may take time.
     """
 
-    def __init__(self, parts: list[Tensor], rows: Tensor, *, layers: int) -> None:
+    def __init__(
+        self, parts: list[Tensor], rows: Tensor, *, layers: int, mapped: bool = False
+    ) -> None:
         self.shape = torch.Size((len(rows), layers, parts[0].shape[1] // layers))
         self.dtype = parts[0].dtype
         self._parts = parts
         self._rows = rows
+        self._mapped = mapped
         self._bounds = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
 
     @classmethod
@@ -66,12 +70,20 @@ class StateTable:
 
     def _read(self, rows: Tensor, into: Tensor) -> Tensor:
         """Copies ascending rows, (U,), as they lie on disk, into (U, K * D)."""
+        bounds = self._bounds.tolist()
         firsts = torch.searchsorted(rows, self._bounds).tolist()
-        for part, bound, first, end in zip(
-            self._parts, self._bounds.tolist(), firsts, firsts[1:], strict=False
-        ):
-            if first < end:
-                torch.index_select(part, 0, rows[first:end] - bound, out=into[first:end])
+        shares = [
+            (part, rows[first:end] - bound, into[first:end])
+            for part, bound, first, end in zip(
+                self._parts, bounds, firsts, firsts[1:], strict=False
+            )
+            if first < end
+        ]
+        if self._mapped:  # all of them, before the first is waited for
+            for part, wanted, _ in shares:
+                will_need(part, wanted)
+        for part, wanted, place in shares:
+            torch.index_select(part, 0, wanted, out=place)
         return into
 
     def _empty(self, count: int, pin: bool) -> Tensor:
@@ -101,7 +113,7 @@ def open_states(table: Table, *, items: int) -> StateTable:
         UserError: if a shard is not readable or differs from the first in schema or metadata, if an
             item has no row, or a row no item.
     """
-    stored = table.read()
+    stored = table.read(map_file)
     dtype = schema.states_dtype(stored.schema, where=str(table.folder))
     layers, width = (int(stored.schema.metadata[key]) for key in (b"layers", b"width"))
     schema.validate(stored, schema.states(layers, width, dtype), where=str(table.folder))
@@ -122,12 +134,9 @@ def open_states(table: Table, *, items: int) -> StateTable:
         )
     parts = [_mapped(chunk, dtype) for chunk in stored.column("states").chunks]
     padding = torch.zeros(1, layers * width, dtype=getattr(torch, dtype))
-    return StateTable([padding, *parts], rows, layers=layers)
+    return StateTable([padding, *parts], rows, layers=layers, mapped=True)
 
 
 def _mapped(states: pa.FixedSizeListArray, dtype: schema.StatesDtype) -> Tensor:
-    """The values of a mapped shard, (R, K * D), without a copy.
-
-    By DLPack: `torch.from_numpy` warns of every map that is read-only, as these are.
-    """
+    """The values of a mapped shard, (R, K * D), without a copy."""
     return torch.from_dlpack(states.flatten()).view(getattr(torch, dtype)).view(len(states), -1)

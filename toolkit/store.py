@@ -104,22 +104,44 @@ def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
         UserError: if the file is no readable Arrow file, or lacks a column.
     """
     try:
-        file = ipc.open_file(pa.memory_map(str(path)))
-        names = file.schema.names
-        absent = [name for name in columns or () if name not in names]
-        if absent:
-            raise UserError(
-                f"{path}: column {absent[0]!r} is absent (found: {', '.join(names)}); "
-                "write the table again with prep"
-            )
-        if columns is not None:
-            chosen = ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
-            file = ipc.open_file(pa.memory_map(str(path)), options=chosen)
-        return file.read_all()
+        return _read(path, pa.memory_map(str(path)), columns)
     except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def map_file(path: Path) -> pa.Table:
+    """Maps one Arrow file of which only a few rows may ever be read (`toolkit.mapped`).
+
+    `pa.memory_map` starts reading all of it as soon as it is opened.
+
+    Raises:
+        UserError: if the file is no readable Arrow file.
+    """
+    from toolkit.mapped import map_bytes  # here: it needs torch, and prep's commands start without
+
+    try:
+        return _read(path, pa.BufferReader(pa.py_buffer(map_bytes(path).numpy())))
+    except (pa.ArrowInvalid, OSError, RuntimeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _read(path: Path, source: pa.NativeFile, columns: list[str] | None = None) -> pa.Table:
+    file = ipc.open_file(source)
+    names = file.schema.names
+    absent = [name for name in columns or () if name not in names]
+    if absent:
         raise UserError(
-            f"{path}: not a readable Arrow file ({error}); delete it and run prep again"
-        ) from None
+            f"{path}: column {absent[0]!r} is absent (found: {', '.join(names)}); "
+            "write the table again with prep"
+        )
+    if columns is not None:
+        chosen = ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
+        file = ipc.open_file(source, options=chosen)
+    return file.read_all()
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: not a readable Arrow file ({error}); delete it and run prep again")
 
 
 def tables_in(folder: Path) -> list[str]:
@@ -184,14 +206,17 @@ class Table:
         for shard in self._some_shards():
             yield from read_file(shard.path, columns).select(columns).to_batches()
 
-    def read(self) -> pa.Table:
+    def read(self, read: Callable[[Path], pa.Table] = read_file) -> pa.Table:
         """All shards as one memory-mapped table, metadata of the first shard included.
+
+        Args:
+            read: `read_file`, or `map_file` for a table of which a few rows are read.
 
         Raises:
             UserError: if there is no shard, or shards disagree in schema or metadata.
         """
         shards = self._some_shards()
-        tables = [read_file(shard.path) for shard in shards]
+        tables = [read(shard.path) for shard in shards]
         first = tables[0].schema
         for shard, table in zip(shards, tables, strict=True):
             if not table.schema.equals(first, check_metadata=True):

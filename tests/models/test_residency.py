@@ -170,6 +170,18 @@ def test_a_run_says_where_its_states_lie(
     assert line.endswith("as residency.place says")
 
 
+def test_a_run_is_read_wherever_there_is_room(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--residency.place=device", "--train.epochs=1", "--sequence.max_len=5"]
+    train(settings(dataset, tmp_path / "run", *options))
+    here = models.load(tmp_path / "run").item_embeddings()
+    monkeypatch.setattr(models.residency, "_free_host_bytes", lambda: 10)
+    elsewhere = models.load(tmp_path / "run")
+    assert elsewhere.features.residency and elsewhere.features.residency.place == "mapped"
+    assert torch.equal(elsewhere.item_embeddings(), here)
+
+
 # --- ahead
 
 

@@ -5,15 +5,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 import prep
 import toolkit
 from prep import CaptionConfig, EncodeConfig, Estimate, MediaConfig, PrepConfig
 from prep.cli import main
-from prep.estimate import StepEstimate
+from prep.estimate import StepEstimate, _measure
+from prep.pipeline import Step, run_step
+from prep.states import state_rows
 from prep.synth import write_dump
-from toolkit import UserError
+from toolkit import UserError, schema
+from toolkit.store import MANIFEST, write_json
 
 ITEMS = 200
 
@@ -84,6 +89,22 @@ def test_states_are_predicted_within_two_percent(estimated, built, tower):
     (step,) = [step for step in estimated.steps if step.step == f"encode:{tower}"]
     assert step.disk_bytes == pytest.approx(size(built, f"states/{tower}"), rel=0.02)
     assert step.low_bytes == step.disk_bytes == step.high_bytes
+
+
+@pytest.mark.parametrize("dtype", schema.STATES_TYPES)
+def test_states_of_every_dtype_within_two_percent(tmp_path, dtype):
+    def work(batch):
+        outcomes = [("ok", None)] * batch.num_rows
+        return state_rows(batch, np.zeros((batch.num_rows, 6 * 32), np.float32), outcomes, dtype)
+
+    columns = schema.states(6, 32, dtype).with_metadata({"dtype": dtype})
+    step = Step("encode:tower", "states/tower", columns, {}, work, shard_rows=64)
+    ids, numbers = [f"item {n}" for n in range(300)], pa.array(range(1, 301), pa.int32())
+    items = pa.table({"item_id": ids, "item": numbers})
+    write_json(tmp_path / "sample" / MANIFEST, {"schema_version": 1, "steps": {}})
+    found = _measure(tmp_path / "sample", step, items.slice(0, 64), rows=300, workers=1)
+    run_step(tmp_path / "whole", step, items)
+    assert found.disk_bytes == pytest.approx(size(tmp_path / "whole", "states/tower"), rel=0.02)
 
 
 @pytest.mark.parametrize("table", ["covers", "frames"])

@@ -1,5 +1,6 @@
 """The store's read side: rows wherever they lie, mapped and not copied, in each dtype."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -73,10 +74,21 @@ def test_shards_are_mapped_and_not_copied(tmp_path):
         if str(tmp_path) in line
     ]
     spans = [tuple(int(end, 16) for end in span.split("-")) for span, *_ in maps]
-    assert all(rights == "r--s" or rights == "r--p" for _, rights, *_ in maps)
+    assert {rights for _, rights, *_ in maps} == {"rw-p"}  # private: the file stays as it is
     for part in table._parts[1:]:
         assert any(start <= part.data_ptr() < end for start, end in spans)
     assert pa.total_allocated_bytes() == before
+
+
+def test_rows_that_are_on_disk_alone(tmp_path):
+    """Dropped from the cache, read again: the rows asked for, then all."""
+    written = write(tmp_path, [4, 2], [1], [5, 3])
+    for shard in written.shards():
+        with shard.path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    table = open_states(written, items=5)
+    assert torch.equal(table.gather(torch.tensor([2, 5])), expected(5)[[2, 5]].half())
+    assert torch.equal(table.load(), expected(5).half())
 
 
 def test_what_is_gathered_can_be_written_to(tmp_path):

@@ -7,7 +7,16 @@ import pyarrow.dataset
 import pytest
 
 from toolkit import UserError
-from toolkit.store import Table, read_file, read_json, write_atomically, write_json, write_table
+from toolkit.mapped import map_bytes
+from toolkit.store import (
+    Table,
+    map_file,
+    read_file,
+    read_json,
+    write_atomically,
+    write_json,
+    write_table,
+)
 
 
 def numbers(*values, metadata=None):
@@ -138,11 +147,32 @@ def test_a_table_that_is_not_there(tmp_path):
         table.read()
 
 
+@pytest.mark.parametrize("read", [read_file, map_file])
 @pytest.mark.parametrize("content", [b"", b"ARROW1\0\0", b"PAR1" * 9])
-def test_a_file_that_is_no_table(tmp_path, content):
+def test_a_file_that_is_no_table(tmp_path, content, read):
     (tmp_path / "x.arrow").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.arrow: not a readable Arrow file .*run prep again"):
-        read_file(tmp_path / "x.arrow")
+        read(tmp_path / "x.arrow")
+
+
+@pytest.mark.parametrize("read", [read_file, map_file])
+def test_a_file_that_is_not_there(tmp_path, read):
+    with pytest.raises(UserError, match=r"x\.arrow: not a readable Arrow file"):
+        read(tmp_path / "x.arrow")
+
+
+def test_a_mapped_file_outlives_its_name_and_is_never_written_to(tmp_path):
+    table = Table(tmp_path / "t", compression=None)
+    table.append(numbers(1, 2, metadata={"encoder": "x"}))
+    before = table.shards()[0].path.read_bytes()
+    mapped = table.read(map_file)
+    assert mapped.equals(table.read()) and mapped.schema.metadata == {b"encoder": b"x"}
+    mapped_bytes = map_bytes(table.shards()[0].path)
+    mapped_bytes[:] = 7
+    assert table.shards()[0].path.read_bytes() == before
+    table.shards()[0].path.unlink()
+    assert mapped.column("number").to_pylist() == [1, 2]
+    assert len(mapped_bytes) == len(before) and bool((mapped_bytes == 7).all())
 
 
 def test_json_goes_and_comes(tmp_path):
