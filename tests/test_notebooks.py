@@ -123,6 +123,19 @@ def test_scenarios_shows_captions_beside_pictures_and_ranks_as_the_test_did(
     assert framed(best) == [int(re.findall(r"rank (\d+)", best)[0]) - 1]
 
 
+@pytest.mark.slow
+def test_hidden_states_draws_neighbours_and_exports_every_item(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cell that builds another library's matrix checks a row of it against the dataset itself."""
+    shown = execute("03_hidden_states.ipynb", monkeypatch, VERSA_DATASET=dataset)
+    assert len([data for data in shown if "image/png" in data]) == 2  # similarity, neighbours
+    told = [data["text/plain"] for data in shown if set(data) == {"text/plain"}]
+    items, width = open_dataset(dataset).items.num_rows, open_dataset(dataset).tower("cover").width
+    assert f"({items}, {width})" in told[-2]  # what was exported
+    assert told[-1] == f"({items + 1}, {width})"  # and with padding, as others want it
+
+
 def framed(table: str) -> list[int]:
     """Which of a table's tiles have the frame, counted from 0."""
     borders = re.findall(r"border: 3px solid (\w+)", table)
