@@ -26,7 +26,8 @@ from prep import manifest
 from prep.caption import caption_step, captionings
 from prep.captions import Captioning
 from prep.config import PrepConfig
-from prep.encode import Encoding, encode_step, refuse_incomplete, refuse_other_clips
+from prep.encode import encode_step, refuse_incomplete, refuse_other_clips
+from prep.encoding import Encoding
 from prep.engine import engine
 from prep.executors import local
 from prep.interactions import Log

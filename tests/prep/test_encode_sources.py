@@ -13,7 +13,8 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 import prep
 import toolkit
 from prep import CaptionConfig, EncodeConfig, PrepConfig, manifest
-from prep.encode import Encoding, load, refuse_incomplete
+from prep.encode import refuse_incomplete
+from prep.encoding import Encoding, load
 from prep.pipeline import errors_of
 from toolkit import UserError, schema
 from toolkit.images import decode_jpeg

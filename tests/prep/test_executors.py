@@ -13,7 +13,7 @@ from cluster_work import Counting, double, interrupt, length
 import prep
 from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.cli import main
-from prep.encode import Encoding
+from prep.encoding import Encoding
 from prep.executors import choose, local, processes, running
 from toolkit import UserError
 
