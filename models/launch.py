@@ -11,7 +11,8 @@ from toolkit.errors import UserError
 
 # What a resumed run may ask for otherwise than it was begun: none of it changes a step that is done.
 FREE_TO_CHANGE = {"resume", "output", "train.log_every_steps", "train.checkpoint_every_steps",
-                  "train.keep_checkpoints", "train.patience"}  # fmt: skip
+                  "train.keep_checkpoints", "train.patience", "residency.place", "residency.device_gib",
+                  "residency.host_gib"}  # fmt: skip
 
 
 def mixed_precision(config: RunConfig) -> str:

@@ -163,6 +163,7 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
         step.name,
         asdict(replace(settings, max_tokens=settings.token_limit)),
         revision=step.config["revision"],
+        encoder_parameters=shape.parameters,
         versions=versions("torch", "transformers"),
         items=counts,
     )

@@ -128,6 +128,11 @@ class Backbone:
         return str(self.encoder.dtype).removeprefix("torch.")
 
     @property
+    def parameters(self) -> int:
+        """How many weights the encoder has; two in 4 bits count as one where they share a byte."""
+        return sum(parameter.numel() for parameter in self.encoder.model.parameters())
+
+    @property
     def device(self) -> torch.device:
         """Where the encoder computes."""
         return next(self.encoder.model.parameters()).device

@@ -1,0 +1,115 @@
+"""A scaling study: one scenario over several encoders, metric against encoder size.
+
+    accelerate launch -m models.scaling --data DATASET --output FOLDER --over small base large [--beside cover]
+        [any option of models.train]
+
+Each of the towers named after `--over` is trained in turn, together with those after `--beside`, by the same
+recipe; FOLDER has a run for each, `scaling.json` and `scaling.md`. A study that was stopped goes on.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from models.config import parse_run_config
+from models.parallel import rank_and_world
+from models.train import train
+from toolkit.dataset import Dataset, open_dataset
+from toolkit.errors import UserError, run_command
+from toolkit.store import write_atomically, write_json
+
+METRICS = ("HR@10", "NDCG@10")
+
+
+def study(
+    data: str | Path,
+    output: str | Path,
+    over: Sequence[str],
+    *,
+    beside: Sequence[str] = (),
+    arguments: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Trains one run for each tower of `over`, and compares them by the size of their encoders.
+
+    Args:
+        data: dataset with all these towers.
+        output: folder of the study.
+        over: towers that take turns.
+        beside: towers that every run has too.
+        arguments: of `models.train`, the same for every run.
+
+    Returns:
+        What `scaling.json` holds: for each tower its encoder, how many weights that has (None where the dataset
+        does not say), its width, and test metrics with 95% intervals.
+
+    Raises:
+        UserError: if a tower is not stored or comes twice, or a run cannot be trained.
+    """
+    output, dataset = Path(output), open_dataset(data)
+    if len({*over, *beside}) < len([*over, *beside]) or not over:
+        raise UserError(f"towers {[*over, *beside]}: name each once, and at least one after --over")
+    sizes = [_size(dataset, tower) for tower in over]  # absent towers are told before any training
+    rows = []
+    for tower, size in zip(over, sizes, strict=True):
+        own = [f"--data={data}", f"--output={output / tower}", "--resume"]
+        towers = json.dumps([tower, *beside])
+        report = train(parse_run_config([*arguments, *own, f"--towers={towers}"]))
+        rows.append({**size, **{name: report["metrics"][name] for name in METRICS}})
+    found = {"data": str(data), "beside": list(beside), "split": report["split"],
+             "protocol": report["protocol"], "towers": rows}  # fmt: skip
+    if rank_and_world()[0] == 0:
+        write_json(output / "scaling.json", found)
+        text = format_study(found)
+        write_atomically(output / "scaling.md", lambda file: file.write(f"{text}\n".encode()))
+    return found
+
+
+def format_study(found: dict[str, Any]) -> str:
+    """A table in Markdown, the smallest encoder first, metrics in percent."""
+    lines = [
+        "| tower | encoder | weights | width | " + " | ".join(METRICS) + " |",
+        "|---" * (4 + len(METRICS)) + "|",
+    ]
+    for row in sorted(found["towers"], key=lambda row: row["weights"] or 0):
+        weights = f"{row['weights']:,}" if row["weights"] else "unknown"
+        cells = [row["tower"], row["encoder"], weights, str(row["width"])]
+        for name in METRICS:
+            value, low, high = (100 * row[name][key] for key in ("value", "low", "high"))
+            cells.append(f"{value:.2f} [{low:.2f}, {high:.2f}]")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _size(dataset: Dataset, tower: str) -> dict[str, Any]:
+    about = dataset.states_metadata(tower)
+    step = dataset.manifest["steps"].get(f"encode:{tower}", {})
+    return {
+        "tower": tower,
+        "encoder": about["encoder"],
+        "weights": step.get("encoder_parameters"),
+        "width": int(about["width"]),
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="accelerate launch -m models.scaling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", required=True, help="dataset with all these towers")
+    parser.add_argument("--output", required=True, help="folder of the study")
+    parser.add_argument("--over", nargs="+", required=True, help="towers that take turns")
+    parser.add_argument("--beside", nargs="+", default=[], help="towers that every run has too")
+    options, rest = parser.parse_known_args(sys.argv[1:])
+    found = study(options.data, options.output, options.over, beside=options.beside, arguments=rest)
+    if rank_and_world()[0] == 0:
+        print(format_study(found))
+
+
+if __name__ == "__main__":
+    run_command(main)
