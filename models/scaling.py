@@ -4,7 +4,8 @@
         [any option of models.train]
 
 Each of the towers named after `--over` is trained in turn, together with those after `--beside`, by the same
-recipe; FOLDER has a run for each, `scaling.json` and `scaling.md`. A study that was stopped goes on.
+recipe; FOLDER has a run for each, `scaling.json`, `scaling.md` and, where matplotlib is installed,
+`scaling.svg`. A study that was stopped goes on.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any
 
 from models.config import parse_run_config
 from models.parallel import rank_and_world
+from models.plots import Point, can_plot, plot_points
 from models.train import train
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.errors import UserError, run_command
@@ -64,6 +66,7 @@ def study(
         write_json(output / "scaling.json", found)
         text = format_study(found)
         write_atomically(output / "scaling.md", lambda file: file.write(f"{text}\n".encode()))
+        _plot(output / "scaling.svg", rows)
     return found
 
 
@@ -81,6 +84,26 @@ def format_study(found: dict[str, Any]) -> str:
             cells.append(f"{value:.2f} [{low:.2f}, {high:.2f}]")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
+    """NDCG@10 of the encoders whose size is known; says so where nothing can be drawn."""
+    known = [row for row in rows if row["weights"]]
+    if not (can_plot() and known):
+        print(
+            f"{path.name} is not drawn: no encoder's size is known, or matplotlib is not installed"
+        )
+        return
+    metric = METRICS[-1]
+    points = [
+        Point(
+            row["tower"], row["weights"], *(100 * row[metric][k] for k in ("value", "low", "high"))
+        )
+        for row in known
+    ]
+    plot_points(
+        path, points, x_name="weights of the encoder", y_name=f"{metric}, test, percent", log_x=True
+    )
 
 
 def _size(dataset: Dataset, tower: str) -> dict[str, Any]:

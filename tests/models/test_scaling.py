@@ -47,6 +47,8 @@ def test_each_encoder_has_a_run_and_a_row(data: Path, tmp_path: Path) -> None:
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| imported", "| small", "| large"]
     assert "5,000,000" in lines[-1] and "unknown" in lines[2]
     assert lines == format_study(found).splitlines()
+    drawn = (tmp_path / "scaling.svg").read_text()
+    assert drawn.lstrip().startswith("<?xml") and "large" in drawn and "imported" not in drawn
 
 
 def test_a_study_that_was_stopped_goes_on(data: Path, tmp_path: Path) -> None:
