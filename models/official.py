@@ -5,7 +5,6 @@ block for the wider modality, and more inter blocks than it uses where depths di
 `Code_Cached` first heads as wide as their tower; `Code_Uncached` the same, with the frozen encoders beside it.
 """
 
-import pickle
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -160,7 +158,12 @@ def begin_from_official(model: Recommender, weights: Mapping[str, Any], *, name:
         tensors = _tensors(weights)
         places = official_places(network, encoder, given=tensors, inside="item_encoder.")
         _spare(tensors, places)
-        _copy(model, places, tensors, hint="side.… and sequence.… must be those of its run")
+        _copy(
+            model,
+            places,
+            tensors,
+            hint="set --side and --sequence as they were when it was trained",
+        )
     except ValueError as error:
         raise UserError(f"init_from {name}: {error}") from None
     fresh = sorted({n for n, _ in model.named_parameters()} - {p.name for p in places.values()})
@@ -181,10 +184,10 @@ def read_weights(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such file of weights")
     try:
         weights = _load(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # bytes that are no weights lead the readers to errors of many kinds
         raise UserError(
-            f"{path}: not read as weights ({str(error).splitlines()[0]}); a .safetensors file is wanted, or a .pt "
-            "file that holds tensors alone"
+            f"{path}: not read as weights ({(str(error) or repr(error)).splitlines()[0]}); a .safetensors file is "
+            "wanted, or a .pt file that holds tensors alone"
         ) from None
     if not isinstance(weights, dict):
         raise UserError(f"{path}: holds one {type(weights).__name__}, not tensors by name")
