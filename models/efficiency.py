@@ -150,7 +150,7 @@ def format_costs(report: dict[str, Any]) -> str:
 
 
 def plot_costs(report: dict[str, Any], path: Path) -> None:
-    """Bars of seconds, parameters and memory by method, as .png or .svg."""
+    """Bars of seconds, parameters and, where it is known, memory by method, as .png or .svg."""
     from matplotlib.figure import Figure  # here: only this needs it
 
     methods = report["methods"]
@@ -158,11 +158,13 @@ def plot_costs(report: dict[str, Any], path: Path) -> None:
     panels = {
         "seconds an epoch": [method["seconds_per_epoch"] for method in methods],
         "trainable parameters, millions": [m["trainable_parameters"] / 1e6 for m in methods],
-        "peak memory, MiB": [(m["peak_memory_bytes"] or 0) / 2**20 for m in methods],
     }
+    memory = [method["peak_memory_bytes"] for method in methods]
+    if None not in memory:
+        panels["peak memory, MiB"] = [size / 2**20 for size in memory]
     figure = Figure(figsize=(11, 1.2 + 0.4 * len(names)), layout="constrained")
     for axes, (title, values) in zip(
-        figure.subplots(1, 3, sharey=True), panels.items(), strict=True
+        figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True
     ):
         axes.barh(names, values)
         axes.set_xlabel(title)

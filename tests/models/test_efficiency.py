@@ -12,7 +12,7 @@ from models import __main__ as command
 from models import efficiency
 from models.build import build
 from models.config import parse_run_config, save_run_config
-from models.efficiency import format_costs, tpme
+from models.efficiency import format_costs, plot_costs, tpme
 from prep.config import EncodeConfig, PrepConfig
 from toolkit import UserError, open_dataset
 
@@ -114,3 +114,13 @@ def test_without_matplotlib_nothing_is_drawn(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"pip install 'versa-toolkit\[notebooks\]'"):
         efficiency.check_plot(tmp_path / "costs.png")
+
+
+def test_memory_that_is_not_known_is_neither_written_nor_drawn_as_none_used(tmp_path: Path) -> None:
+    method = {"method": "a", "seconds_per_epoch": 2.0, "trainable_parameters": 1500, "tpme": None}
+    report = {"methods": [{**method, "peak_memory_bytes": None, "memory": "x"}]}
+    cells = [cell.strip() for cell in format_costs(report).splitlines()[2].split("|")[1:-1]]
+    assert cells == ["a", "2.00", "1,500", "not known", "not known"]
+    plot_costs(report, tmp_path / "costs.svg")
+    drawn = (tmp_path / "costs.svg").read_text()
+    assert "seconds an epoch" in drawn and "peak memory" not in drawn
