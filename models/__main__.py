@@ -1,17 +1,21 @@
-"""Command line over trained runs: `python -m models evaluate|recommend RUN …`."""
+"""Command line over trained runs: `python -m models evaluate|recommend|efficiency RUN …`."""
 
 import argparse
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
+from models.efficiency import check_plot, efficiency, format_costs, plot_costs
 from models.evaluate import evaluate, format_report
 from models.recommend import format_recommendations, read_users, recommend
 from toolkit.errors import run_command
+from toolkit.store import write_json
 
 EXAMPLES = """examples:
   python -m models evaluate runs/text-only --protocol clean
   python -m models recommend runs/text-only -k 5 --output recommended.arrow
+  python -m models efficiency runs/text-only runs/id --states stored live --output costs.json
 training has a command of its own:
   accelerate launch -m models.train --help"""
 
@@ -19,17 +23,22 @@ training has a command of its own:
 def main() -> None:
     """Parses the arguments and runs the command."""
     options = _parser().parse_args()
-    if options.command == "evaluate":
-        accelerator = Accelerator()
-        report = evaluate(
-            options.run,
-            split=options.split,
-            protocol=options.protocol,
-            device=str(accelerator.device),
-        )
-        accelerator.print(format_report(report))
-        accelerator.end_training()
-        return
+    options.go(options)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    accelerator = Accelerator()
+    report = evaluate(
+        options.run,
+        split=options.split,
+        protocol=options.protocol,
+        device=str(accelerator.device),
+    )
+    accelerator.print(format_report(report))
+    accelerator.end_training()
+
+
+def _recommend(options: argparse.Namespace) -> None:
     users = read_users(options.users) if options.users else None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     table = recommend(options.run, users=users, k=options.k, output=options.output, device=device)
@@ -38,6 +47,19 @@ def main() -> None:
         f"{table.num_rows:,} rows"
         + (f" in {options.output}" if options.output else " (--output FILE.arrow keeps them)")
     )
+
+
+def _efficiency(options: argparse.Namespace) -> None:
+    if options.plot:
+        check_plot(options.plot)
+    report = efficiency(
+        options.runs, states=options.states, epochs=options.epochs, warmup=options.warmup
+    )
+    print(format_costs(report))
+    if options.output:
+        write_json(options.output, report)
+    if options.plot:
+        plot_costs(report, options.plot)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     measure = commands.add_parser("evaluate", help="metrics of a run on a split, into RUN/metrics")
+    measure.set_defaults(go=_evaluate)
     measure.add_argument("run", help="run folder")
     measure.add_argument("--split", choices=["valid", "test"], default="test")
     measure.add_argument(
@@ -57,12 +80,31 @@ def _parser() -> argparse.ArgumentParser:
         help="what ranking masks: the kept history (paper), the whole history but the target (clean), nothing (unmasked); the run's own by default",
     )
     suggest = commands.add_parser("recommend", help="the best next items of the dataset's users")
+    suggest.set_defaults(go=_recommend)
     suggest.add_argument("run", help="run folder")
     suggest.add_argument(
         "--users", metavar="FILE", help="user ids, one a line; all users by default"
     )
     suggest.add_argument("-k", type=int, default=10, help="items a user (default: 10)")
     suggest.add_argument("--output", metavar="FILE.arrow", help="where to write them")
+    cost = commands.add_parser(
+        "efficiency", help="what runs cost: seconds an epoch, parameters, memory, TPME"
+    )
+    cost.set_defaults(go=_efficiency)
+    cost.add_argument(
+        "runs", nargs="+", metavar="RUN", help="run folders, whose settings are measured"
+    )
+    cost.add_argument(
+        "--states",
+        nargs="+",
+        choices=["stored", "live"],
+        default=[],
+        help="measure runs over hidden states with these; each run's own by default",
+    )
+    cost.add_argument("--epochs", type=int, default=3, help="timed epochs (default: 3)")
+    cost.add_argument("--warmup", type=int, default=1, help="epochs before them (default: 1)")
+    cost.add_argument("--output", type=Path, metavar="FILE.json", help="where to write the figures")
+    cost.add_argument("--plot", type=Path, metavar="FILE.png|.svg", help="where to draw them")
     return parser
 
 

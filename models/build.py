@@ -1,11 +1,14 @@
 """From a run's config to its model: the only place where configs become arguments."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from torch import nn
 
-from models.config import RunConfig
+from models.config import RunConfig, SideConfig
 from models.items import IdEmbedding, SideNetwork
+from models.items.side_network import INTER
+from models.official import begin_from_official, read_weights
 from models.recommender import Recommender
 from models.sequence import SASRec
 from toolkit.dataset import Dataset
@@ -14,20 +17,16 @@ from toolkit.towers import TowerSpec
 
 
 def build(config: RunConfig, dataset: Dataset) -> Recommender:
-    """The recommender that a config describes, freshly initialised."""
+    """The recommender that a config describes, freshly initialised or from the weights it names.
+
+    Raises:
+        UserError: if the config does not fit the run's towers, or the weights do not fit the config.
+    """
     item_encoder: nn.Module
     if config.item == "id":
         item_encoder = IdEmbedding(dataset.items.num_rows, embedding_dim=config.side.embedding_dim)
     else:
-        unknown = sorted(set(config.side.modality) - set(config.towers))
-        if unknown:
-            raise UserError(f"side.modality names {unknown}; the run's towers are {config.towers}")
-        item_encoder = SideNetwork(
-            [_tower(config, dataset, name) for name in config.towers],
-            embedding_dim=config.side.embedding_dim,
-            bottleneck=config.side.bottleneck,
-            activation=config.side.activation,
-        )
+        item_encoder = _side_network(config, dataset)
     sequence_encoder = SASRec(
         embedding_dim=config.side.embedding_dim,
         max_len=config.sequence.max_len,
@@ -35,7 +34,42 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
         blocks=config.sequence.blocks,
         dropout=config.sequence.dropout,
     )
-    return Recommender(item_encoder, sequence_encoder)
+    model = Recommender(item_encoder, sequence_encoder)
+    if config.init_from:
+        begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)
+    return model
+
+
+def _side_network(config: RunConfig, dataset: Dataset) -> SideNetwork:
+    side = config.side
+    _check_names("side.modality", set(side.modality), config.towers)
+    _check_names("side.bottlenecks", set(side.bottlenecks) - {INTER}, config.towers)
+    if side.parts == INTER and len(config.towers) == 1:
+        raise UserError(
+            f"side.parts is inter, the tower between towers, and the run has one: {config.towers}; "
+            "name another tower, or leave side.parts out"
+        )
+    return SideNetwork(
+        [_tower(config, dataset, name) for name in config.towers],
+        embedding_dim=side.embedding_dim,
+        bottleneck=_bottlenecks(side, config.towers),
+        inter_bottleneck=side.bottlenecks.get(INTER),
+        activation=side.activation,
+        dropout=side.dropout,
+        parts=side.parts,
+        mixing=side.mixing,
+        wide_heads=side.wide_heads,
+    )
+
+
+def _bottlenecks(side: SideConfig, towers: list[str]) -> dict[str, int]:
+    return {name: side.bottlenecks.get(name, side.bottleneck) for name in towers}
+
+
+def _check_names(key: str, named: set[str], towers: list[str]) -> None:
+    unknown = sorted(named - set(towers))
+    if unknown:
+        raise UserError(f"{key} names {unknown}; the run's towers are {towers}")
 
 
 def _tower(config: RunConfig, dataset: Dataset, name: str) -> TowerSpec:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from models.items.side_network import Activation
+from models.items.side_blocks import Activation
+from models.items.side_network import Mixing, Parts
 from models.schedule import Schedule
 from toolkit.errors import UserError
 from toolkit.splits import Protocol
@@ -24,15 +25,35 @@ class SideConfig:
     Args:
         embedding_dim: E, width of item embeddings and user states.
         bottleneck: inner width of the side blocks.
+        bottlenecks: by tower, where it is to be another; `inter` is the tower between towers, which otherwise has
+            that of the narrowest tower.
         activation: of the side blocks.
+        dropout: of the side blocks' inner layer.
+        parts: `both`, or as ablations `intra` (a side tower each, nothing between them) or `inter` (the tower
+            between towers alone).
+        mixing: `gated`, or as an ablation `sum`: states are added up without gates.
+        wide_heads: whether the first head layer keeps the tower's width, as in IISAN, or goes to embedding_dim at
+            once, as in IISAN-Versa.
         modality: by tower, `text` or `image` where the learning-rate groups are to differ from
             those of the tower's encoder.
     """
 
     embedding_dim: int = 64
     bottleneck: int = 64
+    bottlenecks: dict[str, int] = field(default_factory=dict)
     activation: Activation = "relu"
+    dropout: float = 0.0
+    parts: Parts = "both"
+    mixing: Mixing = "gated"
+    wide_heads: bool = False
     modality: dict[str, Modality] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        narrowest = min([self.bottleneck, *self.bottlenecks.values()])
+        if narrowest < 1:
+            raise UserError(f"side: a bottleneck is {narrowest}; it must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"side.dropout is {self.dropout}; it must be in [0, 1)")
 
 
 @dataclass
@@ -160,6 +181,8 @@ class RunConfig:
         states: `stored` reads what prep encoded; `live` runs the frozen encoders in every step.
         residency: where stored states lie.
         protocol: what ranking masks (`paper`, `clean` or `unmasked`).
+        init_from: checkpoint of the public IISAN code (.pt, .safetensors) whose weights the run begins with; its
+            towers are text, image, in this order. Empty: fresh weights.
         side: the side network.
         sequence: the sequence encoder.
         train: the loop.
@@ -173,6 +196,7 @@ class RunConfig:
     states: Literal["stored", "live"] = "stored"
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
     protocol: Protocol = "paper"
+    init_from: str = ""
     side: SideConfig = field(default_factory=SideConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -1,33 +1,30 @@
-"""Weights and gradients of the public IISAN-Versa code, under its own names.
+"""Weights and gradients of the public IISAN and IISAN-Versa code, under its own names.
 
-The public network is our `SideNetwork` over two towers (text, then image) and our `SASRec`; only
-names, the layout of gates and the order of the fusion's columns differ. One table of names serves
-both directions.
+What its checkpoints hold, in GAIR-Lab/IISAN: `Code_Cached_Asym` first heads of width E, one Linear a
+block for the wider modality, and more inter blocks than it uses where depths differ;
+`Code_Cached` first heads as wide as their tower; `Code_Uncached` the same, with the frozen encoders beside it.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.items.side_network import SideNetwork
+from models.items import SideNetwork
+from models.items.side_blocks import Activation
+from models.official_names import ENCODERS, ITEM, SHORT, USER, Place, official_places
 from models.recommender import Recommender
-from models.sequence.sasrec import SASRec
+from models.sequence import SASRec
+from toolkit.errors import UserError
 from toolkit.towers import TowerSpec
 
-_USER = "user_encoder.transformer_encoder."
-_ITEM = "mm_encoder."
-# The public code may hold more inter blocks than it uses, where depths are unequal.
+_STATE = "model_state_dict"
 _SPARE = re.compile(r"mm_encoder\.(mm_adapter_list|down_project_list)\.\d+\.")
-
-
-class Place(NamedTuple):
-    """Where a public tensor lies in ours: a parameter's name and an index into it."""
-
-    name: str
-    index: Any = ...
 
 
 class SelectLayers(nn.Module):
@@ -54,6 +51,7 @@ class OfficialIISAN(Recommender):
     Args:
         item_encoder: `SelectLayers` over towers named `text` and `image`.
         sequence_encoder: the user encoder.
+        places: of the public tensors among the parameters.
         spare: public tensors that the public network holds but never uses.
     """
 
@@ -62,10 +60,11 @@ class OfficialIISAN(Recommender):
         item_encoder: SelectLayers,
         sequence_encoder: SASRec,
         *,
+        places: Mapping[str, Place],
         spare: Mapping[str, Tensor],
     ) -> None:
         super().__init__(item_encoder, sequence_encoder)
-        self.places = dict(_places(item_encoder.network, sequence_encoder))
+        self.places = dict(places)
         self.spare = dict(spare)
 
     def official_gradients(self) -> dict[str, Tensor]:
@@ -92,16 +91,19 @@ def load_official_iisan(
     max_len: int = 10,
     num_heads: int = 2,
     dropout: float = 0.1,
+    activation: Activation = "relu",
 ) -> OfficialIISAN:
-    """Builds a recommender from the public code's weights. Shapes are read off the weights.
+    """Builds a recommender from the public code's weights. Shapes, ablations and gates are read off them.
 
     Args:
-        weights: arrays or tensors by public name.
+        weights: arrays or tensors by public name, or a checkpoint that holds them as `model_state_dict`.
+            Those of the frozen encoders are left out, with a warning.
         text_layers: the text encoder's chosen layers, 0-based; its embedding output is kept before them.
         image_layers: the same for the image encoder.
         max_len: L, inputs of the user encoder.
         num_heads: attention heads of the user encoder.
         dropout: of the user encoder.
+        activation: of the side blocks, which the weights do not tell.
 
     Returns:
         A recommender whose `encode_items` takes `{"text": (U, layers + 1, D), "image": …}`.
@@ -109,126 +111,191 @@ def load_official_iisan(
     Raises:
         ValueError: if a tensor is absent, has another shape than expected, or is not known.
     """
-    tensors = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in weights.items()}
+    tensors = _tensors(weights)
     kept = {
         "text": [0, *(i + 1 for i in text_layers)],
         "image": [0, *(i + 1 for i in image_layers)],
     }
-    network = _empty_network(tensors, kept)
+    network = _empty_network(tensors, kept, activation)
     encoder = SASRec(
         embedding_dim=network.embedding_dim,
         max_len=max_len,
         heads=num_heads,
-        blocks=len(
-            {
-                name.split(".")[3]
-                for name in tensors
-                if name.startswith(_USER + "transformer_blocks.")
-            }
-        ),
+        blocks=_count(tensors, USER + "transformer_blocks."),
         dropout=dropout,
     )
-    places = dict(_places(network, encoder))
-    spare = {n: tensor for n, tensor in tensors.items() if n not in places and _SPARE.match(n)}
-    unknown = sorted(set(tensors) - set(places) - set(spare))
-    if unknown:
-        raise ValueError(f"weights hold tensors that IISAN-Versa has not: {unknown[:5]}")
-    model = OfficialIISAN(SelectLayers(network, kept), encoder, spare=spare)
-    parameters = dict(model.named_parameters())
-    for name, place in places.items():
-        _copy(parameters[place.name], place.index, _tensor(tensors, name), name)
+    places = official_places(network, encoder, given=tensors, inside="item_encoder.network.")
+    spare = _spare(tensors, places)
+    model = OfficialIISAN(SelectLayers(network, kept), encoder, places=places, spare=spare)
+    _copy(model, places, tensors, hint="check text_layers, image_layers and max_len")
     return model
+
+
+def begin_from_official(model: Recommender, weights: Mapping[str, Any], *, name: str) -> None:
+    """Copies the public code's weights into a run's model of the same shape, in place.
+
+    Args:
+        model: a side network over two towers, text then image, and a SASRec.
+        weights: as `load_official_iisan` takes them.
+        name: of the weights, for messages.
+
+    Raises:
+        UserError: if the model is another, or the weights do not fit it.
+    """
+    network, encoder = model.item_encoder, model.sequence_encoder
+    if not (isinstance(network, SideNetwork) and isinstance(encoder, SASRec)):
+        raise UserError(
+            f"init_from {name}: the public code's weights are those of a side network and a SASRec, which this run "
+            "has not"
+        )
+    kinds = [spec.modality for spec in network.specs]
+    if len(kinds) != 2 or kinds == ["image", "text"]:
+        raise UserError(
+            f"init_from {name}: the public code's towers are a text and an image, in this order; this run's are "
+            f"{[spec.name for spec in network.specs]}, set by --towers"
+        )
+    try:
+        tensors = _tensors(weights)
+        places = official_places(network, encoder, given=tensors, inside="item_encoder.")
+        _spare(tensors, places)
+        _copy(
+            model,
+            places,
+            tensors,
+            hint="set --side and --sequence as they were when it was trained",
+        )
+    except ValueError as error:
+        raise UserError(f"init_from {name}: {error}") from None
+    fresh = sorted({n for n, _ in model.named_parameters()} - {p.name for p in places.values()})
+    if fresh:
+        raise UserError(
+            f"init_from {name}: the public network has nothing like {fresh[0]!r} and {len(fresh) - 1} more of this "
+            "run's parameters; its towers have states of one width"
+        )
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint; nothing in it can execute.
+
+    Raises:
+        UserError: if it is neither a .safetensors file nor one that torch reads as weights alone.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file of weights")
+    try:
+        weights = _load(path)
+    except Exception as error:  # bytes that are no weights lead the readers to errors of many kinds
+        raise UserError(
+            f"{path}: not read as weights ({(str(error) or repr(error)).splitlines()[0]}); a .safetensors file is "
+            "wanted, or a .pt file that holds tensors alone"
+        ) from None
+    if not isinstance(weights, dict):
+        raise UserError(f"{path}: holds one {type(weights).__name__}, not tensors by name")
+    return weights
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _tensors(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights by public name, without the prefix that DistributedDataParallel puts before it."""
+    named = weights.get(_STATE, weights)
+    odd = next((name for name, value in named.items() if not hasattr(value, "shape")), None)
+    if odd is not None:
+        raise ValueError(
+            f"{odd!r} is no tensor; the weights, or a checkpoint with {_STATE!r}, are wanted"
+        )
+    return {
+        name.removeprefix("module."): torch.as_tensor(value, dtype=torch.float32)
+        for name, value in named.items()
+    }
 
 
 def _tensor(tensors: Mapping[str, Tensor], name: str) -> Tensor:
     if name not in tensors:
-        raise ValueError(f"weights lack {name!r}; are these the public IISAN-Versa weights?")
+        raise ValueError(f"weights lack {name!r}; are these the public IISAN weights?")
     return tensors[name]
 
 
-def _copy(parameter: nn.Parameter, index: Any, value: Tensor, name: str) -> None:
-    with torch.no_grad():
-        if parameter[index].shape != value.shape:
+def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    """How many blocks lie under a name that ends in a dot."""
+    under = (name.removeprefix(prefix) for name in tensors if name.startswith(prefix))
+    return len({name.split(".")[0] for name in under})
+
+
+def _spare(tensors: Mapping[str, Tensor], places: Mapping[str, Place]) -> dict[str, Tensor]:
+    """What the public network holds but never uses; the encoders' weights are told of and left out.
+
+    Raises:
+        ValueError: if other tensors are left over.
+    """
+    left = {name: tensor for name, tensor in tensors.items() if name not in places}
+    encoders = [name for name in left if name.startswith(ENCODERS)]
+    spare = {name: tensor for name, tensor in left.items() if _SPARE.match(name)}
+    unknown = sorted({*left} - {*encoders, *spare})
+    if unknown:
+        raise ValueError(f"weights hold tensors that this network has not: {unknown[:5]}")
+    if encoders:
+        warnings.warn(
+            f"{len(encoders)} tensors of the frozen encoders are left out; hidden states come from prep",
+            stacklevel=3,
+        )
+    return spare
+
+
+def _copy(
+    model: nn.Module, places: Mapping[str, Place], tensors: Mapping[str, Tensor], *, hint: str
+) -> None:
+    parameters = dict(model.named_parameters())
+    for name, (ours, index) in places.items():
+        value, parameter = _tensor(tensors, name), parameters[ours]
+        wanted = parameter[index].shape
+        if wanted != value.shape:
             raise ValueError(
-                f"{name!r} has shape {tuple(value.shape)}, expected {tuple(parameter[index].shape)}; "
-                "check text_layers, image_layers and max_len"
+                f"{name!r} has shape {tuple(value.shape)}, expected {tuple(wanted)}; {hint}"
             )
-        parameter[index] = value
+        with torch.no_grad():
+            parameter[index] = value
 
 
-def _empty_network(tensors: Mapping[str, Tensor], kept: Mapping[str, Sequence[int]]) -> SideNetwork:
-    public = {"text": "bert", "image": "cv"}
-    specs, bottlenecks = [], {}
-    for name, short in public.items():
-        down = _tensor(tensors, f"{_ITEM}{short}_adapter_list.0.fc_down.weight")
-        specs.append(TowerSpec(name, len(kept[name]), down.shape[1], modality=name))  # type: ignore[arg-type]
-        bottlenecks[name] = down.shape[0]
-    inter = _tensor(tensors, f"{_ITEM}mm_adapter_list.0.fc_down.weight")
+def _empty_network(
+    tensors: Mapping[str, Tensor], kept: Mapping[str, Sequence[int]], activation: Activation
+) -> SideNetwork:
+    """The network that the weights are of, with random ones."""
+    intra = any(_count(tensors, f"{ITEM}{short}_adapter_list.") for short in SHORT.values())
+    inter = _count(tensors, ITEM + "mm_adapter_list.") > 0 or not intra
+    embedding_dim = _tensor(tensors, "com_dense.weight").shape[0]
+    downs = {name: _down(tensors, short if intra else "mm") for name, short in SHORT.items()}
+    if intra:
+        _check_depths(tensors, kept)
     return SideNetwork(
-        specs,
-        embedding_dim=_tensor(tensors, "com_dense.weight").shape[0],
-        bottleneck=bottlenecks,
-        inter_bottleneck=inter.shape[0],
+        [
+            TowerSpec(name, len(kept[name]), down.shape[1], modality=name)  # type: ignore[arg-type]
+            for name, down in downs.items()
+        ],
+        embedding_dim=embedding_dim,
+        bottleneck={name: down.shape[0] for name, down in downs.items()},
+        inter_bottleneck=_down(tensors, "mm").shape[0] if inter else None,
+        activation=activation,
+        parts="both" if intra and inter else "intra" if intra else "inter",
+        mixing="gated" if any(ITEM + "side_gate_params" in name for name in tensors) else "sum",
+        wide_heads=intra and _tensor(tensors, ITEM + "fc_bert.weight").shape[0] != embedding_dim,
     )
 
 
-def _places(network: SideNetwork, encoder: SASRec) -> Iterator[tuple[str, Place]]:
-    """Every public name and its place among `OfficialIISAN`'s parameters."""
-    ours = "item_encoder.network."
-    for tower, (short, gate) in enumerate([("bert", "text"), ("cv", "cv")]):
-        here = f"{ours}intra.{tower}."
-        yield from _blocks(f"{_ITEM}{short}_adapter_list", here, network.specs[tower].layers)
-        yield from _gates(f"{_ITEM}side_gate_params_{gate}", here, network.specs[tower].layers)
-        yield from _linear(f"{_ITEM}fc_{short}", here + "head")
-        yield from _linear(f"{_ITEM}{short}_pre_fc", here + "project")
-    assert network.inter is not None  # two towers
-    here, levels = ours + "inter.", network.inter.levels
-    yield from _blocks(f"{_ITEM}mm_adapter_list", here, levels)
-    yield from _gates(f"{_ITEM}side_gate_params_mm", here, levels)
-    yield from _linear(f"{_ITEM}fc_mm", here + "head")
-    yield from _linear(f"{_ITEM}fc_mm_down", here + "project")
-    text, image = (spec.width for spec in network.specs)
-    if text != image:
-        wider = int(image > text)
-        for level in range(levels):
-            yield from _linear(
-                f"{_ITEM}down_project_list.{level}", f"{here}projections.{wider}.{level}"
+def _down(tensors: Mapping[str, Tensor], short: str) -> Tensor:
+    """W_down of a tower's first block, (bottleneck, D)."""
+    return _tensor(tensors, f"{ITEM}{short}_adapter_list.0.fc_down.weight")
+
+
+def _check_depths(tensors: Mapping[str, Tensor], kept: Mapping[str, Sequence[int]]) -> None:
+    for kind, short in SHORT.items():
+        blocks = _count(tensors, f"{ITEM}{short}_adapter_list.")
+        if blocks != len(kept[kind]):
+            raise ValueError(
+                f"weights hold {blocks} {kind} blocks; {kind}_layers with the embedding output before them make "
+                f"{len(kept[kind])} (the public option remove_first, without that output, is not supported)"
             )
-    # The public fusion reads [image, text, inter], ours [text, image, inter].
-    e = network.embedding_dim
-    columns = [*range(e, 2 * e), *range(e), *range(2 * e, 3 * e)]
-    yield "com_dense.weight", Place(ours + "fusion.weight", (slice(None), columns))
-    yield "com_dense.bias", Place(ours + "fusion.bias")
-    yield from _user_places(len(encoder.blocks))
-
-
-def _user_places(blocks: int) -> Iterator[tuple[str, Place]]:
-    ours = "sequence_encoder."
-    yield _USER + "position_embedding.weight", Place(ours + "positions.weight")
-    yield from _linear(_USER + "layer_norm", ours + "norm")
-    for block in range(blocks):
-        theirs, here = f"{_USER}transformer_blocks.{block}.", f"{ours}blocks.{block}."
-        names = {"w_Q": "query", "w_K": "key", "w_V": "value", "fc": "output"}
-        for short, name in names.items():
-            public = f"{theirs}multi_head_attention.{short}.weight"
-            yield public, Place(f"{here}attention.{name}.weight")
-        yield from _linear(f"{theirs}multi_head_attention.layer_norm", here + "attention.norm")
-        yield from _linear(f"{theirs}feed_forward.w_1", here + "feed_forward.expand")
-        yield from _linear(f"{theirs}feed_forward.w_2", here + "feed_forward.contract")
-        yield from _linear(f"{theirs}feed_forward.layer_norm", here + "feed_forward.norm")
-
-
-def _linear(public: str, ours: str) -> Iterator[tuple[str, Place]]:
-    for kind in ("weight", "bias"):
-        yield f"{public}.{kind}", Place(f"{ours}.{kind}")
-
-
-def _blocks(public: str, ours: str, count: int) -> Iterator[tuple[str, Place]]:
-    for level in range(count):
-        yield from _linear(f"{public}.{level}.fc_down", f"{ours}blocks.{level}.down")
-        yield from _linear(f"{public}.{level}.fc_up", f"{ours}blocks.{level}.up")
-
-
-def _gates(public: str, ours: str, count: int) -> Iterator[tuple[str, Place]]:
-    for level in range(count):
-        yield f"{public}.{level}", Place(ours + "gates.logits", slice(level, level + 1))

@@ -7,131 +7,60 @@ U items, T towers, K kept states (the embedding output first), D width, E embedd
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from models.items.side_blocks import Activation, Gates, MixtureGates, Widening, make_blocks
 from models.parameters import in_group
 from toolkit.towers import TowerSpec
 
-TEMPERATURE = 0.1
-Activation = Literal["relu", "gelu"]
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
-
-
-class SANB(nn.Module):
-    """Side adapted network block: y = x + W_up · act(W_down · x).  (U, D) -> (U, D).
-
-    Args:
-        width: D.
-        bottleneck: width of the inner layer.
-        activation: `relu` or `gelu`.
-    """
-
-    def __init__(self, width: int, bottleneck: int, *, activation: Activation = "relu") -> None:
-        super().__init__()
-        self.down = nn.Linear(width, bottleneck)
-        self.up = nn.Linear(bottleneck, width)
-        self.activation = ACTIVATIONS[activation]()
-        for linear in (self.down, self.up):
-            nn.init.normal_(linear.weight, std=0.01)
-            nn.init.zeros_(linear.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(U, D) -> (U, D)."""
-        return x + self.up(self.activation(self.down(x)))
-
-
-class Gates(nn.Module):
-    """One scalar gate a level: g_i = sigmoid(μ_i / 0.1), μ_i = 0 at the start.
-
-    Args:
-        levels: K.
-    """
-
-    def __init__(self, levels: int) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.zeros(levels))
-
-    def forward(self) -> Tensor:
-        """The gates, (K,)."""
-        return torch.sigmoid(self.logits / TEMPERATURE)
-
-
-class MixtureGates(nn.Module):
-    """Weights of three or more towers a level: softmax(μ_i / 0.1), μ_i = 0 at the start.
-
-    Args:
-        levels: K.
-        towers: T.
-    """
-
-    def __init__(self, levels: int, towers: int) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.zeros(levels, towers))
-
-    def forward(self) -> Tensor:
-        """The weights, (K, T), each row summing to 1."""
-        return torch.softmax(self.logits / TEMPERATURE, dim=1)
-
-
-class Widening(nn.Module):
-    """Brings the states of a hierarchical encoder to one width: a Linear for each narrower one.
-
-    Both the intra and the inter tower read what it gives.
-
-    Args:
-        spec: a tower with `widths`.
-    """
-
-    def __init__(self, spec: TowerSpec) -> None:
-        super().__init__()
-        self.widths = spec.widths or (spec.width,) * spec.layers
-        self.projections = nn.ModuleList(
-            nn.Linear(width, spec.width) if width < spec.width else nn.Identity()
-            for width in self.widths
-        )
-
-    def forward(self, states: Tensor) -> Tensor:
-        """(U, K, D), zeros beyond a state's own width -> (U, K, D)."""
-        levels = zip(self.projections, states.unbind(dim=1), self.widths, strict=True)
-        return torch.stack([project(state[:, :width]) for project, state, width in levels], dim=1)
+Parts = Literal["intra", "inter", "both"]
+Mixing = Literal["gated", "sum"]
+INTER = "inter"  # the tower between towers, among the towers' names
 
 
 class IntraTower(nn.Module):
     """The side tower of one tower: f_i = g_i·h_i + (1-g_i)·s_{i-1}, s_i = SANB_i(f_i), s_{-1} = 0.
 
+    With `sum` there are no gates: f_i = h_i + s_{i-1}.
+
     Args:
         spec: the tower.
+        blocks: one SANB a kept state.
         embedding_dim: E.
-        bottleneck: of its blocks.
-        activation: of its blocks.
+        mixing: `gated` or `sum`.
+        wide_head: whether the first of the two head layers keeps the tower's width D (IISAN), or goes to E
+            at once (IISAN-Versa).
     """
 
     def __init__(
-        self, spec: TowerSpec, *, embedding_dim: int, bottleneck: int, activation: Activation
+        self,
+        spec: TowerSpec,
+        blocks: nn.ModuleList,
+        *,
+        embedding_dim: int,
+        mixing: Mixing,
+        wide_head: bool,
     ) -> None:
         super().__init__()
         image = spec.modality == "image"
-        self.blocks = in_group(
-            nn.ModuleList(
-                SANB(spec.width, bottleneck, activation=activation) for _ in range(spec.layers)
-            ),
-            "side_block",
-        )
-        self.gates = in_group(Gates(spec.layers), "image_gate" if image else "base")
-        self.head = in_group(
-            nn.Linear(spec.width, embedding_dim), "image_head" if image else "text_head"
-        )
-        self.project = nn.Linear(embedding_dim, embedding_dim)
+        between = spec.width if wide_head else embedding_dim
+        self.blocks = in_group(blocks, "side_block")
+        self.gates: Gates | None = None
+        if mixing == "gated":
+            self.gates = in_group(Gates(spec.layers), "image_gate" if image else "base")
+        self.head = in_group(nn.Linear(spec.width, between), "image_head" if image else "text_head")
+        self.project = nn.Linear(between, embedding_dim)
 
     def forward(self, states: Tensor) -> Tensor:
         """(U, K, D) -> (U, E)."""
-        gates = self.gates()
+        gates = None if self.gates is None else self.gates()
         side = torch.zeros_like(states[:, 0])
         for level, block in enumerate(self.blocks):
-            side = block(torch.lerp(side, states[:, level], gates[level]))
+            state = states[:, level]
+            side = block(side + state if gates is None else torch.lerp(side, state, gates[level]))
         return self.project(self.head(side))
 
 
@@ -139,15 +68,17 @@ class InterTower(nn.Module):
     """The tower between towers: s_i = SANB_i(s_{i-1} + Σ_t w_{i,t}·h_{i,t}), s_{-1} = 0.
 
     Two towers: w_i = (1-g_i, g_i), so the gate weighs the second (the image, where towers are given
-    as text, image). Three or more: a softmax. Towers of unequal depth are aligned from the top;
-    wider ones are projected to the narrowest width, one Linear a level (dimension transformation
-    alignment).
+    as text, image). Three or more: a softmax. With `sum` there are no gates, and every weight is 1.
+    Towers of unequal depth are aligned from the top; wider ones are projected to the narrowest
+    width, one Linear a level (dimension transformation alignment).
 
     Args:
         specs: two towers or more.
         embedding_dim: E.
         bottleneck: of its blocks.
         activation: of its blocks.
+        dropout: of its blocks.
+        mixing: `gated` or `sum`.
     """
 
     def __init__(
@@ -157,9 +88,12 @@ class InterTower(nn.Module):
         embedding_dim: int,
         bottleneck: int,
         activation: Activation,
+        dropout: float,
+        mixing: Mixing,
     ) -> None:
         super().__init__()
         self.levels = min(spec.layers for spec in specs)
+        self.towers = len(specs)
         width = min(spec.width for spec in specs)
         self.projections = nn.ModuleList(
             nn.ModuleList(
@@ -169,18 +103,19 @@ class InterTower(nn.Module):
             for spec in specs
         )
         self.blocks = in_group(
-            nn.ModuleList(
-                SANB(width, bottleneck, activation=activation) for _ in range(self.levels)
-            ),
-            "side_block",
+            make_blocks(self.levels, width, bottleneck, activation, dropout), "side_block"
         )
-        two = len(specs) == 2
-        self.gates = Gates(self.levels) if two else MixtureGates(self.levels, len(specs))
+        self.gates: Gates | MixtureGates | None = None
+        if mixing == "gated":
+            two = self.towers == 2
+            self.gates = Gates(self.levels) if two else MixtureGates(self.levels, self.towers)
         self.head = nn.Linear(width, width)
         self.project = nn.Linear(width, embedding_dim)
 
     def weights(self) -> Tensor:
         """Weight of every tower at every level, (levels, T)."""
+        if self.gates is None:
+            return self.head.weight.new_ones(self.levels, self.towers)
         gates = self.gates()
         return torch.stack([1 - gates, gates], dim=1) if gates.dim() == 1 else gates
 
@@ -203,6 +138,7 @@ class SideNetwork(nn.Module):
 
     One tower gives no inter tower; two give the published IISAN-Versa; more share a softmax gate.
     Where the states of a tower differ in width, each narrower one first gets a Linear of its own.
+    The papers' ablations: the intra towers or the inter tower alone (`parts`), and no gates (`mixing`).
 
     Args:
         towers: at least one, with distinct names.
@@ -210,9 +146,15 @@ class SideNetwork(nn.Module):
         bottleneck: inner width of the side blocks, one for all or one a tower by name.
         inter_bottleneck: that of the inter tower; that of the narrowest tower by default.
         activation: `relu` (the papers') or `gelu`.
+        dropout: of the side blocks' inner layer, while training.
+        parts: `intra`, `inter` or `both`.
+        mixing: `gated`; or `sum`, which adds a level's states to the side state as they are.
+        wide_heads: whether the first head layer of an intra tower keeps the tower's width, as in IISAN
+            (arXiv 2404.02059); IISAN-Versa's goes to E at once.
 
     Raises:
-        ValueError: if there is no tower, a name comes twice, or a bottleneck is missing.
+        ValueError: if there is no tower, a name comes twice, a bottleneck is missing, a word is unknown, or
+            the inter tower alone is asked for where there is one tower.
     """
 
     def __init__(
@@ -223,52 +165,55 @@ class SideNetwork(nn.Module):
         bottleneck: int | Mapping[str, int] = 64,
         inter_bottleneck: int | None = None,
         activation: Activation = "relu",
+        dropout: float = 0.0,
+        parts: Parts = "both",
+        mixing: Mixing = "gated",
+        wide_heads: bool = False,
     ) -> None:
         super().__init__()
         names = [spec.name for spec in towers]
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"towers must be at least one, with distinct names, got {names}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation {activation!r} is unknown; use one of {list(ACTIVATIONS)}"
-            )
-        bottlenecks = (
-            {name: bottleneck for name in names}
-            if isinstance(bottleneck, int)
-            else dict(bottleneck)
-        )
-        if set(bottlenecks) != set(names):
-            raise ValueError(
-                f"bottleneck names {sorted(bottlenecks)}, the towers are {sorted(names)}"
-            )
+        _check_names(names, parts)
+        _check_word("activation", activation, Activation)
+        _check_word("parts", parts, Parts)
+        _check_word("mixing", mixing, Mixing)
         self.specs = tuple(towers)
         self.embedding_dim = embedding_dim
-        self.bottlenecks = bottlenecks
+        self.bottlenecks = _by_name(bottleneck, names)
         self.activation: Activation = activation
+        self.dropout = dropout
+        self.only: Parts = parts
+        self.mixing: Mixing = mixing
+        self.wide_heads = wide_heads
         self.intra = nn.ModuleList(
             IntraTower(
                 spec,
+                make_blocks(
+                    spec.layers, spec.width, self.bottlenecks[spec.name], activation, dropout
+                ),
                 embedding_dim=embedding_dim,
-                bottleneck=bottlenecks[spec.name],
-                activation=activation,
+                mixing=mixing,
+                wide_head=wide_heads,
             )
             for spec in towers
+            if parts != "inter"
         )
         self.widenings = nn.ModuleList(
             Widening(spec) if spec.widths else nn.Identity() for spec in towers
         )
         narrowest = min(towers, key=lambda spec: spec.width)
-        self.inter_bottleneck = inter_bottleneck or bottlenecks[narrowest.name]
+        self.inter_bottleneck = inter_bottleneck or self.bottlenecks[narrowest.name]
         self.inter: InterTower | None = None
-        if len(names) > 1:
+        if len(names) > 1 and parts != "intra":
             self.inter = InterTower(
                 towers,
                 embedding_dim=embedding_dim,
                 bottleneck=self.inter_bottleneck,
                 activation=activation,
+                dropout=dropout,
+                mixing=mixing,
             )
-        parts = len(names) + (self.inter is not None)
-        self.fusion = nn.Linear(parts * embedding_dim, embedding_dim)
+        joined = len(self.intra) + (self.inter is not None)
+        self.fusion = nn.Linear(joined * embedding_dim, embedding_dim)
 
     def settings(self) -> dict[str, Any]:
         """What `SideNetwork(**settings)` needs to be built again, as JSON can hold it."""
@@ -278,7 +223,25 @@ class SideNetwork(nn.Module):
             "bottleneck": self.bottlenecks,
             "inter_bottleneck": self.inter_bottleneck,
             "activation": self.activation,
+            "dropout": self.dropout,
+            "parts": self.only,
+            "mixing": self.mixing,
+            "wide_heads": self.wide_heads,
         }
+
+    @torch.no_grad()
+    def gates(self) -> dict[str, Tensor]:
+        """What the gates have come to; empty where states are summed.
+
+        Returns:
+            By tower, (K,): how much of each kept state its intra tower takes, the rest being the side
+            state; and for `inter`, (levels, T): the weight of each tower, in their order.
+        """
+        named = zip(self.specs, self.intra, strict=False)  # no intra tower in the ablation `inter`
+        gates = {spec.name: tower.gates() for spec, tower in named if tower.gates is not None}  # type: ignore[operator]
+        if self.inter is not None and self.inter.gates is not None:
+            gates[INTER] = self.inter.weights()
+        return gates
 
     def parts(self, states: Mapping[str, Tensor]) -> list[Tensor]:
         """What the fusion joins: T intra embeddings in the towers' order, then the inter one; each (U, E).
@@ -291,7 +254,7 @@ class SideNetwork(nn.Module):
         """
         specs = zip(self.widenings, self.specs, strict=True)
         inputs = [widen(self._checked(spec, states)) for widen, spec in specs]
-        parts = [tower(x) for tower, x in zip(self.intra, inputs, strict=True)]
+        parts = [tower(x) for tower, x in zip(self.intra, inputs, strict=False)]
         return parts if self.inter is None else [*parts, self.inter(inputs)]
 
     def forward(self, states: Mapping[str, Tensor]) -> Tensor:
@@ -308,3 +271,28 @@ class SideNetwork(nn.Module):
                 f"expected (U, {spec.layers}, {spec.width})"
             )
         return tensor.to(self.fusion.weight.dtype)
+
+
+def _check_names(names: list[str], parts: str) -> None:
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"towers must be at least one, with distinct names, got {names}")
+    if INTER in names:
+        raise ValueError(f"a tower is named {INTER!r}, as the tower between towers is; rename it")
+    if parts == "inter" and len(names) == 1:
+        raise ValueError(
+            f"parts 'inter' is the tower between towers, and there is one tower, {names[0]!r}; "
+            "use 'both', or add a tower"
+        )
+
+
+def _check_word(what: str, word: str, known: Any) -> None:
+    if word not in get_args(known):
+        raise ValueError(f"{what} {word!r} is unknown; use one of {list(get_args(known))}")
+
+
+def _by_name(bottleneck: int | Mapping[str, int], names: list[str]) -> dict[str, int]:
+    if isinstance(bottleneck, int):
+        return dict.fromkeys(names, bottleneck)
+    if set(bottleneck) != set(names):
+        raise ValueError(f"bottleneck names {sorted(bottleneck)}, the towers are {sorted(names)}")
+    return dict(bottleneck)

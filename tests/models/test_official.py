@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from public_iisan import Shape, Weights, as_uncached, public_weights, slow_items
 
 from models.official import OfficialIISAN, load_official_iisan
 
@@ -81,55 +82,104 @@ def test_gradients_before_a_backward_pass_are_refused() -> None:
         model.official_gradients()
 
 
-def slow_official_items(weights: Arrays, states: Arrays, kept: dict[str, list[int]]) -> np.ndarray:
-    """The public network of unequal depth, written from its equations in plain numpy."""
-
-    def linear(name: str, x: np.ndarray) -> np.ndarray:
-        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-
-    def block(name: str, x: np.ndarray) -> np.ndarray:
-        inner = np.maximum(linear(f"{name}.fc_down", x), 0)
-        return x + linear(f"{name}.fc_up", inner)
-
-    def gate(name: str) -> np.ndarray:
-        return 1 / (1 + np.exp(-weights[name] / 0.1))
-
-    towers = {}
-    for key, short, gates in (("text", "bert", "text"), ("image", "cv", "cv")):
-        side = np.zeros_like(states[key][:, 0])
-        for i, layer in enumerate(kept[key]):
-            g = gate(f"mm_encoder.side_gate_params_{gates}.{i}")
-            mixed = g * states[key][:, layer] + (1 - g) * side
-            side = block(f"mm_encoder.{short}_adapter_list.{i}", mixed)
-        head = linear(f"mm_encoder.fc_{short}", side)
-        towers[key] = linear(f"mm_encoder.{short}_pre_fc", head)
-    levels = min(len(layers) for layers in kept.values())
-    side = np.zeros_like(states["text"][:, 0])
-    for i in range(levels):
-        text, image = (states[key][:, kept[key][-levels:][i]] for key in ("text", "image"))
-        g = gate(f"mm_encoder.side_gate_params_mm.{i}")
-        side = block(f"mm_encoder.mm_adapter_list.{i}", side + g * image + (1 - g) * text)
-    inter = linear("mm_encoder.fc_mm_down", linear("mm_encoder.fc_mm", side))
-    joined = np.concatenate([towers["image"], towers["text"], inter], axis=1)
-    return linear("com_dense", joined)
+SHAPES: dict[str, tuple[Shape, Shape]] = {
+    "equal": ((4, 16), (4, 16)),
+    "deeper text": ((5, 16), (3, 16)),
+    "deeper image": ((3, 16), (5, 16)),
+    "wider text": ((4, 24), (4, 16)),
+    "wider image": ((4, 16), (4, 24)),
+    "wider, deeper text": ((5, 24), (3, 16)),
+    "wider text, deeper image": ((3, 24), (5, 16)),
+    "wider image, deeper text": ((5, 16), (3, 24)),
+}
+VARIANTS: dict[str, dict[str, bool]] = {
+    "IISAN": {"wide_heads": True},
+    "intra alone": {"inter": False},
+    "inter alone": {"intra": False, "wide_heads": True},
+    "sum": {"gated": False, "wide_heads": True},
+}
+CASES = {
+    **{name: (*shape, {}) for name, shape in SHAPES.items()},
+    **{name: ((4, 16), (4, 16), variant) for name, variant in VARIANTS.items()},
+}
+# Inter blocks beyond the shallower tower: made by the public code, never used.
+SPARE = {"deeper text": 2 * 4, "wider text, deeper image": 2 * 4 + 2 * 2, "wider image, deeper text": 2 * 4 + 2 * 2}  # fmt: skip
 
 
-def test_unequal_depths_align_from_the_top_and_spare_blocks_do_nothing() -> None:
-    golden, _ = load("symmetric")
-    weights = {k.removeprefix("weight/"): v for k, v in golden.items() if k.startswith("weight/")}
-    gone = ("cv_adapter_list.3", "side_gate_params_cv.3", "side_gate_params_mm.3")
-    shallow = {k: v for k, v in weights.items() if not any(part in k for part in gone)}
-    # The public code then holds four inter blocks and uses three.
-    model = load_official_iisan(shallow, text_layers=[1, 3, 5], image_layers=[3, 5], dropout=0.0)
-    states = {key: golden[f"{key}_states"] for key in ("text", "image")}
-    ours = model.encode_items({key: torch.from_numpy(value) for key, value in states.items()})
-    slow = slow_official_items(shallow, states, {"text": [0, 2, 4, 6], "image": [0, 4, 6]})
-    assert_close(ours, slow, 1e-5, "items")
+def chosen(shape: Shape) -> list[int]:
+    """Layers 1, 3, …: with the embedding output, as many kept states as blocks."""
+    return list(range(1, 2 * shape[0] - 2, 2))
 
-    ids = torch.from_numpy(golden["item_ids"])
-    model.loss(ids, ours, torch.from_numpy(golden["pop_prob"]).log()).backward()
+
+def kept_of(shape: Shape) -> list[int]:
+    """Where they stand among an encoder's full states."""
+    return [0, *(layer + 1 for layer in chosen(shape))]
+
+
+def of_random_weights(case: str) -> tuple[OfficialIISAN, dict[str, torch.Tensor], Weights]:
+    text, image, variant = CASES[case]
+    weights = public_weights(text, image, **variant)
+    layers = {"text_layers": chosen(text), "image_layers": chosen(image)}
+    model = load_official_iisan(weights, **layers, dropout=0.0)
+    torch.manual_seed(1)
+    full = {
+        key: torch.randn(9, 2 * n, width) for key, (n, width) in (("text", text), ("image", image))
+    }
+    return model, full, weights
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_shape_and_variant_equals_the_equations_in_values_and_gradients(case: str) -> None:
+    model, full, weights = of_random_weights(case)
+    model.double()  # saturated gates have gradients whose float32 noise would need a wide margin
+    full = {key: states.double() for key, states in full.items()}
+    leaves = {name: tensor.double().requires_grad_() for name, tensor in weights.items()}
+    ids = torch.tensor([[0, 1, 2, 3, 4], [5, 6, 2, 7, 8]])
+    log_popularity = torch.linspace(-3, -1, 9).double()
+
+    ours = model.encode_items(full)
+    model.loss(ids, ours, log_popularity).backward()
     gradients = model.official_gradients()
-    assert gradients.keys() == shallow.keys()
-    spare = [name for name in shallow if "mm_adapter_list.3" in name]
-    assert len(spare) == 4 and not any(gradients[name].any() for name in spare)
-    assert all(gradients[name].any() for name in shallow if name not in spare)
+
+    kept = {key: states[:, kept_of(CASES[case][key == "image"])] for key, states in full.items()}
+    slow = slow_items(leaves, kept)
+    assert_close(ours, slow.detach().numpy(), 1e-9, "items")
+    item_side = [name for name in weights if not name.startswith("user_encoder")]
+    loss = model.loss(ids, slow, log_popularity)
+    wanted = torch.autograd.grad(loss, [leaves[name] for name in item_side], allow_unused=True)
+    expected = dict(zip(item_side, wanted, strict=True))
+    assert gradients.keys() == weights.keys()
+    unused = [name for name, gradient in expected.items() if gradient is None]
+    assert len(unused) == SPARE.get(case, 0)
+    assert not any(gradients[name].any() for name in unused)
+    for name in {*item_side} - {*unused}:
+        assert_close(gradients[name], expected[name].numpy(), 1e-9, name)
+
+
+def test_a_checkpoint_of_the_uncached_code_gives_the_same_without_its_encoders() -> None:
+    cached, full, weights = of_random_weights("IISAN")
+    checkpoint = {"model_state_dict": as_uncached(weights), "optimizer": {"state": {}}}
+    with pytest.warns(UserWarning, match="2 tensors of the frozen encoders are left out"):
+        model = load_official_iisan(
+            checkpoint, text_layers=[1, 3, 5], image_layers=[1, 3, 5], dropout=0.0
+        )
+    items = model.encode_items(full)
+    assert torch.equal(items, cached.encode_items(full))
+    model.loss(torch.arange(9)[None], items, torch.zeros(9)).backward()
+    assert "mm_encoder.cv_encoder.image_net.classifier.weight" in model.official_gradients()
+
+
+def test_gelu_is_taken_by_word() -> None:
+    _, full, weights = of_random_weights("equal")
+    layers: dict = {"text_layers": [1, 3, 5], "image_layers": [1, 3, 5]}
+    gelu = load_official_iisan(weights, **layers, activation="gelu")
+    relu = load_official_iisan(weights, **layers)
+    assert not torch.allclose(gelu.encode_items(full), relu.encode_items(full), atol=1e-3)
+
+
+def test_other_depths_and_what_is_no_tensor_are_named() -> None:
+    weights = public_weights((4, 16), (4, 16))
+    with pytest.raises(ValueError, match=r"4 text blocks; text_layers .* make 3 .*remove_first"):
+        load_official_iisan(weights, text_layers=[1, 3], image_layers=[1, 3, 5])
+    with pytest.raises(ValueError, match="'epoch' is no tensor"):
+        load_official_iisan({**weights, "epoch": 3}, text_layers=[1], image_layers=[1])

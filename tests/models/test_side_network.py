@@ -2,13 +2,15 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from models import SideNetwork
-from models.items.side_network import SANB, InterTower, IntraTower
+from models.items.side_blocks import SANB
+from models.items.side_network import InterTower, IntraTower
 from models.parameters import rate_groups
 from toolkit import TowerSpec
 
@@ -57,6 +59,7 @@ def slow_block(block: SANB, x: Tensor) -> Tensor:
 
 
 def slow_intra(tower: IntraTower, h: Tensor) -> Tensor:
+    assert tower.gates is not None
     s = torch.zeros_like(h[:, 0])
     for i, block in enumerate(tower.blocks):
         g = 1 / (1 + torch.exp(-tower.gates.logits[i] / 0.1))
@@ -68,6 +71,7 @@ def slow_inter(tower: InterTower, states: list[Tensor]) -> Tensor:
     levels = min(h.shape[1] for h in states)
     width = min(h.shape[2] for h in states)
     s = torch.zeros(len(states[0]), width)
+    assert tower.gates is not None
     for i in range(levels):
         mu = tower.gates.logits[i] / 0.1
         if len(states) == 2:
@@ -174,7 +178,100 @@ def test_half_precision_states_are_read_as_they_are_stored() -> None:
     torch.testing.assert_close(network(half), network({n: t.float() for n, t in half.items()}))
 
 
+def test_ablations_keep_what_their_name_says() -> None:
+    both, states = build("three")
+    for parts, towers, joined in (("intra", 3, 3 * 8), ("inter", 0, 8), ("both", 3, 4 * 8)):
+        network = SideNetwork(SHAPES["three"], embedding_dim=8, bottleneck=5, parts=parts)  # type: ignore[arg-type]
+        assert (len(network.intra), network.fusion.in_features) == (towers, joined)
+        assert (network.inter is None) == (parts == "intra")
+        ours = network.state_dict()
+        network.load_state_dict({n: t for n, t in both.state_dict().items() if n in ours}
+                                | {n: t for n, t in ours.items() if n.startswith("fusion")})  # fmt: skip
+        every = both.parts(states)
+        kept = {"intra": every[:3], "inter": every[3:], "both": every}[parts]
+        torch.testing.assert_close(network.parts(states), kept)
+        network(states).sum().backward()
+        assert all(p.grad is not None for p in network.parameters())  # nothing is built in vain
+
+
+@pytest.mark.parametrize("shape", ["one", "two wide text", "three"])
+def test_without_gates_states_are_added(shape: str) -> None:
+    torch.manual_seed(0)
+    specs = SHAPES[shape]
+    network = SideNetwork(specs, embedding_dim=8, mixing="sum")
+    assert not any("gates" in name for name, _ in network.named_parameters())
+    assert network.gates() == {}
+    # With the blocks' second layers at 0 each SANB is the identity: what reaches a head is a plain sum.
+    for name, parameter in network.named_parameters():
+        if ".up." in name:
+            torch.nn.init.zeros_(parameter)
+    states = {s.name: torch.randn(6, s.layers, s.width) for s in specs}
+    for tower, spec, part in zip(network.intra, specs, network.parts(states), strict=False):
+        expected = tower.project(tower.head(states[spec.name].sum(dim=1)))  # type: ignore[operator]
+        torch.testing.assert_close(part, expected)
+    if network.inter is not None:
+        total: Tensor | int = 0
+        for t, spec in enumerate(specs):
+            top = states[spec.name][:, spec.layers - network.inter.levels :].unbind(dim=1)
+            total = total + sum(network.inter.projections[t][i](h) for i, h in enumerate(top))  # type: ignore[index]
+        expected = network.inter.project(network.inter.head(total))
+        torch.testing.assert_close(network.parts(states)[-1], expected)
+
+
+def test_gates_can_be_read() -> None:
+    network = SideNetwork(SHAPES["two deep image"], embedding_dim=8)
+    assert network.inter is not None and network.inter.gates is not None
+    with torch.no_grad():
+        network.intra[0].gates.logits[1] = 0.1 * np.log(3)  # type: ignore[union-attr, operator, index]
+        network.inter.gates.logits[2] = -0.1 * np.log(4)
+    gates = network.gates()
+    assert list(gates) == ["title", "cover", "inter"]
+    torch.testing.assert_close(gates["title"], torch.tensor([1 / 2, 3 / 4, 1 / 2]))
+    torch.testing.assert_close(gates["cover"], torch.full((5,), 1 / 2))
+    torch.testing.assert_close(
+        gates["inter"], torch.tensor([[1 / 2, 1 / 2], [1 / 2, 1 / 2], [4 / 5, 1 / 5]])
+    )
+    assert not any(gate.requires_grad for gate in gates.values())
+    shares = SideNetwork(SHAPES["three"], embedding_dim=8).gates()["inter"]
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(3))
+    assert list(SideNetwork(SHAPES["three"], parts="intra").gates()) == ["title", "cover", "c"]
+    assert list(SideNetwork(SHAPES["three"], parts="inter").gates()) == ["inter"]
+
+
+def test_dropout_drops_inner_values_while_training_only() -> None:
+    torch.manual_seed(0)
+    block = SANB(6, 4000, dropout=0.25)
+    torch.nn.init.ones_(block.up.weight)
+    x = torch.randn(1, 6)
+    inner = torch.relu(block.down(x))
+    kept = (block(x) - x)[
+        0, 0
+    ] / inner.sum()  # a kept value is divided by 1 - 0.25, so the mean stays
+    assert 0.9 < kept < 1.1 and kept != 1
+    dropped = SANB(6, 50, dropout=0.999999)
+    torch.testing.assert_close(dropped(x), x)  # the residual path is not dropped
+    assert torch.equal(block.eval()(x), x + block.up(inner))
+
+
+def test_each_tower_may_have_a_bottleneck_of_its_own() -> None:
+    network = SideNetwork(
+        SHAPES["two wide text"], bottleneck={"title": 3, "cover": 7}, inter_bottleneck=9
+    )
+    widths = {
+        n.split(".blocks")[0]: len(p) for n, p in network.named_parameters() if "down.bias" in n
+    }
+    assert widths == {"intra.0": 3, "intra.1": 7, "inter": 9}
+    narrowest = SideNetwork(SHAPES["two wide text"], bottleneck={"title": 3, "cover": 7})
+    assert narrowest.inter_bottleneck == 7  # the cover's, which is the narrower tower
+
+
 def test_bad_towers_and_states_are_named() -> None:
+    with pytest.raises(ValueError, match="one tower, 'title'"):
+        SideNetwork(SHAPES["one"], parts="inter")
+    with pytest.raises(ValueError, match="named 'inter'"):
+        SideNetwork([TowerSpec("inter", 2, 4)])
+    with pytest.raises(ValueError, match=r"mixing 'add' is unknown; use one of \['gated', 'sum'\]"):
+        SideNetwork(SHAPES["one"], mixing="add")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least one, with distinct names"):
         SideNetwork([])
     with pytest.raises(ValueError, match=r"\['title', 'title'\]"):

@@ -1,0 +1,301 @@
+"""What training costs: seconds an epoch, trainable parameters, peak memory, and TPME over several runs.
+
+`python -m models efficiency RUN … [--states stored live] [--output FILE.json] [--plot FILE.png]`. A run gives
+its settings; it is trained afresh for a few epochs in a process of its own, and nothing is written to it.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil  # type: ignore[import-untyped]
+import torch
+from accelerate import Accelerator
+
+from models.batches import Batches
+from models.build import build
+from models.config import RunConfig, load_run_config
+from models.launch import accumulation, mixed_precision
+from models.optimizer import make_optimizer
+from models.run import CONFIG, make_features
+from toolkit.dataset import open_dataset
+from toolkit.errors import UserError
+
+States = Literal["stored", "live"]
+TPME_SHARES = {"seconds": 0.45, "parameters": 0.1, "memory": 0.45}
+ON_GPU = "most that torch held on the GPU at a time"
+ON_CPU = "growth of the process's resident memory to its peak, libraries that it loads meanwhile included"
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run costs.
+
+    Args:
+        method: the run's folder and states, in words.
+        run: its folder.
+        states: `stored` or `live`; None for the ID baseline, which reads none.
+        device: name of the GPU, or `cpu`.
+        threads: of torch, on the CPU.
+        batch_size: users a step.
+        mixed_precision: `no`, `bf16` or `fp16`.
+        epoch_seconds: of each timed epoch: its training alone.
+        trainable_parameters: count.
+        peak_memory_bytes: of training; None where this system does not tell.
+        memory: what that is the peak of.
+    """
+
+    method: str
+    run: str
+    states: States | None
+    device: str
+    threads: int
+    batch_size: int
+    mixed_precision: str
+    epoch_seconds: list[float]
+    trainable_parameters: int
+    peak_memory_bytes: int | None
+    memory: str
+
+    @property
+    def seconds(self) -> float:
+        """An epoch's: the median of those timed."""
+        return statistics.median(self.epoch_seconds)
+
+
+def efficiency(
+    runs: Sequence[str | Path],
+    *,
+    states: Sequence[States] = (),
+    epochs: int = 3,
+    warmup: int = 1,
+) -> dict[str, Any]:
+    """Measures runs one after another and compares them.
+
+    Args:
+        runs: run folders; their settings are what is measured.
+        states: `stored`, `live` or both, for each run over hidden states; its own by default.
+        epochs: timed.
+        warmup: epochs before them, not timed.
+
+    Returns:
+        `methods`, a `Cost` each with `seconds_per_epoch` and `tpme`; and how TPME was made.
+
+    Raises:
+        UserError: if a folder is no run, a setting is out of range, or a measurement fails.
+    """
+    if epochs < 1 or warmup < 0:
+        raise UserError(
+            f"{epochs} timed epochs after {warmup}: at least 1 after at least 0 is wanted"
+        )
+    wanted = [one for run in runs for one in _variants(Path(run), states)]
+    costs = [_in_own_process(_measure, config, run, epochs, warmup) for run, config in wanted]
+    scores = tpme([(c.seconds, c.trainable_parameters, c.peak_memory_bytes) for c in costs])
+    return {
+        "epochs": epochs,
+        "warmup_epochs": warmup,
+        "torch": torch.__version__,
+        "tpme_shares": TPME_SHARES,
+        "methods": [
+            {**asdict(cost), "seconds_per_epoch": cost.seconds, "tpme": score}
+            for cost, score in zip(costs, scores, strict=True)
+        ],
+    }
+
+
+def tpme(costs: Sequence[tuple[float, float, float | None]]) -> list[float | None]:
+    """TPME = 0.45·t + 0.1·p + 0.45·m of each method; lower is better (arXiv 2404.02059).
+
+    t, p and m are seconds an epoch, trainable parameters and peak memory, each min-max normalised over the methods
+    compared: so it says nothing about one method alone. Where all are equal there is no spread, and the term is 0.
+
+    Args:
+        costs: seconds, parameters and memory of each method.
+
+    Returns:
+        One each; None where the memory of any is not known.
+
+    >>> tpme([(2, 10, 5), (4, 30, 9), (3, 10, 6)])
+    [0.0, 1.0, 0.3375]
+    """
+    if any(memory is None for *_, memory in costs):
+        return [None] * len(costs)
+    columns = [_min_max(column) for column in zip(*costs, strict=True)]
+    shares = TPME_SHARES.values()
+    return [
+        sum(share * value for share, value in zip(shares, row, strict=True))
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def format_costs(report: dict[str, Any]) -> str:
+    """A report as a Markdown table."""
+    head = ["method", "s/epoch", "trainable parameters", "peak memory", "TPME"]
+    rows = [[_cell(method, key) for key in head] for method in report["methods"]]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [head, ["-" * width for width in widths], *rows]
+    table = "\n".join(
+        "| " + " | ".join(w.ljust(n) for w, n in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )
+    kinds = dict.fromkeys(method["memory"] for method in report["methods"])
+    return f"{table}\n\npeak memory: {'; '.join(kinds)}"
+
+
+def plot_costs(report: dict[str, Any], path: Path) -> None:
+    """Bars of seconds, parameters and, where it is known, memory by method, as .png or .svg."""
+    from matplotlib.figure import Figure  # here: only this needs it
+
+    methods = report["methods"]
+    names = [method["method"] for method in methods]
+    panels = {
+        "seconds an epoch": [method["seconds_per_epoch"] for method in methods],
+        "trainable parameters, millions": [m["trainable_parameters"] / 1e6 for m in methods],
+    }
+    memory = [method["peak_memory_bytes"] for method in methods]
+    if None not in memory:
+        panels["peak memory, MiB"] = [size / 2**20 for size in memory]
+    figure = Figure(figsize=(11, 1.2 + 0.4 * len(names)), layout="constrained")
+    for axes, (title, values) in zip(
+        figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True
+    ):
+        axes.barh(names, values)
+        axes.set_xlabel(title)
+    figure.axes[0].invert_yaxis()  # the first method on top
+    figure.savefig(path)
+
+
+def check_plot(path: Path) -> None:
+    """Whether `plot_costs` can write there, before anything is measured.
+
+    Raises:
+        UserError: if it cannot.
+    """
+    if path.suffix not in (".png", ".svg"):
+        raise UserError(f"--plot {path}: write to a .png or .svg file")
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "--plot needs matplotlib, which is not installed: pip install 'versa-toolkit[notebooks]'"
+        ) from None
+
+
+def _variants(run: Path, states: Sequence[States]) -> list[tuple[Path, RunConfig]]:
+    """The run's config with each of `states`, where it reads any."""
+    if not (run / CONFIG).exists():
+        raise UserError(f"{run}: no {CONFIG} here, so this is no run folder")
+    config = load_run_config(run / CONFIG)
+    if config.item == "id" or not states:
+        return [(run, config)]
+    return [(run, replace(config, states=one)) for one in states]
+
+
+def _in_own_process(measure: Callable[..., Cost], *arguments: Any) -> Cost:
+    """Fresh memory, fresh peaks and a fresh Accelerator for each measurement."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(measure, *arguments).result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"{arguments[1]}: the measuring process was killed; there may be too little memory"
+            ) from None
+
+
+def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
+    """Trains for a few epochs as `models.train` does, without its log, checkpoints and evaluation."""
+    before = psutil.Process().memory_info().rss
+    accelerator = Accelerator(
+        mixed_precision=mixed_precision(config), gradient_accumulation_steps=accumulation(config)
+    )
+    torch.manual_seed(config.train.seed)
+    train_epoch, parameters = _trainer(config, accelerator)
+    seconds = [_timed(train_epoch, number, accelerator) for number in range(1, warmup + epochs + 1)]
+    gpu = accelerator.device.type == "cuda"
+    states = None if config.item == "id" else config.states
+    return Cost(
+        method=str(run) if states is None else f"{run} ({states})",
+        run=str(run),
+        states=states,
+        device=torch.cuda.get_device_name(accelerator.device) if gpu else "cpu",
+        threads=torch.get_num_threads(),
+        batch_size=config.train.batch_size,
+        mixed_precision=accelerator.mixed_precision,
+        epoch_seconds=seconds[warmup:],
+        trainable_parameters=parameters,
+        peak_memory_bytes=torch.cuda.max_memory_allocated() if gpu else _growth(before),
+        memory=ON_GPU if gpu else ON_CPU,
+    )
+
+
+def _trainer(config: RunConfig, accelerator: Accelerator) -> tuple[Callable[[int], None], int]:
+    """What trains one epoch, by number, and how many parameters it trains."""
+    dataset = open_dataset(config.data)
+    device = accelerator.device
+    splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
+    features = make_features(config, dataset, device=device)
+    batches = Batches(
+        splits, features, batch_size=config.train.batch_size, seed=config.train.seed, device=device
+    )
+    model = build(config, dataset)
+    optimizer = make_optimizer(model, config, device)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    every = accelerator.gradient_accumulation_steps
+
+    def train_epoch(number: int) -> None:
+        for place, batch in enumerate(batches.epoch(number), start=1):
+            accelerator.backward(wrapped(batch))
+            if place % every == 0 or place == len(batches):
+                if config.train.clip_norm:
+                    accelerator.clip_grad_norm_(wrapped.parameters(), config.train.clip_norm)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+
+    wrapped.train()
+    return train_epoch, sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _timed(train_epoch: Callable[[int], None], number: int, accelerator: Accelerator) -> float:
+    """Seconds from a device at rest to a device at rest."""
+    _rest(accelerator)
+    started = time.perf_counter()
+    train_epoch(number)
+    _rest(accelerator)
+    return time.perf_counter() - started
+
+
+def _rest(accelerator: Accelerator) -> None:
+    if accelerator.device.type == "cuda":
+        torch.cuda.synchronize(accelerator.device)
+
+
+def _growth(before: int) -> int | None:
+    """Bytes by which this process's resident memory has been larger than `before`; None where Linux is not."""
+    if not _STATUS.exists():
+        return None
+    line = next(one for one in _STATUS.read_text().splitlines() if one.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024 - before
+
+
+def _min_max(values: Sequence[float]) -> list[float]:
+    low, high = min(values), max(values)
+    return [(value - low) / (high - low) if high > low else 0.0 for value in values]
+
+
+def _cell(method: dict[str, Any], column: str) -> str:
+    memory, score = method["peak_memory_bytes"], method["tpme"]
+    cells = {
+        "method": method["method"],
+        "s/epoch": f"{method['seconds_per_epoch']:.2f}",
+        "trainable parameters": f"{method['trainable_parameters']:,}",
+        "peak memory": "not known" if memory is None else f"{memory / 2**20:,.0f} MiB",
+        "TPME": "not known" if score is None else f"{score:.3f}",
+    }
+    return cells[column]
