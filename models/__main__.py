@@ -1,4 +1,4 @@
-"""Command line over trained runs: `python -m models evaluate|recommend|efficiency RUN …`."""
+"""Command line over trained runs: `python -m models evaluate|recommend|compare|efficiency RUN …`."""
 
 import argparse
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from models.efficiency import check_plot, efficiency, format_costs, plot_costs
+from models.compare import FORMATS, compare
+from models.efficiency import efficiency, format_costs, plot_costs
 from models.evaluate import evaluate, format_report
+from models.plots import check_plot
 from models.recommend import format_recommendations, read_users, recommend
 from toolkit.errors import run_command
 from toolkit.store import write_json
@@ -15,6 +17,7 @@ from toolkit.store import write_json
 EXAMPLES = """examples:
   python -m models evaluate runs/text-only --protocol clean
   python -m models recommend runs/text-only -k 5 --output recommended.arrow
+  python -m models compare runs/text-only runs/video-caption --format latex
   python -m models efficiency runs/text-only runs/id --states stored live --output costs.json
 training has a command of its own:
   accelerate launch -m models.train --help"""
@@ -49,6 +52,11 @@ def _recommend(options: argparse.Namespace) -> None:
     )
 
 
+def _compare(options: argparse.Namespace) -> None:
+    found = compare(options.runs, split=options.split, protocol=options.protocol)
+    print(found.show(options.format))
+
+
 def _efficiency(options: argparse.Namespace) -> None:
     if options.plot:
         check_plot(options.plot)
@@ -73,12 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     measure = commands.add_parser("evaluate", help="metrics of a run on a split, into RUN/metrics")
     measure.set_defaults(go=_evaluate)
     measure.add_argument("run", help="run folder")
-    measure.add_argument("--split", choices=["valid", "test"], default="test")
-    measure.add_argument(
-        "--protocol",
-        choices=["paper", "clean", "unmasked"],
-        help="what ranking masks: the kept history (paper), the whole history but the target (clean), nothing (unmasked); the run's own by default",
-    )
+    _add_evaluation(measure)
     suggest = commands.add_parser("recommend", help="the best next items of the dataset's users")
     suggest.set_defaults(go=_recommend)
     suggest.add_argument("run", help="run folder")
@@ -87,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     suggest.add_argument("-k", type=int, default=10, help="items a user (default: 10)")
     suggest.add_argument("--output", metavar="FILE.arrow", help="where to write them")
+    side = commands.add_parser(
+        "compare", help="runs side by side, each tested against the first over the same users"
+    )
+    side.set_defaults(go=_compare)
+    side.add_argument("runs", nargs="+", metavar="RUN", help="run folders, the baseline first")
+    _add_evaluation(side)
+    side.add_argument("--format", choices=FORMATS, default="text")
     cost = commands.add_parser(
         "efficiency", help="what runs cost: seconds an epoch, parameters, memory, TPME"
     )
@@ -106,6 +116,15 @@ def _parser() -> argparse.ArgumentParser:
     cost.add_argument("--output", type=Path, metavar="FILE.json", help="where to write the figures")
     cost.add_argument("--plot", type=Path, metavar="FILE.png|.svg", help="where to draw them")
     return parser
+
+
+def _add_evaluation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", choices=["valid", "test"], default="test")
+    parser.add_argument(
+        "--protocol",
+        choices=["paper", "clean", "unmasked"],
+        help="what ranking masks: the kept history (paper), the whole history but the target (clean), nothing (unmasked); the run's own by default",
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from toolkit.store import read_file, read_json
 COMPARED = ("HR@10", "NDCG@10")
 LEVEL = 0.05
 Format = Literal["text", "markdown", "latex", "json"]
+FORMATS = get_args(Format)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from models.build import build
 from models.config import RunConfig, load_run_config
 from models.launch import accumulation, mixed_precision
 from models.optimizer import make_optimizer
+from models.plots import plot_bars
 from models.run import CONFIG, make_features
 from toolkit.dataset import open_dataset
 from toolkit.errors import UserError
@@ -151,8 +152,6 @@ def format_costs(report: dict[str, Any]) -> str:
 
 def plot_costs(report: dict[str, Any], path: Path) -> None:
     """Bars of seconds, parameters and, where it is known, memory by method, as .png or .svg."""
-    from matplotlib.figure import Figure  # here: only this needs it
-
     methods = report["methods"]
     names = [method["method"] for method in methods]
     panels = {
@@ -162,30 +161,7 @@ def plot_costs(report: dict[str, Any], path: Path) -> None:
     memory = [method["peak_memory_bytes"] for method in methods]
     if None not in memory:
         panels["peak memory, MiB"] = [size / 2**20 for size in memory]
-    figure = Figure(figsize=(11, 1.2 + 0.4 * len(names)), layout="constrained")
-    for axes, (title, values) in zip(
-        figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True
-    ):
-        axes.barh(names, values)
-        axes.set_xlabel(title)
-    figure.axes[0].invert_yaxis()  # the first method on top
-    figure.savefig(path)
-
-
-def check_plot(path: Path) -> None:
-    """Whether `plot_costs` can write there, before anything is measured.
-
-    Raises:
-        UserError: if it cannot.
-    """
-    if path.suffix not in (".png", ".svg"):
-        raise UserError(f"--plot {path}: write to a .png or .svg file")
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "--plot needs matplotlib, which is not installed: pip install 'versa-toolkit[notebooks]'"
-        ) from None
+    plot_bars(path, names, panels)
 
 
 def _variants(run: Path, states: Sequence[States]) -> list[tuple[Path, RunConfig]]:

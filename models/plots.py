@@ -1,10 +1,10 @@
-"""Plots of a few labelled points, as SVG or PNG; they need matplotlib, which is an extra."""
+"""Plots as SVG or PNG; they need matplotlib, which is an extra."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from toolkit.errors import UserError
 from toolkit.store import write_atomically
@@ -33,17 +33,41 @@ def can_plot() -> bool:
     return find_spec("matplotlib") is not None
 
 
+def check_plot(path: Path) -> None:
+    """Makes sure that a plot can be written, before anything is measured for it.
+
+    Raises:
+        UserError: if the file is neither .png nor .svg, or matplotlib is not installed.
+    """
+    if path.suffix not in (".png", ".svg"):
+        raise UserError(f"--plot {path}: write to a .png or .svg file")
+    if not can_plot():
+        raise UserError(
+            "--plot needs matplotlib, which is not installed: pip install 'versa-toolkit[notebooks]'"
+        )
+
+
+def plot_bars(path: Path, names: Sequence[str], panels: Mapping[str, Sequence[float]]) -> None:
+    """Writes bars, a panel beside another for each quantity, the first name on top."""
+    check_plot(path)
+    from matplotlib.figure import Figure  # no pyplot: nothing global
+
+    figure = Figure(figsize=(11, 1.2 + 0.4 * len(names)), layout="constrained")
+    for axes, (title, values) in zip(
+        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
+    ):
+        axes.barh(names, values)
+        axes.set_xlabel(title)
+    figure.axes[0].invert_yaxis()
+    _write(figure, path)
+
+
 def plot_points(
     path: Path, points: Sequence[Point], *, x_name: str, y_name: str, log_x: bool = False
 ) -> None:
-    """Writes a plot; its format is the path's suffix.
-
-    Raises:
-        UserError: if matplotlib is not installed.
-    """
-    if not can_plot():
-        raise UserError(f"{path}: plots need matplotlib; pip install 'versa-toolkit[notebooks]'")
-    from matplotlib.figure import Figure  # no pyplot: nothing global
+    """Writes labelled points with their intervals."""
+    check_plot(path)
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
@@ -59,6 +83,10 @@ def plot_points(
     axes.set(xlabel=x_name, ylabel=y_name)
     axes.margins(x=0.2)
     axes.spines[["top", "right"]].set_visible(False)
+    _write(figure, path)
+
+
+def _write(figure: Any, path: Path) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix.lstrip("."))
     write_atomically(path, lambda file: file.write(drawn.getvalue()))

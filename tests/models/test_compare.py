@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import models.__main__
 import models.compare
 from models.compare import compare, holm
 from toolkit import UserError, metrics, schema
@@ -136,3 +137,12 @@ def test_a_protocol_that_is_a_run_s_own_is_found_under_the_split_s_name(
     found = compare([runs[0], own], protocol="clean")
     assert found.protocol == "clean"
     assert found.rows[1].against_first["HR@10"].p_value == 1.0
+
+
+def test_the_command_prints_what_is_asked_for(
+    runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["models", "compare", *map(str, runs), "--format", "markdown"]
+    monkeypatch.setattr("sys.argv", words)
+    models.__main__.main()
+    assert capsys.readouterr().out.splitlines() == compare(runs).show("markdown").splitlines()

@@ -104,16 +104,6 @@ def test_what_cannot_be_measured_or_drawn_is_named(tmp_path: Path) -> None:
         efficiency.efficiency([tmp_path / "nowhere"])
     with pytest.raises(UserError, match="0 timed epochs"):
         efficiency.efficiency([tmp_path], epochs=0)
-    with pytest.raises(UserError, match=r"costs\.pdf: write to a \.png or \.svg"):
-        efficiency.check_plot(tmp_path / "costs.pdf")
-
-
-def test_without_matplotlib_nothing_is_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"pip install 'versa-toolkit\[notebooks\]'"):
-        efficiency.check_plot(tmp_path / "costs.png")
 
 
 def test_memory_that_is_not_known_is_neither_written_nor_drawn_as_none_used(tmp_path: Path) -> None:
