@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=2 GOMP_SPINCOUNT=10000 python -m benchmarks.train --work FOLDER [--layers all]
 
 Both train on Scientific with two MiniLM towers (`benchmarks/scientific.py`), batch 64. First step by step
-from equal weights on equal batches, dropout off, for their losses; the reference is slow, so its steps are
+on equal batches, dropout off, the reference taking Versa's weights before each, for their losses (left alone, the
+two drift apart by rounding: Adam makes whole steps of gradients that are zero but for it); the reference is slow, so its steps are
 timed here and its epoch is their median times the steps of an epoch. Then Versa by its own command: whole
 epochs of recipe `paper`, and of `id`. Everything that is in the folder is used again.
 """
@@ -65,6 +66,7 @@ def reference_step(dataset: Path, files: Path, steps: int) -> tuple[float, int, 
     seconds, differences = [], []
     for number in range(steps):
         sequences = pair.sequences(number)
+        pair.reference.load_state_dict(pair.versa.state_dict())
         started = time.perf_counter()
         loss = pair.step_reference(sequences)
         seconds.append(time.perf_counter() - started)
