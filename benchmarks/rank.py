@@ -57,7 +57,7 @@ def evaluate_versa(what: str, trained: TrainedRecommender) -> tuple[NDArray[np.f
     started = time.perf_counter()
     trained.features.same_as()
     once = time.perf_counter() - started
-    encoding, ranking = [], []
+    encoding, ranking, busy = [], [], time.process_time()
     for _ in range(ROUNDS):
         started = time.perf_counter()
         catalogue = encode_catalogue(
@@ -67,10 +67,11 @@ def evaluate_versa(what: str, trained: TrainedRecommender) -> tuple[NDArray[np.f
         ranks = rank_targets(trained.model, catalogue, trained.splits.test)
         encoding.append(encoded - started)
         ranking.append(time.perf_counter() - encoded)
+    busy = (time.process_time() - busy) / ROUNDS
     parts = statistics.median(encoding), statistics.median(ranking)
     print(
         f"Versa, {what}: catalogue {parts[0]:.2f} s, {len(ranks):,} users {parts[1]:.2f} s, together "
-        f"{sum(parts):.2f} s (medians of {ROUNDS}); equal contents found once a run {once:.2f} s; {load()}",
+        f"{sum(parts):.2f} s (medians of {ROUNDS}; {busy:.2f} CPU-seconds); equal contents found once a run {once:.2f} s; {load()}",
         flush=True,
     )
     return ranks, sum(parts)
@@ -85,11 +86,12 @@ def evaluate_reference(
     pair.reference.eval()
     test = trained.splits.test
     rows = np.sort(np.random.default_rng(0).choice(len(test), users, replace=False))
-    started = time.perf_counter()
+    busy, started = time.process_time(), time.perf_counter()
     items = encode_items(pair.reference, files, trained.dataset.items.num_rows)
     encoded = time.perf_counter()
     found = rank_users(pair.reference, items, trained.splits.catalogue, test, rows)
     a_user = (time.perf_counter() - encoded) / users
+    busy = time.process_time() - busy
     seconds = encoded - started + a_user * len(test)
     same_as = trained.features.same_as().numpy()
     sharing = np.bincount(same_as[trained.splits.catalogue], minlength=len(same_as))
@@ -97,7 +99,7 @@ def evaluate_reference(
     ours, theirs = ranks[rows][alone], np.array(found)[alone]
     print(
         f"reference: items {encoded - started:.1f} s, {users} users {1e3 * a_user:.2f} ms each, so {seconds:.1f} s "
-        f"for all; {alone.sum()} of them have a target of its own content, HR@10 {100 * metrics.hit_rate(theirs, 10).mean():.2f}, "
+        f"for all ({busy:.1f} CPU-seconds of what ran); {alone.sum()} of them have a target of its own content, HR@10 {100 * metrics.hit_rate(theirs, 10).mean():.2f}, "
         f"{(ours != theirs).sum()} other ranks; {load()}",
         flush=True,
     )
