@@ -109,7 +109,7 @@ def oracle(
         torch.from_numpy(by_number)[:, catalogue],
         torch.from_numpy(test.targets.astype(np.int64)),
         masked,  # synthetic users repeat nothing, so each row's items are distinct
-        Catalogue(torch.empty(0), catalogue, torch.ones(len(catalogue)), column),
+        Catalogue(torch.empty(0), torch.empty(0), torch.ones(len(catalogue)), column),
     )
     return metrics.summarise(ranks.numpy())
 

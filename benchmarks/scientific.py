@@ -75,12 +75,12 @@ def compare(title: str, runs: list[Path], public: tuple[float, float] | None) ->
         print(line, flush=True)
 
 
-def prepare(dataset: Path) -> None:
-    """Builds the dataset with the towers that the comparison needs."""
+def prepare(dataset: Path, layers: str = "[1,3,5]") -> None:
+    """Builds the dataset with the towers that the comparison needs, of `layers` of MiniLM."""
     options = ["--layout", "amazon"]
     for tower, pooling in (("title_cls", "cls"), ("title_mean", "mean")):
         options += [f"--encode.{tower}.encoder", MINILM, f"--encode.{tower}.pooling", pooling]
-        options += [f"--encode.{tower}.layers", "[1,3,5]"]
+        options += [f"--encode.{tower}.layers", layers]
     subprocess.run(
         [sys.executable, "-m", "prep", "build", str(DUMP), str(dataset), *options], check=True
     )

@@ -22,6 +22,7 @@ from toolkit.progress import track
 from toolkit.splits import Evaluation
 
 SCORES_BYTES = 1 << 28  # scores held at a time
+SCORES_BYTES_CPU = 1 << 23  # few enough to stay in its caches while they are compared
 ITEMS_AT_ONCE = 1024
 USERS_AT_ONCE = 4096
 
@@ -32,13 +33,13 @@ class Catalogue:
 
     Args:
         embeddings: (N + 1, E) of all items, row 0 zeros.
-        representatives: (R,) item numbers, one a column.
+        vectors: (E, R) their distinct ones, as the matrix product reads them fastest.
         counts: (R,) catalogue items behind each column, float32.
         column: (N + 1,) column of each catalogue item, -1 for the others.
     """
 
     embeddings: Tensor
-    representatives: Tensor
+    vectors: Tensor
     counts: Tensor
     column: Tensor
 
@@ -74,7 +75,7 @@ def encode_catalogue(
     column[numbers] = columns
     return Catalogue(
         embeddings=table,
-        representatives=representatives.to(device),
+        vectors=table[representatives.to(device)].T.contiguous(),
         counts=counts.float().to(device),
         column=column.to(device),
     )
@@ -96,8 +97,7 @@ def rank_targets(
         UserError: if a score is not finite.
     """
     device = catalogue.embeddings.device
-    at_once = max(1, min(USERS_AT_ONCE, SCORES_BYTES // (4 * max(len(catalogue.counts), 1))))
-    chunks = share(len(evaluation)).split(at_once)
+    chunks = share(len(evaluation)).split(USERS_AT_ONCE)
     ranks = []
     for rows in track(chunks, "rank", total=len(chunks), enabled=progress):
         numpy_rows = rows.numpy()
@@ -107,8 +107,16 @@ def rank_targets(
         if evaluation.target_can_repeat:
             masked = masked.masked_fill(masked == targets[:, None], 0)
         users = model.encode_users(inputs, catalogue.embeddings)
-        ranks.append(count_ranks(score(users, catalogue), targets, masked, catalogue))
+        for block in torch.arange(len(rows), device=device).split(_users_a_block(catalogue)):
+            scores = score(users[block], catalogue)
+            ranks.append(count_ranks(scores, targets[block], masked[block], catalogue))
     return gather_shares(torch.cat(ranks), len(evaluation)).cpu().numpy()
+
+
+def _users_a_block(catalogue: Catalogue) -> int:
+    """Users whose scores fit into the block that suits the device."""
+    room = SCORES_BYTES_CPU if catalogue.vectors.device.type == "cpu" else SCORES_BYTES
+    return max(1, room // (4 * max(len(catalogue.counts), 1)))
 
 
 def score(users: Tensor, catalogue: Catalogue) -> Tensor:
@@ -117,8 +125,8 @@ def score(users: Tensor, catalogue: Catalogue) -> Tensor:
     Raises:
         UserError: if a score is not finite.
     """
-    scores = users @ catalogue.embeddings[catalogue.representatives].T
-    if not torch.isfinite(scores).all():
+    scores = users @ catalogue.vectors
+    if not torch.isfinite(torch.stack(scores.aminmax())).all():  # in one pass over them
         broken = int((~torch.isfinite(scores)).any(dim=1).sum())
         raise UserError(
             f"scores of {broken} of {len(scores)} users are not finite; the model has diverged "
@@ -130,10 +138,12 @@ def score(users: Tensor, catalogue: Catalogue) -> Tensor:
 def count_ranks(scores: Tensor, targets: Tensor, masked: Tensor, catalogue: Catalogue) -> Tensor:
     """Ranks by counting: all columns first, then the masked items taken off again.
 
-    A target that is itself masked ranks below every item that is not, in the middle of the masked.
+    1 + above + (equal - 1) / 2 is (1 + items + above - below) / 2, so that the sum of the signs of
+    `scores - target` is all it takes. A target that is itself masked ranks below every item that is
+    not, in the middle of the masked.
 
     Args:
-        scores: (B, R).
+        scores: (B, R), finite.
         targets: (B,) item numbers in the catalogue.
         masked: (B, H) distinct item numbers, 0 where there are fewer.
         catalogue: whose columns the scores are.
@@ -142,18 +152,16 @@ def count_ranks(scores: Tensor, targets: Tensor, masked: Tensor, catalogue: Cata
         (B,) float64.
     """
     target = scores.gather(1, catalogue.column[targets][:, None])
-    above = (scores > target).float() @ catalogue.counts
-    equal = (scores == target).float() @ catalogue.counts
-
+    signs = (scores - target).sign_().to(catalogue.counts.dtype)
     columns = catalogue.column[masked]
     real = (masked != 0) & (columns >= 0)
-    theirs = scores.gather(1, columns.clamp(min=0))
-    above -= (real & (theirs > target)).sum(dim=1)
-    equal -= (real & (theirs == target)).sum(dim=1)
-    ranks = 1 + above.double() + (equal.double() - 1) / 2
-
     hidden = real.sum(dim=1)
     open_items = catalogue.counts.sum().double() - hidden
+    theirs = signs.gather(1, columns.clamp(min=0)).mul_(real).sum(dim=1)
+    # Sums of whole numbers are exact in float32 up to 2^24 items.
+    above_less_below = (signs @ catalogue.counts - theirs).double()
+    ranks = (1 + open_items + above_less_below) / 2
+
     last = 1 + open_items + (hidden.double() - 1) / 2
     repeated = (real & (masked == targets[:, None])).any(dim=1)
     return torch.where(repeated, last, ranks)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models import Recommender
 from models.features import ItemNumbers, StoredStates
-from models.ranking import Catalogue, encode_catalogue, rank_targets
+from models.ranking import Catalogue, count_ranks, encode_catalogue, rank_targets
 from toolkit import Evaluation, metrics
 from toolkit.schema import INTERACTIONS
 from toolkit.splits import make_splits
@@ -77,6 +77,33 @@ def test_counting_equals_sorting_with_ties_and_masks(can_repeat: bool) -> None:
         else:
             expected = sorted_rank(scores, target, masked, items.tolist())
         assert ranks[row] == expected, f"user {row}"
+
+
+def test_the_smallest_and_the_largest_differences_count() -> None:
+    one, most, least = 1.0, torch.finfo(torch.float32).max, 2.0**-149  # the least above 0
+    rows = [[0.0, least, -least, 0.0], [one, one + 2**-23, one - 2**-24, one], [-most, most, 0, 1]]
+    scores = torch.tensor([[0.0, *row] for row in rows])
+    every = Catalogue(torch.empty(0), torch.empty(0), torch.ones(5), torch.arange(5))
+    before = scores.clone()
+    none = torch.zeros(3, 1, dtype=torch.long)
+    found = count_ranks(scores, torch.ones(3, dtype=torch.long), none, every)
+    # Row by row: one above, two equal, one below; one above, one equal, two below; four above.
+    assert found.tolist() == [1 + 1 + 2 / 2, 1 + 1 + 1 / 2, 1 + 4]
+    assert torch.equal(scores, before)
+
+
+def test_ranks_do_not_depend_on_how_many_users_are_scored_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(4)
+    table = torch.from_numpy(rng.integers(-2, 3, size=(41, 3)).astype(np.float32))  # exact sums
+    model, asked = recommender(table), evaluation(rng, 50, 40, can_repeat=True)
+    everything = np.arange(1, 41, dtype=np.int32)
+    catalogue = encode_catalogue(model, ItemNumbers(40), everything, device="cpu")
+    at_once = rank_targets(model, catalogue, asked)
+    monkeypatch.setattr("models.ranking.USERS_AT_ONCE", 20)
+    monkeypatch.setattr("models.ranking.SCORES_BYTES_CPU", 7 * 40 * 4)  # seven users
+    assert rank_targets(model, catalogue, asked).tolist() == at_once.tolist()
 
 
 def test_a_repeated_target_never_hits_under_paper_and_can_under_clean() -> None:

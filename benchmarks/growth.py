@@ -1,0 +1,125 @@
+"""Cost as work grows: seconds of an epoch and of an evaluation by users and by items.
+
+    OMP_NUM_THREADS=2 GOMP_SPINCOUNT=10000 python -m benchmarks.growth [--users 10000 100000] [--items 20000 200000]
+
+Random histories of 5 to 13 items drawn evenly (every batch then has as many different items as can be), two
+towers of 3 x 64 random float16 states, recipe `paper`. Each pair in a process of its own; the epoch is a whole one.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from benchmarks.train import load
+from models.batches import Batches
+from models.config import RunConfig
+from models.features import StoredStates
+from models.items import SideNetwork
+from models.optimizer import make_optimizer
+from models.ranking import encode_catalogue, rank_targets
+from models.recommender import Recommender
+from models.sequence import SASRec
+from toolkit.splits import Evaluation, Splits, make_splits
+from toolkit.states import StateTable
+from toolkit.towers import TowerSpec
+
+LAYERS, WIDTH, TOWERS = 3, 64, ("title", "cover")
+RANKED_USERS = 10_000
+
+
+def main() -> None:
+    """Measures every pair, each in a new process, or the one pair it is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--items", type=int, nargs="+", default=[20_000, 200_000])
+    options = parser.parse_args()
+    pairs = [(users, items) for users in options.users for items in options.items]
+    if len(pairs) == 1:
+        measure(*pairs[0])
+        return
+    for users, items in pairs:
+        words = ["--users", str(users), "--items", str(items)]
+        subprocess.run([sys.executable, "-m", "benchmarks.growth", *words], check=True)
+
+
+def measure(users: int, items: int) -> None:
+    """Trains one epoch, evaluates, and prints a line of a table."""
+    started = time.perf_counter()
+    splits = random_splits(users, items)
+    cut = time.perf_counter() - started
+    rng = torch.Generator().manual_seed(0)
+    tables = {
+        name: StateTable.of(torch.randn(items + 1, LAYERS, WIDTH, generator=rng).half())
+        for name in TOWERS
+    }
+    features = StoredStates(tables)
+    torch.manual_seed(0)
+    specs = [TowerSpec(name, layers=LAYERS, width=WIDTH) for name in TOWERS]
+    model = Recommender(SideNetwork(specs), SASRec())
+    batches = Batches(splits, features, batch_size=64, seed=0)
+    steps, unique = train(model, batches)
+    model.eval()
+    started = time.perf_counter()
+    catalogue = encode_catalogue(model, features, splits.catalogue, device="cpu")
+    encoding = time.perf_counter() - started
+    test = splits.test
+    few = Evaluation(
+        inputs=test.inputs[:RANKED_USERS],
+        targets=test.targets[:RANKED_USERS],
+        history=test.history,
+        starts=test.starts[:RANKED_USERS],
+        stops=test.stops[:RANKED_USERS],
+        target_can_repeat=test.target_can_repeat,
+    )
+    started = time.perf_counter()
+    rank_targets(model, catalogue, few)
+    ranking = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"| {users:,} | {items:,} | {sum(steps):.1f} s | {1e3 * statistics.median(steps):.1f} ms | "
+        f"{unique:.0f} | {1e6 * sum(steps) / users:.0f} µs | {encoding:.2f} s | {ranking:.2f} s | {cut:.1f} s | "
+        f"{peak:.1f} GiB | {load()} |",
+        flush=True,
+    )
+
+
+def random_splits(users: int, items: int) -> Splits:
+    """Splits of random histories."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(5, 14, size=users)
+    user = np.repeat(np.arange(1, users + 1, dtype=np.int32), lengths)
+    table = pa.table(
+        {
+            "user_id": pa.array(user).cast(pa.string()),
+            "user": user,
+            "item": rng.integers(1, items + 1, size=len(user), dtype=np.int32),
+        }
+    )
+    return make_splits(table, items=items)
+
+
+def train(model: Recommender, batches: Batches) -> tuple[list[float], float]:
+    """One epoch: seconds of each step, its batch included, and the mean number of unique items."""
+    optimizer = make_optimizer(model, RunConfig(data="", output=""), torch.device("cpu"))
+    model.train()
+    seconds, unique = [], 0
+    last = time.perf_counter()
+    for batch in batches.epoch(1):
+        model(batch).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        unique += len(batch.items)
+        seconds.append(time.perf_counter() - last)
+        last += seconds[-1]
+    return seconds, unique / len(batches)
+
+
+if __name__ == "__main__":
+    main()
