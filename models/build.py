@@ -1,15 +1,17 @@
-"""From a run's config to its model: the only place where configs become arguments."""
+"""From a run's config to its model and its loss: the only place where configs become arguments."""
 
 from dataclasses import replace
 
 from torch import nn
 
+from models.candidates import Candidates, Full, InBatch, Sampled
 from models.config import RunConfig
 from models.items import IdEmbedding, SideNetwork
 from models.recommender import Recommender
 from models.sequence import SASRec
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.splits import Splits
 from toolkit.towers import TowerSpec
 
 
@@ -36,6 +38,26 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
         dropout=config.sequence.dropout,
     )
     return Recommender(item_encoder, sequence_encoder)
+
+
+def choose_candidates(config: RunConfig, splits: Splits) -> Candidates:
+    """What the run's loss is taken over.
+
+    Raises:
+        UserError: if it would encode more content in every step than `train.full_limit` allows.
+    """
+    settings = config.train
+    if settings.loss == "in-batch":
+        return InBatch(splits)
+    if settings.loss == "sampled":
+        return Sampled(splits, count=settings.sampled_items, by=settings.sampled_by)
+    items = len(splits.catalogue)
+    if config.item != "id" and items > settings.full_limit:
+        raise UserError(
+            f"train.loss full encodes all {items:,} items of the catalogue in every step, more than "
+            f"train.full_limit ({settings.full_limit:,}); take --train.loss sampled, or raise the limit"
+        )
+    return Full(splits)
 
 
 def _tower(config: RunConfig, dataset: Dataset, name: str) -> TowerSpec:
