@@ -11,7 +11,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 MASKED = -1e4
-CHUNK_BYTES = 1 << 26  # of logits that are held at a time
+CHUNK_BYTES = {
+    "cpu": 1 << 22,
+    "cuda": 1 << 28,
+}  # of logits that are held at a time; a CPU's cache holds few
 
 
 def in_batch_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Tensor) -> Tensor:
@@ -98,7 +101,7 @@ class _Softmax(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad)
         of_states, of_items = torch.empty_like(states), torch.zeros_like(items)
         of_columns = bias + log_counts
-        size = max(1, CHUNK_BYTES // (4 * len(items)))
+        size = max(1, CHUNK_BYTES[items.device.type] // (4 * len(items)))
         for start in range(0, len(states), size):
             chunk = slice(start, start + size)
             here, target = states[chunk], targets[chunk, None]
