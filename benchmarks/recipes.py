@@ -1,6 +1,6 @@
 """What recipes are worth on Scientific: content and ids, each beside the mark it is to pass, over three seeds.
 
-    python benchmarks/recipes.py --work FOLDER [--seeds 1 2 3] [--recipes paper modern id-full] [--epochs N]
+    python benchmarks/recipes.py --work FOLDER [--seeds 1 2 3] [--recipes paper modern id] [--epochs N]
 
 Prepares the dataset of `benchmarks/scientific.py` (two towers from MiniLM) and trains each recipe with each seed.
 A dataset and runs that are there are used again. Prints, for the test split under two protocols: the mean over
@@ -31,9 +31,7 @@ CONTENT = TOWERS["two-towers"]
 RECIPES = {
     "paper": ["--config", "paper", *CONTENT],
     "modern": ["--config", "modern", *CONTENT],
-    "id": ["--config", "id"],
-    "id-modern": ["--config", "modern", "--config", "id"],
-    "id-full": ["--config", "id-full", "--protocol", "unmasked"],
+    "id": ["--config", "id", "--protocol", "unmasked"],
 }
 # Test HR@10 and NDCG@10 in percent of other people's code on this split, by protocol (issue 6).
 MARKS = {
