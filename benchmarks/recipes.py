@@ -64,7 +64,8 @@ def main() -> None:
             train(dataset, run, [*RECIPES[name], "--train.seed", str(seed)], options.epochs)
             print(f"{run.name}: {describe(run)}", flush=True)
         lines += table(name, runs)
-    lines += [f"| {name} | {p} | all | {hr} | {ndcg} | |" for p, (name, hr, ndcg) in MARKS.items()]
+    for protocol, (mark, hr, ndcg) in MARKS.items():
+        lines.append(f"| {mark} | {protocol} | all | {hr:.2f} | {ndcg:.2f} | |")
     print("\n".join(lines))
 
 
