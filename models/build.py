@@ -1,10 +1,11 @@
-"""From a run's config to its model: the only place where configs become arguments."""
+"""From a run's config to its model and its loss: the only place where configs become arguments."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
+from models.candidates import Candidates, Full, InBatch, Sampled
 from models.config import RunConfig, SideConfig
 from models.items import IdEmbedding, SideNetwork
 from models.items.side_network import INTER
@@ -13,6 +14,7 @@ from models.recommender import Recommender
 from models.sequence import SASRec
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.splits import Splits
 from toolkit.towers import TowerSpec
 
 
@@ -70,6 +72,26 @@ def _check_names(key: str, named: set[str], towers: list[str]) -> None:
     unknown = sorted(named - set(towers))
     if unknown:
         raise UserError(f"{key} names {unknown}; the run's towers are {towers}")
+
+
+def choose_candidates(config: RunConfig, splits: Splits) -> Candidates:
+    """What the run's loss is taken over.
+
+    Raises:
+        UserError: if it would encode more content in every step than `train.full_limit` allows.
+    """
+    settings = config.train
+    if settings.loss == "in-batch":
+        return InBatch(splits)
+    if settings.loss == "sampled":
+        return Sampled(splits, count=settings.sampled_items, by=settings.sampled_by)
+    items = len(splits.catalogue)
+    if config.item != "id" and items > settings.full_limit:
+        raise UserError(
+            f"train.loss full encodes all {items:,} items of the catalogue in every step, more than "
+            f"train.full_limit ({settings.full_limit:,}); take --train.loss sampled, or raise the limit"
+        )
+    return Full(splits)
 
 
 def _tower(config: RunConfig, dataset: Dataset, name: str) -> TowerSpec:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from models.candidates import Loss, Negatives, Sampling
 from models.items.side_blocks import Activation
 from models.items.side_network import Mixing, Parts
 from models.schedule import Schedule
@@ -102,7 +103,14 @@ class TrainConfig:
         accumulation: steps whose gradients are averaged into one update; what `accelerate launch` sets goes
             before.
         patience: epochs without a better validation HR@10 before training stops.
-        seed: of initial weights, order and dropout.
+        seed: of initial weights, order, drawn items and dropout.
+        loss: softmax over which items: `in-batch`, those of the batch, popularity taken off (the papers');
+            `full`, the whole catalogue; `sampled`, items drawn for each step, their expected number taken off.
+        negatives: `local`, each process's own columns; `global`, those of all processes together, which
+            share the encoding of them: the same loss as one process with their batches joined.
+        sampled_items: drawn in a step, under `sampled`.
+        sampled_by: `uniform` over the catalogue, or `popularity` in training.
+        full_limit: `full` encodes the whole catalogue in every step; content is refused beyond so many items.
         optimizer: `adam` (the papers') or `adamw`.
         weight_decay: of `adamw`.
         schedule: of the learning rates after warm-up: `constant`, or down to 0 at the last epoch's end by
@@ -121,6 +129,11 @@ class TrainConfig:
     accumulation: int = 1
     patience: int = 10
     seed: int = 1
+    loss: Loss = "in-batch"
+    negatives: Negatives = "local"
+    sampled_items: int = 1024
+    sampled_by: Sampling = "uniform"
+    full_limit: int = 25_000
     optimizer: Literal["adam", "adamw"] = "adam"
     weight_decay: float = 0.0
     schedule: Schedule = "constant"
@@ -135,6 +148,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         least = {
             **dict.fromkeys(("epochs", "batch_size", "accumulation", "patience"), 1),
+            **dict.fromkeys(("sampled_items", "full_limit"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints"), 1),
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
             "checkpoint_every_steps": 0,

@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 
 from models.batches import Batches
-from models.build import build
+from models.build import build, choose_candidates
 from models.config import RunConfig, load_run_config
 from models.launch import accumulation, mixed_precision
 from models.optimizer import make_optimizer
@@ -218,7 +218,12 @@ def _trainer(config: RunConfig, accelerator: Accelerator) -> tuple[Callable[[int
     splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
     features = make_features(config, dataset, device=device)
     batches = Batches(
-        splits, features, batch_size=config.train.batch_size, seed=config.train.seed, device=device
+        splits,
+        features,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        candidates=choose_candidates(config, splits),
+        device=device,
     )
     model = build(config, dataset)
     optimizer = make_optimizer(model, config, device)

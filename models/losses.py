@@ -1,7 +1,7 @@
-"""The debiased in-batch softmax loss of IISAN-Versa, in memory linear in the batch.
+"""The softmax losses: cross-entropy of each position's next item over a table of columns, in linear memory.
 
 B sequences, L inputs, M rows of the item table, E embedding, R real positions of the batch, C positions of a
-chunk.
+chunk. Which items are columns, and how often each counts, `models.candidates` says.
 """
 
 from typing import Any
@@ -11,7 +11,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 MASKED = -1e4
-CHUNK_BYTES = 1 << 26  # of logits that are held at a time
+CHUNK_BYTES = {
+    "cpu": 1 << 22,
+    "cuda": 1 << 28,
+}  # of logits that are held at a time; a CPU's cache holds few
 
 
 def in_batch_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Tensor) -> Tensor:
@@ -20,7 +23,7 @@ def in_batch_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Ten
     The logit of a column is the dot product minus the log popularity of its item (sampling-bias
     correction, Yi et al. 2019, as in arXiv 2404.02059). Every *occurrence* in `ids` is a column.
     Columns of padding, and of any item that stands in the row's own sequence, are masked, the
-    row's own target excepted. Occurrences of one item have one logit, so they are joined here into
+    row's own target excepted. Occurrences of one item have one logit, so they are joined into
     one column with the log of its multiplicity added: the same value in less memory.
 
     Args:
@@ -32,17 +35,48 @@ def in_batch_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Ten
     Returns:
         The mean over the R real positions, a scalar in float32.
     """
+    rows = (ids[:, :-1] != 0).flatten().nonzero().squeeze(1)
+    counts = torch.bincount(ids.flatten(), minlength=len(items))
+    counts[0] = 0  # padding is no column
+    log_counts = counts.float().log()
+    return softmax_loss(
+        users, items, ids, rows, bias=-log_popularity, log_counts=log_counts, hide_own=True
+    )
+
+
+def softmax_loss(
+    users: Tensor,
+    items: Tensor,
+    ids: Tensor,
+    rows: Tensor,
+    *,
+    bias: Tensor,
+    log_counts: Tensor,
+    hide_own: bool,
+) -> Tensor:
+    """Cross-entropy of every position's next item against columns that may count more or less than once.
+
+    With z_j = u·v_j + bias_j, the loss of a position whose next item is t is
+    log(exp z_t + Σ_{j≠t} count_j exp z_j) - z_t: the target counts once, however often it was drawn.
+
+    Args:
+        users: (B, L, E) states after each input.
+        items: (M, E) item table; row 0 is padding.
+        ids: (B, L + 1) rows of `items`, left-padded with 0: inputs and, shifted by one, targets.
+        rows: (R,) the real positions among the flattened (B, L).
+        bias: (M,) added to the logits of each column; finite where a column counts or is a target.
+        log_counts: (M,) log of how often each column counts; -inf for none, as for padding.
+        hide_own: whether columns of the row's own sequence, the target excepted, are masked.
+
+    Returns:
+        The mean over the R positions, a scalar in float32; 0 where there is none.
+    """
+    length = ids.shape[1] - 1
     with torch.autocast(users.device.type, enabled=False):
-        length = ids.shape[1] - 1
-        rows = (ids[:, :-1] != 0).flatten().nonzero().squeeze(1)
-        targets = ids[:, 1:].flatten().index_select(0, rows)
         states = users.float().flatten(0, 1).index_select(0, rows)
-        own = ids.index_select(0, rows // length)
-        counts = torch.bincount(ids.flatten(), minlength=len(items))
-        counts[0] = 0  # padding is no column
-        return _Softmax.apply(
-            states, items.float(), targets, own, -log_popularity.float(), counts.float().log()
-        )
+        targets = ids[:, 1:].flatten().index_select(0, rows)
+        own = ids.index_select(0, rows // length) if hide_own else targets[:, None]
+        return _Softmax.apply(states, items.float(), targets, own, bias.float(), log_counts.float())
 
 
 class _Softmax(torch.autograd.Function):
@@ -62,27 +96,25 @@ class _Softmax(torch.autograd.Function):
         bias: Tensor,
         log_counts: Tensor,
     ) -> Tensor:
-        """(R, E), (M, E), (R,), (R, L + 1) masked columns, (M,) of a column, (M,) of all but targets -> ()."""
+        """(R, E), (M, E), (R,), (R, H) masked columns, (M,), (M,) of all but targets -> ()."""
         total = states.new_zeros(())
         wanted = any(ctx.needs_input_grad)
         of_states, of_items = torch.empty_like(states), torch.zeros_like(items)
-        size = max(1, CHUNK_BYTES // (4 * len(items)))
+        of_columns = bias + log_counts
+        size = max(1, CHUNK_BYTES[items.device.type] // (4 * len(items)))
         for start in range(0, len(states), size):
             chunk = slice(start, start + size)
-            plain = torch.addmm(bias, states[chunk], items.T)
-            target = targets[chunk, None]
-            at_target = plain.gather(1, target)
-            hidden = torch.zeros_like(plain, dtype=torch.bool).scatter_(1, own[chunk], True)
-            logits = (
-                plain.masked_fill_(hidden, MASKED).add_(log_counts).scatter_(1, target, at_target)
-            )
-            norm = logits.logsumexp(1, keepdim=True)
-            total += (norm - at_target).sum()
+            here, target = states[chunk], targets[chunk, None]
+            at_target = (here * items.index_select(0, targets[chunk])).sum(1, keepdim=True)
+            logits = torch.addmm(of_columns, here, items.T)
+            logits.scatter_(1, own[chunk], MASKED + log_counts[own[chunk]])
+            logits.scatter_(1, target, at_target + bias[target])
+            slopes = logits.log_softmax(1)
+            total -= slopes.gather(1, target).sum()
             if wanted:
-                slopes = logits.sub_(norm).exp_()
-                slopes.scatter_add_(1, target, torch.full_like(at_target, -1.0))
+                slopes.exp_().scatter_add_(1, target, torch.full_like(at_target, -1.0))
                 of_states[chunk] = slopes @ items
-                of_items.addmm_(slopes.T, states[chunk])
+                of_items.addmm_(slopes.T, here)
         count = max(len(states), 1)
         ctx.save_for_backward(of_states.div_(count), of_items.div_(count))
         return total / count

@@ -1,8 +1,11 @@
-"""The little of torch.distributed that evaluation needs; one process is the ordinary case."""
+"""The little of torch.distributed that Versa needs; one process is the ordinary case."""
+
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -30,3 +33,32 @@ def gather_shares(local: Tensor, count: int) -> Tensor:
     parts = [torch.empty_like(local) for _ in range(world)]
     dist.all_gather(parts, local.contiguous())
     return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+
+
+def gather_with_gradient(local: Tensor) -> Tensor:
+    """All processes' rows, (W·S, E), the first one's first, from S of each; all call it.
+
+    The gradient of a process's rows is the sum of what all processes' losses ask of them.
+
+    Args:
+        local: (S, E); it is gathered in float32, so that their sum is exact.
+    """
+    gathered: Tensor = _Gather.apply(local.float())
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        rank, world = rank_and_world()
+        ctx.own = slice(rank * len(local), (rank + 1) * len(local))
+        parts = [torch.empty_like(local) for _ in range(world)]
+        dist.all_gather(parts, local.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)  # autograd keeps its own
+        dist.all_reduce(total)
+        return total[ctx.own]

@@ -1,6 +1,7 @@
 """An item encoder and a sequence encoder, joined by a dot product.
 
-B sequences, L inputs, U items of a batch, E embedding.
+B sequences, L inputs, U items that a process encodes for a batch, M columns of its loss, R real positions,
+E embedding.
 """
 
 from dataclasses import dataclass
@@ -10,24 +11,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.losses import in_batch_loss
+from models.losses import in_batch_loss, softmax_loss
+from models.parallel import gather_with_gradient
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step reads. Every item stands in it once.
+    """What one training step of one process reads. Every item stands in it once.
 
     Args:
-        features: what the item encoder reads for the U unique items.
-        places: (B, L + 1) for each position, 1 + the index of its item among the unique ones; 0 is
+        features: what the item encoder reads for the U items that this process encodes.
+        places: (B, L + 1) for each position, 1 + the index of its item among the columns; 0 is
             padding.
-        log_popularity: (U + 1,) of the unique items; index 0, padding, is 0.
-        items: (U,) the unique items' numbers, for messages.
+        rows: (R,) the positions, among the flattened (B, L), that have a next item.
+        bias: (M + 1,) added to the logits of each column; index 0 is padding.
+        log_counts: (M + 1,) log of how often each column counts; -inf for padding.
+        hide_own: whether columns of a row's own sequence are masked.
+        shared: whether the M columns are those that all processes encode, U each, rather than this one's U.
+        weight: of this process's mean over R in the mean of all processes' means, which is then the mean
+            over all their positions; 1 for a single process.
+        items: (U,) the numbers of the items, for messages.
     """
 
     features: Any
     places: Tensor
-    log_popularity: Tensor
+    rows: Tensor
+    bias: Tensor
+    log_counts: Tensor
+    hide_own: bool
+    shared: bool
+    weight: float
     items: Tensor
 
 
@@ -62,15 +75,30 @@ class Recommender(nn.Module):
             items: (M, E) item embeddings; row 0 is padding.
             log_popularity: (M,).
         """
-        inputs = ids[:, :-1]
-        # F.embedding: the backward of items[ids] is not deterministic on several CPU threads.
-        users = self.encode_sequences(F.embedding(inputs, items), inputs != 0)
-        return in_batch_loss(users, items, ids, log_popularity)
+        return in_batch_loss(self._states(ids, items), items, ids, log_popularity)
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of one batch, a scalar."""
-        table = F.pad(self.encode_items(batch.features), (0, 0, 1, 0))  # row 0: padding
-        return self.loss(batch.places, table, batch.log_popularity)
+        encoded = self.encode_items(batch.features)
+        if batch.shared:
+            encoded = gather_with_gradient(encoded)[: len(batch.bias) - 1]
+        table = F.pad(encoded, (0, 0, 1, 0))  # row 0: padding
+        loss = softmax_loss(
+            self._states(batch.places, table),
+            table,
+            batch.places,
+            batch.rows,
+            bias=batch.bias,
+            log_counts=batch.log_counts,
+            hide_own=batch.hide_own,
+        )
+        return loss * batch.weight
+
+    def _states(self, ids: Tensor, items: Tensor) -> Tensor:
+        """User states after each input, (B, L, E)."""
+        inputs = ids[:, :-1]
+        # F.embedding: the backward of items[ids] is not deterministic on several CPU threads.
+        return self.encode_sequences(F.embedding(inputs, items), inputs != 0)
 
     @torch.no_grad()
     def encode_users(self, histories: Tensor, items: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from models.batches import Batches
-from models.build import build
+from models.build import build, choose_candidates
 from models.checkpoint import Checkpoints, Place
 from models.config import RunConfig, parse_run_config, save_run_config
 from models.divergence import Divergence
@@ -67,6 +67,8 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
         features,
         batch_size=settings.batch_size,
         seed=settings.seed,
+        candidates=choose_candidates(config, splits),
+        negatives=settings.negatives,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         device=device,

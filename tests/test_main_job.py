@@ -31,7 +31,7 @@ PRESETS = {
     "video-caption": ["title", "video_caption"],
     "all-towers": ["title", "cover", "frames", "image_caption", "video_caption"],
 }
-RECIPES = {"paper", "paper-microlens"}
+RECIPES = {"modern", "paper", "paper-microlens"}
 OWN = {  # scenarios that a user writes into a file of his own
     "captioned": ["image_caption"],
     "joined": ["joined", "cover"],

@@ -18,7 +18,8 @@ class IdEmbedding(nn.Module):
         self.items = items
         self.embedding_dim = embedding_dim
         self.table = nn.Embedding(items + 1, embedding_dim, padding_idx=0)
-        nn.init.xavier_normal_(self.table.weight)
+        # Of norm 1, whatever N is: Xavier's shrink as the catalogue grows, and drown in the position embeddings.
+        nn.init.normal_(self.table.weight, std=embedding_dim**-0.5)
         self.table.weight.data[0] = 0.0
 
     def settings(self) -> dict[str, Any]:

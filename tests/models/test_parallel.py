@@ -1,0 +1,87 @@
+"""Two processes give the one-process result: the mean over all positions, and negatives of all."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_dataset import ITEMS, walks, write_dataset
+
+import models
+from models.batches import Batches, share_of
+from models.config import parse_run_config
+from models.features import ItemNumbers
+from models.train import train
+from toolkit import open_dataset
+
+SETTINGS = ["--config=raw-image", "--train.epochs=2", "--train.log_every_steps=1", "--sequence.dropout=0",
+            "--sequence.max_len=5", "--side.embedding_dim=16"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of 49 users of unequal lengths: with 2 x 8 at a step, the last step has one user for two processes."""
+    rng = np.random.default_rng(1)
+    towers = {"title": rng.normal(size=(ITEMS, 3, 16)), "cover": rng.normal(size=(ITEMS, 3, 24))}
+    folder = tmp_path_factory.mktemp("data") / "uneven"
+    return write_dataset(folder, walks(users=49), items=ITEMS, towers=towers)
+
+
+def launch_two(*arguments: str) -> None:
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "models.train", *arguments],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def losses(run: Path) -> list[float]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["in-batch", "full", "sampled"])
+def test_two_processes_with_global_negatives_are_one_with_the_joined_batch(
+    uneven: Path, tmp_path: Path, loss: str
+) -> None:
+    words = [*SETTINGS, f"--data={uneven}", f"--train.loss={loss}", "--train.sampled_items=20"]
+    launch_two(
+        *words, "--train.batch_size=8", "--train.negatives=global", f"--output={tmp_path / 'two'}"
+    )
+    train(parse_run_config([*words, "--train.batch_size=16", f"--output={tmp_path / 'one'}"]))
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == 8
+    np.testing.assert_allclose(two, one, atol=1e-5)
+    ours, theirs = (models.load(tmp_path / n).model.state_dict() for n in ("two", "one"))
+    for (
+        name
+    ) in theirs:  # at the papers' small rates: Adam makes steps of round-off where a gradient is 0
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("negatives", ["local", "global"])
+def test_weights_make_the_mean_over_all_positions(uneven: Path, negatives: str) -> None:
+    data = open_dataset(uneven).splits(max_len=5)
+    both = [
+        Batches(data, ItemNumbers(ITEMS), batch_size=8, seed=0, rank=r, world=2, negatives=negatives)  # type: ignore[arg-type]
+        for r in (0, 1)
+    ]  # fmt: skip
+    users = 0
+    for first, second in zip(*(list(b.epoch(1)) for b in both), strict=True):
+        positions = [len(first.rows), len(second.rows)]
+        for batch, own in zip((first, second), positions, strict=True):
+            assert batch.weight == pytest.approx(2 * own / sum(positions))
+        users += int((first.places != 0).any(1).sum() + (second.places != 0).any(1).sum())
+    assert users == 49 and positions[1] == 0
+
+
+def test_every_process_encodes_an_equal_share_and_none_is_left_out() -> None:
+    shares = [share_of(torch.arange(10, 17), rank, 3) for rank in range(3)]
+    assert [share.tolist() for share in shares] == [[10, 11, 12], [13, 14, 15], [16, 16, 16]]
