@@ -13,12 +13,14 @@ from benchmarks.reference.files import write_files
 from benchmarks.reference.network import Reference
 from models.batches import Batches
 from models.build import build
+from models.candidates import log_popularity
 from models.config import parse_run_config
 from models.features import Features
 from models.optimizer import make_optimizer
 from models.recommender import Recommender
 from models.run import make_features
 from toolkit.dataset import Dataset, open_dataset
+from toolkit.splits import Splits
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Pair:
         dataset: of both.
         features: what Versa's item encoder reads.
         files: what the reference's reads.
+        splits: of the dataset.
         batches: of Versa; the reference takes the same sequences.
         versa: Versa's network.
         reference: the reference's.
@@ -38,6 +41,7 @@ class Pair:
     dataset: Dataset
     features: Features
     files: Path
+    splits: Splits
     batches: Batches
     versa: Recommender
     reference: Reference
@@ -62,7 +66,7 @@ class Pair:
             self.optimizers[1],
             self.files,
             torch.from_numpy(sequences.astype(np.int64)),
-            self.batches.log_popularity,
+            torch.from_numpy(log_popularity(self.splits.train_counts)),
         )
 
 
@@ -98,11 +102,13 @@ def make_pair(
     reference.load_state_dict(versa.state_dict())
     features = make_features(config, dataset)
     write_files(files, {name: dataset.states(name) for name in towers})
+    splits = dataset.splits()
     return Pair(
         dataset=dataset,
+        splits=splits,
         features=features,
         files=files,
-        batches=Batches(dataset.splits(), features, batch_size=batch_size, seed=seed),
+        batches=Batches(splits, features, batch_size=batch_size, seed=seed),
         versa=versa,
         reference=reference,
         optimizers=(
