@@ -51,7 +51,8 @@ class Recommender(nn.Module):
 
     Args:
         item_encoder: from what it reads of U items to (U, E).
-        sequence_encoder: from (B, L, E), (B, L) to (B, L, E).
+        sequence_encoder: from (B, L, E), (B, L) to (B, L, E); told by `skip_padding` that states at padding are
+            not looked at.
     """
 
     def __init__(self, item_encoder: nn.Module, sequence_encoder: nn.Module) -> None:
@@ -98,7 +99,7 @@ class Recommender(nn.Module):
         """User states after each input, (B, L, E)."""
         inputs = ids[:, :-1]
         # F.embedding: the backward of items[ids] is not deterministic on several CPU threads.
-        return self.encode_sequences(F.embedding(inputs, items), inputs != 0)
+        return self.sequence_encoder(F.embedding(inputs, items), inputs != 0, skip_padding=True)
 
     @torch.no_grad()
     def encode_users(self, histories: Tensor, items: Tensor) -> Tensor:
@@ -108,4 +109,6 @@ class Recommender(nn.Module):
             histories: (B, L) rows of `items`, left-padded with 0.
             items: (M, E) item embeddings.
         """
-        return self.encode_sequences(F.embedding(histories, items), histories != 0)[:, -1]
+        real = histories != 0
+        states = self.sequence_encoder(F.embedding(histories, items), real, skip_padding=True)
+        return states[:, -1]

@@ -1,6 +1,7 @@
 """The user encoder of IISAN-Versa: SASRec (arXiv 1808.09781) with post-LN blocks.
 
-B sequences, L positions, E embedding. Sequences are left-padded: the newest item stands last.
+B sequences, L positions, P of them computed (`models.sequence.positions`), E embedding. Sequences are left-padded:
+the newest item stands last.
 """
 
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models.sequence.positions import Positions
 
 LAYER_NORM_EPS = 1e-6
 MASKED = -1e9  # added to scores; with every key masked the weights are uniform, not NaN
@@ -32,10 +35,10 @@ class SelfAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(B, L, E), (B, 1, L, L) added to the scores -> (B, L, E)."""
+    def forward(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
+        """(P, E), (B, 1, L, L) added to the scores -> (P, E)."""
         query, key, value = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            positions.spread(layer(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
         )
         context = F.scaled_dot_product_attention(
@@ -45,7 +48,8 @@ class SelfAttention(nn.Module):
             attn_mask=bias.to(query.dtype),
             dropout_p=self.dropout.p if self.training else 0.0,
         )
-        return self.norm(x + self.dropout(self.output(context.transpose(1, 2).flatten(2))))
+        context = positions.pick(context.transpose(1, 2).flatten(2))
+        return self.norm(x + self.dropout(self.output(context)))
 
 
 class FeedForward(nn.Module):
@@ -64,7 +68,7 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, E) -> (B, L, E)."""
+        """(P, E) -> (P, E)."""
         return self.norm(x + self.dropout(self.contract(F.relu(self.expand(x)))))
 
 
@@ -82,9 +86,9 @@ class Block(nn.Module):
         self.attention = SelfAttention(width, heads=heads, dropout=dropout)
         self.feed_forward = FeedForward(width, dropout=dropout)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(B, L, E), (B, 1, L, L) -> (B, L, E)."""
-        return self.feed_forward(self.attention(x, bias))
+    def forward(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
+        """(P, E), (B, 1, L, L) -> (P, E)."""
+        return self.feed_forward(self.attention(x, bias, positions))
 
 
 class SASRec(nn.Module):
@@ -133,15 +137,17 @@ class SASRec(nn.Module):
             "dropout": self.dropout.p,
         }
 
-    def forward(self, items: Tensor, real: Tensor) -> Tensor:
+    def forward(self, items: Tensor, real: Tensor, *, skip_padding: bool = False) -> Tensor:
         """States after each position.
 
         Args:
             items: (B, L', E) item embeddings, L' <= L; shorter inputs take the last positions.
             real: (B, L') true where there is an item, false at padding.
+            skip_padding: whether states at padding may be left out, where that is faster.
 
         Returns:
-            (B, L', E); position l has seen items 0..l only. Values at padding mean nothing.
+            (B, L', E); position l has seen items 0..l only. Values at padding mean nothing, but are those of the
+            public code unless they are left out.
 
         Raises:
             ValueError: if the input is longer than `max_len`.
@@ -152,10 +158,12 @@ class SASRec(nn.Module):
         visible = torch.ones(length, length, dtype=torch.bool, device=items.device).tril()
         visible = visible & real[:, None, None, :]
         bias = torch.zeros(visible.shape, device=items.device).masked_fill(~visible, MASKED)
-        x = self.dropout(self.norm(items + self.positions.weight[self.max_len - length :]))
+        positions = Positions(real, skip_padding=skip_padding)
+        placed = positions.pick(items + self.positions.weight[self.max_len - length :])
+        x = self.dropout(self.norm(placed))
         for block in self.blocks:
-            x = block(x, bias)
-        return x
+            x = block(x, bias, positions)
+        return positions.spread(x)
 
 
 def _initialise(module: nn.Module) -> None:

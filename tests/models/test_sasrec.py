@@ -44,3 +44,19 @@ def test_limits_are_named() -> None:
         encoder()(torch.zeros(1, 7, 16), torch.ones(1, 7, dtype=torch.bool))
     with pytest.raises(ValueError, match="not divisible by heads 3"):
         SASRec(embedding_dim=16, heads=3)
+
+
+def test_left_out_padding_changes_no_real_state_and_no_gradient() -> None:
+    model, real = encoder(), torch.arange(6) >= torch.tensor([[0], [3], [5], [6]])
+    x = torch.randn(4, 6, 16, requires_grad=True)
+    wanted = torch.randn(4, 6, 16) * real[..., None]
+    found = []
+    for skip in (False, True):
+        states = model(x, real, skip_padding=skip)
+        inputs = [x, *model.parameters()]
+        found.append((states, torch.autograd.grad((states * wanted).sum(), inputs)))
+    (dense, of_dense), (skipped, of_skipped) = found
+    torch.testing.assert_close(skipped[real], dense[real])
+    assert (skipped[~real] == 0).all() and (dense[~real] != 0).any()
+    for one, other in zip(of_skipped, of_dense, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
