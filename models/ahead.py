@@ -1,14 +1,14 @@
 """Makes the next thing while the caller works on this one: how gathers keep up with training."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, is_dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+
+from models.tensors import tensors_of
 
 DEPTH = 2  # made, or being made, beyond the one in use
 
@@ -59,17 +59,6 @@ def _ahead(
 def _hand_over(made: Any, copied: torch.cuda.Event, to: torch.cuda.Stream) -> None:
     """Lets the caller's stream wait for the copies, and keeps their memory until it has done with it."""
     to.wait_event(copied)
-    for tensor in _tensors(made):
+    for tensor in tensors_of(made):
         if tensor.is_cuda:
             tensor.record_stream(to)
-
-
-def _tensors(made: Any) -> Iterator[Tensor]:
-    if isinstance(made, Tensor):
-        yield made
-    elif isinstance(made, Mapping):
-        for value in made.values():
-            yield from _tensors(value)
-    elif is_dataclass(made):
-        for field in fields(made):
-            yield from _tensors(getattr(made, field.name))

@@ -5,6 +5,7 @@ process encodes, R real positions, N items.
 """
 
 from collections.abc import Iterator
+from dataclasses import astuple
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from models.candidates import Candidates, Columns, InBatch, Negatives
 from models.features import Features
 from models.recommender import Batch
 from toolkit.splits import Splits
+
+SIZES = 64  # columns of fixed sizes come in multiples of it
 
 
 class Batches:
@@ -36,6 +39,8 @@ class Batches:
         rank: this process.
         world: W, number of processes.
         device: where batches are wanted.
+        fixed_sizes: whether batches come in few sizes, as CUDA graphs want them: B always, all positions as rows
+            of the loss, and columns filled up with padding to a multiple of 64. No result depends on it.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        fixed_sizes: bool = False,
     ) -> None:
         self.sequences = splits.train
         self.features = features
@@ -59,7 +65,8 @@ class Batches:
         self.negatives = negatives
         self.rank = rank
         self.world = world
-        self.device = device
+        self.device = torch.device(device)
+        self.fixed_sizes = fixed_sizes
 
     def __len__(self) -> int:
         return -(-len(self.sequences) // (self.batch_size * self.world))
@@ -82,7 +89,8 @@ class Batches:
             return self.batch(self.sequences[rows], seed=(self.seed, epoch, number))
 
         numbers = range(first, len(self))
-        return make_each(make, numbers, ahead=self.features.ahead, device=self.device)
+        ahead = self.features.ahead or self.device.type == "cuda"
+        return make_each(make, numbers, ahead=ahead, device=self.device)
 
     def batch(self, sequences: NDArray[np.int32], *, seed: tuple[int, ...] = (0,)) -> Batch:
         """This process's part of a step.
@@ -91,32 +99,50 @@ class Batches:
             sequences: (G, L + 1) left-padded, of all processes: the first is the first one's, and so on in turn.
             seed: of what the step draws.
         """
-        own = sequences[self.rank :: self.world]
-        if not len(own):  # the others have the last few; this one goes along
-            own = np.zeros((1, sequences.shape[1]), dtype=sequences.dtype)
+        own = self._filled(sequences[self.rank :: self.world])
         shared = self.negatives == "global"
         if not shared:
             seed = (*seed, self.rank)
         columns = self.candidates.columns(sequences if shared else own, seed)
+        places = _places(own, columns)
+        if self.fixed_sizes:
+            columns = filled_up(columns)
         items = torch.from_numpy(columns.items)
         if shared:
             items = share_of(items, self.rank, self.world)
-        real = own[:, :-1] != 0
-        positions = int((sequences[:, :-1] != 0).sum())
+        real = (own[:, :-1] != 0).ravel()
+        rows = np.arange(len(real)) if self.fixed_sizes else np.flatnonzero(real)
+        positions = max(int((sequences[:, :-1] != 0).sum()), 1)
         return Batch(
             features=self.features.gather(items),
-            places=self._here(_places(own, columns)),
-            rows=self._here(np.flatnonzero(real)),
+            places=self._here(places),
+            rows=self._here(rows),
+            weights=self._here((real[rows] * (self.world / positions)).astype(np.float32)),
             bias=self._here(_after_padding(columns.bias, 0.0)),
             log_counts=self._here(_log(_after_padding(columns.counts, 0))),
             hide_own=self.candidates.hide_own,
             shared=shared and self.world > 1,
-            weight=self.world * int(real.sum()) / max(positions, 1),
             items=items,
         )
 
+    def _filled(self, own: NDArray[np.int32]) -> NDArray[np.int32]:
+        """One sequence of padding where the others have the last few and this process goes along; B in fixed sizes."""
+        lacking = (self.batch_size if self.fixed_sizes else 1) - len(own)
+        if lacking <= 0:
+            return own
+        return np.concatenate([own, np.zeros((lacking, own.shape[1]), dtype=own.dtype)])
+
     def _here(self, array: NDArray) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":  # from pinned memory the copy needs no waiting
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+
+def filled_up(columns: Columns) -> Columns:
+    """The columns and, to a multiple of 64, padding that counts for nothing."""
+    lacking = -len(columns.items) % SIZES
+    return Columns(*(np.pad(each, (0, lacking)) for each in astuple(columns)))
 
 
 def share_of(items: Tensor, rank: int, world: int) -> Tensor:

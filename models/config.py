@@ -121,6 +121,10 @@ class TrainConfig:
         checkpoint_every_steps: steps between checkpoints; 0 makes one an epoch.
         keep_checkpoints: how many of the newest stay.
         mixed_precision: `no`, `bf16` or `fp16`; what `accelerate launch` sets goes before.
+        compile: has torch compile the item encoder (and on a GPU the sequence encoder): a minute or two at the
+            start, and shorter steps from then on.
+        cuda_graphs: records the step of each size of batch once and replays it on the GPU, where the launches of
+            small kernels are what takes time. One process; bf16 or no mixed precision.
         rates: learning rates.
     """
 
@@ -143,6 +147,8 @@ class TrainConfig:
     checkpoint_every_steps: int = 0
     keep_checkpoints: int = 2
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False
+    cuda_graphs: bool = False
     rates: RatesConfig = field(default_factory=RatesConfig)
 
     def __post_init__(self) -> None:

@@ -18,14 +18,11 @@ import psutil  # type: ignore[import-untyped]
 import torch
 from accelerate import Accelerator
 
-from models.batches import Batches
-from models.build import build, choose_candidates
 from models.config import RunConfig, load_run_config
 from models.launch import accumulation, mixed_precision
-from models.optimizer import make_optimizer
 from models.plots import plot_bars
-from models.run import CONFIG, make_features
-from toolkit.dataset import open_dataset
+from models.run import CONFIG
+from models.training import Training, prepare
 from toolkit.errors import UserError
 
 States = Literal["stored", "live"]
@@ -191,9 +188,8 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
     accelerator = Accelerator(
         mixed_precision=mixed_precision(config), gradient_accumulation_steps=accumulation(config)
     )
-    torch.manual_seed(config.train.seed)
-    train_epoch, parameters = _trainer(config, accelerator)
-    seconds = [_timed(train_epoch, number, accelerator) for number in range(1, warmup + epochs + 1)]
+    training = prepare(config, accelerator)
+    seconds = [_timed(training, number, accelerator) for number in range(1, warmup + epochs + 1)]
     gpu = accelerator.device.type == "cuda"
     states = None if config.item == "id" else config.states
     return Cost(
@@ -205,49 +201,19 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
         batch_size=config.train.batch_size,
         mixed_precision=accelerator.mixed_precision,
         epoch_seconds=seconds[warmup:],
-        trainable_parameters=parameters,
+        trainable_parameters=training.trainable_parameters,
         peak_memory_bytes=torch.cuda.max_memory_allocated() if gpu else _growth(before),
         memory=ON_GPU if gpu else ON_CPU,
     )
 
 
-def _trainer(config: RunConfig, accelerator: Accelerator) -> tuple[Callable[[int], None], int]:
-    """What trains one epoch, by number, and how many parameters it trains."""
-    dataset = open_dataset(config.data)
-    device = accelerator.device
-    splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
-    features = make_features(config, dataset, device=device)
-    batches = Batches(
-        splits,
-        features,
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        candidates=choose_candidates(config, splits),
-        device=device,
-    )
-    model = build(config, dataset)
-    optimizer = make_optimizer(model, config, device)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    every = accelerator.gradient_accumulation_steps
-
-    def train_epoch(number: int) -> None:
-        for place, batch in enumerate(batches.epoch(number), start=1):
-            accelerator.backward(wrapped(batch))
-            if place % every == 0 or place == len(batches):
-                if config.train.clip_norm:
-                    accelerator.clip_grad_norm_(wrapped.parameters(), config.train.clip_norm)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-
-    wrapped.train()
-    return train_epoch, sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def _timed(train_epoch: Callable[[int], None], number: int, accelerator: Accelerator) -> float:
-    """Seconds from a device at rest to a device at rest."""
+def _timed(training: Training, number: int, accelerator: Accelerator) -> float:
+    """Seconds of one epoch, from a device at rest to a device at rest."""
+    every, batches = accelerator.gradient_accumulation_steps, training.batches
     _rest(accelerator)
     started = time.perf_counter()
-    train_epoch(number)
+    for place, batch in enumerate(batches.epoch(number), start=1):
+        training.step(batch, is_update=place % every == 0 or place == len(batches))
     _rest(accelerator)
     return time.perf_counter() - started
 

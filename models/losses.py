@@ -36,11 +36,19 @@ def in_batch_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Ten
         The mean over the R real positions, a scalar in float32.
     """
     rows = (ids[:, :-1] != 0).flatten().nonzero().squeeze(1)
+    weights = users.new_full(rows.shape, 1 / max(len(rows), 1), dtype=torch.float32)
     counts = torch.bincount(ids.flatten(), minlength=len(items))
     counts[0] = 0  # padding is no column
     log_counts = counts.float().log()
     return softmax_loss(
-        users, items, ids, rows, bias=-log_popularity, log_counts=log_counts, hide_own=True
+        users,
+        items,
+        ids,
+        rows,
+        weights=weights,
+        bias=-log_popularity,
+        log_counts=log_counts,
+        hide_own=True,
     )
 
 
@@ -50,6 +58,7 @@ def softmax_loss(
     ids: Tensor,
     rows: Tensor,
     *,
+    weights: Tensor,
     bias: Tensor,
     log_counts: Tensor,
     hide_own: bool,
@@ -63,24 +72,26 @@ def softmax_loss(
         users: (B, L, E) states after each input.
         items: (M, E) item table; row 0 is padding.
         ids: (B, L + 1) rows of `items`, left-padded with 0: inputs and, shifted by one, targets.
-        rows: (R,) the real positions among the flattened (B, L).
+        rows: (R,) positions among the flattened (B, L): the real ones.
+        weights: (R,) of each in the loss: 1/R for the mean; 0 where there is no next item after all.
         bias: (M,) added to the logits of each column; finite where a column counts or is a target.
         log_counts: (M,) log of how often each column counts; -inf for none, as for padding.
         hide_own: whether columns of the row's own sequence, the target excepted, are masked.
 
     Returns:
-        The mean over the R positions, a scalar in float32; 0 where there is none.
+        The weighted sum over the R positions, a scalar in float32; 0 where there is none.
     """
     length = ids.shape[1] - 1
     with torch.autocast(users.device.type, enabled=False):
         states = users.float().flatten(0, 1).index_select(0, rows)
         targets = ids[:, 1:].flatten().index_select(0, rows)
         own = ids.index_select(0, rows // length) if hide_own else targets[:, None]
-        return _Softmax.apply(states, items.float(), targets, own, bias.float(), log_counts.float())
+        columns = (bias.float(), log_counts.float())
+        return _Softmax.apply(states, items.float(), targets, own, weights, *columns)
 
 
 class _Softmax(torch.autograd.Function):
-    """Mean of logsumexp(logits) - logits[target] over R rows, C rows of logits (C, M) at a time.
+    """Σ weight·(logsumexp(logits) - logits[target]) over R rows, C rows of logits (C, M) at a time.
 
     The gradient of a row of logits is softmax(logits) - onehot(target), which the forward pass has at hand:
     it is multiplied into those of states and items there, and no (R, M) matrix is kept for the backward pass.
@@ -93,10 +104,11 @@ class _Softmax(torch.autograd.Function):
         items: Tensor,
         targets: Tensor,
         own: Tensor,
+        weights: Tensor,
         bias: Tensor,
         log_counts: Tensor,
     ) -> Tensor:
-        """(R, E), (M, E), (R,), (R, H) masked columns, (M,), (M,) of all but targets -> ()."""
+        """(R, E), (M, E), (R,), (R, H) masked columns, (R,), (M,), (M,) of all but targets -> ()."""
         total = states.new_zeros(())
         wanted = any(ctx.needs_input_grad)
         of_states, of_items = torch.empty_like(states), torch.zeros_like(items)
@@ -104,24 +116,23 @@ class _Softmax(torch.autograd.Function):
         size = max(1, CHUNK_BYTES[items.device.type] // (4 * len(items)))
         for start in range(0, len(states), size):
             chunk = slice(start, start + size)
-            here, target = states[chunk], targets[chunk, None]
+            here, target, weight = states[chunk], targets[chunk, None], weights[chunk, None]
             at_target = (here * items.index_select(0, targets[chunk])).sum(1, keepdim=True)
             logits = torch.addmm(of_columns, here, items.T)
             logits.scatter_(1, own[chunk], MASKED + log_counts[own[chunk]])
             logits.scatter_(1, target, at_target + bias[target])
             slopes = logits.log_softmax(1)
-            total -= slopes.gather(1, target).sum()
+            total -= (slopes.gather(1, target) * weight).sum()
             if wanted:
                 slopes.exp_().scatter_add_(1, target, torch.full_like(at_target, -1.0))
-                of_states[chunk] = slopes @ items
-                of_items.addmm_(slopes.T, here)
-        count = max(len(states), 1)
-        ctx.save_for_backward(of_states.div_(count), of_items.div_(count))
-        return total / count
+                of_states[chunk] = (slopes @ items) * weight
+                of_items.addmm_(slopes.T, here * weight)
+        ctx.save_for_backward(of_states, of_items)
+        return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """() -> (R, E), (M, E)."""
         of_states, of_items = ctx.saved_tensors
-        return gradient * of_states, gradient * of_items, None, None, None, None
+        return gradient * of_states, gradient * of_items, None, None, None, None, None

@@ -118,6 +118,7 @@ def load_official_iisan(
     }
     network = _empty_network(tensors, kept, activation)
     encoder = SASRec(
+        skip_padding=False,  # held against the public code's states, padding included
         embedding_dim=network.embedding_dim,
         max_len=max_len,
         heads=num_heads,

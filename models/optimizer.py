@@ -16,10 +16,14 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimizer over the model's groups, in one kernel where the device has one: three times as fast on a CPU."""
     groups = parameter_groups(model, asdict(config.train.rates))
-    fused = device.type in ("cpu", "cuda")
+    options: dict[str, Any] = {"fused": device.type in ("cpu", "cuda")}
+    if config.train.cuda_graphs:  # a recorded step reads its rates where they lie
+        options["capturable"] = True
+        for group in groups:
+            group["lr"] = torch.tensor(group["lr"], device=device)
     if config.train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, weight_decay=config.train.weight_decay, fused=fused)
-    return torch.optim.Adam(groups, fused=fused)
+        return torch.optim.AdamW(groups, weight_decay=config.train.weight_decay, **options)
+    return torch.optim.Adam(groups, **options)
 
 
 def set_rates(optimizer: Any, config: RunConfig, update: int, total: int) -> None:
@@ -31,7 +35,10 @@ def set_rates(optimizer: Any, config: RunConfig, update: int, total: int) -> Non
         schedule=config.train.schedule,
     )
     for group in optimizer.param_groups:
-        group["lr"] = group["rate"] * factor
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(group["rate"] * factor)
+        else:
+            group["lr"] = group["rate"] * factor
 
 
 def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:

@@ -23,24 +23,24 @@ class Batch:
         features: what the item encoder reads for the U items that this process encodes.
         places: (B, L + 1) for each position, 1 + the index of its item among the columns; 0 is
             padding.
-        rows: (R,) the positions, among the flattened (B, L), that have a next item.
+        rows: (R,) the positions, among the flattened (B, L), that have a next item; or all, where sizes are fixed.
+        weights: (R,) of each in the loss; 0 without a next item. The mean of all processes' losses is the mean over
+            all their positions.
         bias: (M + 1,) added to the logits of each column; index 0 is padding.
         log_counts: (M + 1,) log of how often each column counts; -inf for padding.
         hide_own: whether columns of a row's own sequence are masked.
         shared: whether the M columns are those that all processes encode, U each, rather than this one's U.
-        weight: of this process's mean over R in the mean of all processes' means, which is then the mean
-            over all their positions; 1 for a single process.
-        items: (U,) the numbers of the items, for messages.
+        items: (U,) the numbers of the items.
     """
 
     features: Any
     places: Tensor
     rows: Tensor
+    weights: Tensor
     bias: Tensor
     log_counts: Tensor
     hide_own: bool
     shared: bool
-    weight: float
     items: Tensor
 
 
@@ -51,8 +51,7 @@ class Recommender(nn.Module):
 
     Args:
         item_encoder: from what it reads of U items to (U, E).
-        sequence_encoder: from (B, L, E), (B, L) to (B, L, E); told by `skip_padding` that states at padding are
-            not looked at.
+        sequence_encoder: from (B, L, E), (B, L) to (B, L, E); its states at padding are not looked at.
     """
 
     def __init__(self, item_encoder: nn.Module, sequence_encoder: nn.Module) -> None:
@@ -84,22 +83,22 @@ class Recommender(nn.Module):
         if batch.shared:
             encoded = gather_with_gradient(encoded)[: len(batch.bias) - 1]
         table = F.pad(encoded, (0, 0, 1, 0))  # row 0: padding
-        loss = softmax_loss(
+        return softmax_loss(
             self._states(batch.places, table),
             table,
             batch.places,
             batch.rows,
+            weights=batch.weights,
             bias=batch.bias,
             log_counts=batch.log_counts,
             hide_own=batch.hide_own,
         )
-        return loss * batch.weight
 
     def _states(self, ids: Tensor, items: Tensor) -> Tensor:
         """User states after each input, (B, L, E)."""
         inputs = ids[:, :-1]
         # F.embedding: the backward of items[ids] is not deterministic on several CPU threads.
-        return self.sequence_encoder(F.embedding(inputs, items), inputs != 0, skip_padding=True)
+        return self.encode_sequences(F.embedding(inputs, items), inputs != 0)
 
     @torch.no_grad()
     def encode_users(self, histories: Tensor, items: Tensor) -> Tensor:
@@ -109,6 +108,4 @@ class Recommender(nn.Module):
             histories: (B, L) rows of `items`, left-padded with 0.
             items: (M, E) item embeddings.
         """
-        real = histories != 0
-        states = self.sequence_encoder(F.embedding(histories, items), real, skip_padding=True)
-        return states[:, -1]
+        return self.encode_sequences(F.embedding(histories, items), histories != 0)[:, -1]

@@ -4,30 +4,27 @@ Reads top to bottom: settings, data, model, optimizer, loop, and one test evalua
 processes compute; only the main one writes.
 """
 
+import gc
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 
-from models.batches import Batches
-from models.build import build, choose_candidates
 from models.checkpoint import Checkpoints, Place
 from models.config import RunConfig, parse_run_config, save_run_config
 from models.divergence import Divergence
 from models.environment import describe_environment
 from models.evaluate import format_report, measure
 from models.launch import accumulation, mixed_precision, refuse_other_run
-from models.optimizer import make_optimizer, set_rates
+from models.optimizer import set_rates
 from models.pretrained import from_pretrained, save_pretrained
 from models.ranking import encode_catalogue, rank_targets
-from models.run import CONFIG, ENVIRONMENT, MODEL, TrainedRecommender, make_features
+from models.run import CONFIG, ENVIRONMENT, MODEL, TrainedRecommender
 from models.run_log import RunLog
+from models.training import prepare
 from toolkit import metrics
-from toolkit.dataset import open_dataset
 from toolkit.errors import run_command
 from toolkit.progress import track
 from toolkit.store import write_atomically, write_json
@@ -58,37 +55,19 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
     config.data = str(Path(config.data).resolve())
     is_new = refuse_other_run(config, output)
 
-    # Data.
-    dataset = open_dataset(config.data)
-    splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
-    features = make_features(config, dataset, device=device)
-    batches = Batches(
-        splits,
-        features,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        candidates=choose_candidates(config, splits),
-        negatives=settings.negatives,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-        device=device,
-    )
-    updates_an_epoch = -(-len(batches) // batches_an_update)
-
-    # Model and optimizer. The seed is set for this run alone and differs between ranks after
+    # Data, model and optimizer. The seed is set for this run alone and differs between ranks after
     # initialisation, so that dropout does.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(settings.seed)
-        model = build(config, dataset)
-        optimizer = make_optimizer(model, config, device)
-        wrapped, optimizer = accelerator.prepare(model, optimizer)
+        run = prepare(config, accelerator)
+        model, optimizer, batches, splits = run.model, run.optimizer, run.batches, run.splits
+        updates_an_epoch = -(-len(batches) // batches_an_update)
         torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
 
         # Where the run begins: at its start, or where it was left.
         if main and is_new:
             text = save_run_config(config)
             write_atomically(output / CONFIG, lambda file: file.write(text.encode()))
-            about = describe_environment(config, accelerator, dataset, features)
+            about = describe_environment(config, accelerator, run.dataset, run.features)
             write_json(output / ENVIRONMENT, about)
         log = RunLog(output, enabled=main)
         checkpoints = Checkpoints(
@@ -100,16 +79,16 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
         )
         place = (checkpoints.resume() if config.resume else None) or Place()
         log.go_back_to(place.step)
-        log.say(f"{config.item} {config.towers}: {splits}, {_trainable(model):,} parameters")
+        log.say(f"{config.item} {config.towers}: {splits}, {run.trainable_parameters:,} parameters")
         if config.resume:
             log.say(f"resuming at epoch {place.epoch}, step {place.step:,}")
-        if features.residency:
-            log.say(str(features.residency))
+        if run.features.residency:
+            log.say(str(run.features.residency))
         watch = Divergence(accelerator, batches, checkpoints, place, splits.user_ids)
 
         # Loop.
         while place.epoch <= settings.epochs and not place.is_over:
-            wrapped.train()
+            model.train()
             epoch_started = time.perf_counter()
             bar = track(
                 batches.epoch(place.epoch, first=place.batch),
@@ -121,22 +100,16 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
                 place.batch += 1
                 place.step += 1
                 is_update = place.batch % batches_an_update == 0 or place.batch == len(batches)
-                with nullcontext() if is_update else accelerator.no_sync(wrapped):
-                    loss = wrapped(batch)
-                    accelerator.backward(loss)
-                watch.note(loss)
                 if is_update:
                     update = (place.epoch - 1) * updates_an_epoch + (
                         place.batch - 1
                     ) // batches_an_update
                     set_rates(optimizer, config, update, settings.epochs * updates_an_epoch)
-                    if settings.clip_norm:
-                        accelerator.clip_grad_norm_(wrapped.parameters(), settings.clip_norm)
-                    optimizer.step()
-                    optimizer.zero_grad(set_to_none=True)
+                loss = run.step(batch, is_update=is_update)
+                watch.note(loss)
                 if place.step % settings.log_every_steps == 0 or place.step == 1:
                     watch.check()
-                    mean = float(accelerator.reduce(loss.detach(), reduction="mean"))
+                    mean = float(accelerator.reduce(loss, reduction="mean"))
                     log.write(step=place.step, epoch=place.epoch, loss=mean)
                 every = settings.checkpoint_every_steps
                 if every and place.step % every == 0 and is_update and place.batch < len(batches):
@@ -146,7 +119,7 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
             train_seconds = time.perf_counter() - epoch_started
 
             model.eval()
-            catalogue = encode_catalogue(model, features, splits.catalogue, device=device)
+            catalogue = encode_catalogue(model, run.features, splits.catalogue, device=device)
             ranks = rank_targets(model, catalogue, splits.valid)
             valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
             log.write(step=place.step, epoch=place.epoch, valid=valid, train_seconds=train_seconds)
@@ -165,20 +138,21 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
     saved = from_pretrained(output / MODEL).to(device)
-    report = measure(TrainedRecommender(config, dataset, saved, features), output, split="test")
+    report = measure(
+        TrainedRecommender(config, run.dataset, saved, run.features), output, split="test"
+    )
     log.write(best_epoch=place.best_epoch, **{f"valid {BEST_BY}": place.best})
     log.say(f"best epoch {place.best_epoch}\n{format_report(report)}")
     accelerator.end_training()
     return report
 
 
-def _trainable(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
 def main() -> None:
     """Command line."""
     train(parse_run_config())
+    # The process group goes now, with the model that held it: its threads let go of their last tensors only after
+    # the call that they served has returned, and must not do so while the interpreter shuts down.
+    gc.collect()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 B sequences, L positions, P of them computed: R real ones, or all B·L. E embedding.
 """
 
-import torch
 from torch import Tensor
 
 

@@ -100,6 +100,8 @@ class SASRec(nn.Module):
         heads: attention heads; E must be divisible by it.
         blocks: number of blocks.
         dropout: everywhere.
+        skip_padding: whether states at padding may be left out, where that is faster; otherwise they are those of
+            the public code.
 
     Raises:
         ValueError: if E is not divisible by `heads`.
@@ -113,11 +115,13 @@ class SASRec(nn.Module):
         heads: int = 2,
         blocks: int = 2,
         dropout: float = 0.1,
+        skip_padding: bool = True,
     ) -> None:
         super().__init__()
         if embedding_dim % heads:
             raise ValueError(f"embedding_dim {embedding_dim} is not divisible by heads {heads}")
         self.max_len = max_len
+        self.skip_padding = skip_padding
         self.positions = nn.Embedding(max_len, embedding_dim)
         self.norm = nn.LayerNorm(embedding_dim, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
@@ -137,17 +141,15 @@ class SASRec(nn.Module):
             "dropout": self.dropout.p,
         }
 
-    def forward(self, items: Tensor, real: Tensor, *, skip_padding: bool = False) -> Tensor:
+    def forward(self, items: Tensor, real: Tensor) -> Tensor:
         """States after each position.
 
         Args:
             items: (B, L', E) item embeddings, L' <= L; shorter inputs take the last positions.
             real: (B, L') true where there is an item, false at padding.
-            skip_padding: whether states at padding may be left out, where that is faster.
 
         Returns:
-            (B, L', E); position l has seen items 0..l only. Values at padding mean nothing, but are those of the
-            public code unless they are left out.
+            (B, L', E); position l has seen items 0..l only. Values at padding mean nothing.
 
         Raises:
             ValueError: if the input is longer than `max_len`.
@@ -158,7 +160,7 @@ class SASRec(nn.Module):
         visible = torch.ones(length, length, dtype=torch.bool, device=items.device).tril()
         visible = visible & real[:, None, None, :]
         bias = torch.zeros(visible.shape, device=items.device).masked_fill(~visible, MASKED)
-        positions = Positions(real, skip_padding=skip_padding)
+        positions = Positions(real, skip_padding=self.skip_padding)
         placed = positions.pick(items + self.positions.weight[self.max_len - length :])
         x = self.dropout(self.norm(placed))
         for block in self.blocks:

@@ -96,7 +96,14 @@ def test_a_target_that_is_drawn_counts_once() -> None:
     for drawn in (0.0, 1.0, 5.0):
         counts = torch.tensor([0.0, 3.0, drawn]).log()
         loss = softmax_loss(
-            users, items, ids, rows, bias=torch.zeros(3), log_counts=counts, hide_own=False
+            users,
+            items,
+            ids,
+            rows,
+            weights=torch.ones(1),
+            bias=torch.zeros(3),
+            log_counts=counts,
+            hide_own=False,
         )
         assert float(loss) == pytest.approx(np.log(1 + 3))
 

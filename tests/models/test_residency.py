@@ -11,10 +11,11 @@ from tiny_dataset import ITEMS
 import models.residency
 from models.ahead import DEPTH, make_each
 from models.batches import Batches
+from models.build import build
 from models.config import RunConfig, parse_run_config
 from models.features import StoredStates
 from models.residency import choose
-from models.train import build, train
+from models.train import train
 from toolkit import UserError, open_dataset
 
 GIB = 2**30

@@ -52,7 +52,8 @@ def test_left_out_padding_changes_no_real_state_and_no_gradient() -> None:
     wanted = torch.randn(4, 6, 16) * real[..., None]
     found = []
     for skip in (False, True):
-        states = model(x, real, skip_padding=skip)
+        model.skip_padding = skip
+        states = model(x, real)
         inputs = [x, *model.parameters()]
         found.append((states, torch.autograd.grad((states * wanted).sum(), inputs)))
     (dense, of_dense), (skipped, of_skipped) = found
