@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple, TypeAlias
 
-from prep.reporting.limits import SHOWN
-from prep.reporting.style import CSS
+from toolkit.style import CSS
 
 
 class Html(str):
@@ -105,19 +104,17 @@ def numbers(values: Mapping[str, str]) -> Html:
     return Html(f'<dl class="numbers">{pairs}</dl>')
 
 
-def details(summary: str, count: int, body: Html, *, more: bool = False) -> Html:
-    """A line with a count that opens to show what it counts.
+def details(summary: str, body: Html, *, count: int | None = None) -> Html:
+    """A line that opens to show more.
 
     Args:
         summary: the line.
-        count: set flush right, before the text so that it stays on the first line.
         body: what opens; without any, it says that there is none.
-        more: whether `body` shows only the first SHOWN of several.
+        count: how many the body shows, set flush right, before the text so that it stays on the first line.
     """
-    line = f'<span class="count">{count:,}</span>{text(summary)}'
-    rest = f'<p class="soft">The first {SHOWN}; report.json lists more.</p>' if more else ""
+    counted = "" if count is None else f'<span class="count">{count:,}</span>'
     shown = body or '<p class="soft">None.</p>'
-    return Html(f"<details>\n<summary>{line}</summary>\n{shown}{rest}\n</details>")
+    return Html(f"<details>\n<summary>{counted}{text(summary)}</summary>\n{shown}\n</details>")
 
 
 def table(headers: Sequence[str] | None, rows: Sequence[Sequence[Cell]]) -> Html:
