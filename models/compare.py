@@ -126,7 +126,10 @@ def compare(
     """
     paths = [Path(run) for run in runs]
     reports = [_report(path, split, protocol) for path in paths]
-    tables = [read_file(path / "ranks" / f"{_file(path, split, protocol)}.arrow") for path in paths]
+    tables = [
+        read_file(path / "ranks" / f"{evaluation_name(path, split, protocol)}.arrow")
+        for path in paths
+    ]
     for path, report, table in zip(paths[1:], reports[1:], tables[1:], strict=True):
         _refuse_incomparable((paths[0], reports[0], tables[0]), (path, report, table))
     gains = [
@@ -137,7 +140,7 @@ def compare(
         {name: paired_test(gains[0][name], other[name]) for name in COMPARED} for other in gains[1:]
     ]
     corrected = {name: holm([test[name].p_value for test in tests]) for name in COMPARED}
-    names = _names(paths)
+    names = run_names(paths)
     rows = [Row(names[0], reports[0]["metrics"], {}, {})]
     for place, test in enumerate(tests):
         values = {name: corrected[name][place] for name in COMPARED}
@@ -162,7 +165,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _file(run: Path, split: Split, protocol: Protocol | None) -> str:
+def evaluation_name(run: Path, split: Split, protocol: Protocol | None) -> str:
     """What the files of an evaluation are called: without the protocol where that is the run's own."""
     own = run / "metrics" / f"{split}.json"
     if protocol is None or (own.exists() and read_json(own)["protocol"] == protocol):
@@ -171,7 +174,7 @@ def _file(run: Path, split: Split, protocol: Protocol | None) -> str:
 
 
 def _report(run: Path, split: Split, protocol: Protocol | None) -> dict[str, Any]:
-    path = run / "metrics" / f"{_file(run, split, protocol)}.json"
+    path = run / "metrics" / f"{evaluation_name(run, split, protocol)}.json"
     if not path.exists():
         asked = f" --protocol {protocol}" if protocol else ""
         raise UserError(
@@ -206,7 +209,7 @@ def _gains(name: str, ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     return metrics.METRICS[metric](ranks, int(cutoff))
 
 
-def _names(paths: list[Path]) -> list[str]:
+def run_names(paths: list[Path]) -> list[str]:
     """The folders' own names, or whole paths where those are not distinct."""
     names = [path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
