@@ -23,7 +23,7 @@ from models.reporting.gallery import (
 from models.reporting.lists import refuse_other_users, top_items, whole_histories
 from models.reporting.page import render
 from models.reporting.runs import describe_run
-from models.run import load
+from models.run import CONFIG, load
 from toolkit.errors import UserError
 from toolkit.progress import track
 from toolkit.splits import Ints, Protocol
@@ -147,6 +147,9 @@ def _describe_group(
 def _refuse_useless(runs: list[Path], output: Path, users: int) -> None:
     if not runs:
         raise UserError("no run is named; give one run folder or more")
+    for run in runs:
+        if not (run / CONFIG).exists():
+            raise UserError(f"{run}: no {CONFIG} here, so this is no run folder")
     if len({run.resolve() for run in runs}) < len(runs):
         raise UserError("a run is named twice; name each once")
     if users < 0:

@@ -39,7 +39,8 @@ function startGallery(gallery) {
     const panel = panels.find((one) => `#${one.id}` === location.hash);
     if (panel) {
       showUser(panel.id);
-      panel.focus();
+      panel.focus({ preventScroll: true });
+      panel.scrollIntoView();
     }
   };
   const visible = () => all("tbody tr", gallery).filter((row) => !row.hidden);
@@ -51,10 +52,12 @@ function startGallery(gallery) {
   addSorting(gallery);
   tools.hidden = false;
   tools.addEventListener("submit", (event) => event.preventDefault());
-  tools.addEventListener("input", () => {
+  const narrow = () => {
     filter(rows, tools.elements.find.value, tools.elements.show.value);
     gallery.querySelector(".none").hidden = visible().length > 0;
-  });
+  };
+  tools.addEventListener("input", narrow);
+  tools.addEventListener("change", narrow);
 }
 
 // The users before and after, as the table has them now.
