@@ -9,6 +9,7 @@ from toolkit.measures import number
 Facts = dict[str, Any]
 MAIN = "NDCG@10"
 FEW_USERS = 30  # below which a share of users says little
+POPULAR = 1.25  # times as popular as what users took is worth a word
 
 
 def find(facts: Facts) -> list[str]:
@@ -71,29 +72,23 @@ def _cold(runs: list[Facts], group: Facts) -> Iterator[str]:
 
 
 def _spread(runs: list[Facts], group: Facts) -> Iterator[str]:
-    """The run that shows most of the catalogue, and the one that shows least."""
+    """The runs that show most and least of the catalogue, and one that shows too popular items."""
     spread = sorted(runs, key=lambda run: float(run["bias"]["recommended"]["coverage"]))
     least, most = spread[0], spread[-1]
+    others = f", {least['name']} {_coverage(least)}" if len(runs) > 1 else ""
+    yield f"{most['name']} recommends {_coverage(most)} of the catalogue{others}."
     taken = runs[0]["bias"]["taken"]["mean_popularity"]
-    if len(runs) == 1:
-        yield f"It recommends {_coverage(most)} of the catalogue; {_popularity(most, taken)}."
-        return
-    yield (
-        f"{most['name']} recommends {_coverage(most)} of the catalogue, {least['name']} {_coverage(least)}; "
-        f"{_popularity(least, taken)}."
-    )
+    popular = max(runs, key=lambda run: float(run["bias"]["recommended"]["mean_popularity"]))
+    mean = popular["bias"]["recommended"]["mean_popularity"]
+    if mean > POPULAR * taken:
+        yield (
+            f"{popular['name']} leans to popular items: what it recommends occurs {mean:.1f} times in training on "
+            f"average, what users took {taken:.1f} times."
+        )
 
 
 def _coverage(run: Facts) -> str:
     return f"{100 * run['bias']['recommended']['coverage']:.0f} %"
-
-
-def _popularity(run: Facts, taken: float) -> str:
-    mean = run["bias"]["recommended"]["mean_popularity"]
-    return (
-        f"an item that {run['name']} recommends occurs {mean:.1f} times in training on average, "
-        f"one that users took {taken:.1f} times"
-    )
 
 
 def _interval(metric: dict[str, float]) -> str:

@@ -139,51 +139,63 @@ def _curve(series: Series, x: Callable[[float], float], y: Callable[[float], flo
 
 def dots(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> str:
     """A value with its interval for every run in every column, side by side, in percent."""
-    cells = [cell for run in runs for cell in run.columns if cell]
-    y_ticks = round_ticks(0, max(cell["high"] for cell in cells))
-    y = scale(0, y_ticks[-1], FRAME.bottom, FRAME.top)
-    across = _slots(len(columns), len(runs))
-    drawn = []
-    for slot, run in enumerate(runs):
-        drawn.append(_begin(run.place))
-        for column, cell in enumerate(run.columns):
-            if cell is None:
-                continue
-            x = across(column, slot + 0.5)
-            drawn += [
-                f"<g><title>{escape(run.name)}, {escape(columns[column])}: {_words(cell)}</title>",
-                f'<path class="whisker" d="M{x:.1f} {y(cell["low"]):.1f}V{y(cell["high"]):.1f}"/>',
-                f'<circle class="dot" cx="{x:.1f}" cy="{y(cell["value"]):.1f}" r="3.5"/></g>',
-            ]
-        drawn.append("</g>")
-    return figure(
-        title, _told_columns(title, columns, runs), _around(columns, y_ticks, drawn, x_unit)
-    )
+    highest = max(cell["high"] for run in runs for cell in run.columns if cell)
+    y = _percent_scale(highest)
+
+    def dot(cell: Metric, left: float, right: float) -> str:
+        x = (left + right) / 2
+        return (
+            f'<path class="whisker" d="M{x:.1f} {y(cell["low"]):.1f}V{y(cell["high"]):.1f}"/>'
+            f'<circle class="dot" cx="{x:.1f}" cy="{y(cell["value"]):.1f}" r="3.5"/>'
+        )
+
+    return _grouped(columns, runs, dot, highest, title=title, x_unit=x_unit)
 
 
 def bars(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> str:
     """A bar for every run in every column, side by side, in percent."""
     highest = max(cell["value"] for run in runs for cell in run.columns if cell)
-    y_ticks = round_ticks(0, highest or 1)
-    y = scale(0, y_ticks[-1], FRAME.bottom, FRAME.top)
-    across = _slots(len(columns), len(runs))
-    width = across(0, 1) - across(0, 0)
+    y = _percent_scale(highest)
+
+    def bar(cell: Metric, left: float, right: float) -> str:
+        top, width = y(cell["value"]), right - left
+        return (
+            f'<rect class="bar" x="{left + 0.06 * width:.1f}" y="{top:.1f}" '
+            f'width="{0.88 * width:.1f}" height="{FRAME.bottom - top:.1f}"/>'
+        )
+
+    return _grouped(columns, runs, bar, highest, title=title, x_unit=x_unit)
+
+
+def _percent_scale(highest: float) -> Callable[[float], float]:
+    return scale(0, round_ticks(0, highest)[-1], FRAME.bottom, FRAME.top)
+
+
+def _grouped(
+    columns: Sequence[str],
+    runs: Sequence[Values],
+    mark: Callable[[Metric, float, float], str],
+    highest: float,
+    *,
+    title: str,
+    x_unit: str,
+) -> str:
+    """A mark for every run in every column, between the left and right edge of the run's slot in it."""
+    step = (FRAME.right - FRAME.left) / len(columns)
+    slot = 0.84 * step / len(runs)
     drawn = []
-    for slot, run in enumerate(runs):
+    for place, run in enumerate(runs):
         drawn.append(_begin(run.place))
         for column, cell in enumerate(run.columns):
-            if cell is None:
-                continue
-            top = y(cell["value"])
-            drawn.append(
-                f'<rect class="bar" x="{across(column, slot) + 0.06 * width:.1f}" y="{top:.1f}" '
-                f'width="{0.88 * width:.1f}" height="{FRAME.bottom - top:.1f}"><title>{escape(run.name)}, '
-                f"{escape(columns[column])}: {_words(cell)}</title></rect>"
-            )
+            if cell is not None:
+                left = FRAME.left + step * (column + 0.08) + slot * place
+                words = f"{escape(run.name)}, {escape(columns[column])}: {_words(cell)}"
+                drawn.append(f"<g><title>{words}</title>{mark(cell, left, left + slot)}</g>")
         drawn.append("</g>")
-    return figure(
-        title, _told_columns(title, columns, runs), _around(columns, y_ticks, drawn, x_unit)
-    )
+    ticks, y = round_ticks(0, highest), _percent_scale(highest)
+    up = y_axis({y(tick): _percent(tick, ticks) for tick in ticks}, "%")
+    names = {FRAME.left + step * (place + 0.5): name for place, name in enumerate(columns)}
+    return figure(title, _told_columns(title, columns, runs), [*up, *drawn, *x_axis(names, x_unit)])
 
 
 def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> str:
@@ -294,22 +306,6 @@ def _begin(place: int | None) -> str:
     if place is None:
         return '<g class="series plain">'
     return f'<g class="series s{place % COLOURS}" data-run="{place}">'
-
-
-def _slots(columns: int, runs: int) -> Callable[[int, float], float]:
-    """Where the r-th of some runs stands in a column; a run's slot begins at r and ends at r + 1."""
-    step = (FRAME.right - FRAME.left) / columns
-    return lambda column, run: FRAME.left + step * (column + 0.08 + 0.84 * run / runs)
-
-
-def _around(
-    columns: Sequence[str], y_ticks: Sequence[float], drawn: Sequence[str], x_unit: str
-) -> list[str]:
-    y = scale(0, y_ticks[-1], FRAME.bottom, FRAME.top)
-    step = (FRAME.right - FRAME.left) / len(columns)
-    names = {FRAME.left + step * (place + 0.5): name for place, name in enumerate(columns)}
-    up = y_axis({y(tick): _percent(tick, y_ticks) for tick in y_ticks}, "%")
-    return [*up, *drawn, *x_axis(names, x_unit)]
 
 
 def _told_columns(title: str, columns: Sequence[str], runs: Sequence[Values]) -> str:

@@ -457,6 +457,12 @@ def test_findings_say_what_the_facts_say(page: tuple[dict, str]) -> None:
     all_runs[2]["warmth"][0]["metrics"]["HR@10"]["value"] = 0.5
     for run in all_runs:
         run["warmth"][0]["users"] = 40
+    assert not any("leans to popular" in sentence for sentence in find(facts))
+    all_runs[1]["bias"]["recommended"]["mean_popularity"] = 100.0
+    assert any(
+        f"{EVIL_NAME} leans to popular items: what it recommends occurs 100.0" in s
+        for s in find(facts)
+    )
     assert any("40 users took an item that training never saw; both" in s for s in find(facts))
 
 
