@@ -61,14 +61,13 @@ def _cold(runs: list[Facts], group: Facts) -> Iterator[str]:
         return
     name, bucket = max(cold, key=lambda one: float(one[1]["metrics"]["HR@10"]["value"]))
     hit = bucket["metrics"]["HR@10"]["value"]
-    users = number(bucket["users"], "user")
-    if len(runs) == 1:
-        yield f"{users} took an item that training never saw; {name} has it among its ten for {100 * hit:.1f} %."
-        return
-    yield (
-        f"{users} took an item that training never saw; {name} does best with these: "
-        f"it is among its ten for {100 * hit:.1f} %."
+    which = name if len(runs) == 1 else f"{name}, the best with these,"
+    has = (
+        f"{which} has it among its ten for {100 * hit:.1f} %"
+        if hit
+        else "no run has it among its ten"
     )
+    yield f"{number(bucket['users'], 'user')} took an item that training never saw; {has}."
 
 
 def _spread(runs: list[Facts], group: Facts) -> Iterator[str]:
@@ -88,7 +87,8 @@ def _spread(runs: list[Facts], group: Facts) -> Iterator[str]:
 
 
 def _coverage(run: Facts) -> str:
-    return f"{100 * run['bias']['recommended']['coverage']:.0f} %"
+    percent = 100 * run["bias"]["recommended"]["coverage"]
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %"
 
 
 def _interval(metric: dict[str, float]) -> str:

@@ -463,7 +463,12 @@ def test_findings_say_what_the_facts_say(page: tuple[dict, str]) -> None:
         f"{EVIL_NAME} leans to popular items: what it recommends occurs 100.0" in s
         for s in find(facts)
     )
-    assert any("40 users took an item that training never saw; both" in s for s in find(facts))
+    assert any(
+        "40 users took an item that training never saw; both, the best" in s for s in find(facts)
+    )
+    for run in all_runs:
+        run["warmth"][0]["metrics"]["HR@10"]["value"] = 0.0
+    assert any("never saw; no run has it among its ten." in s for s in find(facts))
 
 
 def test_the_command_writes_the_page_and_answers(

@@ -77,7 +77,7 @@ def bias(facts: Facts, group: Facts) -> Html:
         "came before the item taken next, without what the user had already. Popularity is the number of training "
         "interactions. Gini: 0 where all items are shown equally often, near 1 where one is always."
     )
-    shares = ", ".join(f"{bucket_name(b)}: {100 * b['catalogue']:.0f} %" for b in first["buckets"])
+    shares = ", ".join(f"{bucket_name(b)}: {100 * b['catalogue']:.1f} %" for b in first["buckets"])
     return Html(
         f"{note(about)}\n{table(heads, rows, row_heads=True)}\n{side_by_side([_coverage(runs), _popularity(runs)])}\n"
         f"{note(f'Items of the catalogue by popularity: {shares}.')}"

@@ -56,9 +56,10 @@ class _Gallery:
             f"{self.first['name']} gives to what they took next: from where it does best to where it does worst. "
             "Lists leave out what a user had already; ranks are those of the evaluation."
         )
+        look = "" if self.covered else " coverless"
         panels = "\n".join(self._panel(place, user) for place, user in enumerate(self.users))
         return Html(
-            f'<p class="soft">{text(how)}</p>\n<div class="gallery" data-gallery="{self.place}">\n'
+            f'<p class="soft">{text(how)}</p>\n<div class="gallery{look}">\n'
             f'{self._tools()}\n{self._table()}\n<p class="soft none" hidden>No user is like that.</p>\n'
             f'<div class="panels">\n{panels}\n</div>\n</div>'
         )
