@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -97,13 +97,13 @@ def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
             raise UserError(f"{folder}: no {file} here; is this the model folder of a run?")
+    files = [file for file in (CONFIG, WEIGHTS, CARD) if (folder / file).is_file()]
     try:
         api = HfApi()
         made = api.create_repo(name, private=private, exist_ok=True)
-        api.upload_folder(
-            repo_id=made.repo_id,
-            folder_path=str(folder),
-            allow_patterns=[CONFIG, WEIGHTS, CARD],
+        api.create_commit(  # one commit: config and weights that fit each other
+            made.repo_id,
+            [CommitOperationAdd(file, folder / file) for file in files],
             commit_message="Model folder of a Versa run",
         )
     except Exception as error:  # the hub's client raises many kinds
