@@ -1,5 +1,6 @@
 """A model's card: what it says is what the run says, odd names do not act as markup, and its recipes work."""
 
+import doctest
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from markdown_it import MarkdownIt
 from tiny_dataset import ITEMS, walks, write_captions, write_dataset, write_tower
 
 import models
+import models.markdown
 import prep
 from models.config import parse_run_config
 from models.evaluate import evaluate
@@ -78,6 +80,11 @@ def built(
     return folder / "dataset", run_of(
         folder / "dataset", folder / "run", "--towers=[title,said]", "--sequence.max_len=5"
     )
+
+
+def test_markup_is_written_as_its_examples_say() -> None:
+    assert doctest.testmod(models.markdown).failed == 0
+    assert models.markdown.fenced("a\n````\n", "text") == "`````text\na\n````\n`````"
 
 
 def test_every_number_stands_beside_what_it_was_measured_on(built: tuple[Path, Path]) -> None:
