@@ -187,7 +187,7 @@ def _refuse_incomparable(first: _Evaluated, other: _Evaluated) -> None:
         *(f"the {what} of their datasets" for what in _other_data(first.dataset, other.dataset)),
         *(
             f"{key} ({first.report[key]} and {other.report[key]})"
-            for key in ("protocol", "catalogue")
+            for key in ("split", "protocol", "catalogue")
             if first.report[key] != other.report[key]
         ),
     ]

@@ -1,6 +1,7 @@
 """How a comparison looks: for the terminal, in Markdown and in LaTeX."""
 
 import textwrap
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from models.markdown import plain, table
@@ -38,52 +39,64 @@ def text(found: "Comparison") -> str:
 
 def markdown(found: "Comparison") -> str:
     """A row for each run; the best of each metric is bold."""
-    places = {name: _places(found, name) for name in found.metrics}
-    several = len(found.rows) > 1
-    rows = []
-    for number, row in enumerate(found.rows):
-        cells = [plain(row.name)]
-        for name in found.metrics:
-            value = f"{100 * row.values[name]['value']:.2f}"
-            best = several and places[name][number] == 1
-            cells.append(f"{f'**{value}**' if best else value} {_interval(row.values[name])}")
-        cells += [_difference(row, name) for name in found.metrics if several]
-        rows.append(cells)
-    head = ["run", *found.metrics, *(f"{name} against first" for name in found.metrics if several)]
+    head, *rows = _rows(
+        found, plain, lambda value, place: f"**{value}**" if place == 1 else value, _change
+    )
     notes = [plain(note) for note in found.notes]
     return "\n\n".join([table(head, rows), _about(found), *_told(found), *notes])
 
 
 def latex(found: "Comparison") -> str:
     """A row for each run, to be compiled with booktabs; of each metric, the best is bold, the second underlined."""
-    places = {name: _places(found, name) for name in found.metrics}
-    several = len(found.rows) > 1
-    lines = []
-    for number, row in enumerate(found.rows):
-        cells = [_escaped(row.name)]
-        for name in found.metrics:
-            style = (
-                {1: r"\textbf{", 2: r"\underline{"}.get(places[name][number]) if several else None
-            )
-            value = f"{100 * row.values[name]['value']:.2f}"
-            cells.append(f"{f'{style}{value}}}' if style else value} {_interval(row.values[name])}")
-        cells += [_latex_difference(row, name) for name in found.metrics if several]
-        lines.append(" & ".join(cells) + r" \\")
-    head = ["run", *found.metrics, *(f"{name} against first" for name in found.metrics if several)]
+    head, *rows = _rows(found, _escaped, _latex_value, _latex_change)
     told = [" ".join(line.split()) for line in (_about(found), *_told(found), *found.notes)]
+    lines = [" & ".join(cells) + r" \\" for cells in (head, *rows)]
     return "\n".join(
         [
             r"% \usepackage{booktabs}",
             *(f"% {line}" for line in told),
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
-            " & ".join(map(_escaped, head)) + r" \\",
+            lines[0],
             r"\midrule",
-            *lines,
+            *lines[1:],
             r"\bottomrule",
             r"\end{tabular}",
         ]
     )
+
+
+def _rows(
+    found: "Comparison",
+    words: Callable[[str], str],
+    marked: Callable[[str, int], str],
+    changed: Callable[["Row", str], str],
+) -> list[list[str]]:
+    """Head, and a row for each run.
+
+    Args:
+        found: the comparison.
+        words: writes the name of a run.
+        marked: writes a value by its place: 1 for the best runs, 2 for the next, ...; 0 where there is one run.
+        changed: writes how a run differs from the first in a metric.
+    """
+    several = len(found.rows) > 1
+    places = {name: _places(found, name) for name in found.metrics}
+    lines = [
+        ["run", *found.metrics, *(f"{name} against first" for name in found.metrics if several)]
+    ]
+    for number, row in enumerate(found.rows):
+        values = [
+            f"{marked(_percent(row, name), places[name][number] if several else 0)} {_interval(row.values[name])}"
+            for name in found.metrics
+        ]
+        changes = [
+            changed(row, name) if name in row.against_first else ""
+            for name in found.metrics
+            if several
+        ]
+        lines.append([words(row.name), *values, *changes])
+    return lines
 
 
 def _about(found: "Comparison") -> str:
@@ -105,13 +118,11 @@ def _told(found: "Comparison") -> list[str]:
 
 
 def _terminal(row: "Row", name: str) -> list[str]:
-    cells = [f"{100 * row.values[name]['value']:.2f}", _interval(row.values[name])]
-    test = row.against_first.get(name)
-    if test is None:
+    cells = [_percent(row, name), _interval(row.values[name])]
+    if name not in row.against_first:
         return [*cells, "", "", ""]
-    change = {"low": test.low, "high": test.high}
     star = " *" if row.corrected[name] < LEVEL else ""
-    return [*cells, f"{100 * test.difference:+.2f}", _interval(change, "+"), f"{row.corrected[name]:.4f}{star}"]  # fmt: skip
+    return [*cells, *_difference(row, name), f"{row.corrected[name]:.4f}{star}"]
 
 
 def _wrapped(words: str) -> str:
@@ -131,22 +142,31 @@ def _aligned(rows: list[list[str]]) -> str:
     )
 
 
-def _difference(row: "Row", name: str) -> str:
-    test = row.against_first.get(name)
-    if test is None:
-        return ""
-    star = " \\*" if row.corrected[name] < LEVEL else ""
-    change = _interval({"low": test.low, "high": test.high}, "+")
-    return f"{100 * test.difference:+.2f} {change} p {row.corrected[name]:.4f}{star}"
+def _change(row: "Row", name: str) -> str:
+    star = r" \*" if row.corrected[name] < LEVEL else ""
+    difference, interval = _difference(row, name)
+    return f"{difference} {interval} p {row.corrected[name]:.4f}{star}"
 
 
-def _latex_difference(row: "Row", name: str) -> str:
-    test = row.against_first.get(name)
-    if test is None:
-        return ""
+def _latex_value(value: str, place: int) -> str:
+    style = {1: "textbf", 2: "underline"}.get(place)
+    return rf"\{style}{{{value}}}" if style else value
+
+
+def _latex_change(row: "Row", name: str) -> str:
     star = "^{*}" if row.corrected[name] < LEVEL else ""
-    change = _interval({"low": test.low, "high": test.high}, "+")
-    return f"${100 * test.difference:+.2f}{star}$ ${change}$ $p={row.corrected[name]:.4f}$"
+    difference, interval = _difference(row, name)
+    return f"${difference}{star}$ ${interval}$ $p={row.corrected[name]:.4f}$"
+
+
+def _difference(row: "Row", name: str) -> tuple[str, str]:
+    """From the first run, with its interval."""
+    test = row.against_first[name]
+    return f"{100 * test.difference:+.2f}", _interval({"low": test.low, "high": test.high}, "+")
+
+
+def _percent(row: "Row", name: str) -> str:
+    return f"{100 * row.values[name]['value']:.2f}"
 
 
 def _places(found: "Comparison", name: str) -> list[int]:

@@ -5,9 +5,10 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -18,40 +19,14 @@ class StubHub:
     """Repositories with one branch.
 
     Args:
-        patch: points the hub's client to it, with a token, for as long as the test lasts.
+        address: of the server that asks it.
     """
 
-    def __init__(self, patch: pytest.MonkeyPatch, *, token: str | None = TOKEN) -> None:
+    def __init__(self, address: str) -> None:
+        self.address = address
         self.created: list[dict[str, Any]] = []
         self.cards: list[str] = []  # sent to be checked
         self.commits: list[dict[str, bytes]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self.address = address = f"http://127.0.0.1:{self._server.server_address[1]}"
-        patch.setattr("huggingface_hub.constants.ENDPOINT", address)
-        patch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-            address + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        patch.delenv("HF_TOKEN", raising=False)
-        patch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")
-        if token:
-            patch.setenv("HF_TOKEN", token)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     @property
     def heads(self) -> list[str]:
@@ -105,32 +80,58 @@ def _oid(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
 
 
-def _handler(hub: StubHub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            sent = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                self.answer(401, b'{"error": "Invalid username or password."}')
-                return
-            self.answer(200, json.dumps(hub.post(self.path, sent)).encode())
+@contextmanager
+def stub_hub(patch: pytest.MonkeyPatch, *, token: str | None = TOKEN) -> Iterator[StubHub]:
+    """Serves a hub, and points the hub's client to it, with a token."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        hub = StubHub(f"http://127.0.0.1:{server.server_address[1]}")
+        server.hub = hub  # type: ignore[attr-defined]
+        settings = {
+            "ENDPOINT": hub.address,
+            "HUGGINGFACE_CO_URL_TEMPLATE": hub.address + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_OFFLINE": False,
+            "HF_TOKEN_PATH": "/nowhere",
+        }
+        for name, value in settings.items():
+            patch.setattr(f"huggingface_hub.constants.{name}", value)
+        patch.delenv("HF_TOKEN", raising=False)
+        if token:
+            patch.setenv("HF_TOKEN", token)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield hub
+        finally:
+            server.shutdown()
+            thread.join()
 
-        def do_GET(self) -> None:
-            told = hub.tell(self.path)
-            self.answer(404 if told is None else 200, *(told or ("", b"{}"))[::-1])
 
-        do_HEAD = do_GET
+class _Handler(BaseHTTPRequestHandler):
+    def hub(self) -> StubHub:
+        return self.server.hub  # type: ignore[attr-defined]
 
-        def answer(self, status: int, body: bytes, commit: str = "") -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", f'"{_oid(body)}"')
-            self.send_header("X-Repo-Commit", commit)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+    def do_POST(self) -> None:
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self.answer(401, b'{"error": "Invalid username or password."}')
+            return
+        self.answer(200, json.dumps(self.hub().post(self.path, sent)).encode())
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
+    def do_GET(self) -> None:
+        told = self.hub().tell(self.path)
+        self.answer(404 if told is None else 200, *(told or ("", b"{}"))[::-1])
 
-    return Handler
+    do_HEAD = do_GET
+
+    def answer(self, status: int, body: bytes, commit: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{_oid(body)}"')
+        self.send_header("X-Repo-Commit", commit)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""

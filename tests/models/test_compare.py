@@ -147,6 +147,7 @@ INCOMPARABLE = {
         {"report": {"protocol": "clean"}},
         r"protocol \(paper and clean\); evaluate both under one, and name it with --protocol",
     ),
+    "split": ({"report": {"split": "valid"}}, r"split \(test and valid\)"),
     "catalogue": ({"report": {"catalogue": 61}}, r"catalogue \(60 and 61\)"),
     "all": (
         {"items_sha256": "two", "report": {"catalogue": 61}},

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from stub_hub import StubHub
+from stub_hub import StubHub, stub_hub
 
 from models import (
     IdEmbedding,
@@ -69,7 +69,7 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with StubHub(monkeypatch) as stub:
+    with stub_hub(monkeypatch) as stub:
         yield stub
 
 
@@ -103,11 +103,11 @@ def test_a_push_that_fails_says_what_is_needed(
         push_to_hub(tmp_path, "owner/name")
     save_pretrained(recommenders()["id"], tmp_path)
     needed = r"a token with write access is needed \(`hf auth login`, or HF_TOKEN\)"
-    with StubHub(monkeypatch, token=None), pytest.raises(UserError, match=f"401.*{needed}"):
+    with stub_hub(monkeypatch, token=None), pytest.raises(UserError, match=f"401.*{needed}"):
         push_to_hub(tmp_path, "owner/name")
     with pytest.raises(UserError, match=f"did not take .*[Cc]onn.*{needed}"):  # the hub is gone
         push_to_hub(tmp_path, "owner/name")
-    with pytest.raises(UserError, match=r"did not take .*such as owner/name"):
+    with pytest.raises(UserError, match=r"did not take .*Repo id must.*such as owner/name"):
         push_to_hub(tmp_path, "no such name")
 
 
