@@ -39,7 +39,7 @@ def caption_sections(made_with: dict[str, Any]) -> list[str]:
     made = made_with.get("caption", {})
     if not made:
         return []
-    head = ["captions", "of", "model", "revision", "prompt", "SHA-256 of the prompt begins"]
+    head = ["captions", "of", "model", "revision", "prompt", "hash of the prompt"]
     keys = ("source", "model", "revision", "prompt", "prompt_hash")
     rows = [
         [code(name), *(code(one[key]) if key in one else "" for key in keys)]
