@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.compare import run_names
+import numpy as np
+
+from models.compare import Evaluated, read_evaluation, run_names
+from models.environment import refuse_other_interactions
 from models.evaluate import Split
 from models.reporting.costs import read_costs
 from models.reporting.covers import small_covers
-from models.reporting.evaluated import Evaluated, Group, group_runs, read_evaluation
 from models.reporting.gallery import (
     Scene,
     choose_users,
@@ -20,6 +22,7 @@ from models.reporting.gallery import (
     describe_users,
     items_of,
 )
+from models.reporting.groups import Group, group_runs
 from models.reporting.lists import refuse_other_users, top_items, whole_histories
 from models.reporting.page import render
 from models.reporting.runs import describe_run
@@ -90,7 +93,7 @@ def collect(
 ) -> tuple[dict[str, Any], Covers]:
     """Every fact of the page but for costs, and the covers of the items that it shows."""
     found = [read_evaluation(path, split, protocol) for path in paths]
-    groups = group_runs(paths, split, protocol)
+    groups = group_runs(found, split, protocol)
     firsts = {group.runs[0] for group in groups}
     names = run_names(paths)
     described: list[dict[str, Any]] = []
@@ -98,6 +101,7 @@ def collect(
     scenes: dict[int, Scene] = {}
     for place, path in enumerate(track(paths, "report", enabled=progress)):
         trained = load(path, device=device)
+        refuse_other_interactions(path, trained.dataset)
         evaluation = whole_histories(trained, split)
         targets = evaluation.targets
         refuse_other_users(trained, found[place], targets)
@@ -120,11 +124,11 @@ def _describe_group(
     group: Group, scene: Scene, found: list[Evaluated], lists: list[Ints], users: int
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Tests between the runs of a group, and its gallery, with the covers that this shows."""
-    first = found[group.runs[0]]
+    ranks = {place: np.asarray(found[place].ranks.column("rank")) for place in group.runs}
     chosen = describe_users(
-        choose_users(first.ranks, users),
+        choose_users(ranks[group.runs[0]], users),
         scene,
-        ranks={place: found[place].ranks for place in group.runs},
+        ranks=ranks,
         lists={place: lists[place] for place in group.runs},
     )
     numbers = items_of(chosen)
@@ -138,6 +142,7 @@ def _describe_group(
     facts = {
         "runs": group.runs,
         "reason": group.reason,
+        "notes": group.comparison.notes,
         "tests": tests,
         "gallery": {"users": chosen, "items": describe_items(scene, numbers)},
     }

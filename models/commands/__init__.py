@@ -1,6 +1,6 @@
 """The words after `python -m models`: a file and a line here for each."""
 
-from models.commands import compare, efficiency, evaluate, recommend, report
+from models.commands import compare, efficiency, evaluate, push, recommend, report
 from models.commands.command import Command
 
 COMMANDS: dict[str, Command] = {
@@ -9,4 +9,5 @@ COMMANDS: dict[str, Command] = {
     "compare": compare.COMMAND,
     "efficiency": efficiency.COMMAND,
     "report": report.COMMAND,
+    "push": push.COMMAND,
 }

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.compare import Evaluated
 from models.evaluate import Split
-from models.reporting.evaluated import Evaluated
 from models.run import TrainedRecommender
 from toolkit.errors import UserError
 from toolkit.splits import Evaluation, Ints
@@ -31,7 +31,8 @@ def refuse_other_users(trained: TrainedRecommender, found: Evaluated, targets: I
     """
     users = pa.chunked_array([trained.splits.user_ids], pa.string())
     wanted = trained.dataset.items.column("item_id").take(pa.array(targets - 1))
-    if not (found.user_ids.equals(users) and found.targets.equals(wanted)):
+    ranked = found.ranks
+    if not (ranked.column("user_id").equals(users) and ranked.column("item_id").equals(wanted)):
         raise UserError(
             f"{found.run}: its ranks are of other users or targets than {trained.config.data} has now; "
             f"run: python -m models evaluate {found.run} --split {found.report['split']}"

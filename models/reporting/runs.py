@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from models.compare import Evaluated
 from models.reporting.buckets import describe_bias, describe_warmth
 from models.reporting.curves import describe_curves
-from models.reporting.evaluated import Evaluated
 from models.reporting.gates import describe_gates
 from models.run import ENVIRONMENT, TrainedRecommender
 from toolkit.splits import Ints
@@ -43,7 +43,7 @@ def describe_run(
         "trainable_parameters": count_parameters(trained),
         "curves": describe_curves(found.run),
         "gates": describe_gates(trained),
-        "warmth": describe_warmth(np.asarray(found.ranks), targets, counts),
+        "warmth": describe_warmth(np.asarray(found.ranks.column("rank")), targets, counts),
         "bias": describe_bias(lists, targets, catalogue, counts),
     }
 

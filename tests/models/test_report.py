@@ -326,9 +326,11 @@ def test_incomparable_runs_stand_apart_with_the_reason(copied: list[Path], tmp_p
     evaluate(copied[1], progress=False)
     facts = report(copied, output=tmp_path / "page.html", users=2, progress=False)
     assert [group["runs"] for group in facts["groups"]] == [[0, 2], [1]]
-    assert "not comparable: protocol differ (paper and clean)" in facts["groups"][1]["reason"]
+    assert (
+        "not comparable: they differ in protocol (paper and clean)" in facts["groups"][1]["reason"]
+    )
     text = read((tmp_path / "page.html").read_text()).text
-    assert "are not comparable: protocol differ" in text
+    assert "are not comparable: they differ in protocol" in text
     # asked for one protocol, they are together again
     for run in (copied[0], copied[2]):
         evaluate(run, protocol="clean", progress=False)
@@ -338,7 +340,6 @@ def test_incomparable_runs_stand_apart_with_the_reason(copied: list[Path], tmp_p
 
 
 def test_the_other_split_can_be_shown(copied: list[Path], tmp_path: Path) -> None:
-    evaluate(copied[0], split="valid", progress=False)
     facts = report(copied[:1], output=tmp_path / "p.html", split="valid", users=4, progress=False)
     trained = models.load(copied[0])
     for user in facts["groups"][0]["gallery"]["users"]:
@@ -346,6 +347,7 @@ def test_the_other_split_can_be_shown(copied: list[Path], tmp_path: Path) -> Non
 
 
 def test_a_run_that_was_not_evaluated_says_how(copied: list[Path], tmp_path: Path) -> None:
+    (copied[1] / "metrics" / "valid.json").unlink()
     with pytest.raises(
         UserError, match=r"not evaluated on valid yet; run: python -m models evaluate"
     ):
@@ -361,6 +363,24 @@ def test_ranks_of_other_users_are_refused(copied: list[Path], tmp_path: Path) ->
     write_table(path, table.take(list(range(table.num_rows))[::-1]), compression="zstd")
     with pytest.raises(UserError, match=r"other users or targets .*evaluate .* --split test"):
         report(copied[:1], output=tmp_path / "page.html", progress=False)
+
+
+def test_other_interactions_are_refused(copied: list[Path], tmp_path: Path) -> None:
+    about = read_json(copied[0] / "environment.json")
+    about["dataset"]["interactions_sha256"] = "another"
+    write_json(copied[0] / "environment.json", about)
+    with pytest.raises(UserError, match="trained on other interactions"):
+        report(copied[:1], output=tmp_path / "page.html", progress=False)
+
+
+def test_what_cannot_be_made_sure_of_is_said(copied: list[Path], tmp_path: Path) -> None:
+    about = read_json(copied[0] / "environment.json")
+    del about["dataset"]["interactions_sha256"]  # as an older Versa left it
+    write_json(copied[0] / "environment.json", about)
+    facts = report(copied, output=tmp_path / "page.html", users=1, progress=False)
+    (told,) = facts["groups"][0]["notes"]
+    assert told.startswith("Not known: whether all were trained on the same interactions")
+    assert told in read((tmp_path / "page.html").read_text()).text
 
 
 def test_useless_requests_are_refused(reported: list[Path], tmp_path: Path) -> None:

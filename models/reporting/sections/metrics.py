@@ -2,7 +2,7 @@
 
 import math
 
-from models.compare import LEVEL
+from models.comparison_tables import LEVEL
 from models.reporting import plots
 from models.reporting.plots import Values
 from models.reporting.sections.parts import (
@@ -36,6 +36,7 @@ def metrics(facts: Facts, group: Facts) -> Html:
         side_by_side(drawn),
         _table(runs, SHOWN),
         note(words),
+        *(note(text(told)) for told in group["notes"]),
         _tests(runs, group),
         details("All metrics", _table(runs, every)),
     ]
