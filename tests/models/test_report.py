@@ -423,6 +423,16 @@ def test_costs_are_shown_with_the_runs_they_are_of(reported: list[Path], tmp_pat
     text = output.read_text()
     assert "NDCG@10 by TPME" in text and "2,000" in text and "of &lt;b&gt;something" in text
     assert "models efficiency" not in text
+    names = [text.count(f">{name} (stored)</text>") for name in ("id", "both")]
+    assert names == [0, 0]  # each run was measured once: its name is enough
+    twice = read_json(write_costs(costs, [reported[2], reported[2]]))
+    twice["methods"][1]["method"] = f"{reported[2]} (live)"
+    write_json(costs, twice)
+    report(reported[::2], output=output, costs=costs, users=1, progress=False)
+    assert (
+        ">both (stored)</text>" in output.read_text()
+        and ">both (live)</text>" in output.read_text()
+    )
     write_costs(costs, [reported[0]], memory=None)
     report(reported[:1], output=output, costs=costs, users=1, progress=False)
     assert "by TPME" not in output.read_text() and "by seconds an epoch" in output.read_text()

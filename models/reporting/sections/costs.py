@@ -1,7 +1,6 @@
 """What runs cost: measured side by side where there is a file of it, else what they tell themselves."""
 
 import shlex
-from typing import Any
 
 from models.reporting import plots
 from models.reporting.plots import Point
@@ -71,13 +70,21 @@ def _drawn(facts: Facts) -> Html:
         quantities["TPME"] = "tpme"
     drawn = []
     for words, key in quantities.items():
-        points = [_point(facts["runs"][method["place"]], method, key) for method in known]
+        points = [
+            Point(
+                method["place"],
+                _name(facts["runs"][method["place"]], method, known),
+                method[key],
+                facts["runs"][method["place"]]["metrics"]["NDCG@10"],
+            )
+            for method in known
+        ]
         drawing = plots.scatter(points, x_name=words, y_name="NDCG@10")
         drawn.append(plot(f"NDCG@10 by {words}", drawing))
     return side_by_side(drawn)
 
 
-def _point(run: Facts, method: dict[str, Any], key: str) -> Point:
-    """A method, by its run's name and what sets it apart from others of that run."""
-    name = run["name"] + method["method"].removeprefix(method["run"])
-    return Point(method["place"], name, method[key], run["metrics"]["NDCG@10"])
+def _name(run: Facts, method: Facts, known: list[Facts]) -> str:
+    """A run's name, and what sets the method apart from others of that run."""
+    is_only = sum(other["place"] == method["place"] for other in known) == 1
+    return run["name"] + ("" if is_only else method["method"].removeprefix(method["run"]))
