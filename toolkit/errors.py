@@ -1,8 +1,15 @@
 """The one exception for a user's mistake, and the door through which it leaves the process."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
+
+from toolkit.colours import painted
+
+# What the system refuses because of a path that the user gave. A file that is not there is no such thing: those that
+# a user gives are looked for where they are read.
+_OF_PATHS = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
 class UserError(ValueError):
@@ -12,18 +19,37 @@ class UserError(ValueError):
     """
 
 
-def run_command(main: Callable[[], int | None]) -> None:
-    """Runs a command line's `main`, turning `UserError` into one line on stderr and exit status 2."""
+def run_command(
+    main: Callable[[], int | None], *, interrupted: str = "run the command again"
+) -> None:
+    """Runs a command line's `main` and ends the process with its exit status.
+
+    2 where the user can mend something, which is told on one line; 130 after Ctrl-C; 141, as of any program whose
+    pipe was closed, where nobody reads on (`… | head`). What is our own fault stays a traceback, with status 1.
+
+    Args:
+        main: returns the exit status; None is 0.
+        interrupted: what to do after Ctrl-C.
+    """
     try:
-        sys.exit(main() or 0)
+        status = main() or 0
+        if sys.stdout is not None:  # closed by the caller: nobody asked for words
+            sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # whoever read our output has seen enough (`… | head`)
+        status = _fail(str(error))
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        status = 128 + signal.SIGPIPE
+    except _OF_PATHS as error:
+        if error.filename is None:
+            raise
+        status = _fail(f"{error.filename}: {error.strerror}; give a path that you may use so")
     except KeyboardInterrupt:
-        print(
-            "interrupted; finished shards are kept, run the command again to go on", file=sys.stderr
-        )
-        sys.exit(130)
+        print(f"\ninterrupted; {interrupted}", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def _fail(message: str) -> int:
+    print(f"{painted('error:', 'red', sys.stderr)} {message}", file=sys.stderr)
+    return 2
