@@ -3,11 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from models.commands import COMMANDS
 from models.commands.command import Command
-from toolkit.command_help import described, did_you_mean, listed, options_of
+from toolkit.command_help import CommandParser, described, did_you_mean, listed, options_of
 from toolkit.errors import UserError
 from toolkit.terminal import EXIT_STATUSES, add_answer_options, answer
 
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser(prog: str = PROG) -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = _Parser(
+    parser = CommandParser(
         prog=prog,
         usage=f"{prog} COMMAND …",
         description=ABOUT,
@@ -74,18 +73,13 @@ def make_parser(prog: str = PROG) -> argparse.ArgumentParser:
     return parser
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def _parse(words: list[str]) -> argparse.Namespace:
     if words[0] not in COMMANDS and words[0] not in ("-h", "--help"):
         near = did_you_mean(words[0], COMMANDS)
         raise UserError(f"no command {words[0]!r}{near}; commands: {', '.join(COMMANDS)}")
     options, unknown = make_parser().parse_known_args(words)
     if unknown:
-        known = options_of(_fill(_Parser(), COMMANDS[options.command]).format_help())
+        known = options_of(_fill(CommandParser(), COMMANDS[options.command]).format_help())
         told = f"{options.command} takes no {unknown[0]}{did_you_mean(unknown[0], known)}"
         raise UserError(f"{told}; see {PROG} {options.command} --help")
     return options

@@ -16,7 +16,7 @@ from accelerate import PartialState
 from models.config import parse_run_config
 from models.plots import Point, can_plot, plot_points
 from models.train import train
-from toolkit.command_help import listed
+from toolkit.command_help import CommandParser, listed
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.errors import UserError, run_command
 from toolkit.store import write_atomically, write_json
@@ -138,7 +138,7 @@ def _studied(options: argparse.Namespace, rest: list[str]) -> Answer | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="accelerate launch -m models.scaling",
         description=ABOUT,
         epilog=f"{listed(EXAMPLES)}\n\n{EXIT_STATUSES}",

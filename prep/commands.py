@@ -1,5 +1,6 @@
 """The words after `python -m prep`: what each is told, does and answers."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,6 +12,7 @@ import prep
 from prep.check import count, describe
 from prep.config import PrepConfig
 from prep.sample import COUNT, PAGE
+from toolkit.colours import painted
 from toolkit.errors import UserError
 from toolkit.terminal import Answer
 
@@ -97,7 +99,8 @@ def _encode(options: Namespace) -> Answer:
 def _check(options: Namespace) -> Answer:
     reasons = prep.check(options.dataset)
     if reasons:
-        text = "\n".join(f"broken: {reason}" for reason in reasons)
+        broken = painted("broken:", "red", sys.stderr)
+        text = "\n".join(f"{broken} {reason}" for reason in reasons)
         return Answer(text, {"dataset": str(options.dataset), "broken": reasons}, status=1)
     tables = count(options.dataset)
     return Answer(describe(tables), {**_tables(options.dataset), "broken": []})
@@ -167,7 +170,7 @@ COMMANDS = {
         about="Reads a dump's tables; writes items/, interactions/, comments/ and dataset.json.",
         examples=(
             "python -m prep ingest demo/dump demo/dataset",
-            "python -m prep ingest log.csv DATASET --columns user=uid,item=asin,time=ts,title=name",
+            "python -m prep ingest DUMP DATASET --columns user=uid,item=asin,time=ts,title=name",
         ),
         places=("dump", "dataset"),
         run=_ingest,

@@ -3,17 +3,17 @@
 import os
 from typing import Literal, TextIO
 
-Style = Literal["bold", "red", "yellow"]
-_CODES: dict[Style, str] = {"bold": "1", "red": "31", "yellow": "33"}
+Style = Literal["red", "yellow"]
+_CODES: dict[Style, str] = {"red": "31", "yellow": "33"}
 
 
-def painted(text: str, style: Style, stream: TextIO | None) -> str:
-    """The text in a style, if it goes to a terminal; as it is elsewhere.
+def painted(text: str, style: Style | None, stream: TextIO | None) -> str:
+    """The text in a style, if it has one and goes to a terminal; as it is elsewhere.
 
     A terminal that calls itself dumb has no colours, nor has any where `NO_COLOR` is set
     (https://no-color.org).
     """
-    return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if _has_colours(stream) else text
+    return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and _has_colours(stream) else text
 
 
 def _has_colours(stream: TextIO | None) -> bool:

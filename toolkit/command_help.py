@@ -1,11 +1,23 @@
 """What help of all commands has in common: examples, and the near word where one is misspelt."""
 
+import argparse
 import difflib
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from toolkit.errors import UserError
 
 WIDTH = 79  # characters
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose mistakes are told as all others are: on one line, `UserError`."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what argparse found."""
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def described(line: str, about: str) -> str:

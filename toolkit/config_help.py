@@ -7,6 +7,15 @@ from jsonargparse import ArgumentError, DefaultHelpFormatter
 
 from toolkit.command_help import did_you_mean, options_of
 
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list, such as [a, b]",
+    "dict": "keys and values",
+}
+
 
 class ConfigHelp(RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Lines of descriptions stay as they are; of each key its meaning and its default, where it has one."""
@@ -30,7 +39,10 @@ def told_clearly(error: ArgumentError, help_text: str) -> str:
     """
     told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(str(error).split()))
     told = re.sub(r"a typing\.Literal\[(.*?)\]", r"one of \1", told)
-    told = re.sub(r"<class '(.*?)'>", r"\1", told)
+    told = re.sub(r"a <class '(.*?)'>", lambda kind: _KINDS.get(kind[1], kind[1]), told)
+    lead, odd, text = told.partition("Unexpected config:")
+    if odd:
+        return f"{lead}--config: expected keys and values in YAML, got {text.strip() or 'an empty file'}"
     known = options_of(help_text)
     lead, unknown, words = told.partition("unrecognized arguments: ")
     if unknown:

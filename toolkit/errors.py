@@ -7,9 +7,14 @@ from collections.abc import Callable
 
 from toolkit.colours import painted
 
-# What the system refuses because of a path that the user gave. A file that is not there is no such thing: those that
-# a user gives are looked for where they are read.
-_OF_PATHS = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+# What the system refuses because of a path that the user gave, and what to do. A file that is not there is no such
+# thing: those that a user gives are looked for where they are read.
+_OF_PATHS: dict[type[OSError], str] = {
+    PermissionError: "choose a place that you may read and write",
+    NotADirectoryError: "a part of this path is a file; choose another",
+    IsADirectoryError: "give the name of a file",
+    FileExistsError: "choose another name, or remove what is there",
+}
 
 
 class UserError(ValueError):
@@ -40,12 +45,12 @@ def run_command(
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
-    except _OF_PATHS as error:
+    except tuple(_OF_PATHS) as error:
         if error.filename is None:
             raise
-        status = _fail(f"{error.filename}: {error.strerror}; give a path that you may use so")
+        status = _fail(f"{error.filename}: {error.strerror}; {_OF_PATHS[type(error)]}")
     except KeyboardInterrupt:
-        print(f"\ninterrupted; {interrupted}", file=sys.stderr)
+        print(f"\n{painted('interrupted', 'yellow', sys.stderr)}; {interrupted}", file=sys.stderr)
         status = 130
     sys.exit(status)
 

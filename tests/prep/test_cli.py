@@ -68,7 +68,10 @@ def test_a_mistake_is_one_line_and_status_2():
         ),
         (["build", "dump", "out", "--media.frame-count=3"], "did you mean --media.frame_count"),
         (["build", "dump", "out", "--media.backend", "pyva"], "one of 'pyav', 'decord', .*pyva"),
-        (["build", "dump", "out", "--k_core", "many"], "k_core: Expected a int. Got value: many"),
+        (
+            ["build", "dump", "out", "--k_core", "many"],
+            "k_core: Expected a whole number. Got value: many",
+        ),
         (["check", "absent", "--quite"], "--quite; did you mean --quiet"),
         (["bulid", "dump", "out"], "no command 'bulid'; did you mean build.; commands: synth, "),
         (["--quiet", "check"], "no command '--quiet'; commands: synth, "),
