@@ -1,11 +1,13 @@
 """The one exception for a user's mistake, and the door through which it leaves the process."""
 
+import errno
 import os
-import signal
 import sys
 from collections.abc import Callable
 
 from toolkit.colours import painted
+
+_NOBODY_READS = 128 + 13  # as shells call a program that SIGPIPE ended
 
 # What the system refuses because of a path that the user gave, and what to do. A file that is not there is no such
 # thing: those that a user gives are looked for where they are read.
@@ -43,18 +45,33 @@ def run_command(
     except UserError as error:
         status = _fail(str(error))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 128 + signal.SIGPIPE
-    except tuple(_OF_PATHS) as error:
-        if error.filename is None:
-            raise
-        status = _fail(f"{error.filename}: {error.strerror}; {_OF_PATHS[type(error)]}")
+        _leave_stdout()
+        status = _NOBODY_READS
+    except OSError as error:
+        status = _fail(_refusal(error))
     except KeyboardInterrupt:
         print(f"\n{painted('interrupted', 'yellow', sys.stderr)}; {interrupted}", file=sys.stderr)
         status = 130
     sys.exit(status)
 
 
+def _refusal(error: OSError) -> str:
+    """What the system refuses, in words; what it is not known to refuse a user is raised again."""
+    if error.filename is None and error.errno == errno.ENOSPC:
+        _leave_stdout()
+        return f"what was found cannot be printed: {error.strerror}; make room, or print elsewhere"
+    if error.filename is None or type(error) not in _OF_PATHS:
+        raise error
+    return f"{error.filename}: {error.strerror}; {_OF_PATHS[type(error)]}"
+
+
+def _leave_stdout() -> None:
+    """Lets the interpreter write what it still holds nowhere, rather than fail once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(message: str) -> int:
-    print(f"{painted('error:', 'red', sys.stderr)} {message}", file=sys.stderr)
+    number = os.environ.get("RANK", "0")  # of one process of several, all of which may say the same
+    lead = "error:" if number == "0" else f"error in process {number}:"
+    print(f"{painted(lead, 'red', sys.stderr)} {message}", file=sys.stderr)
     return 2

@@ -4,14 +4,19 @@ import doctest
 import io
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
 from toolkit import UserError, command_help
 from toolkit.colours import painted
 from toolkit.errors import run_command
+from toolkit.interrupts import leaving_interrupts
 from toolkit.progress import Progress
 from toolkit.terminal import Answer, answer, take_answer_options
 
@@ -115,6 +120,12 @@ def test_exit_statuses(capsys, error, status, told):
     assert out == "" and err.startswith(told)
 
 
+def test_one_of_several_processes_says_which_it_is(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert ends(UserError("no room")) == 2
+    assert capsys.readouterr().err == "error in process 1: no room\n"
+
+
 @pytest.mark.parametrize("status", [None, 0, 1])
 def test_what_a_command_returns_is_the_exit_status(status):
     with pytest.raises(SystemExit) as end:
@@ -132,17 +143,29 @@ LONG = "from toolkit.errors import run_command; run_command(lambda: print('line\
 
 
 @pytest.mark.parametrize(
-    ("shell", "status", "out"),
+    ("shell", "status", "out", "told"),
     [
-        ("{python} -c {code!r} | head -n 1; exit ${{PIPESTATUS[0]}}", 141, "line\n"),
-        ("{python} -c {code!r} >&-", 0, ""),
+        ("{} | head -n 1; exit ${{PIPESTATUS[0]}}", 141, "line\n", ""),
+        ("{} >&-", 0, "", ""),
+        ("{} >/dev/full", 2, "", "error: what was found cannot be printed: No space left on "),
     ],
 )
-def test_a_reader_who_has_seen_enough_is_no_crash(shell, status, out):
-    command = shell.format(python=sys.executable, code=LONG.replace("\\n", "\n"))
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ)
-    assert (done.returncode, done.stdout, done.stderr) == (status, out, "")
+def test_output_that_nobody_takes_is_no_crash(shell, status, out, told):
+    command = shell.format(shlex.join([sys.executable, "-c", LONG]))
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (status, out)
+    assert done.stderr.startswith(told) and done.stderr.count("\n") == bool(told)
 
 
 def test_near_words():
     assert doctest.testmod(command_help).failed == 0
+
+
+def test_ctrl_c_reaches_the_parent_alone():
+    mask = (signal.pthread_sigmask, signal.SIG_BLOCK, [])
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with pytest.raises(KeyboardInterrupt), leaving_interrupts():
+            child = pool.submit(*mask)
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.SIGINT in child.result()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
