@@ -5,12 +5,15 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-import models
+import models.__main__
 import models.cli
+import models.train
+import prep.__main__
 import prep.cli
 from models.commands import COMMANDS
 from models.config import make_parser, parse_run_config, presets
@@ -129,6 +132,16 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 """
     done = subprocess.run(["bash"], input=shell, capture_output=True, text=True)
     assert expected <= set(done.stdout.split()), done.stderr
+
+
+def test_scripts_are_the_same_commands() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = {name: pkgutil.resolve_name(place) for name, place in project["scripts"].items()}
+    assert found == {
+        prep.cli.SCRIPT: prep.__main__.run,
+        models.cli.SCRIPT: models.__main__.run,
+        models.train.SCRIPT: models.train.run,
+    }
 
 
 def test_help_of_models_does_not_wait_for_torch() -> None:
