@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit statuses, one line for a mistake, options and files."""
 
+import json
 import os
 import subprocess
 import sys
@@ -227,3 +228,24 @@ def test_a_sample_stores_nothing_that_could_be_done_again(sampled):
     with pytest.raises(UserError, match="--retry-failed does items again, and --sample stores no"):
         run("caption", out, "--sample", "3", "--retry-failed")
     assert calls == []
+
+
+def test_a_step_and_a_check_answer_as_json(small, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("ingest", small, out, "--json") == 0
+    printed = capsys.readouterr()
+    tables = {"items": {"rows": 2}, "interactions": {"rows": 5}}
+    assert json.loads(printed.out) == {"dataset": str(out), "tables": tables}
+    assert printed.err.startswith("ingest: microlens, 1 users, 2 items")
+    assert run("check", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["broken"] == []
+    (out / "items" / "part-00000.arrow").unlink()
+    assert run("check", out, "--json", "--quiet") == 1
+    (reason,) = json.loads(capsys.readouterr().out)["broken"]
+    assert "items" in reason
+
+
+def test_quiet_steps_say_nothing(small, tmp_path, capsys):
+    (small / "prep.yaml").write_text("name: mine\n")
+    assert run("build", small, tmp_path / "out", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
