@@ -4,7 +4,7 @@ import re
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,6 +136,11 @@ class Sample:
             lines += ["", f"{captions.name}: {about}"]
             lines += [f"  {self.took(captions)}", f"  {self.outlook(captions)}"]
         return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it but the pictures, as JSON can hold it."""
+        items = [{"item_id": item.item_id, "title": item.title} for item in self.items]
+        return {**asdict(replace(self, items=[])), "items": items}
 
 
 def sample_captions(
