@@ -1,5 +1,6 @@
 """Trained recommenders out of Arrow datasets: IISAN-Versa's side network and what it is compared with."""
 
+from models.export import export_items
 from models.items import IdEmbedding, SideNetwork
 from models.official import load_official_iisan
 from models.pretrained import from_pretrained, push_to_hub, save_pretrained
@@ -13,6 +14,7 @@ __all__ = [
     "SASRec",
     "SideNetwork",
     "TrainedRecommender",
+    "export_items",
     "from_pretrained",
     "load",
     "load_official_iisan",

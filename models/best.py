@@ -13,7 +13,8 @@ from torch import Tensor
 from models.ranking import Catalogue, score
 
 USERS_AT_ONCE = 4096
-SCORES_BYTES = 1 << 26  # scores held at a time; what is made of them takes some three times as much
+SCORES_BYTES = 1 << 28  # scores held at a time; what is made of them takes as much again
+SCORES_BYTES_CPU = 1 << 25
 
 
 class Best(NamedTuple):
@@ -34,8 +35,9 @@ class Best(NamedTuple):
 
 def users_at_once(catalogue: Catalogue) -> int:
     """Users whose scores of the catalogue are held at a time."""
+    room = SCORES_BYTES_CPU if catalogue.column.device.type == "cpu" else SCORES_BYTES
     items = int((catalogue.column >= 0).sum())
-    return max(1, min(USERS_AT_ONCE, SCORES_BYTES // (4 * max(items, 1))))
+    return max(1, min(USERS_AT_ONCE, room // (4 * max(items, 1))))
 
 
 @torch.no_grad()
@@ -52,14 +54,16 @@ def best_items(users: Tensor, catalogue: Catalogue, hidden: tuple[Tensor, Tensor
         UserError: if a score is not finite.
     """
     items = (catalogue.column >= 0).nonzero()[:, 0]
-    scores = score(users, catalogue)[:, catalogue.column[items]]
+    scores, column = score(users, catalogue), catalogue.column[items]
+    if not torch.equal(column, torch.arange(scores.shape[1], device=column.device)):
+        scores = scores[:, column]  # a copy, which one column an item in their order spares
     place = torch.full_like(catalogue.column, -1)
     place[items] = torch.arange(len(items), device=items.device)
     rows, columns = hidden[0], place[hidden[1]]
     scores[rows[columns >= 0], columns[columns >= 0]] = -torch.inf
     last = scores.topk(min(k, len(items)), dim=1).values[:, -1:]
-    # All that are as good as the last one: topk itself takes any of the equal ones.
-    chosen = ((scores >= last) & (scores > -torch.inf)).nonzero()
+    # All that are as good as the last one, of which topk takes any; what is left out never is.
+    chosen = (scores >= last.clamp(min=torch.finfo(scores.dtype).min)).nonzero()
     values = scores[chosen[:, 0], chosen[:, 1]].cpu().numpy()
     rows_found, numbers = chosen[:, 0].cpu().numpy(), items[chosen[:, 1]].cpu().numpy()
     order = np.lexsort([-values, rows_found])

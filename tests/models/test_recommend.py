@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -109,12 +110,17 @@ def test_another_dataset_must_have_states_made_the_same_way(
         models.load(circle_run, data=other)
 
 
-def test_best_items_are_those_of_a_full_sort() -> None:
-    """Scores are small whole numbers, so that most of them are equal; and equal contents share a column."""
+@pytest.mark.parametrize("alike", [range(20, 30), [1, 30]])
+def test_best_items_are_those_of_a_full_sort(alike: Sequence[int]) -> None:
+    """Scores are small whole numbers, so that most are equal. Contents alike share a column, which may be out of order.
+
+    Of the second pair, the lower one is outside the catalogue.
+    """
     rng = np.random.default_rng(0)
-    items = np.sort(rng.choice(np.arange(1, 41), size=30, replace=False)).astype(np.int32)
+    items = np.sort(rng.choice(np.arange(2, 41), size=30, replace=False)).astype(np.int32)
+    assert 30 in items
     same_as = torch.arange(41)
-    same_as[20:30] = 20
+    same_as[list(alike)] = alike[0]
     embeddings = torch.from_numpy(rng.integers(-2, 3, size=(41, 2))).float()[same_as]
     users = torch.from_numpy(rng.integers(-1, 2, size=(7, 2))).float()  # the zero vector among them
     users[0] = 0
