@@ -1,7 +1,6 @@
 """A run folder, and the trained recommender in it."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from models.best import USERS_AT_ONCE, best_items, users_at_once
 from models.config import ResidencyConfig, RunConfig, load_run_config
 from models.features import Features, ItemNumbers, StoredStates, load_live
 from models.histories import Histories, item_numbers, list_histories
+from models.made_with import describe_towers
 from models.pretrained import from_pretrained
 from models.ranking import Catalogue, encode_catalogue, make_catalogue
 from models.recommender import Recommender
@@ -30,7 +30,6 @@ from toolkit.store import read_json
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 MODEL = "model"
-READING = " reading"
 
 
 def load(
@@ -64,36 +63,55 @@ def load(
             )
         config = replace(config, data=str(data))
     dataset = open_dataset(config.data)
-    _refuse_changed(run, config, dataset, same_items=data is None)
     model = from_pretrained(run / MODEL).to(device)
+    if data is None:
+        _refuse_changed(run, config, dataset)
+    else:
+        _refuse_other_states(run, config, dataset, model.made_with)
     here = replace(config, residency=ResidencyConfig())  # not what suited the machine that trained
     features = make_features(here, dataset, device=device)
     ranked = None if data is None else np.arange(1, dataset.items.num_rows + 1, dtype=np.int32)
     return TrainedRecommender(config, dataset, model, features, ranked=ranked)
 
 
-def _refuse_changed(run: Path, config: RunConfig, dataset: Dataset, *, same_items: bool) -> None:
-    """Refuses a dataset that the run's model does not fit."""
+def _refuse_changed(run: Path, config: RunConfig, dataset: Dataset) -> None:
     trained_on = read_json(run / ENVIRONMENT)["dataset"]
     for key, now in describe_dataset(config, dataset).items():
-        then = trained_on.get(key)
-        if then == now or (then is None and key.endswith(READING)):  # not recorded by older runs
-            continue
-        if same_items:
+        if trained_on.get(key) != now:
             raise UserError(
-                f"{run}: trained on {key} {then}, and {config.data} now has {now}; "
+                f"{run}: trained on {key} {trained_on.get(key)}, and {config.data} now has {now}; "
                 "restore that dataset or train again"
             )
-        if key.startswith("tower ") and _but_storage(then) != _but_storage(now):
+
+
+def _refuse_other_states(
+    run: Path, config: RunConfig, dataset: Dataset, made_with: dict[str, Any]
+) -> None:
+    """Refuses another dataset whose states the model cannot read as it read those it was trained on."""
+    if not made_with:
+        raise UserError(
+            f"{run}: an older Versa trained it, and does not say what its towers' states were made with; "
+            "train again, or leave --data out"
+        )
+    then, now = map(_told, (made_with, describe_towers(dataset, config.towers)))
+    for key in sorted({*then, *now}):
+        if then.get(key) != now.get(key):
             raise UserError(
-                f"{run}: trained on {key} {then}, and {config.data} has {now}; the model reads only "
-                "states made as those were: encode that dataset with the same settings"
+                f"{run}: trained on states with {key} {then.get(key)!r}, and {config.data} has "
+                f"{now.get(key)!r}; the model reads none but such states: encode that dataset with the same settings"
             )
 
 
-def _but_storage(made_with: str | None) -> str:
-    """How states were made, without the type that prep chose to store them in: values are the same."""
-    return re.sub(r"(^|, )dtype=\w+", "", made_with or "")
+def _told(made_with: dict[str, Any]) -> dict[str, Any]:
+    """What states depend on, by what messages call it. In which type they are stored is prep's choice."""
+    aside = ("dtype", "items", "layers")  # `kept` says which layers
+    towers = {
+        f"tower {name} {key}": value
+        for name, tower in made_with["encode"].items()
+        for key, value in tower.items()
+        if key not in aside
+    }
+    return towers | {f"media {key}": value for key, value in made_with["media"].items()}
 
 
 def describe_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
@@ -101,14 +119,13 @@ def describe_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
 
     Returns:
         `items_sha256` over the item ids in order, and for each tower of the run what its states
-        were made with and how their source was read.
+        were made with.
     """
     ids = "\n".join(dataset.item_ids.ids)
     towers = {name: dataset.states_metadata(name) for name in config.towers}
     return {
         "items_sha256": hashlib.sha256(ids.encode()).hexdigest(),
         **{f"tower {name}": _encoder_of(about) for name, about in towers.items()},
-        **{f"tower {name}{READING}": _reading_of(dataset, name) for name in towers},
     }
 
 
@@ -116,18 +133,6 @@ def _encoder_of(about: dict[str, str]) -> str:
     """The part of a tower's metadata that its states depend on, as words."""
     keys = ("encoder", "revision", "kept", "pooling", "precision", "dtype", "source", "captions")
     return ", ".join(f"{key}={about[key]}" for key in keys if key in about)
-
-
-def _reading_of(dataset: Dataset, name: str) -> str:
-    """The settings of a tower and of its pictures that its metadata do not tell, as words."""
-    steps, about = dataset.manifest["steps"], dataset.states_metadata(name)
-    told = {"quantize": about.get("quantize", "none")}
-    if about["modality"] == "text":
-        settings = steps.get(f"encode:{name}", {}).get("config", {})
-        told |= {key: settings.get(key) for key in ("max_tokens", "lowercase")}
-    pictures = {"cover": "covers", "frames": "frames"}.get(about["source"], "")
-    told |= steps.get(pictures, {}).get("config", {})
-    return ", ".join(f"{key}={value}" for key, value in told.items())
 
 
 def make_features(

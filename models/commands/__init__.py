@@ -1,6 +1,6 @@
 """The words after `python -m models`: a file and a line here for each."""
 
-from models.commands import compare, efficiency, evaluate, export, recommend
+from models.commands import compare, efficiency, evaluate, export, push, recommend
 from models.commands.command import Command
 
 COMMANDS: dict[str, Command] = {
@@ -9,4 +9,5 @@ COMMANDS: dict[str, Command] = {
     "export": export.COMMAND,
     "compare": compare.COMMAND,
     "efficiency": efficiency.COMMAND,
+    "push": push.COMMAND,
 }

@@ -20,7 +20,7 @@ from models.histories import dataset_histories
 from models.ranking import make_catalogue
 from models.recommend import format_recommendations, read_ids, recommend
 from toolkit import UserError, open_dataset, schema
-from toolkit.store import read_file, write_json
+from toolkit.store import read_file, read_json, write_json
 
 FRESH = [f"n{place}" for place in NEW]
 # Three known steps up to just before each new place; it is the nearest place to come.
@@ -92,11 +92,12 @@ def test_another_dataset_must_have_states_made_the_same_way(
     ids = [f"p{place}" for place in range(PLACES)]
     other = tmp_path / "other"
     shutil.copytree(circle, other)
+    ending = "encode that dataset with the same settings"
     for about, message in [
-        ({"encoder": "another"}, r"trained on tower title encoder=random.*has encoder=another"),
-        ({"kept": "0,2,4"}, r"has .*kept=0,2,4.*encode that dataset with the same settings"),
-        ({"quantize": "4bit"}, r"tower title reading quantize=none.*has quantize=4bit"),
-    ]:
+        ({"encoder": "another"}, rf"states with tower title encoder 'random', .* has 'another'.*{ending}"),
+        ({"kept": "0,2,4"}, r"tower title kept None, .* has '0,2,4'"),
+        ({"quantize": "4bit"}, r"tower title quantize None, .* has '4bit'"),
+    ]:  # fmt: skip
         shutil.rmtree(other / "states")
         write_tower(other, "title", ids, states(), **about)
         with pytest.raises(UserError, match=message):
@@ -104,10 +105,23 @@ def test_another_dataset_must_have_states_made_the_same_way(
     shutil.rmtree(other / "states")
     write_tower(other, "title", ids, states(), dtype="float16")  # how they are stored, said anew
     models.load(circle_run, data=other)
-    encode = {"encode:title": {"config": {"max_tokens": 9, "lowercase": False}}}
+    encode = {"encode:title": {"config": {"max_tokens": 9, "layers": "all"}}}
     write_json(other / "dataset.json", {"schema_version": 1, "steps": encode})
-    with pytest.raises(UserError, match=r"title reading .*max_tokens=9, lowercase=False"):
+    with pytest.raises(UserError, match=r"tower title max_tokens None, .* has 9"):
         models.load(circle_run, data=other)
+
+
+def test_a_run_that_does_not_say_what_it_read_takes_no_other_dataset(
+    circle_run: Path, circle: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(circle_run, run)
+    config = read_json(run / "model" / "config.json")
+    del config["made_with"]  # as an older Versa wrote it
+    write_json(run / "model" / "config.json", config)
+    models.load(run)
+    with pytest.raises(UserError, match=r"an older Versa trained it.*leave --data out"):
+        models.load(run, data=circle)
 
 
 @pytest.mark.parametrize("alike", [range(20, 30), [1, 30]])
