@@ -262,6 +262,8 @@ class TrainedRecommender:
 
     def _limited_to(self, items: Sequence[str]) -> Catalogue:
         """The catalogue of these items alone."""
+        if not len(items):
+            raise UserError("items: none given, so none can be recommended; leave them out for all")
         numbers = np.unique(item_numbers(items, self.dataset))
         untrained = numbers[self.catalogue.column.cpu().numpy()[numbers] < 0]
         if self.config.item == "id" and len(untrained):

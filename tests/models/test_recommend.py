@@ -82,6 +82,10 @@ def test_an_id_run_knows_only_its_own_items(circle_id_run: Path, circle: Path) -
     assert model.recommend(BEFORE, k=2, items=known).equals(model.recommend(BEFORE, k=2))
     with pytest.raises(UserError, match=r"1 of the items .*'p6'.* outside the catalogue.*ID model"):
         model.recommend(BEFORE, items=["p5", "p6"])
+    with pytest.raises(UserError, match="items: none given"):
+        model.recommend(BEFORE, items=[])
+    with pytest.raises(UserError, match="item 'p48' is not in this dataset"):
+        model.recommend(BEFORE, items=["p48"])
     with pytest.raises(UserError, match=r"an ID model has one vector for each item.*leave --data"):
         models.load(circle_id_run, data=circle)
 
