@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from models.export import export_items
     from models.items import IdEmbedding, SideNetwork
     from models.official import load_official_iisan
     from models.pretrained import from_pretrained, push_to_hub, save_pretrained
@@ -17,6 +18,7 @@ __all__ = [
     "SASRec",
     "SideNetwork",
     "TrainedRecommender",
+    "export_items",
     "from_pretrained",
     "load",
     "load_official_iisan",
@@ -32,6 +34,7 @@ _MODULES = {
     "SASRec": "models.sequence",
     "SideNetwork": "models.items",
     "TrainedRecommender": "models.run",
+    "export_items": "models.export",
     "from_pretrained": "models.pretrained",
     "load": "models.run",
     "load_official_iisan": "models.official",
