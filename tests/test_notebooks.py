@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from nbclient import NotebookClient
@@ -59,11 +60,14 @@ def dataset(
 
 def execute(name: str, monkeypatch: pytest.MonkeyPatch, **environment: object) -> list[dict]:
     """Runs a notebook; its code cells, with what they show."""
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))  # this tree, whichever is installed
     for variable, value in environment.items():
         monkeypatch.setenv(variable, str(value))
     notebook = nbformat.read(FOLDER / name, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "Warning" not in said(cells)
+    return cells
 
 
 def outputs(cells: list[dict]) -> list[dict]:
@@ -155,7 +159,10 @@ def test_hidden_states_draws_neighbours_and_exports_every_item(
     assert len(shown(cells, "image/png")) == 5
     data = open_dataset(dataset)
     printed = said(cells)
-    assert f"all others, {shared_by_chance(data):.1%} were also taken" in printed
+    of_all, of_nearest = share_users(data, "cover", 2)
+    assert f"all others, {of_all:.1%} were also taken" in printed
+    lift = shown(cells, "text/html")[-1].split("<tr>")[-2]  # row 2 of 0 to 3; covers come first
+    assert re.findall(r"<td>(.+)</td>", lift)[0] == f"{of_nearest / of_all:.2f}"
     trained = models.load(run)
     valid = rank_targets(trained.model, trained.catalogue, trained.splits.valid)
     assert f"everything in place: {100 * metrics.ndcg(valid, 10).mean():.2f} %" in printed
@@ -233,12 +240,20 @@ def test_bring_your_own_data_finds_what_was_broken_and_trains_on_the_features(
     assert all(id_ in html_shown[-2] for id_ in recommended["item_id"].to_pylist())
 
 
-def shared_by_chance(data: Dataset) -> float:
-    """How likely two items of the training histories have a user in common, pair by pair."""
+def share_users(data: Dataset, tower: str, state: int) -> tuple[float, float]:
+    """How many pairs of items have a user in common in training: of all, and of each with its ten nearest."""
     histories = [set(row[row > 0].tolist()) for row in data.splits().train]
-    known = set().union(*histories)
     together = {pair for history in histories for pair in combinations(sorted(history), 2)}
-    return len(together) / (len(known) * (len(known) - 1) / 2)
+    known = sorted(set().union(*histories))
+    vectors = data.states(tower)[known, state].double().numpy()
+    vectors -= vectors.mean(axis=0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    hits = 0
+    for item, likeness in zip(known, vectors @ vectors.T, strict=True):
+        nearest = sorted(zip(-likeness, known, strict=True))
+        others = [other for _, other in nearest if other != item][:10]
+        hits += sum((min(item, other), max(item, other)) in together for other in others)
+    return len(together) / (len(known) * (len(known) - 1) / 2), hits / (10 * len(known))
 
 
 def framed(table: str) -> list[int]:
