@@ -15,10 +15,10 @@ from prep import manifest
 from prep.caption import caption_step, captionings
 from prep.captions import Captioning
 from prep.config import PrepConfig
-from prep.reporting.measures import number
 from prep.reporting.samples import render_sample
 from toolkit import Dataset, open_dataset
 from toolkit.errors import UserError
+from toolkit.measures import number, spaced
 from toolkit.progress import duration, track
 from toolkit.store import Table, write_atomically
 
@@ -176,16 +176,6 @@ def sample_captions(
         page = render_sample(sample).encode()
         write_atomically(Path(html), lambda file: file.write(page))
     return sample
-
-
-def spaced(total: int, count: int) -> list[int]:
-    """The middles of `count` equal parts of 0..total-1, rounded down; all where there are fewer.
-
-    >>> spaced(100, 4), spaced(3, 20)
-    ([12, 37, 62, 87], [0, 1, 2])
-    """
-    count = min(count, total)
-    return [(2 * part + 1) * total // (2 * count) for part in range(count)]
 
 
 def _refuse_useless(dataset: Path, config: PrepConfig, count: int, html: str | Path | None) -> None:
