@@ -17,7 +17,7 @@ from models.config import RunConfig, parse_run_config, save_run_config
 from models.divergence import Divergence
 from models.environment import describe_environment
 from models.evaluate import format_report, measure
-from models.launch import accumulation, mixed_precision, refuse_other_run
+from models.launch import accumulation, mixed_precision, refuse_cut_up, refuse_other_run
 from models.optimizer import set_rates
 from models.pretrained import from_pretrained, save_pretrained
 from models.ranking import encode_catalogue, rank_targets
@@ -49,6 +49,7 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
     accelerator = Accelerator(
         mixed_precision=mixed_precision(config), gradient_accumulation_steps=accumulation(config)
     )
+    refuse_cut_up(accelerator.distributed_type)
     batches_an_update = accelerator.gradient_accumulation_steps
     main = accelerator.is_main_process
     device = accelerator.device

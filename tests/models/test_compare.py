@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-import models.__main__
 import models.compare
+from models.cli import main
 from models.compare import compare, holm
 from toolkit import UserError, metrics, schema
 from toolkit.significance import paired_test
@@ -140,9 +140,9 @@ def test_a_protocol_that_is_a_run_s_own_is_found_under_the_split_s_name(
 
 
 def test_the_command_prints_what_is_asked_for(
-    runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["models", "compare", *map(str, runs), "--format", "markdown"]
-    monkeypatch.setattr("sys.argv", words)
-    models.__main__.main()
+    assert main(["compare", *map(str, runs), "--format", "markdown"]) == 0
     assert capsys.readouterr().out.splitlines() == compare(runs).show("markdown").splitlines()
+    assert main(["compare", *map(str, runs), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == compare(runs).as_dict()

@@ -14,15 +14,19 @@ import pyarrow as pa
 import pyarrow.ipc
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 from tiny_dataset import ITEMS, walks, write_dataset, write_tower
 
 import models
 from models.config import RunConfig, parse_run_config
 from models.evaluate import evaluate
+from models.launch import refuse_cut_up
 from models.train import train
 from toolkit import UserError
 
+ACCELERATE = Path(models.__file__).parent / "configs" / "accelerate"
 FAST = ["--train.epochs=40", "--train.rates.base=5e-3", "--train.rates.side_block=5e-3",
         "--train.rates.text_head=5e-3", "--train.rates.image_head=5e-3",
         "--side.embedding_dim=32", "--sequence.dropout=0", "--sequence.max_len=5"]  # fmt: skip
@@ -41,8 +45,8 @@ def launch(*arguments: str, processes: int = 1) -> subprocess.CompletedProcess[s
         "--num_processes",
         str(processes),
     ]
-    if processes > 1:
-        launcher.append("--multi_gpu")
+    if processes > 1:  # the file that we ship, as several GPUs take it
+        launcher += ["--config_file", str(ACCELERATE / "multi-gpu.yaml"), "--mixed_precision", "no"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [*launcher, "-m", *arguments], env=environment, capture_output=True, text=True, timeout=300
@@ -279,6 +283,19 @@ def other_precision() -> Iterator[None]:
     AcceleratorState._reset_state(True)
     yield
     AcceleratorState._reset_state(True)
+
+
+@pytest.mark.parametrize("path", sorted(ACCELERATE.glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_reads_the_files_for_it_that_we_ship(path: Path) -> None:
+    read = load_config_from_file(str(path))
+    assert read.mixed_precision == "bf16"
+    assert read.num_processes == 8 * read.num_machines or path.stem == "one-gpu"
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_a_launcher_that_cuts_the_model_up_is_refused(kind: DistributedType) -> None:
+    with pytest.raises(UserError, match=rf"{kind.value}.*takes a whole model in every process"):
+        refuse_cut_up(kind)
 
 
 @pytest.mark.usefixtures("other_precision")
