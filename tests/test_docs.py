@@ -30,11 +30,11 @@ def text_of(page: Path) -> str:
 
 
 def test_the_reference_has_every_command_and_preset(built: Path) -> None:
-    commands = text_of(built / "reference" / "commands.html")
+    commands = " ".join(text_of(built / "reference" / "commands.html").split())
     for program, names in {"prep": PREP, "models": MODELS}.items():
         for name, command in names.items():
             assert f"python -m {program} {name}" in commands
-            assert command.help.rstrip(".") in commands, name
+            assert command.help.rstrip(".").lower() in commands.lower(), name
     assert "--train.rates.side_block" in commands and "--over" in commands
     told = text_of(built / "reference" / "presets.html")
     assert all(f"\n{name}" in told for name in presets())

@@ -118,6 +118,8 @@ def place(request, ready, tmp_path, monkeypatch) -> Path:
         if name not in made:
             shutil.copytree(source, tmp_path / name)
     shutil.copytree(dump, tmp_path / "DUMP", ignore=shutil.ignore_patterns("prep.yaml"))
+    (tmp_path / "benchmarks").mkdir()  # of the repository's own files, pages name this one
+    shutil.copy(ROOT / "benchmarks" / "demo.yaml", tmp_path / "benchmarks")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", sys.argv)
     return tmp_path
