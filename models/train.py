@@ -139,9 +139,9 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
     saved = from_pretrained(output / MODEL).to(device)
-    report = measure(
-        TrainedRecommender(config, run.dataset, saved, run.features), output, split="test"
-    )
+    best = TrainedRecommender(config, run.dataset, saved, run.features)
+    measure(best, output, split="valid", progress=False)
+    report = measure(best, output, split="test")
     log.write(best_epoch=place.best_epoch, **{f"valid {BEST_BY}": place.best})
     log.say(f"best epoch {place.best_epoch}\n{format_report(report)}")
     accelerator.end_training()

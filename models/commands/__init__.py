@@ -1,6 +1,6 @@
 """The words after `python -m models`: a file and a line here for each."""
 
-from models.commands import compare, efficiency, evaluate, recommend
+from models.commands import compare, efficiency, evaluate, push, recommend
 from models.commands.command import Command
 
 COMMANDS: dict[str, Command] = {
@@ -8,4 +8,5 @@ COMMANDS: dict[str, Command] = {
     "recommend": recommend.COMMAND,
     "compare": compare.COMMAND,
     "efficiency": efficiency.COMMAND,
+    "push": push.COMMAND,
 }

@@ -33,7 +33,8 @@ COMMAND = Command(
     help="metrics of a run on a split",
     about=(
         "Ranks every user's target over the whole catalogue. Writes RUN/metrics/SPLIT.json and "
-        "RUN/ranks/SPLIT.arrow, or SPLIT.PROTOCOL.* under another protocol than the run's own."
+        "RUN/ranks/SPLIT.arrow, or SPLIT.PROTOCOL.* under another protocol than the run's own; and the model's card, "
+        "RUN/model/README.md, anew."
     ),
     examples=(
         "python -m models evaluate demo/runs/text-only --protocol clean",

@@ -90,7 +90,9 @@ def test_a_run_folder_holds_what_the_design_says(runs: dict[str, Path], dataset:
     valid = {e["epoch"]: e["valid"]["HR@10"] for e in log if "valid" in e}
     best = next(e["best_epoch"] for e in log if "best_epoch" in e)
     assert best == min(epoch for epoch, value in valid.items() if value == max(valid.values()))
-    assert {p.name for p in (run / "model").iterdir()} == {"config.json", "model.safetensors"}
+    assert {p.name for p in (run / "model").iterdir()} == {
+        "README.md", "config.json", "model.safetensors"
+    }  # fmt: skip
     ranks = pa.ipc.open_file(run / "ranks" / "test.arrow").read_all()
     assert ranks.schema.names == ["user_id", "item_id", "rank"]
     hits = np.mean(ranks.column("rank").to_numpy() <= 10)
