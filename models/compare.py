@@ -91,8 +91,15 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class _Evaluated:
-    """What an evaluation left behind of one run."""
+class Evaluated:
+    """What an evaluation left behind of one run.
+
+    Args:
+        run: its folder.
+        report: protocol, split, users, catalogue and metrics.
+        dataset: what the run was trained on, by its hashes.
+        ranks: every user's target and its rank (`toolkit.schema.RANKS`).
+    """
 
     run: Path
     report: dict[str, Any]
@@ -120,9 +127,9 @@ def compare(
             dataset, protocol, catalogue, or other users or targets.
     """
     wanted = list(dict.fromkeys(map(_metric, metrics)))
-    found = [_evaluated(Path(run), split, protocol) for run in runs]
+    found = [read_evaluation(Path(run), split, protocol) for run in runs]
     for other in found[1:]:
-        _refuse_incomparable(found[0], other)
+        refuse_incomparable(found[0], other)
     ranks = [np.asarray(one.ranks.column("rank")) for one in found]
     gains = [{name: _gains(name, each) for name in wanted} for each in ranks]
     tests = [
@@ -130,7 +137,7 @@ def compare(
     ]
     corrected = {name: holm([test[name].p_value for test in tests]) for name in wanted}
     values = [_values(each, wanted) for each in ranks]
-    words = _names([one.run for one in found])
+    words = run_names([one.run for one in found])
     rows = [Row(words[0], values[0], {}, {})]
     for place, test in enumerate(tests):
         p_values = {name: corrected[name][place] for name in wanted}
@@ -166,7 +173,12 @@ def _metric(name: str) -> str:
     return f"{kind}@{int(cutoff)}"
 
 
-def _evaluated(run: Path, split: Split, protocol: Protocol | None) -> _Evaluated:
+def read_evaluation(run: Path, split: Split, protocol: Protocol | None) -> Evaluated:
+    """Reads an evaluation.
+
+    Raises:
+        UserError: if the run has not been evaluated so; the message has the command.
+    """
     name: str = split
     own = run / "metrics" / f"{split}.json"
     if protocol is not None and not (own.exists() and read_json(own)["protocol"] == protocol):
@@ -179,10 +191,15 @@ def _evaluated(run: Path, split: Split, protocol: Protocol | None) -> _Evaluated
             f"run: python -m models evaluate {run} --split {split}{asked}"
         )
     dataset = read_json(run / ENVIRONMENT)["dataset"]
-    return _Evaluated(run, read_json(report), dataset, read_file(ranks))
+    return Evaluated(run, read_json(report), dataset, read_file(ranks))
 
 
-def _refuse_incomparable(first: _Evaluated, other: _Evaluated) -> None:
+def refuse_incomparable(first: Evaluated, other: Evaluated) -> None:
+    """Refuses runs of other data, another split or protocol, or other users.
+
+    Raises:
+        UserError: saying in what they differ.
+    """
     differing = [
         *(f"the {what} of their datasets" for what in _other_data(first.dataset, other.dataset)),
         *(
@@ -220,7 +237,7 @@ def _other_users(first: pa.Table, other: pa.Table) -> list[str]:
     return differing[:1]  # other users have other targets
 
 
-def _notes(found: list[_Evaluated]) -> list[str]:
+def _notes(found: list[Evaluated]) -> list[str]:
     silent = [str(one.run) for one in found if INTERACTIONS not in one.dataset]
     if len(found) == 1 or not silent:
         return []
@@ -242,7 +259,7 @@ def _values(ranks: NDArray[np.float64], names: list[str]) -> dict[str, dict[str,
     return {name: summary[name] for name in names}
 
 
-def _names(paths: list[Path]) -> list[str]:
+def run_names(paths: list[Path]) -> list[str]:
     """The folders' own names, or whole paths where those are not distinct."""
     names = [path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]

@@ -56,6 +56,13 @@ def encode_catalogue(
         items: (C,) numbers of the catalogue.
         device: where embeddings are wanted.
     """
+    table = encode_all(model, features, device=device)
+    return make_catalogue(table, features.same_as(), items)
+
+
+@torch.no_grad()
+def encode_all(model: Recommender, features: Features, *, device: torch.device | str) -> Tensor:
+    """Embeddings of all items, (N + 1, E), row 0 zeros; the arguments are those of `encode_catalogue`."""
     same_as = features.same_as()
     distinct = torch.unique(same_as[1:])
     mine = distinct[share(len(distinct))]
@@ -66,7 +73,18 @@ def encode_catalogue(
     encoded = gather_shares(torch.cat(chunks), len(distinct))
     table = torch.zeros(len(same_as), encoded.shape[1], device=device)
     table[1:] = encoded[torch.searchsorted(distinct, same_as[1:]).to(device)]
+    return table
 
+
+def make_catalogue(embeddings: Tensor, same_as: Tensor, items: NDArray[np.int32]) -> Catalogue:
+    """The catalogue of some items.
+
+    Args:
+        embeddings: (N + 1, E) of all items.
+        same_as: (N + 1,) from `Features.same_as`.
+        items: (C,) numbers of those in the catalogue.
+    """
+    device = embeddings.device
     numbers = torch.from_numpy(items.astype(np.int64))
     representatives, columns, counts = torch.unique(
         same_as[numbers], return_inverse=True, return_counts=True
@@ -74,8 +92,8 @@ def encode_catalogue(
     column = torch.full((len(same_as),), -1)
     column[numbers] = columns
     return Catalogue(
-        embeddings=table,
-        vectors=table[representatives.to(device)].T.contiguous(),
+        embeddings=embeddings,
+        vectors=embeddings[representatives.to(device)].T.contiguous(),
         counts=counts.float().to(device),
         column=column.to(device),
     )

@@ -1,72 +1,90 @@
 """What a trained model would show next: `python -m models recommend RUN [--users FILE] [-k 10]`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
 
+from models.histories import Histories, dataset_histories
+from models.history_files import read_histories
 from models.run import TrainedRecommender, load
+from toolkit import schema
 from toolkit.errors import UserError
-from toolkit.store import write_table
+from toolkit.store import write_atomically, write_table
+
+_ROWS_AT_ONCE = 1 << 16
 
 
 def recommend(
     run: str | Path,
     *,
     users: Sequence[str] | None = None,
+    histories: str | Path | None = None,
+    data: str | Path | None = None,
+    items: Sequence[str] | None = None,
     k: int = 10,
     output: str | Path | None = None,
     device: str = "cpu",
+    progress: bool = False,
 ) -> pa.Table:
-    """The k best items for users of the dataset, from all their interactions.
+    """The k best items that users have not had yet.
 
     Args:
         run: run folder.
         users: user ids; all users of the dataset by default.
+        histories: file of histories instead (`models.history_files.read_histories`).
+        data: another dataset with the run's towers (`models.run.load`).
+        items: ids of the items that may be recommended (`TrainedRecommender.recommend`).
         k: items a user.
-        output: Arrow file to write.
+        output: file to write, .arrow, .csv, .jsonl or .json.
         device: where to compute.
+        progress: whether to draw a bar.
 
     Returns:
-        A table `user_id, row, rank, item_id, score, title`; `row` counts the users from 0.
+        A table `user_id, rank, item_id, score, title` (`toolkit.schema.USER_RECOMMENDATIONS`).
 
     Raises:
-        UserError: if a user is unknown.
+        UserError: if the output has another ending; if a user, an item or a file is not what it should be.
     """
-    trained = load(run, device=device)
-    histories = _histories(trained, users)
-    found = trained.recommend(list(histories.values()), k)
-    names = pa.array(histories.keys(), pa.string()).take(found.column("row"))
-    items = trained.dataset.item_ids.numbers(found.column("item_id").to_pylist()) - 1
-    titles = trained.dataset.items.column("title").take(pa.array(items))
-    table = found.add_column(0, "user_id", names).append_column("title", titles)
-    if output is not None:
-        write_table(Path(output), table, compression="zstd")
+    write = None if output is None else _writer(Path(output))
+    if users is not None and histories is not None:
+        raise UserError(
+            "--users and --histories: users are of the dataset, or stand in the file; give one"
+        )
+    trained = load(run, data=data, device=device)
+    asked = _histories(trained, users, histories)
+    found = trained.recommend(asked, k, items=items, progress=progress)
+    table = _with_names(found, asked, trained)
+    if write is not None:
+        write(table)
     return table
 
 
-def read_users(path: str | Path) -> list[str]:
-    """User ids from a text file, one a line.
+def read_ids(path: str | Path, *, kind: Literal["user", "item"]) -> list[str]:
+    """Ids from the text file of --users or --items, one a line.
 
     Raises:
-        UserError: if the file does not exist or names nobody.
+        UserError: if the file cannot be read or names nothing.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise UserError(f"--users {path}: cannot be read ({error.strerror})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--{kind}s {path}: cannot be read ({error})") from None
     ids = [line.strip() for line in lines if line.strip()]
     if not ids:
-        raise UserError(f"--users {path}: empty; expected one user id a line")
+        raise UserError(f"--{kind}s {path}: empty; expected one {kind} id a line")
     return ids
 
 
 def format_recommendations(table: pa.Table, *, users: int = 3) -> str:
     """The first users' recommendations as readable lines."""
+    heads = np.flatnonzero(table.column("rank").to_numpy() == 1)
     lines = []
-    for row in table.to_pylist():
-        if row["row"] >= users:
-            break
+    for row in table.slice(0, heads[users] if len(heads) > users else None).to_pylist():
         if row["rank"] == 1:
             lines.append(f"user {row['user_id']}")
         lines.append(
@@ -75,21 +93,56 @@ def format_recommendations(table: pa.Table, *, users: int = 3) -> str:
     return "\n".join(lines)
 
 
-def _histories(trained: TrainedRecommender, users: Sequence[str] | None) -> dict[str, list[str]]:
-    """Item ids of each user in time order; users as asked for, or all."""
-    interactions = trained.dataset.interactions
-    ids = trained.dataset.item_ids.ids
-    wanted = None if users is None else set(users)
-    histories: dict[str, list[str]] = {user: [] for user in users or ()}
-    pairs = zip(
-        interactions.column("user_id").to_pylist(),
-        interactions.column("item").to_pylist(),
-        strict=True,
-    )
-    for user, item in pairs:
-        if wanted is None or user in wanted:
-            histories.setdefault(user, []).append(ids[item - 1])
-    unknown = next((user for user, history in histories.items() if not history), None)
-    if unknown is not None:
-        raise UserError(f"user {unknown!r} is not in dataset {trained.dataset.path}")
-    return histories
+def _histories(
+    trained: TrainedRecommender, users: Sequence[str] | None, histories: str | Path | None
+) -> Histories:
+    if histories is not None:
+        return read_histories(histories, trained.dataset)
+    return dataset_histories(trained.dataset, users)
+
+
+def _with_names(found: pa.Table, asked: Histories, trained: TrainedRecommender) -> pa.Table:
+    """Users by their ids, and items' titles; part by part, as the rows were made."""
+    items = trained.dataset.items
+    ids, titles = (items.column(name).combine_chunks() for name in ("item_id", "title"))
+    parts = [
+        pa.record_batch(
+            [
+                asked.user_ids.take(part.column("row")),
+                *(part.column(name) for name in ("rank", "item_id", "score")),
+                titles.take(pc.index_in(part.column("item_id"), value_set=ids)),
+            ],
+            schema=schema.USER_RECOMMENDATIONS,
+        )
+        for part in found.to_batches()
+    ]
+    return pa.Table.from_batches(parts, schema=schema.USER_RECOMMENDATIONS)
+
+
+def _writer(path: Path) -> Callable[[pa.Table], None]:
+    """What writes a table into a file of that ending."""
+    if path.suffix == ".arrow":
+        return lambda table: write_table(path, table, compression="zstd")
+    if path.suffix not in _WRITERS:
+        endings = ", ".join([".arrow", *_WRITERS])
+        raise UserError(f"--output {path}: its ending must be one of {endings}")
+    write = _WRITERS[path.suffix]
+    return lambda table: write_atomically(path, lambda file: write(file, table))
+
+
+def _write_json(file: BinaryIO, table: pa.Table) -> None:
+    file.write(table.to_pandas().to_json(orient="records", force_ascii=False).encode())
+
+
+def _write_jsonl(file: BinaryIO, table: pa.Table) -> None:
+    for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        if batch.num_rows:  # of none, pandas writes an empty line
+            rows = batch.to_pandas()
+            file.write(rows.to_json(orient="records", lines=True, force_ascii=False).encode())
+
+
+_WRITERS: dict[str, Callable[[BinaryIO, pa.Table], None]] = {
+    ".csv": lambda file, table: pa.csv.write_csv(table, file),
+    ".jsonl": _write_jsonl,
+    ".json": _write_json,
+}

@@ -5,15 +5,16 @@ processes compute; only the main one writes.
 """
 
 import gc
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from models.checkpoint import Checkpoints, Place
-from models.config import RunConfig, parse_run_config, save_run_config
+from models.config import RunConfig, make_parser, parse_run_config, save_run_config
 from models.divergence import Divergence
 from models.environment import describe_environment
 from models.evaluate import format_report, measure
@@ -25,11 +26,14 @@ from models.run import CONFIG, ENVIRONMENT, MODEL, TrainedRecommender
 from models.run_log import RunLog
 from models.training import prepare
 from toolkit import metrics
+from toolkit.completion import completion_script
 from toolkit.errors import run_command
 from toolkit.progress import track
 from toolkit.store import write_atomically, write_json
+from toolkit.terminal import Answer, answer, take_answer_options
 
 BEST_BY = "HR@10"
+SCRIPT = "versa-train"  # the same command in one process, as shells complete it
 
 
 def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it reads top to bottom
@@ -148,13 +152,30 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
     return report
 
 
-def main() -> None:
+def main() -> int:
     """Command line."""
-    train(parse_run_config())
+    asked, words = take_answer_options(sys.argv[1:])
+    if words[:1] == ["--print-completion"]:
+        print(completion_script(make_parser(SCRIPT), words[1:]))
+        return 0
+    status = answer(lambda: _trained(words), as_json=asked.json, quiet=asked.quiet)
     # The process group goes now, with the model that held it: its threads let go of their last tensors only after
     # the call that they served has returned, and must not do so while the interpreter shuts down.
     gc.collect()
+    return status
+
+
+def _trained(words: list[str]) -> Answer | None:
+    report = train(parse_run_config(words))
+    return Answer("", report) if PartialState().is_main_process else None
+
+
+def run() -> None:
+    """The process, from its words to its exit status."""
+    run_command(
+        main, interrupted="go on from the last checkpoint with the same command and --resume"
+    )
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run()

@@ -1,17 +1,17 @@
 """A tower as a NumPy file and a list of ids, which RecBole, MMRec and others read."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toolkit import open_dataset
 from toolkit.errors import UserError
-from toolkit.store import write_atomically
+from toolkit.vectors import write_vectors
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from toolkit.states import StateTable
 
 
@@ -35,19 +35,10 @@ def export_tower(dataset: str | Path, tower: str, file: str | Path, *, layer: st
         UserError: if the tower is not stored, the layer is none of its own, or an id does not fit on
             a line.
     """
-    file, data = Path(file), open_dataset(dataset)
-    if file.suffix != ".npy":
-        raise UserError(f"{file}: the file must be called something.npy")
-    ids = data.item_ids.ids
-    unfit = next((id_ for id_ in ids if id_ != id_.strip() or len(id_.splitlines()) > 1), None)
-    if unfit is not None:
-        raise UserError(f"item id {unfit!r} does not stand on a line of text as it is; rename it")
+    data = open_dataset(dataset)
     table = data.state_table(tower)
     chosen = _chosen(layer, table.shape[1], tower)
-    names = file.with_suffix(".ids.txt")
-    write_atomically(names, lambda out: out.write(("\n".join(ids) + "\n").encode()))
-    write_atomically(file, lambda out: _write_npy(out, table, chosen))
-    return names
+    return write_vectors(file, data.item_ids.ids, _vectors(table, chosen), width=table.shape[2])
 
 
 def _chosen(layer: str, layers: int, tower: str) -> slice:
@@ -63,15 +54,7 @@ def _chosen(layer: str, layers: int, tower: str) -> slice:
     return slice(int(layer), int(layer) + 1)
 
 
-def _write_npy(out: BinaryIO, table: "StateTable", chosen: slice) -> None:
-    """NumPy's format, chunk by chunk: the whole may not fit into memory."""
-    items, _, width = table.shape
-    header = {"descr": "<f4", "fortran_order": False, "shape": (items - 1, width)}
-    np.lib.format.write_array_header_1_0(out, header)
-    for place, chunk in enumerate(table.chunks()):
-        out.write(_vectors(chunk, chosen)[place == 0 :].tobytes())  # the first row is padding's
-
-
-def _vectors(states: "Tensor", chosen: slice) -> np.ndarray:
-    """(B, K, D) -> (B, D)."""
-    return states[:, chosen].float().mean(dim=1).numpy().astype("<f4", copy=False)
+def _vectors(table: "StateTable", chosen: slice) -> Iterator[NDArray[np.float32]]:
+    """(B, D) of B items at a time."""
+    for place, chunk in enumerate(table.chunks()):  # the first row is padding's
+        yield chunk[place == 0 :, chosen].float().mean(dim=1).numpy()

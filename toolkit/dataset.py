@@ -1,6 +1,6 @@
 """Opens a dataset folder: the read side of what prep writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
+from numpy.typing import NDArray
 
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.ids import IdMap
 from toolkit.sources import read_source
-from toolkit.splits import Protocol, Splits, make_splits
+from toolkit.splits import Ints, Protocol, Splits, make_splits, user_histories
 from toolkit.store import MANIFEST, Table, read_json, tables_in
 from toolkit.towers import TowerSpec
 
@@ -165,10 +166,13 @@ class Dataset:
 
     def splits(self, protocol: Protocol = "paper", max_len: int = 10) -> Splits:
         """Train, valid and test (`toolkit.splits.make_splits`)."""
-        interactions = Table(self.path / "interactions").batches(["user_id", "user", "item"])
         return make_splits(
-            interactions, items=self.items.num_rows, protocol=protocol, max_len=max_len
+            self._histories(), items=self.items.num_rows, protocol=protocol, max_len=max_len
         )
+
+    def histories(self) -> tuple[Ints, NDArray[np.int64], list[str]]:
+        """Every user's items in time order (`toolkit.splits.user_histories`)."""
+        return user_histories(self._histories())
 
     def source(self, name: str, item_ids: Sequence[str] | None = None) -> pa.Array:
         """What a tower's encoder reads, item by item (`toolkit.sources`); null where an item has none.
@@ -182,6 +186,9 @@ class Dataset:
             UserError: if there is no such source.
         """
         return read_source(self, name, self.item_ids.ids if item_ids is None else item_ids)
+
+    def _histories(self) -> Iterator[pa.RecordBatch]:
+        return Table(self.path / "interactions").batches(["user_id", "user", "item"])
 
     def _table(self, folder: str, expected: pa.Schema) -> pa.Table:
         return schema.validate(

@@ -118,10 +118,18 @@ RANKS = pa.schema(
 )
 RECOMMENDATIONS = pa.schema(
     [
-        pa.field("row", pa.int64(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),  # of the history, from 0
         pa.field("rank", pa.int32(), nullable=False),
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("score", pa.float32(), nullable=False),
+    ]
+)
+# What `python -m models recommend` writes.
+USER_RECOMMENDATIONS = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        *(field for field in RECOMMENDATIONS if field.name != "row"),
+        pa.field("title", pa.string(), nullable=False),
     ]
 )
 

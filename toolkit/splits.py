@@ -112,7 +112,7 @@ def make_splits(
         raise UserError(f"protocol {protocol!r} is unknown; choose from {get_args(Protocol)}")
     if max_len < 1:
         raise UserError(f"max_len must be at least 1, got {max_len}")
-    history, bounds, names = _histories(interactions)
+    history, bounds, names = user_histories(interactions)
     lengths = np.diff(bounds)
     enough = lengths >= MIN_INTERACTIONS
     if not enough.any():
@@ -195,10 +195,17 @@ def _counts(matrix: Ints, items: int) -> NDArray[np.int64]:
     return counts
 
 
-def _histories(
+def user_histories(
     interactions: pa.Table | Iterable[pa.RecordBatch],
 ) -> tuple[Ints, NDArray[np.int64], list[str]]:
-    """All items, (rows,), the row bounds of each user, (U + 1,), and the users' ids."""
+    """All items, (rows,), the row bounds of each user, (U + 1,), and the users' ids.
+
+    Args:
+        interactions: as `make_splits` takes them.
+
+    Raises:
+        UserError: if there are none, or they are not sorted by user.
+    """
     batches = interactions.to_batches() if isinstance(interactions, pa.Table) else interactions
     items: list[Ints] = [np.zeros(0, dtype=np.int32)]
     firsts: list[NDArray[np.int64]] = []

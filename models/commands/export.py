@@ -1,0 +1,59 @@
+"""`python -m models export RUN OUT.npy`."""
+
+import argparse
+
+from models.commands.command import Command
+from toolkit.terminal import Answer
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The run, and what is written."""
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("file", metavar="OUT.npy", help="where to write; the ids go to OUT.ids.txt")
+    parser.add_argument(
+        "--index", metavar="OUT.faiss", help="FAISS index to write, of the catalogue"
+    )
+    parser.add_argument(
+        "--kind",
+        choices=["flat", "hnsw"],
+        default="flat",
+        help="of the index: exact, or approximate and faster (default: flat)",
+    )
+    parser.add_argument(
+        "--users", metavar="USERS.npy", help="where to write the states of the dataset's users"
+    )
+    parser.add_argument("--data", metavar="DATASET", help="another dataset with the run's towers")
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """Encodes, on a GPU where there is one."""
+    import torch
+
+    from models.export import export_items
+
+    written = export_items(
+        options.run,
+        options.file,
+        index=options.index,
+        kind=options.kind,
+        users=options.users,
+        data=options.data,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+    text = "\n".join(f"{what}: {file}" for what, file in written.items())
+    return Answer(text, {what: str(file) for what, file in written.items()})
+
+
+COMMAND = Command(
+    help="item embeddings as a NumPy file, and as a FAISS index",
+    about=(
+        "Writes a vector an item (row r is of the id on line r of OUT.ids.txt), whose dot product with a "
+        "user's state is the score. An index holds the items that recommend ranks; it finds rows of OUT.npy."
+    ),
+    examples=(
+        "python -m models export demo/runs/text-only items.npy",
+        "python -m models export demo/runs/text-only items.npy --index items.faiss --users users.npy",
+    ),
+    add_options=add_options,
+    run=run,
+)

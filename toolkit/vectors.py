@@ -1,0 +1,60 @@
+"""One vector an item as a NumPy file with the ids beside it, which RecBole, MMRec and others read."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.errors import UserError
+from toolkit.store import write_atomically
+
+
+def ids_beside(file: str | Path) -> Path:
+    """What the file of ids beside OUT.npy is called: OUT.ids.txt.
+
+    Raises:
+        UserError: if the file is not called something.npy.
+    """
+    file = Path(file)
+    if file.suffix != ".npy":
+        raise UserError(f"{file}: the file must be called something.npy")
+    return file.with_suffix(".ids.txt")
+
+
+def write_vectors(
+    file: str | Path, ids: Sequence[str], chunks: Iterable[NDArray[np.floating]], *, width: int
+) -> Path:
+    """Writes (N, D) float32 to OUT.npy and N ids to OUT.ids.txt: row r is of line r.
+
+    Args:
+        file: OUT.npy.
+        ids: N of them.
+        chunks: the rows in order, a few at a time: the whole may not fit into memory. They are asked
+            for after the name and the ids were found fit.
+        width: D.
+
+    Returns:
+        The file of ids.
+
+    Raises:
+        UserError: if the file is not called so, or an id does not fit on a line.
+    """
+    file = Path(file)
+    names = ids_beside(file)
+    unfit = next((id_ for id_ in ids if id_ != id_.strip() or len(id_.splitlines()) > 1), None)
+    if unfit is not None:
+        raise UserError(f"id {unfit!r} does not stand on a line of text as it is; rename it")
+    write_atomically(file, lambda out: _write_npy(out, chunks, (len(ids), width)))
+    write_atomically(names, lambda out: out.write(("\n".join(ids) + "\n").encode()))
+    return names
+
+
+def _write_npy(
+    out: BinaryIO, chunks: Iterable[NDArray[np.floating]], shape: tuple[int, int]
+) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, header)
+    for chunk in chunks:
+        out.write(chunk.astype("<f4", copy=False).tobytes())
