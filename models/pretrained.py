@@ -64,7 +64,8 @@ def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recomme
         raise UserError(
             f"{folder / CONFIG}: format {config.get('format')}, this Versa reads {FORMAT}"
         )
-    with torch.device("meta"):  # no random weights that would be thrown away at once
+    # The random weights are thrown away at once. The meta device would spare them, and take seconds of imports.
+    with torch.random.fork_rng(devices=[]):
         model = Recommender(
             _build(config["item_encoder"], ITEM_ENCODERS),
             _build(config["sequence_encoder"], SEQUENCE_ENCODERS),
