@@ -233,6 +233,10 @@ def test_blocks_say_what_they_are(page: Path) -> None:
             assert not hidden, f"{block.place}: a command; make it a block of bash, which is run"
         if block.language == "yaml":
             settings_of(block)
+        if block.mark == "file":
+            assert f"`{block.says}`" in page.read_text(encoding="utf-8"), (
+                f"{block.place}: no reader sees its name"
+            )
 
 
 def settings_of(block: Block) -> None:
