@@ -41,9 +41,8 @@ SMALLER = {  # options added to what a page says, by the words that it begins wi
     ("models.train",): ["--train.epochs", "1"],
     ("models.scaling",): ["--train.epochs", "1"],
 }
-ONCE = {
-    "estimate"
-}  # of those that write nothing and take seconds, the first is run and the others are parsed
+# Of those that write nothing and take seconds, the first is run and the others are parsed.
+ONCE = {"estimate"}
 SCENARIOS = ("id", "text-only", "image-caption", "video-caption", "raw-image")
 RUNNABLE = [page for page in PAGES if any(block.language != "text" for block in blocks(page))]
 LAYERS, WIDTH = 12, 16  # of encoders that stand for BERT-base and ViT-base

@@ -17,7 +17,6 @@ from sphinx.application import Sphinx
 
 COLUMNS = "84"
 MAINS = {"prep": "prep.cli", "models": "models.cli"}
-TRAINING = {"models.train", "models.scaling"}
 
 
 def help_of(words: Sequence[str]) -> str:
