@@ -4,7 +4,7 @@ BIN := .venv/bin
 # OpenMP threads that spin long while they wait make a machine that others use too many times slower.
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: demo test check format install clean
+.PHONY: demo test check docs format install clean
 demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> three trained recommenders -> one table
 	$(BIN)/python benchmarks/demo.py --output demo
 
@@ -16,6 +16,9 @@ check: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/.installed            ## guides and reference as pages: build/docs/index.html
+	$(BIN)/sphinx-build -W -b html docs build/docs
 
 format: .venv/.installed
 	$(BIN)/ruff format .

@@ -106,7 +106,7 @@ def load_official_iisan(
         activation: of the side blocks, which the weights do not tell.
 
     Returns:
-        A recommender whose `encode_items` takes `{"text": (U, layers + 1, D), "image": …}`.
+        A recommender whose `encode_items` takes the states of `text` and `image`, (U, layers + 1, D) each.
 
     Raises:
         ValueError: if a tensor is absent, has another shape than expected, or is not known.

@@ -1,10 +1,12 @@
 """The step before encoding: what a model says of every cover, or of every clip's frames."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from prep import manifest
+from prep.captioners import Captioner
 from prep.captioners.cache import default_folder
 from prep.captions import STEP_OF, Captioning
 from prep.config import PrepConfig
@@ -20,7 +22,11 @@ SHARD = 512  # its first batch's pixels are the only ones that the model waits f
 
 
 def caption(
-    dataset: str | Path, config: PrepConfig | None = None, *, retry_failed: bool = False
+    dataset: str | Path,
+    config: PrepConfig | None = None,
+    *,
+    retry_failed: bool = False,
+    captioners: Mapping[str, Captioner] | None = None,
 ) -> None:
     """Writes `captions/NAME/` for all configured captions, a row an item.
 
@@ -31,6 +37,7 @@ def caption(
         config: `caption`, `caption_cache` and where to work are read here; by default what
             `dataset.json` recorded last.
         retry_failed: whether items that are not ok are done again.
+        captioners: of your own, by the name of their captions; they go before the configured model.
 
     Raises:
         UserError: if a prompt or model cannot be had, or existing captions were made with another.
@@ -39,7 +46,7 @@ def caption(
     config = config or manifest.recorded_config(dataset)
     if not config.caption:
         print("caption: no captions are configured; --caption.NAME.model MODEL makes some")
-    works = captionings(dataset, config)
+    works = captionings(dataset, config, captioners)
     for name in list(
         works
     ):  # each is let go once it is done: two models might not fit side by side
@@ -47,7 +54,9 @@ def caption(
     manifest.record_config(dataset, caption=asdict(config)["caption"])
 
 
-def captionings(dataset: Path, config: PrepConfig) -> dict[str, Captioning]:
+def captionings(
+    dataset: Path, config: PrepConfig, captioners: Mapping[str, Captioner] | None = None
+) -> dict[str, Captioning]:
     """The work of all configured captions by name; all that can be told before a long run has been checked.
 
     Raises:
@@ -60,8 +69,9 @@ def captionings(dataset: Path, config: PrepConfig) -> dict[str, Captioning]:
                 "use letters, digits, - and _, and another name than title, cover or frames"
             )
     folder = Path(config.caption_cache) if config.caption_cache else default_folder()
+    own = captioners or {}
     works = {
-        name: Captioning(dataset.absolute(), settings, folder.absolute())
+        name: Captioning(dataset.absolute(), settings, folder.absolute(), own.get(name))
         for name, settings in config.caption.items()
     }
     for name, work in works.items():
@@ -103,8 +113,8 @@ def caption_step(name: str, work: Captioning) -> Step:
     source_step = work.data.manifest["steps"].get(STEP_OF[config.source], {})
     depends: dict[str, Any] = {
         "source": config.source,
-        "captioner": config.captioner,
-        "model": config.model,
+        "captioner": type(work.own).__name__ if work.own else config.captioner,
+        "model": work.captioner.model,
         "revision": work.captioner.revision,
         "prompt": f"{prompt.name}@{prompt.version}" if prompt.version else prompt.name,
         "prompt_hash": prompt.hash,

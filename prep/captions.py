@@ -17,6 +17,7 @@ from prep.captioners import (
     finish,
     load_captioner,
     load_prompt,
+    suited,
 )
 from prep.captioners.asking import Asker, Failure
 from prep.captioners.cache import Cache
@@ -42,11 +43,13 @@ class Captioning:
         dataset: what is read, a path that holds for every worker.
         config: of these captions.
         cache: folder of the cache; None asks the model in any case.
+        own: captioner of the user's, instead of the configured one.
     """
 
     dataset: Path
     config: CaptionConfig
     cache: Path | None
+    own: Captioner | None = None
 
     def __call__(self, batch: pa.RecordBatch) -> pa.Table:
         """A row for each item of the batch (`toolkit.schema.CAPTIONS` and `message`)."""
@@ -67,8 +70,8 @@ class Captioning:
         ]
         return pa.Table.from_pylist(rows, schema=SCHEMA)
 
-    def __reduce__(self) -> tuple[type["Captioning"], tuple[Path, CaptionConfig, Path | None]]:
-        return type(self), (self.dataset, self.config, self.cache)
+    def __reduce__(self) -> tuple[type["Captioning"], tuple[Any, ...]]:
+        return type(self), (self.dataset, self.config, self.cache, self.own)
 
     def prepare(self) -> None:
         """Makes sure of the prompt, and of the model as far as that goes without its weights.
@@ -115,7 +118,7 @@ class Captioning:
     @cached_property
     def captioner(self) -> Captioner:
         """The model, without its weights until it captions."""
-        return load_captioner(self.config)
+        return load_captioner(self.config) if self.own is None else suited(self.own, self.config)
 
     @cached_property
     def asker(self) -> Asker:

@@ -229,7 +229,7 @@ class PrepConfig:
         name: of the dataset; by default that of the dump's folder.
         columns: of layout table, what each column is called, such as user=uid,item=asin,time=ts,title=name;
             time and title only where there are any. With layout auto it says that the dump is a table.
-        pair_columns: order of the columns of a *_pair.csv (ninerec); auto looks which one holds items.
+        pair_columns: order of the columns of a `*_pair.csv` (ninerec); auto looks which one holds items.
         time_unit: of timestamps, where the layout leaves it open (ninerec, table): ms or s.
         k_core: how many interactions every user and every item must have among those kept (repeats
             counted); those with fewer are left out until nothing changes. 0 keeps all.

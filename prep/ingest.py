@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from prep.engine import engine
 from prep.files import fingerprint
 from prep.interactions import Log
 from prep.numbering import number_items, numbered
-from prep.readers import Raw, choose, make_readers, parts, refuse_unused
+from prep.readers import Raw, Reader, choose, make_readers, parts, refuse_unused
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.progress import Progress
@@ -28,7 +28,13 @@ SCRATCH = ".ingest.tmp"
 ERRORS_SHARD = 100_000
 
 
-def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = None) -> None:
+def ingest(
+    dump: str | Path,
+    dataset: str | Path,
+    config: PrepConfig | None = None,
+    *,
+    readers: Mapping[str, Reader] | None = None,
+) -> None:
     """Writes `items/`, `interactions/`, `errors/` and, when they are whole, `dataset.json`.
 
     A rerun with the same configuration and input files does nothing.
@@ -38,14 +44,15 @@ def ingest(dump: str | Path, dataset: str | Path, config: PrepConfig | None = No
         dataset: folder to write.
         config: `layout`, what the layout's reader is told, `name`, `k_core` and `memory_gib` are read
             here; the whole is kept in `dataset.json`.
+        readers: of layouts of your own by name; layout `auto` looks for them first.
 
     Raises:
         UserError: if the dump cannot be understood, or the dataset was ingested from something else.
     """
     dump, dataset, config = Path(dump), Path(dataset), config or PrepConfig()
-    readers = make_readers(config)
-    layout, files = choose(config.layout, dump, readers)
-    reader = readers[layout]
+    known_readers = {**(readers or {}), **make_readers(config)}
+    layout, files = choose(config.layout, dump, known_readers)
+    reader = known_readers[layout]
     refuse_unused(config, layout, reader)
     done = manifest.read(dataset)
     known = done["name"] if done else dump.resolve().name  # a dump may move without a change

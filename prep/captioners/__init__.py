@@ -18,6 +18,7 @@ __all__ = [
     "finish",
     "load_captioner",
     "load_prompt",
+    "suited",
 ]
 
 
@@ -29,10 +30,18 @@ def load_captioner(config: CaptionConfig) -> Captioner:
     """
     if not config.model:
         raise UserError("no model is given; set model to a folder or a name")
-    captioner = _server(config) if config.captioner == "openai" else _local(config)
+    return suited(_server(config) if config.captioner == "openai" else _local(config), config)
+
+
+def suited(captioner: Captioner, config: CaptionConfig) -> Captioner:
+    """The captioner itself, if it takes the source.
+
+    Raises:
+        UserError: if it takes no video and frames are the source.
+    """
     if config.source == "frames" and not captioner.takes_video:
         raise UserError(
-            f"model {config.model!r} takes images, no video, and frames are to be captioned; "
+            f"model {captioner.model!r} takes images, no video, and frames are to be captioned; "
             "use a model that takes video, or source cover"
         )
     return captioner

@@ -343,3 +343,21 @@ def test_another_architecture_goes_through_the_step(dataset, config, tmp_path):
     rows = rows_of(dataset, "video_caption").values()
     assert sum(row["text"] is not None for row in rows) >= 15
     assert prep.check(dataset) == []
+
+
+def test_a_captioner_of_ones_own_goes_before_the_configured_model(dataset, config):
+    own = FakeCaptioner(lambda request: "said by my own")
+    settings = config(image_caption=CaptionConfig(model="no-such-model"))
+    prep.caption(dataset, settings, captioners={"image_caption": own})
+    said = [row for row in rows_of(dataset, "image_caption").values() if row["status"] == "ok"]
+    assert len(said) == 22
+    assert {(row["model"], row["text"]) for row in said} == {("fake", "said by my own")}
+    recorded = open_dataset(dataset).manifest["steps"]["caption:image_caption"]["config"]
+    assert (recorded["captioner"], recorded["model"]) == ("FakeCaptioner", "fake")
+
+
+def test_a_captioner_of_ones_own_that_takes_no_video_is_told(dataset, config):
+    own = FakeCaptioner()
+    own.takes_video = False
+    with pytest.raises(UserError, match="model 'fake' takes images, no video"):
+        prep.caption(dataset, config(video_caption=CLIPS), captioners={"video_caption": own})

@@ -1,12 +1,14 @@
 """Numbering, what is told of what is left out, and when ingest is done, redone or refused."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
 import prep
 import toolkit
 from prep import PrepConfig
+from prep.readers import make_readers
 from toolkit import UserError
 from toolkit.store import read_json
 
@@ -222,3 +224,12 @@ def test_the_real_microlens_titles(real_data, tmp_path):
     assert data.items.column("title")[1].as_py().startswith("beautiful dish with 5 pounds of duck")
     wanted = [data.item_ids.number(id_) for id_ in ("1", "2", "3", "4", "1002")]
     assert data.interactions.column("item").to_pylist() == wanted
+
+
+def test_a_layout_of_ones_own_is_looked_for_first(write_microlens, tmp_path):
+    microlens = make_readers(PrepConfig())["microlens"]
+    dump = write_microlens()
+    prep.ingest(dump, tmp_path / "own", readers={"mine": replace(microlens, wants="mine")})
+    prep.ingest(dump, tmp_path / "built in")
+    steps = [read_json(tmp_path / out / "dataset.json")["steps"] for out in ("own", "built in")]
+    assert [step["ingest"]["config"]["layout"] for step in steps] == ["mine", "microlens"]

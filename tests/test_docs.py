@@ -1,0 +1,61 @@
+"""The pages are built as `make docs` does: no warning, nothing from a network, all that the program can do in them."""
+
+import re
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+from documents import ROOT
+
+from models.commands import COMMANDS as MODELS
+from models.config import presets
+from prep.cli import COMMANDS as PREP
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("docs")
+    words = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(ROOT / "docs")]
+    done = subprocess.run([*words, str(folder)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def text_of(page: Path) -> str:
+    return unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8")))
+
+
+def test_the_reference_has_every_command_and_preset(built: Path) -> None:
+    commands = " ".join(text_of(built / "reference" / "commands.html").split())
+    for program, names in {"prep": PREP, "models": MODELS}.items():
+        for name, command in names.items():
+            assert f"python -m {program} {name}" in commands
+            assert command.help.rstrip(".").lower() in commands.lower(), name
+    assert "--train.rates.side_block" in commands and "--over" in commands
+    told = text_of(built / "reference" / "presets.html")
+    assert all(f"\n{name}" in told for name in presets())
+
+
+def test_the_reference_has_what_the_packages_export(built: Path) -> None:
+    page = text_of(built / "reference" / "python.html")
+    for package in ("toolkit", "prep", "models"):
+        module = __import__(package)
+        for name in module.__all__:
+            assert re.search(rf"\b{package}(\.\w+)*\.{name}\b", page), f"{package}.{name}"
+
+
+def test_pages_load_nothing_from_elsewhere(built: Path) -> None:
+    for page in built.rglob("*.html"):
+        html = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|link|iframe)[^>]*(?:src|href)=\"(https?:[^\"]+)", html)
+        assert not loaded, f"{page.name} loads {loaded}"
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", readme):
+        assert (ROOT / target).exists(), target
