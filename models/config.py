@@ -118,6 +118,8 @@ class TrainConfig:
         warmup_updates: over which learning rates rise from 0.
         clip_norm: gradients are scaled down to this norm where theirs is larger; 0 does not.
         log_every_steps: steps between lines of log.jsonl.
+        trackers: who is told these lines too, by Accelerate's names: `tensorboard` (its files lie in the run's
+            trackers/), `wandb`, `mlflow` and others; none where the list is empty.
         checkpoint_every_steps: steps between checkpoints; 0 makes one an epoch.
         keep_checkpoints: how many of the newest stay.
         mixed_precision: `no`, `bf16` or `fp16`; what `accelerate launch` sets goes before.
@@ -144,6 +146,7 @@ class TrainConfig:
     warmup_updates: int = 0
     clip_norm: float = 0.0
     log_every_steps: int = 50
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     checkpoint_every_steps: int = 0
     keep_checkpoints: int = 2
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"

@@ -186,6 +186,7 @@ def test_two_processes_train_and_measure_as_one_does(dataset: Path, tmp_path: Pa
     assert json.loads((run / "environment.json").read_text())["processes"] == 2
     two = json.loads((run / "metrics" / "test.json").read_text())
     assert evaluate(run) == two  # one process, the same checkpoint
+    assert len(list((run / "trackers" / "versa").glob("events*"))) == 1
     done = launch("models", "evaluate", str(run), "--protocol", "clean", processes=2)
     assert done.returncode == 0, done.stderr
     two = json.loads((run / "metrics" / "test.clean.json").read_text())
