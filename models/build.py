@@ -25,8 +25,13 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
         UserError: if the config does not fit the run's towers, or the weights do not fit the config.
     """
     item_encoder: nn.Module
+    initial_std = config.train.initial_std or None
     if config.item == "id":
-        item_encoder = IdEmbedding(dataset.items.num_rows, embedding_dim=config.side.embedding_dim)
+        item_encoder = IdEmbedding(
+            dataset.items.num_rows,
+            embedding_dim=config.side.embedding_dim,
+            initial_std=initial_std,
+        )
     else:
         item_encoder = _side_network(config, dataset)
     sequence_encoder = SASRec(
@@ -35,6 +40,7 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
         heads=config.sequence.heads,
         blocks=config.sequence.blocks,
         dropout=config.sequence.dropout,
+        initial_std=initial_std,
     )
     model = Recommender(item_encoder, sequence_encoder)
     if config.init_from:

@@ -104,6 +104,8 @@ class TrainConfig:
             before.
         patience: epochs without a better validation HR@10 before training stops.
         seed: of initial weights, order, drawn items and dropout.
+        initial_std: weights of the sequence encoder and vectors of `id` begin normal with it, as RecBole's do with 0.02;
+            0 leaves them Xavier's, and vectors of norm 1.
         loss: softmax over which items: `in-batch`, those of the batch, popularity taken off (the papers');
             `full`, the whole catalogue; `sampled`, items drawn for each step, their expected number taken off.
         negatives: `local`, each process's own columns; `global`, those of all processes together, which
@@ -135,6 +137,7 @@ class TrainConfig:
     accumulation: int = 1
     patience: int = 10
     seed: int = 1
+    initial_std: float = 0.0
     loss: Loss = "in-batch"
     negatives: Negatives = "local"
     sampled_items: int = 1024
@@ -160,6 +163,7 @@ class TrainConfig:
             **dict.fromkeys(("sampled_items", "full_limit"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints"), 1),
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
+            "initial_std": 0,
             "checkpoint_every_steps": 0,
         }
         for key, smallest in least.items():

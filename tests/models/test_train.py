@@ -64,6 +64,21 @@ def test_predictable_sequences_are_learnt(runs: dict[str, Path], preset: str) ->
     assert report["metrics"]["HR@5"]["value"] > 0.9, report["metrics"]["HR@5"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["id", "raw-image"])
+def test_enough_predictable_sequences_put_the_next_item_first(tmp_path: Path, preset: str) -> None:
+    rng = np.random.default_rng(1)
+    towers = {
+        "title": rng.normal(size=(ITEMS, 3, 16)),
+        "cover": rng.normal(size=(ITEMS, 4, 24)),
+    }
+    data = write_dataset(tmp_path / "data", walks(users=1000), items=ITEMS, towers=towers)
+    many = ["--train.epochs=10", "--train.batch_size=16"]
+    train(config(preset, data, tmp_path / "run", *many))
+    ranks = pa.ipc.open_file(tmp_path / "run" / "ranks" / "test.arrow").read_all().column("rank")
+    assert np.mean(ranks.to_numpy() == 1) > 0.95
+
+
 def test_random_sequences_stay_at_chance(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     histories = [rng.permutation(ITEMS)[:8].tolist() for _ in range(1000)]
