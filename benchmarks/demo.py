@@ -47,7 +47,8 @@ def main() -> None:
         shutil.rmtree(runs / preset, ignore_errors=True)
         launch = ("-m", "accelerate.commands.launch", "--num_processes", 1, "--num_machines", 1)
         precision = ("--mixed_precision", "no", "--dynamo_backend", "no")
-        train = ("-m", "models.train", "--config", preset, "--config", SETTINGS)
+        # The preset last: what it says itself, such as the rate of `id`, goes before the demo's settings.
+        train = ("-m", "models.train", "--config", SETTINGS, "--config", preset)
         run(*launch, *precision, *train, "--data", dataset, "--output", runs / preset)
 
     print(table(dump, dataset, runs))

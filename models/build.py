@@ -9,6 +9,7 @@ from models.candidates import Candidates, Full, InBatch, Sampled
 from models.config import RunConfig, SideConfig
 from models.items import IdEmbedding, SideNetwork
 from models.items.side_network import INTER
+from models.made_with import describe_towers
 from models.official import begin_from_official, read_weights
 from models.recommender import Recommender
 from models.sequence import SASRec
@@ -42,7 +43,8 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
         dropout=config.sequence.dropout,
         initial_std=initial_std,
     )
-    model = Recommender(item_encoder, sequence_encoder)
+    made_with = describe_towers(dataset, config.towers) if config.item != "id" else {}
+    model = Recommender(item_encoder, sequence_encoder, made_with=made_with)
     if config.init_from:
         begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)
     return model

@@ -4,23 +4,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.comparison_tables import latex, markdown, text
+from models.environment import INTERACTIONS
 from models.evaluate import Split
 from models.run import ENVIRONMENT
-from toolkit import metrics
 from toolkit.errors import UserError
+from toolkit.metrics import METRICS, summarise
 from toolkit.significance import Paired, paired_test
 from toolkit.splits import Protocol
 from toolkit.store import read_file, read_json
 
 COMPARED = ("HR@10", "NDCG@10")
-LEVEL = 0.05
 Format = Literal["text", "markdown", "latex", "json"]
-FORMATS = get_args(Format)
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,19 @@ class Comparison:
         split: that was ranked.
         protocol: what was masked.
         users: how many.
+        catalogue: how many items were ranked.
+        metrics: those compared.
         rows: of the runs, in the order asked for.
+        notes: what could not be made sure of.
     """
 
     split: str
     protocol: str
     users: int
+    catalogue: int
+    metrics: list[str]
     rows: list[Row]
+    notes: list[str]
 
     def __str__(self) -> str:
         return self.show("text")
@@ -63,8 +70,7 @@ class Comparison:
         """The comparison as text, Markdown, LaTeX or JSON; metrics and differences in percent."""
         if how == "json":
             return json.dumps(self.as_dict(), indent=2)
-        table = [self._head(), *(self._cells(row) for row in self.rows)]
-        return {"text": _text, "markdown": _markdown, "latex": _latex}[how](table, self._about())
+        return {"text": text, "markdown": markdown, "latex": latex}[how](self)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
@@ -79,39 +85,34 @@ class Comparison:
             }
             for row in self.rows
         ]
-        about = {"split": self.split, "protocol": self.protocol, "users": self.users}
-        return {**about, "correction": "holm", "runs": rows}
+        about = {key: getattr(self, key) for key in ("split", "protocol", "users", "catalogue")}
+        corrected = {"correction": "holm", "corrected_over_runs": len(self.rows) - 1}
+        return {**about, **corrected, "notes": self.notes, "runs": rows}
 
-    def _head(self) -> list[str]:
-        differences = [f"{name} against first" for name in COMPARED] if len(self.rows) > 1 else []
-        return ["run", *COMPARED, *differences]
 
-    def _cells(self, row: Row) -> list[str]:
-        cells = [row.name, *(_shown(row.values[name]) for name in COMPARED)]
-        if len(self.rows) == 1:
-            return cells
-        for name in COMPARED:
-            test = row.against_first.get(name)
-            if test is None:
-                cells.append("")
-                continue
-            star = " *" if row.corrected[name] < LEVEL else ""
-            change = _interval(test.difference, test.low, test.high, sign="+")
-            cells.append(f"{change} p {row.corrected[name]:.4f}{star}")
-        return cells
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation left behind of one run.
 
-    def _about(self) -> str:
-        words = f"{self.split}, protocol {self.protocol}, {self.users:,} users, in percent with 95 % intervals"
-        if len(self.rows) > 1:
-            words += (
-                "; p: paired sign-flip test over users, corrected for the number of runs (Holm), "
-                f"* below {LEVEL}"
-            )
-        return words
+    Args:
+        run: its folder.
+        report: protocol, split, users, catalogue and metrics.
+        dataset: what the run was trained on, by its hashes.
+        ranks: every user's target and its rank (`toolkit.schema.RANKS`).
+    """
+
+    run: Path
+    report: dict[str, Any]
+    dataset: dict[str, Any]
+    ranks: pa.Table
 
 
 def compare(
-    runs: Sequence[str | Path], *, split: Split = "test", protocol: Protocol | None = None
+    runs: Sequence[str | Path],
+    *,
+    split: Split = "test",
+    protocol: Protocol | None = None,
+    metrics: Sequence[str] = COMPARED,
 ) -> Comparison:
     """Compares runs with the first of them.
 
@@ -119,30 +120,32 @@ def compare(
         runs: run folders.
         split: `valid` or `test`.
         protocol: what was masked; each run's own by default, which must be the same.
+        metrics: HR, NDCG or MRR, at any cutoff, such as `MRR@10`.
 
     Raises:
-        UserError: if a run has not been evaluated so, or they are not comparable: another dataset, protocol,
-            catalogue, or other users or targets.
+        UserError: if a metric is unknown, a run has not been evaluated so, or they are not comparable: another
+            dataset, protocol, catalogue, or other users or targets.
     """
-    paths = [Path(run) for run in runs]
-    reports = [_report(path, split, protocol) for path in paths]
-    tables = [read_file(path / "ranks" / f"{_file(path, split, protocol)}.arrow") for path in paths]
-    for path, report, table in zip(paths[1:], reports[1:], tables[1:], strict=True):
-        _refuse_incomparable((paths[0], reports[0], tables[0]), (path, report, table))
-    gains = [
-        {name: _gains(name, np.asarray(table.column("rank"))) for name in COMPARED}
-        for table in tables
-    ]
+    wanted = list(dict.fromkeys(map(_metric, metrics)))
+    found = [read_evaluation(Path(run), split, protocol) for run in runs]
+    for other in found[1:]:
+        refuse_incomparable(found[0], other)
+    ranks = [np.asarray(one.ranks.column("rank")) for one in found]
+    gains = [{name: _gains(name, each) for name in wanted} for each in ranks]
     tests = [
-        {name: paired_test(gains[0][name], other[name]) for name in COMPARED} for other in gains[1:]
+        {name: paired_test(gains[0][name], other[name]) for name in wanted} for other in gains[1:]
     ]
-    corrected = {name: holm([test[name].p_value for test in tests]) for name in COMPARED}
-    names = _names(paths)
-    rows = [Row(names[0], reports[0]["metrics"], {}, {})]
+    corrected = {name: holm([test[name].p_value for test in tests]) for name in wanted}
+    values = [_values(each, wanted) for each in ranks]
+    words = run_names([one.run for one in found])
+    rows = [Row(words[0], values[0], {}, {})]
     for place, test in enumerate(tests):
-        values = {name: corrected[name][place] for name in COMPARED}
-        rows.append(Row(names[place + 1], reports[place + 1]["metrics"], test, values))
-    return Comparison(split, reports[0]["protocol"], reports[0]["users"], rows)
+        p_values = {name: corrected[name][place] for name in wanted}
+        rows.append(Row(words[place + 1], values[place + 1], test, p_values))
+    about = found[0].report
+    return Comparison(
+        split, about["protocol"], about["users"], about["catalogue"], wanted, rows, _notes(found)
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -162,84 +165,101 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _file(run: Path, split: Split, protocol: Protocol | None) -> str:
-    """What the files of an evaluation are called: without the protocol where that is the run's own."""
+def _metric(name: str) -> str:
+    kind, at, cutoff = name.upper().partition("@")
+    if kind not in METRICS or not at or not cutoff.isdecimal() or int(cutoff) < 1:
+        known = ", ".join(f"{one}@K" for one in METRICS)
+        raise UserError(f"metric {name!r} is unknown; there are {known}, with K from 1 on")
+    return f"{kind}@{int(cutoff)}"
+
+
+def read_evaluation(run: Path, split: Split, protocol: Protocol | None) -> Evaluated:
+    """Reads an evaluation.
+
+    Raises:
+        UserError: if the run has not been evaluated so; the message has the command.
+    """
+    name: str = split
     own = run / "metrics" / f"{split}.json"
-    if protocol is None or (own.exists() and read_json(own)["protocol"] == protocol):
-        return split
-    return f"{split}.{protocol}"
-
-
-def _report(run: Path, split: Split, protocol: Protocol | None) -> dict[str, Any]:
-    path = run / "metrics" / f"{_file(run, split, protocol)}.json"
-    if not path.exists():
+    if protocol is not None and not (own.exists() and read_json(own)["protocol"] == protocol):
+        name = f"{split}.{protocol}"  # the run's own protocol has no place in the name
+    report, ranks = run / "metrics" / f"{name}.json", run / "ranks" / f"{name}.arrow"
+    if not report.exists() or not ranks.exists():
         asked = f" --protocol {protocol}" if protocol else ""
         raise UserError(
             f"{run}: not evaluated on {split}{f' under {protocol}' if protocol else ''} yet; "
             f"run: python -m models evaluate {run} --split {split}{asked}"
         )
-    report: dict[str, Any] = read_json(path)
     dataset = read_json(run / ENVIRONMENT)["dataset"]
-    return {**report, "dataset": dataset.get("items_sha256")}
+    return Evaluated(run, read_json(report), dataset, read_file(ranks))
 
 
-def _refuse_incomparable(first: tuple[Path, Any, Any], other: tuple[Path, Any, Any]) -> None:
-    told = {
-        "dataset": "the items of their datasets",
-        "protocol": "protocol",
-        "catalogue": "catalogue",
-    }
-    for key, words in told.items():
-        here, there = first[1][key], other[1][key]
-        if here != there:
-            raise UserError(
-                f"{first[0]} and {other[0]} are not comparable: {words} differ ({here} and {there})"
-            )
-    for column in ("user_id", "item_id"):
-        if not first[2].column(column).equals(other[2].column(column)):
-            what = "users" if column == "user_id" else "targets of the users"
-            raise UserError(f"{first[0]} and {other[0]} are not comparable: the {what} differ")
+def refuse_incomparable(first: Evaluated, other: Evaluated) -> None:
+    """Refuses runs of other data, another split or protocol, or other users.
+
+    Raises:
+        UserError: saying in what they differ.
+    """
+    differing = [
+        *(f"the {what} of their datasets" for what in _other_data(first.dataset, other.dataset)),
+        *(
+            f"{key} ({first.report[key]} and {other.report[key]})"
+            for key in ("split", "protocol", "catalogue")
+            if first.report[key] != other.report[key]
+        ),
+    ]
+    differing = differing or _other_users(first.ranks, other.ranks)
+    if differing:
+        one_protocol = first.report["protocol"] == other.report["protocol"]
+        cure = "" if one_protocol else "; evaluate both under one, and name it with --protocol"
+        raise UserError(
+            f"{first.run} and {other.run} are not comparable: they differ in {', '.join(differing)}{cure}"
+        )
+
+
+def _other_data(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """What differs; a run of an older Versa does not say all of it."""
+    told = {"items_sha256": "items", INTERACTIONS: "interactions"}
+    return [
+        words
+        for key, words in told.items()
+        if key in first and key in other and first[key] != other[key]
+    ]
+
+
+def _other_users(first: pa.Table, other: pa.Table) -> list[str]:
+    told = {"user_id": "users", "item_id": "targets of the users"}
+    differing = [
+        f"the {words}"
+        for column, words in told.items()
+        if not first.column(column).equals(other.column(column))
+    ]
+    return differing[:1]  # other users have other targets
+
+
+def _notes(found: list[Evaluated]) -> list[str]:
+    silent = [str(one.run) for one in found if INTERACTIONS not in one.dataset]
+    if len(found) == 1 or not silent:
+        return []
+    return [
+        f"Not known: whether all were trained on the same interactions, for {', '.join(silent)} came from a Versa "
+        "that kept no hash of them. Users and targets are the same."
+    ]
 
 
 def _gains(name: str, ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     metric, _, cutoff = name.partition("@")
-    return metrics.METRICS[metric](ranks, int(cutoff))
+    return METRICS[metric](ranks, int(cutoff))
 
 
-def _names(paths: list[Path]) -> list[str]:
+def _values(ranks: NDArray[np.float64], names: list[str]) -> dict[str, dict[str, float]]:
+    """Each metric with its interval, from the ranks: so any cutoff will do."""
+    cutoffs = sorted({int(name.partition("@")[2]) for name in names})
+    summary = summarise(ranks, cutoffs)
+    return {name: summary[name] for name in names}
+
+
+def run_names(paths: list[Path]) -> list[str]:
     """The folders' own names, or whole paths where those are not distinct."""
     names = [path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
-
-
-def _shown(metric: dict[str, float]) -> str:
-    return _interval(metric["value"], metric["low"], metric["high"])
-
-
-def _interval(value: float, low: float, high: float, *, sign: str = "") -> str:
-    return f"{100 * value:{sign}.2f} [{100 * low:{sign}.2f}, {100 * high:{sign}.2f}]"
-
-
-def _text(table: list[list[str]], about: str) -> str:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-    return "\n".join([*lines, about])
-
-
-def _markdown(table: list[list[str]], about: str) -> str:
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
-    lines.insert(1, "|---" * len(table[0]) + "|")
-    return "\n".join([*lines, "", about])
-
-
-def _latex(table: list[list[str]], about: str) -> str:
-    rows = [" & ".join(map(_escaped, row)) + r" \\" for row in table]
-    body = [r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule"]
-    columns = "l" + "r" * (len(table[0]) - 1)
-    return "\n".join([f"% {about}", rf"\begin{{tabular}}{{{columns}}}", *body, r"\end{tabular}"])
-
-
-def _escaped(cell: str) -> str:
-    for character in "&%$#_{}":
-        cell = cell.replace(character, "\\" + character)
-    return cell

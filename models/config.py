@@ -1,7 +1,9 @@
 """What a run is made from: typed settings, presets and recipes in YAML, the command line on top."""
 
 import sys
+import textwrap
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +14,29 @@ from models.candidates import Loss, Negatives, Sampling
 from models.items.side_blocks import Activation
 from models.items.side_network import Mixing, Parts
 from models.schedule import Schedule
+from toolkit.command_help import WIDTH, listed
+from toolkit.config_help import ConfigHelp, told_clearly
 from toolkit.errors import UserError
 from toolkit.splits import Protocol
+from toolkit.terminal import EXIT_STATUSES
 from toolkit.towers import Modality
 
 PRESETS = Path(__file__).parent / "configs"
+ABOUT = """Trains a recommender on a dataset that prep wrote, and tests its best epoch once.
+
+Reads DATASET and writes RUN: config.yaml, log.jsonl, checkpoints/, model/,
+metrics/test.json. --config takes presets and recipes (listed below) or YAML
+files; later ones go before earlier ones, and keys on the command line before
+all. `python -m models.train` trains with one process. --json prints the
+test's metrics as JSON, and nothing else on stdout; --quiet prints neither
+progress nor results."""
+EXAMPLES = (
+    "accelerate launch -m models.train --config text-only --data demo/dataset --output runs/a",
+    "python -m models.train --config raw-image --config modern --data demo/dataset \\\n"
+    "      --output runs/b --train.epochs 5 --train.seed 2",
+    "python -m models.train --data demo/dataset --output runs/c --towers '[title, cover]'",
+    "python -m models.train --config text-only --data demo/dataset --output runs/a --resume",
+)
 
 
 @dataclass
@@ -244,22 +264,48 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
         UserError: if a key is unknown, a value does not fit, or a file cannot be read.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = ArgumentParser(
-        prog="accelerate launch -m models.train",
-        allow_abbrev=False,
-        exit_on_error=False,
-        description=f"Trains a recommender. Presets and recipes for --config: {', '.join(presets())}.",
-    )
-    parser.add_argument("--config", action="config", help="preset, recipe or YAML file; repeatable")
-    parser.add_class_arguments(RunConfig)
+    parser = make_parser()
     words = _with_preset_files(arguments)
     try:
         return _run_config(parser, parser.parse_args(words))
     except ArgumentError as error:
         files = [word for word in words if word.endswith((".yaml", ".yml"))]
         where = f" (read: {', '.join(files)})" if files else ""
-        message = " ".join(str(error).split())
-        raise UserError(f"{message}{where}; every key: python -m models.train --help") from None
+        told = told_clearly(error, parser.format_help())
+        raise UserError(f"{told}{where}; every key: python -m models.train --help") from None
+
+
+def make_parser(prog: str = "accelerate launch -m models.train") -> ArgumentParser:
+    """The parser of a run's options; unknown keys are errors, in files and on the command line."""
+    parser = ArgumentParser(
+        prog=prog,
+        usage=f"{prog} --data DATASET --output RUN [--config PRESET …] [--KEY VALUE …]",
+        description=ABOUT,
+        epilog=f"{_described_presets()}\n\n{listed(EXAMPLES)}\n\n{EXIT_STATUSES}",
+        formatter_class=ConfigHelp,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "--config", action="config", help="preset, recipe or YAML file; may be given several times"
+    )
+    parser.add_class_arguments(RunConfig)
+    return parser
+
+
+def _described_presets() -> str:
+    """The first sentence of each preset's comment."""
+    lines = []
+    for name in presets():
+        text = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
+        comment = " ".join(takewhile(lambda line: line.startswith("#"), text.splitlines()))
+        sentence = comment.replace("# ", "").split(". ")[0].removesuffix(".")
+        lines.append(
+            textwrap.fill(
+                sentence, WIDTH, initial_indent=f"  {name:<17}", subsequent_indent=" " * 19
+            )
+        )
+    return "\n".join(["presets and recipes for --config:", *lines])
 
 
 def load_run_config(path: Path) -> RunConfig:

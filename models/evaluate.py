@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.card import write_card
+from models.environment import refuse_other_interactions
 from models.parallel import rank_and_world
 from models.ranking import rank_targets
 from models.run import TrainedRecommender, load
@@ -40,8 +42,12 @@ def evaluate(
 
     Returns:
         What the metrics file holds.
+
+    Raises:
+        UserError: if the run cannot be opened (`models.load`), or its dataset has other interactions by now.
     """
     trained = load(run, device=device)
+    refuse_other_interactions(Path(run), trained.dataset)
     return measure(trained, run, split=split, protocol=protocol, progress=progress)
 
 
@@ -56,7 +62,7 @@ def measure(
     """Ranks every user's target over the full catalogue and writes what it found into the run.
 
     Writes `metrics/SPLIT.json` and `ranks/SPLIT.arrow` under the run's own protocol, and
-    `metrics/SPLIT.PROTOCOL.json`, `ranks/SPLIT.PROTOCOL.arrow` under another.
+    `metrics/SPLIT.PROTOCOL.json`, `ranks/SPLIT.PROTOCOL.arrow` under another; and the model's card anew.
 
     Args:
         trained: the model, with its dataset.
@@ -89,6 +95,7 @@ def measure(
         table = _ranks_table(trained, splits.user_ids, evaluation, ranks)
         write_table(run / "ranks" / f"{name}.arrow", table, compression="zstd")
         write_json(run / "metrics" / f"{name}.json", report)
+        write_card(trained, run)
     return report
 
 

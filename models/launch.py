@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import DistributedType
+
 from models.config import RunConfig, load_run_config
 from models.run import CONFIG
 from toolkit.errors import UserError
@@ -35,6 +37,22 @@ def accumulation(config: RunConfig) -> int:
         )
         return launcher
     return config.train.accumulation
+
+
+def refuse_cut_up(kind: DistributedType) -> None:
+    """Makes sure that every process has the whole model, which is what is saved, resumed and evaluated.
+
+    What trains is small, a side network of some million weights or one vector an item; the frozen encoders, which
+    may be large, are run by prep.
+
+    Raises:
+        UserError: if the launcher would cut it up, as FSDP and DeepSpeed do.
+    """
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise UserError(
+            f"the launcher asks for {kind.value}, and training takes a whole model in every process: what trains is "
+            "small; launch with --multi_gpu (models/configs/accelerate/multi-gpu.yaml)"
+        )
 
 
 def refuse_other_run(config: RunConfig, output: Path) -> bool:

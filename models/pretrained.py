@@ -1,10 +1,10 @@
-"""The model folder: weights as safetensors, shapes as JSON. Nothing in it can execute."""
+"""The model folder: weights as safetensors, shapes as JSON, a card to read. Nothing in it can execute."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -17,6 +17,7 @@ from toolkit.towers import TowerSpec
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+CARD = "README.md"
 FORMAT = 1
 
 ITEM_ENCODERS: dict[str, type[nn.Module]] = {"side-network": SideNetwork, "id": IdEmbedding}
@@ -26,6 +27,8 @@ SEQUENCE_ENCODERS: dict[str, type[nn.Module]] = {"sasrec": SASRec}
 def save_pretrained(model: Recommender, folder: str | Path) -> None:
     """Writes `config.json` and `model.safetensors`; each file is whole or absent.
 
+    The config says the shapes, and what the states of the towers were made with (`models.made_with`).
+
     A run saves one model over and over: its shapes stay, so a reader between the two files sees
     an older set of weights, never a mix.
     """
@@ -34,6 +37,7 @@ def save_pretrained(model: Recommender, folder: str | Path) -> None:
         "format": FORMAT,
         "item_encoder": _describe(model.item_encoder, ITEM_ENCODERS),
         "sequence_encoder": _describe(model.sequence_encoder, SEQUENCE_ENCODERS),
+        "made_with": model.made_with,
     }
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
@@ -64,6 +68,7 @@ def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recomme
         model = Recommender(
             _build(config["item_encoder"], ITEM_ENCODERS),
             _build(config["sequence_encoder"], SEQUENCE_ENCODERS),
+            made_with=config.get("made_with"),  # absent where an older Versa wrote it
         )
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{folder}: no {WEIGHTS} here; is this the model folder of a run?")
@@ -74,11 +79,39 @@ def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recomme
     return model.eval()
 
 
-def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> None:
-    """Uploads a model folder to the hub as `owner/name`, private unless told otherwise."""
-    api = HfApi()
-    api.create_repo(name, private=private, exist_ok=True)
-    api.upload_folder(repo_id=name, folder_path=str(folder))
+def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
+    """Uploads a model folder to the hub: weights, config, and its card where it has one; nothing else in it.
+
+    Args:
+        folder: model folder.
+        name: `owner/name` on the hub; made where it does not exist.
+        private: whether only the owner sees it, if it is made now.
+
+    Returns:
+        Its address.
+
+    Raises:
+        UserError: if the folder is no model, or the hub does not take it (no token, no network, no such owner).
+    """
+    folder = Path(folder)
+    for file in (CONFIG, WEIGHTS):
+        if not (folder / file).is_file():
+            raise UserError(f"{folder}: no {file} here; is this the model folder of a run?")
+    files = [file for file in (CONFIG, WEIGHTS, CARD) if (folder / file).is_file()]
+    try:
+        api = HfApi()
+        made = api.create_repo(name, private=private, exist_ok=True)
+        api.create_commit(  # one commit: config and weights that fit each other
+            made.repo_id,
+            [CommitOperationAdd(file, folder / file) for file in files],
+            commit_message="Model folder of a Versa run",
+        )
+    except Exception as error:  # the hub's client raises many kinds
+        raise UserError(
+            f"{name}: the hub did not take {folder} ({_first_line(error)}); a token with write access is needed "
+            "(`hf auth login`, or HF_TOKEN), the network, and a name such as owner/name"
+        ) from None
+    return str(made)
 
 
 def _describe(module: nn.Module, kinds: dict[str, type[nn.Module]]) -> dict[str, Any]:
@@ -105,5 +138,10 @@ def _download(name: str, revision: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # the hub's client raises many kinds
         raise UserError(
-            f"{name!r} is no local folder, and the hub did not give it ({error})"
+            f"{name!r} is no local folder, and the hub did not give it ({_first_line(error)})"
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says first; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

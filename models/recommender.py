@@ -52,10 +52,19 @@ class Recommender(nn.Module):
     Args:
         item_encoder: from what it reads of U items to (U, E).
         sequence_encoder: from (B, L, E), (B, L) to (B, L, E); its states at padding are not looked at.
+        made_with: what the states of its towers were made with (`models.made_with`), where that is known. It
+            goes where the model goes; nothing is computed from it.
     """
 
-    def __init__(self, item_encoder: nn.Module, sequence_encoder: nn.Module) -> None:
+    def __init__(
+        self,
+        item_encoder: nn.Module,
+        sequence_encoder: nn.Module,
+        *,
+        made_with: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
+        self.made_with = made_with or {}
         self.item_encoder = item_encoder
         self.sequence_encoder = sequence_encoder
 

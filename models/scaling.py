@@ -1,11 +1,7 @@
 """A scaling study: one scenario over several encoders, metric against encoder size.
 
-    accelerate launch -m models.scaling --data DATASET --output FOLDER --over small base large [--beside cover]
-        [any option of models.train]
-
-Each of the towers named after `--over` is trained in turn, together with those after `--beside`, by the same
-recipe; FOLDER has a run for each, `scaling.json`, `scaling.md` and, where matplotlib is installed,
-`scaling.svg`. A study that was stopped goes on.
+accelerate launch -m models.scaling --data DATASET --output FOLDER --over small base large [--beside cover]
+    [any option of models.train]
 """
 
 import argparse
@@ -15,15 +11,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from models.config import parse_run_config
-from models.parallel import rank_and_world
 from models.plots import Point, can_plot, plot_points
 from models.train import train
+from toolkit.command_help import CommandParser, listed
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.errors import UserError, run_command
 from toolkit.store import write_atomically, write_json
+from toolkit.terminal import EXIT_STATUSES, Answer, add_answer_options, answer
 
 METRICS = ("HR@10", "NDCG@10")
+ABOUT = """A scaling study: one scenario over several encoders, metric against encoder size.
+
+Each of the towers after --over is trained in turn, together with those after
+--beside, by the same recipe. The output has a run for each, scaling.json,
+scaling.md and, where matplotlib is installed, scaling.svg. A study that was
+stopped goes on. Any other option is one of models.train."""
+EXAMPLES = (
+    "accelerate launch -m models.scaling --data demo/dataset --output scaling \\\n"
+    "      --over image_caption video_caption --beside title --config paper --train.epochs 5",
+)
 
 
 def study(
@@ -62,7 +71,7 @@ def study(
         rows.append({**size, **{name: report["metrics"][name] for name in METRICS}})
     found = {"data": str(data), "beside": list(beside), "split": report["split"],
              "protocol": report["protocol"], "towers": rows}  # fmt: skip
-    if rank_and_world()[0] == 0:
+    if PartialState().is_main_process:
         write_json(output / "scaling.json", found)
         text = format_study(found)
         write_atomically(output / "scaling.md", lambda file: file.write(f"{text}\n".encode()))
@@ -117,22 +126,32 @@ def _size(dataset: Dataset, tower: str) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
+    options, rest = _parser().parse_known_args(sys.argv[1:])
+    return answer(lambda: _studied(options, rest), as_json=options.json, quiet=options.quiet)
+
+
+def _studied(options: argparse.Namespace, rest: list[str]) -> Answer | None:
+    found = study(options.data, options.output, options.over, beside=options.beside, arguments=rest)
+    return Answer(format_study(found), found) if PartialState().is_main_process else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
         prog="accelerate launch -m models.scaling",
-        description=__doc__,
+        description=ABOUT,
+        epilog=f"{listed(EXAMPLES)}\n\n{EXIT_STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--data", required=True, help="dataset with all these towers")
     parser.add_argument("--output", required=True, help="folder of the study")
     parser.add_argument("--over", nargs="+", required=True, help="towers that take turns")
     parser.add_argument("--beside", nargs="+", default=[], help="towers that every run has too")
-    options, rest = parser.parse_known_args(sys.argv[1:])
-    found = study(options.data, options.output, options.over, beside=options.beside, arguments=rest)
-    if rank_and_world()[0] == 0:
-        print(format_study(found))
+    add_answer_options(parser)
+    return parser
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, interrupted="run the command again to go on")

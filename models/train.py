@@ -5,19 +5,20 @@ processes compute; only the main one writes.
 """
 
 import gc
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from models.checkpoint import Checkpoints, Place
-from models.config import RunConfig, parse_run_config, save_run_config
+from models.config import RunConfig, make_parser, parse_run_config, save_run_config
 from models.divergence import Divergence
 from models.environment import describe_environment
 from models.evaluate import format_report, measure
-from models.launch import accumulation, mixed_precision, refuse_other_run
+from models.launch import accumulation, mixed_precision, refuse_cut_up, refuse_other_run
 from models.optimizer import rates_now, set_rates
 from models.pretrained import from_pretrained, save_pretrained
 from models.ranking import encode_catalogue, rank_targets
@@ -26,11 +27,14 @@ from models.run_log import RunLog
 from models.trackers import start_trackers, tracker_options
 from models.training import prepare
 from toolkit import metrics
+from toolkit.completion import completion_script
 from toolkit.errors import run_command
 from toolkit.progress import track
 from toolkit.store import write_atomically, write_json
+from toolkit.terminal import Answer, answer, take_answer_options
 
 BEST_BY = "HR@10"
+SCRIPT = "versa-train"  # the same command in one process, as shells complete it
 
 
 def train(config: RunConfig) -> dict[str, Any]:
@@ -52,6 +56,7 @@ def train(config: RunConfig) -> dict[str, Any]:
         gradient_accumulation_steps=accumulation(config),
         **tracker_options(settings.trackers, output),
     )
+    refuse_cut_up(accelerator.distributed_type)
     batches_an_update = accelerator.gradient_accumulation_steps
     main = accelerator.is_main_process
     device = accelerator.device
@@ -141,22 +146,39 @@ def train(config: RunConfig) -> dict[str, Any]:
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
     saved = from_pretrained(output / MODEL).to(device)
-    report = measure(
-        TrainedRecommender(config, run.dataset, saved, run.features), output, split="test"
-    )
+    best = TrainedRecommender(config, run.dataset, saved, run.features)
+    measure(best, output, split="valid", progress=False)
+    report = measure(best, output, split="test")
     log.write(best_epoch=place.best_epoch, **{f"valid {BEST_BY}": place.best})
     log.say(f"best epoch {place.best_epoch}\n{format_report(report)}")
     accelerator.end_training()
     return report
 
 
-def main() -> None:
+def main() -> int:
     """Command line."""
-    train(parse_run_config())
+    asked, words = take_answer_options(sys.argv[1:])
+    if words[:1] == ["--print-completion"]:
+        print(completion_script(make_parser(SCRIPT), words[1:]))
+        return 0
+    status = answer(lambda: _trained(words), as_json=asked.json, quiet=asked.quiet)
     # The process group goes now, with the model that held it: its threads let go of their last tensors only after
     # the call that they served has returned, and must not do so while the interpreter shuts down.
     gc.collect()
+    return status
+
+
+def _trained(words: list[str]) -> Answer | None:
+    report = train(parse_run_config(words))
+    return Answer("", report) if PartialState().is_main_process else None
+
+
+def run() -> None:
+    """The process, from its words to its exit status."""
+    run_command(
+        main, interrupted="go on from the last checkpoint with the same command and --resume"
+    )
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run()

@@ -1,9 +1,9 @@
 """Is a dataset whole? Every table against its schema, against the items, and against `errors/`."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -44,28 +44,51 @@ def check(dataset: str | Path) -> list[str]:
     return reasons
 
 
-def describe(dataset: str | Path) -> str:
-    """The counts of a dataset, as a small table for reading.
+class Counts(NamedTuple):
+    """How much a table holds.
+
+    Args:
+        rows: in it.
+        words: how many of its rows have which status; of a table that has not one row an item, how many lines of
+            the dump were left out, and why.
+    """
+
+    rows: int
+    words: Counter[str]
+
+
+def count(dataset: str | Path) -> dict[str, Counts]:
+    """The counts of a dataset's tables, by name.
 
     Raises:
         UserError: if it cannot be opened.
     """
     data = open_dataset(dataset)
     rows = sum(batch.num_rows for batch in Table(data.path / "interactions").batches(["user"]))
-    lines = [("items", data.items.num_rows, ""), ("interactions", rows, "")]
-    told = Counter(errors_of(data.path, "ingest").column("error_class").to_pylist())
-    lines[0] = (*lines[0][:2], _words(told))
+    tables = {
+        "items": Counts(data.items.num_rows, _told(data, "ingest")),
+        "interactions": Counts(rows, Counter()),
+    }
     if Table(data.path / "comments").exists():
-        told = Counter(errors_of(data.path, "comments").column("error_class").to_pylist())
-        lines.append(("comments", data.comments.num_rows, _words(told)))
+        tables["comments"] = Counts(data.comments.num_rows, _told(data, "comments"))
     for name in _item_tables(data):
         rows = Table(data.path / name).read().num_rows
-        told = Counter(errors_of(data.path, step_of(name)).column("error_class").to_pylist())
-        lines.append((name, rows, _words(Counter(ok=rows - told.total()) + told)))
-    width = max(len(name) for name, _, _ in lines)
+        told = _told(data, step_of(name))
+        tables[name] = Counts(rows, Counter(ok=rows - told.total()) + told)
+    return tables
+
+
+def describe(tables: Mapping[str, Counts]) -> str:
+    """Counts as a small table for reading."""
+    width = max(map(len, tables))
     return "\n".join(
-        f"{name:<{width}}  {rows:>11,}  {words}".rstrip() for name, rows, words in lines
+        f"{name:<{width}}  {table.rows:>11,}  {_words(table.words)}".rstrip()
+        for name, table in tables.items()
     )
+
+
+def _told(data: Dataset, step: str) -> Counter[str]:
+    return Counter(errors_of(data.path, step).column("error_class").to_pylist())
 
 
 def _words(counts: Counter[str]) -> str:

@@ -1,144 +1,32 @@
-"""`python -m prep COMMAND`: the commands and their options, read into `prep.config`."""
+"""`python -m prep COMMAND`: the commands' options, read into `prep.config`."""
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-import prep
 from prep import manifest
-from prep.check import describe
+from prep.commands import COMMANDS, CONFIG_NAME, PLACES, Command
 from prep.config import PrepConfig
 from prep.sample import COUNT, PAGE
+from toolkit.command_help import described, did_you_mean, listed
+from toolkit.completion import SHELLS, completion_script
+from toolkit.config_help import ConfigHelp, told_clearly
 from toolkit.errors import UserError
+from toolkit.terminal import EXIT_STATUSES, add_answer_options, answer
 
-CONFIG_NAME = "prep.yaml"
+PROG = "python -m prep"
+SCRIPT = "versa-prep"  # the same command, as shells complete it
+ABOUT = """From a raw dump (videos, covers, titles, interactions) to an Arrow dataset.
 
-
-class Command(NamedTuple):
-    """One word after `python -m prep`.
-
-    Args:
-        help: one line about it.
-        places: its positional arguments.
-        run: what it does; returns the exit status.
-        configured: whether it takes the options of `PrepConfig`.
-        retries: whether it takes --retry-failed.
-    """
-
-    help: str
-    places: tuple[str, ...]
-    run: Callable[[Namespace], int]
-    configured: bool = True
-    retries: bool = True
-
-
-def _synth(options: Namespace) -> int:
-    from prep.synth import write_dump
-
-    write_dump(options.out, items=options["items"], users=options["users"], seed=options["seed"])
-    print(f"wrote a synthetic dump; next: python -m prep build {options.out} DATASET")
-    return 0
-
-
-def _build(options: Namespace) -> int:
-    prep.build(options.dump, options.dataset, _config(options), retry_failed=options.retry_failed)
-    return 0
-
-
-def _ingest(options: Namespace) -> int:
-    prep.ingest(options.dump, options.dataset, _config(options))
-    return 0
-
-
-def _media(options: Namespace) -> int:
-    prep.media(options.dump, options.dataset, _config(options), retry_failed=options.retry_failed)
-    return 0
-
-
-def _caption(options: Namespace) -> int:
-    if options.sample is None and options.html is None:
-        prep.caption(options.dataset, _config(options), retry_failed=options.retry_failed)
-    else:
-        _sample(options)
-    return 0
-
-
-def _sample(options: Namespace) -> None:
-    if options.retry_failed:
-        raise UserError(
-            "--retry-failed does items again, and --sample stores none; give one of them"
-        )
-    count = COUNT if options.sample is None else options.sample
-    html = None if options.html is None else Path(options.html or options.dataset / PAGE)
-    print(prep.sample_captions(options.dataset, _config(options), count=count, html=html))
-    if html:
-        print(f"\npage: {html}")
-
-
-def _encode(options: Namespace) -> int:
-    prep.encode(options.dataset, _config(options), retry_failed=options.retry_failed)
-    return 0
-
-
-def _check(options: Namespace) -> int:
-    reasons = prep.check(options.dataset)
-    if reasons:
-        print(*(f"broken: {reason}" for reason in reasons), sep="\n", file=sys.stderr)
-        return 1
-    print(describe(options.dataset))
-    return 0
-
-
-def _export(options: Namespace) -> int:
-    ids = prep.export_tower(options.dataset, options.tower, options.file, layer=options.layer)
-    print(f"wrote {options.file} and {ids}: row r is of the item on line r")
-    return 0
-
-
-def _report(options: Namespace) -> int:
-    prep.report(options.dataset)
-    return 0
-
-
-def _estimate(options: Namespace) -> int:
-    print(prep.estimate(options.dump, _config(options)))
-    return 0
-
-
-COMMANDS = {
-    "synth": Command("Writes a synthetic dump.", ("out",), _synth, configured=False, retries=False),
-    "build": Command("Every step in order; resumable.", ("dump", "dataset"), _build),
-    "ingest": Command("Numbers items and users.", ("dump", "dataset"), _ingest, retries=False),
-    "media": Command("Stores covers and video frames.", ("dump", "dataset"), _media),
-    "caption": Command("Says in words what covers and clips show.", ("dataset",), _caption),
-    "encode": Command("Stores encoders' hidden states.", ("dataset",), _encode),
-    "estimate": Command("Says what a build would take.", ("dump",), _estimate, retries=False),
-    "check": Command(
-        "Validates; prints counts.", ("dataset",), _check, configured=False, retries=False
-    ),
-    "export": Command(
-        "Writes a tower as a NumPy file with its ids.",
-        ("dataset", "tower", "file"),
-        _export,
-        configured=False,
-        retries=False,
-    ),
-    "report": Command(
-        "Writes report.html and .json.", ("dataset",), _report, configured=False, retries=False
-    ),
-}
-_PLACES = {
-    "out": "folder to write, absent or empty",
-    "dump": "folder of what was downloaded",
-    "dataset": "folder that prep writes",
-    "tower": "name of a stored tower",
-    "file": "OUT.npy to write; the ids go to OUT.ids.txt",
-}
+where to begin:
+  python -m prep synth demo/dump                 a synthetic dump, to try everything on
+  python -m prep build demo/dump demo/dataset    every step; a run that was stopped goes on
+  python -m prep check demo/dataset              is it whole?
+  accelerate launch -m models.train --help       then: training"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,28 +36,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its words; those of the command line by default.
 
     Returns:
-        The exit status: 0, or 1 where `check` found something broken.
+        The exit status: 0; 1 where `check` found something broken; 2 where no command is given.
 
     Raises:
         UserError: whatever the user can mend.
     """
-    parser = make_parser()
     words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
-    try:
-        chosen = parser.parse_args(with_default_config(parser, words))
-    except ArgumentError as error:
-        message = " ".join(str(error).split())
-        raise UserError(f"{message}; see python -m prep {' '.join(words[:1])} --help") from None
-    chosen = parser.instantiate(chosen)
-    return COMMANDS[chosen.command].run(chosen[chosen.command])
+    parser = make_parser()
+    if not words:
+        print(parser.format_help(), file=sys.stderr)
+        return 2
+    if words[0] == "--print-completion":
+        print(completion_script(make_parser(SCRIPT), words[1:]))
+        return 0
+    chosen = _parse(parser, words)
+    command, options = COMMANDS[chosen.command], chosen[chosen.command]
+    return answer(lambda: command.run(options), as_json=options.json, quiet=options.quiet)
 
 
-def make_parser() -> ArgumentParser:
+def make_parser(prog: str = PROG) -> ArgumentParser:
     """The parser of all commands; unknown keys are errors, in files and on the command line."""
-    parser = ArgumentParser(prog="python -m prep", description=prep.__doc__, exit_on_error=False)
-    commands = parser.add_subcommands(dest="command")
+    parser = ArgumentParser(
+        prog=prog,
+        usage=f"{prog} COMMAND …",
+        description=ABOUT,
+        epilog=f"{EXIT_STATUSES}\n\nTAB completes commands and options: see {SCRIPT} in the README.",
+        formatter_class=ConfigHelp,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--print-completion", choices=SHELLS, help=f"print what makes a shell complete {SCRIPT}"
+    )
+    commands = parser.add_subcommands(
+        dest="command",
+        title="commands",
+        description=f"{prog} COMMAND --help tells more.",
+        metavar="COMMAND",
+    )
     for name, command in COMMANDS.items():
-        commands.add_subcommand(name, _command_parser(name, command), help=command.help)
+        commands.add_subcommand(name, _command_parser(prog, name, command), help=command.help)
     return parser
 
 
@@ -187,16 +93,57 @@ def with_default_config(parser: ArgumentParser, words: list[str]) -> list[str]:
         default = json.dumps(manifest.require(options.dataset).get("config", {}))
     elif (options.dump / CONFIG_NAME).is_file():
         default = str(options.dump / CONFIG_NAME)
-        print(f"configuration: {default}", file=sys.stderr)
+        if not options.quiet:
+            print(f"configuration: {default}", file=sys.stderr)
     else:
         return words
     return [words[0], "--config", default, *words[1:]]
 
 
-def _command_parser(name: str, command: Command) -> ArgumentParser:
-    parser = ArgumentParser(description=command.help, exit_on_error=False)
+def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
+    if words[0] not in COMMANDS and words[0] not in ("-h", "--help"):
+        near = did_you_mean(words[0], COMMANDS)
+        raise UserError(f"no command {words[0]!r}{near}; commands: {', '.join(COMMANDS)}")
+    try:
+        return parser.instantiate(parser.parse_args(with_default_config(parser, words)))
+    except ArgumentError as error:
+        parser = _command_parser(PROG, words[0], COMMANDS[words[0]])
+        told = told_clearly(error, parser.format_help())
+        raise UserError(f"{told}; see {PROG} {words[0]} --help") from None
+
+
+def _command_parser(prog: str, name: str, command: Command) -> ArgumentParser:
+    places = " ".join(place.upper() for place in command.places)
+    parser = ArgumentParser(
+        usage=f"{prog} {name} {places} [options]",
+        description=described(command.help, command.about),
+        epilog=f"{listed(command.examples)}\n\n{EXIT_STATUSES}",
+        formatter_class=ConfigHelp,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
     for place in command.places:
-        parser.add_argument(place, type=str if place == "tower" else Path, help=_PLACES[place])
+        kind = str if place == "tower" else Path
+        parser.add_argument(place, type=kind, metavar=place.upper(), help=PLACES[place])
+    _add_own_options(parser, name)
+    if command.retries:
+        parser.add_argument("--retry-failed", action="store_true", help="do failed items again")
+    add_answer_options(parser)
+    if command.configured:
+        default = (
+            f"DUMP/{CONFIG_NAME}" if "dump" in command.places else "what dataset.json recorded"
+        )
+        parser.add_argument(
+            "--config",
+            action="config",
+            metavar="FILE",
+            help=f"YAML file of the keys below (default: {default})",
+        )
+        parser.add_class_arguments(PrepConfig)
+    return parser
+
+
+def _add_own_options(parser: ArgumentParser, name: str) -> None:
     if name == "export":
         parser.add_argument(
             "--layer", default="last", help="last or mean of the kept states, or the index of one"
@@ -216,17 +163,6 @@ def _command_parser(name: str, command: Command) -> ArgumentParser:
             metavar="FILE",
             help=f"write what is sampled as a page (FILE: DATASET/{PAGE}; N: {COUNT})",
         )
-    if command.configured:
-        default = (
-            f"DUMP/{CONFIG_NAME}" if "dump" in command.places else "what dataset.json recorded"
-        )
-        parser.add_argument(
-            "--config", action="config", help=f"YAML file of the keys below (default: {default})"
-        )
-        parser.add_class_arguments(PrepConfig)
-    if command.retries:
-        parser.add_argument("--retry-failed", action="store_true", help="do failed items again")
-    return parser
 
 
 _DASHED = {
@@ -240,7 +176,3 @@ def _with_underscores(word: str) -> str:
     """Lets keys of the configuration be written with dashes, as options commonly are."""
     option, equals, value = word.partition("=")
     return _DASHED.get(option, option) + equals + value
-
-
-def _config(options: Namespace) -> PrepConfig:
-    return PrepConfig(**{key.name: options[key.name] for key in fields(PrepConfig)})

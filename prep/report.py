@@ -1,5 +1,6 @@
 """Tells the truth about a dataset: `report.json` for programs, `report.html` for people."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from prep.reporting.page import render
 from prep.reporting.published import compare, recognise
 from prep.reporting.tables import database
 from toolkit import Dataset, open_dataset
+from toolkit.colours import Style, painted
 from toolkit.store import write_atomically, write_json
 
 REPORT_VERSION = 1
+COLOURS: dict[str, Style] = {"error": "red", "warning": "yellow"}
 
 
 def report(dataset: str | Path) -> dict[str, Any]:
@@ -42,7 +45,8 @@ def report(dataset: str | Path) -> dict[str, Any]:
     write_atomically(data.path / "report.html", lambda file: file.write(page))
     print(f"report: {headline(facts['verdict'])}; {data.path / 'report.html'}")
     for finding in facts["verdict"]:
-        print(f"  {finding['severity']}: {finding['what']}; {finding['advice']}")
+        severity = painted(finding["severity"], COLOURS.get(finding["severity"]), sys.stdout)
+        print(f"  {severity}: {finding['what']}; {finding['advice']}")
     return facts
 
 

@@ -4,7 +4,7 @@ import re
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,10 @@ from prep import manifest
 from prep.caption import caption_step, captionings
 from prep.captions import Captioning
 from prep.config import PrepConfig
-from prep.reporting.measures import number
 from prep.reporting.samples import render_sample
 from toolkit import Dataset, open_dataset
 from toolkit.errors import UserError
+from toolkit.measures import number, spaced
 from toolkit.progress import duration, track
 from toolkit.store import Table, write_atomically
 
@@ -137,6 +137,11 @@ class Sample:
             lines += [f"  {self.took(captions)}", f"  {self.outlook(captions)}"]
         return "\n".join(lines)
 
+    def as_dict(self) -> dict[str, Any]:
+        """All of it but the pictures, as JSON can hold it."""
+        items = [{"item_id": item.item_id, "title": item.title} for item in self.items]
+        return {**asdict(replace(self, items=[])), "items": items}
+
 
 def sample_captions(
     dataset: str | Path,
@@ -176,16 +181,6 @@ def sample_captions(
         page = render_sample(sample).encode()
         write_atomically(Path(html), lambda file: file.write(page))
     return sample
-
-
-def spaced(total: int, count: int) -> list[int]:
-    """The middles of `count` equal parts of 0..total-1, rounded down; all where there are fewer.
-
-    >>> spaced(100, 4), spaced(3, 20)
-    ([12, 37, 62, 87], [0, 1, 2])
-    """
-    count = min(count, total)
-    return [(2 * part + 1) * total // (2 * count) for part in range(count)]
 
 
 def _refuse_useless(dataset: Path, config: PrepConfig, count: int, html: str | Path | None) -> None:

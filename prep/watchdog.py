@@ -15,6 +15,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 from prep.executors.local import prepare_worker
 from prep.problems import ItemProblem
 from toolkit.errors import UserError
+from toolkit.interrupts import leaving_interrupts
 
 MAX_CALLS = 1000  # so that a leak is bounded; decord's was 1 MB in 1,000 clips, the others had none
 P = ParamSpec("P")
@@ -108,7 +109,8 @@ class Watchdog(Generic[P, R]):
         self._pipe, theirs = context.Pipe()
         args = (self.function, self.prepare, theirs)
         self._process = context.Process(target=_serve, args=args, daemon=True)
-        self._process.start()
+        with leaving_interrupts():
+            self._process.start()
         self._calls = 0
         theirs.close()  # so that the process's end is seen as the end of the pipe
         with contextlib.suppress(EOFError):

@@ -24,6 +24,7 @@ from toolkit import UserError, open_dataset
 ROOT = Path(__file__).parent.parent
 PRESETS = {
     "id": [],
+    "id-recbole": [],
     "text-only": ["title"],
     "raw-image": ["title", "cover"],
     "raw-video": ["title", "frames"],
@@ -224,6 +225,10 @@ def test_an_installed_wheel_does_the_main_job_outside_the_repository(tmp_path: P
     python("-m", "models", "recommend", "run", "-k", "3", "--output", "best.arrow")
     table = pyarrow.ipc.open_file(work / "best.arrow").read_all()
     assert table.num_rows == 40 * 3
+    python(
+        "-m", "models", "report", "run", "--output", "report.html"
+    )  # its look is in the wheel too
+    assert "<script>" in (work / "report.html").read_text()
 
 
 def run(command: list[str], folder: Path, **environment: str) -> str:

@@ -9,12 +9,25 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Self, TextIO, TypeVar
 
 T = TypeVar("T")
 QUIET_SECONDS = 2.0
 TERMINAL_SECONDS = 0.2  # between drawings
 LOG_SECONDS = 10.0  # between lines where nothing can be drawn over
+_wanted: ContextVar[bool] = ContextVar("progress", default=True)
+
+
+@contextmanager
+def without_progress() -> Iterator[None]:
+    """Draws no progress line that begins in this block."""
+    before = _wanted.set(False)
+    try:
+        yield
+    finally:
+        _wanted.reset(before)
 
 
 def track(
@@ -60,7 +73,7 @@ class Progress:
         self.description = description
         self.total = total
         self.unit = unit
-        self.enabled = enabled
+        self.enabled = enabled and _wanted.get()
         self.done = 0
         self.failed: Counter[str] = Counter()
         self._stream = stream or sys.stderr

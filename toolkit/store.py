@@ -40,15 +40,21 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, temporary, write)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            error.filename = error.filename and str(path)  # nobody has heard of the temporary one
+            raise
+        raise _no_room(path, error) from None
+
+
+def _replace(path: Path, temporary: Path, write: Callable[[BinaryIO], object]) -> None:
+    try:
         with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise _no_room(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pyarrow as pa
 
 from toolkit.errors import UserError
+from toolkit.interrupts import leaving_interrupts
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -51,7 +52,8 @@ def in_processes(
     under_way: deque[Future[pa.Table]] = deque()
     try:
         for batch in batches:
-            under_way.append(pool.submit(_run, batch))
+            with leaving_interrupts():
+                under_way.append(pool.submit(_run, batch))
             if len(under_way) >= 2 * workers:
                 yield under_way.popleft().result()
         while under_way:

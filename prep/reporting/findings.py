@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from prep.reporting.measures import number
+from toolkit.measures import number
 from toolkit.splits import MIN_INTERACTIONS
 
 Severity = Literal["error", "warning", "note"]

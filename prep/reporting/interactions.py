@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from prep.reporting.measures import share, spread, utc
 from prep.reporting.repetitions import Repetition, agree
-from prep.reporting.shapes import curve, gini, histogram, share_of_top
+from prep.reporting.shapes import curve, histogram, share_of_top
 from toolkit import Dataset, schema
 from toolkit.errors import UserError
+from toolkit.measures import gini
 from toolkit.splits import KEPT_BEYOND, MIN_INTERACTIONS
 from toolkit.store import Table
 

@@ -46,11 +46,6 @@ def share(part: float, whole: float) -> float | None:
     return round(part / whole, 6) if whole else None
 
 
-def number(count: int, noun: str, plural: str = "") -> str:
-    """A count with its noun: `1 item`, `2,000 items`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
 def utc(milliseconds: int | None) -> str | None:
     """A time since 1970 as people write it, to the second; years of any length.
 

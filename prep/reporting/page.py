@@ -9,7 +9,8 @@ from typing import Any
 from prep.reporting import plots
 from prep.reporting.findings import difference, headline
 from prep.reporting.limits import SHOWN
-from prep.reporting.markup import (
+from prep.reporting.measures import utc
+from toolkit.markup import (
     Cell,
     Code,
     Html,
@@ -23,7 +24,7 @@ from prep.reporting.markup import (
     text,
     words,
 )
-from prep.reporting.measures import number, utc
+from toolkit.measures import number
 from toolkit.splits import MIN_INTERACTIONS
 
 Facts = dict[str, Any]
@@ -104,7 +105,9 @@ def _failures(facts: Facts) -> Html:
 
 def _first(what: str, count: int, headers: list[str], rows: Sequence[Sequence[Cell]]) -> Html:
     """A line that opens to a table of the first rows."""
-    return details(what, count, table(headers, rows[:SHOWN]), more=len(rows) > SHOWN)
+    more = f'<p class="soft">The first {SHOWN}; report.json lists more.</p>'
+    shown = table(headers, rows[:SHOWN])
+    return details(what, Html(shown + more) if len(rows) > SHOWN else shown, count=count)
 
 
 def _duplicates(facts: Facts) -> Html:
@@ -234,11 +237,13 @@ def _content(facts: Facts) -> Html:
                 [f"{s['width_px']} × {s['height_px']}", s["items"]] for s in sizes["most_common"]
             ]
             what = f"Sizes of stored {noun}, in pixels"
-            found.append(details(what, sizes["distinct"], table(["width × height", "items"], rows)))
+            found.append(
+                details(what, table(["width × height", "items"], rows), count=sizes["distinct"])
+            )
     if facts["tags"]:
         rows = [[tag["tag"], tag["items"]] for tag in facts["tags"]["most_common"]]
         found.append(
-            details("Distinct tags", facts["tags"]["distinct"], table(["tag", "items"], rows))
+            details("Distinct tags", table(["tag", "items"], rows), count=facts["tags"]["distinct"])
         )
     return Html("\n".join(found))
 
@@ -253,7 +258,7 @@ def _captions(facts: Facts) -> Html:
         rows.append([entry["name"], *made_by, entry["ok"], entry["distinct"]])
         texts = [[row["items"], row["text"]] for row in entry["most_common"]]
         what = f"Distinct texts of {entry['name']}; the most frequent ones"
-        common.append(details(what, entry["distinct"], table(["items", "text"], texts)))
+        common.append(details(what, table(["items", "text"], texts), count=entry["distinct"]))
     headers = ["captions", "model", "revision", "prompt", "items ok", "distinct texts"]
     lengths = _spreads({f"characters of {e['name']}": e["characters"] for e in facts["captions"]})
     return section("Captions", table(headers, rows), lengths, *common)

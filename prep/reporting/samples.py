@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prep.reporting.markup import (
+from toolkit.markup import (
     Cell,
     Code,
     Html,

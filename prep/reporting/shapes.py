@@ -8,21 +8,6 @@ from prep.reporting.measures import share
 Ints = NDArray[np.int64]
 
 
-def gini(ascending: Ints) -> float | None:
-    """Gini coefficient: 0 where all items are equally popular, near 1 where one has everything.
-
-    With x sorted ascending and n values: 2 · Σ i·x_i / (n · Σ x_i) − (n + 1) / n.
-
-    >>> gini(np.array([5, 5])), gini(np.array([0, 0, 0, 8]))
-    (0.0, 0.75)
-    """
-    n, total = len(ascending), int(ascending.sum())
-    if total == 0:
-        return None
-    weighted = float(np.arange(1, n + 1, dtype=np.float64) @ ascending)
-    return round(2 * weighted / (n * total) - (n + 1) / n, 6)
-
-
 def share_of_top(descending: Ints, fraction: float) -> float | None:
     """Share of the interactions that the most popular items hold, at least one item."""
     top = max(round(len(descending) * fraction), 1)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reported_runs import train_runs, write_reported_dataset
 from tiny_dataset import ITEMS, walks, write_dataset
 
 
@@ -15,3 +16,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(
         tmp_path_factory.mktemp("data") / "tiny", walks(), items=ITEMS, towers=towers
     )
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Trained runs for reports: ids, one tower, two towers. Copy one before changing it."""
+    folder = tmp_path_factory.mktemp("reported")
+    return train_runs(write_reported_dataset(folder / "data"), folder / "runs")

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from markdown_it import MarkdownIt
 
-import models.__main__
 import models.compare
+from models.cli import main
 from models.compare import compare, holm
 from toolkit import UserError, metrics, schema
 from toolkit.significance import paired_test
@@ -29,7 +30,9 @@ def write_run(folder: Path, ranks: np.ndarray, *, split: str = "test", **about) 
     write_json(folder / "metrics" / f"{name}.json", report)
     table = pa.table([users, targets, ranks.astype(float)], schema=schema.RANKS)
     write_table(folder / "ranks" / f"{name}.arrow", table, compression="zstd")
-    write_json(folder / "environment.json", {"dataset": {"items_sha256": "one", **about}})
+    dataset = {"items_sha256": "one", "interactions_sha256": "3"} | about
+    dataset = {key: value for key, value in dataset.items() if value is not None}
+    write_json(folder / "environment.json", {"dataset": dataset})
     return folder
 
 
@@ -67,23 +70,64 @@ def test_holm_is_as_defined() -> None:
 
 def test_the_table_in_every_form(runs: list[Path]) -> None:
     found = compare(runs)
-    lines = str(found).splitlines()
-    assert [line.split()[0] for line in lines[1:4]] == ["base", "alike", "better"]
-    assert lines[3].count("*") == 2 and "*" not in lines[2]
-    assert "protocol paper, 400 users" in lines[-1] and "Holm" in lines[-1]
+    blocks = [block.splitlines() for block in str(found).split("\n\n")]
+    assert [line.split()[0] for line in blocks[1]] == ["HR@10", "base", "alike", "better"]
+    assert [block[0].split()[0] for block in blocks[1:3]] == ["HR@10", "NDCG@10"]
+    assert all(len(line) <= 80 for block in blocks[1:3] for line in block)
+    assert ["*" in line for line in blocks[2]] == [False, False, False, True]
+    assert "protocol paper: 400 users, 60 items" in blocks[0][0]
+    assert "corrected for 2 runs against the first (Holm)" in " ".join(blocks[3])
     markdown = found.show("markdown").splitlines()
     assert markdown[1] == "|---|---|---|---|---|"
     assert all(line.count("|") == 6 for line in markdown[:5])
-    latex = found.show("latex")
-    assert latex.count(r"\\") == 4 and r"\begin{tabular}{lrrrr}" in latex
     about = json.loads(found.show("json"))
     assert [run["run"] for run in about["runs"]] == ["base", "alike", "better"]
     assert about["runs"][2]["against_first"]["HR@10"]["corrected_p_value"] < 0.05
+    assert about["corrected_over_runs"] == 2
 
 
-def test_latex_escapes_names(runs: list[Path], tmp_path: Path) -> None:
-    odd = Path(shutil.copytree(runs[0], tmp_path / "50%_of_a&b"))
-    assert r"50\%\_of\_a\&b" in compare([odd]).show("latex")
+def test_one_test_has_nothing_to_be_corrected_for(runs: list[Path]) -> None:
+    found = compare([runs[0], runs[2]])
+    row = found.rows[1]
+    assert row.corrected["HR@10"] == row.against_first["HR@10"].p_value
+    assert "paired sign-flip" in str(found) and "Holm" not in str(found)
+
+
+def test_the_best_is_bold_and_the_second_underlined(tmp_path: Path) -> None:
+    """Hits of 100 users: 40, 70 twice, 60; so 70 is best, 60 second."""
+    runs = [
+        write_run(tmp_path / name, np.where(np.arange(100) < hits, 1, 99))
+        for name, hits in {"a": 40, "b": 70, "c": 60, "d": 70}.items()
+    ]
+    found = compare(runs, metrics=["HR@10"])
+    latex = [line for line in found.show("latex").splitlines() if line.endswith(r"\\")][1:]
+    shown = [line.split(" & ")[1].split(" [")[0] for line in latex]
+    assert shown == ["40.00", r"\textbf{70.00}", r"\underline{60.00}", r"\textbf{70.00}"]
+    markdown = [line.split(" | ")[1].split(" [")[0] for line in found.show("markdown").splitlines()[2:6]]  # fmt: skip
+    assert markdown == ["40.00", "**70.00**", "60.00", "**70.00**"]
+
+
+def test_metrics_are_chosen_at_any_cutoff(runs: list[Path]) -> None:
+    found = compare(runs[:2], metrics=["mrr@7", "HR@1", "MRR@7"])
+    ranks = pa.ipc.open_file(runs[1] / "ranks/test.arrow").read_all()["rank"].to_numpy()
+    assert list(found.rows[1].values) == found.metrics == ["MRR@7", "HR@1"]
+    assert found.rows[1].values["MRR@7"]["value"] == metrics.mrr(ranks, 7).mean()
+    for wrong in ("HIT@10", "HR", "HR@0", "NDCG@x"):
+        with pytest.raises(UserError, match=f"metric '{wrong}' is unknown; there are HR@K, NDCG@K"):
+            compare(runs, metrics=[wrong])
+
+
+def test_names_do_not_act_as_markup(runs: list[Path], tmp_path: Path) -> None:
+    odd = Path(shutil.copytree(runs[0], tmp_path / r"[50%_of_a&b~^\|*c*"))
+    latex = compare([odd, runs[1]]).show("latex")
+    assert (
+        r"{[}50\%\_of\_a\&b\textasciitilde{}\textasciicircum{}\textbackslash{}\textbar{}*c*"
+        in latex
+    )
+    markdown = compare([odd, runs[1]]).show("markdown")
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    cells = ["".join(c.content for c in t.children) for t in tokens if t.type == "inline"]
+    assert cells[5] == odd.name
 
 
 def test_one_run_is_shown_without_tests(runs: list[Path]) -> None:
@@ -97,10 +141,22 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(runs: list[Path], tmp_pa
 
 
 INCOMPARABLE = {
-    "dataset": ({"items_sha256": "two"}, "the items of their datasets differ"),
-    "protocol": ({"report": {"protocol": "clean"}}, r"protocol differ \(paper and clean\)"),
-    "catalogue": ({"report": {"catalogue": 61}}, r"catalogue differ \(60 and 61\)"),
-    "targets": ({"targets": [f"i{number % 5}" for number in range(USERS)]}, "targets of the users"),
+    "dataset": ({"items_sha256": "two"}, "the items of their datasets"),
+    "interactions": ({"interactions_sha256": "4"}, "the interactions of their datasets"),
+    "protocol": (
+        {"report": {"protocol": "clean"}},
+        r"protocol \(paper and clean\); evaluate both under one, and name it with --protocol",
+    ),
+    "split": ({"report": {"split": "valid"}}, r"split \(test and valid\)"),
+    "catalogue": ({"report": {"catalogue": 61}}, r"catalogue \(60 and 61\)"),
+    "all": (
+        {"items_sha256": "two", "report": {"catalogue": 61}},
+        r"the items of their datasets, catalogue \(60 and 61\)",
+    ),
+    "targets": (
+        {"targets": [f"i{number % 5}" for number in range(USERS)]},
+        "the targets of the users",
+    ),
 }
 
 
@@ -108,13 +164,23 @@ INCOMPARABLE = {
 def test_what_is_not_comparable_is_refused(runs: list[Path], tmp_path: Path, case: str) -> None:
     about, told = INCOMPARABLE[case]
     other = write_run(tmp_path / "other", np.ones(USERS), **about)
-    with pytest.raises(UserError, match=f"are not comparable: .*{told}"):
+    with pytest.raises(UserError, match=f"are not comparable: they differ in {told}"):
         compare([runs[0], other])
+
+
+def test_a_run_that_does_not_say_its_interactions_is_compared_with_a_note(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    old = write_run(tmp_path / "old", np.ones(USERS), interactions_sha256=None)
+    assert compare(runs).notes == []
+    found = compare([runs[0], old])
+    assert "Not known: whether all were trained on the same interactions" in str(found)
+    assert str(old) in found.as_dict()["notes"][0]
 
 
 def test_other_users_are_not_comparable(runs: list[Path], tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", np.ones(USERS - 1))
-    with pytest.raises(UserError, match="the users differ"):
+    with pytest.raises(UserError, match="they differ in the users"):
         compare([runs[0], other])
 
 
@@ -126,6 +192,9 @@ def test_a_run_that_was_not_evaluated_says_how(runs: list[Path]) -> None:
         compare(runs, split="valid")
     with pytest.raises(UserError, match=r"under clean yet; .*--protocol clean"):
         compare(runs, protocol="clean")
+    (runs[1] / "ranks" / "test.arrow").unlink()
+    with pytest.raises(UserError, match="alike: not evaluated on test yet"):
+        compare(runs)
 
 
 def test_a_protocol_that_is_a_run_s_own_is_found_under_the_split_s_name(
@@ -140,9 +209,9 @@ def test_a_protocol_that_is_a_run_s_own_is_found_under_the_split_s_name(
 
 
 def test_the_command_prints_what_is_asked_for(
-    runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["models", "compare", *map(str, runs), "--format", "markdown"]
-    monkeypatch.setattr("sys.argv", words)
-    models.__main__.main()
+    assert main(["compare", *map(str, runs), "--format", "markdown"]) == 0
     assert capsys.readouterr().out.splitlines() == compare(runs).show("markdown").splitlines()
+    assert main(["compare", *map(str, runs), "--json", "--metrics", "MRR@10"]) == 0
+    assert json.loads(capsys.readouterr().out) == compare(runs, metrics=["MRR@10"]).as_dict()

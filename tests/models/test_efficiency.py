@@ -2,15 +2,14 @@
 
 import doctest
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 import prep
-from models import __main__ as command
 from models import efficiency
 from models.build import build
+from models.cli import main
 from models.config import parse_run_config, save_run_config
 from models.efficiency import format_costs, plot_costs, tpme
 from prep.config import EncodeConfig, PrepConfig
@@ -53,7 +52,6 @@ def test_a_run_is_measured_with_stored_and_with_live_states(
     synth_dump: Path,
     tiny_bert: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     data = tmp_path / "data"
@@ -62,9 +60,8 @@ def test_a_run_is_measured_with_stored_and_with_live_states(
     run = write_run(tmp_path / "run", data, "--towers=[title]", "--side.embedding_dim=16")
     out, plot = tmp_path / "costs.json", tmp_path / "costs.svg"
     words = [str(run), "--states", "stored", "live", "--epochs=2", "--output", str(out)]
-    monkeypatch.setattr(sys, "argv", ["models", "efficiency", *words, "--plot", str(plot)])
     capsys.readouterr()
-    command.main()
+    assert main(["efficiency", *words, "--plot", str(plot)]) == 0
 
     report = json.loads(out.read_text())
     stored, live = report["methods"]

@@ -1,11 +1,22 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from stub_hub import StubHub, stub_hub
 
-from models import IdEmbedding, Recommender, SASRec, SideNetwork, from_pretrained, save_pretrained
+from models import (
+    IdEmbedding,
+    Recommender,
+    SASRec,
+    SideNetwork,
+    from_pretrained,
+    push_to_hub,
+    save_pretrained,
+)
+from models.cli import main
 from toolkit import TowerSpec, UserError
 
 
@@ -53,3 +64,70 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**config, "format": 99}))
     with pytest.raises(UserError, match="format 99"):
         from_pretrained(tmp_path)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubHub]:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with stub_hub(monkeypatch) as stub:
+        yield stub
+
+
+def test_what_was_pushed_comes_back_at_every_commit(hub: StubHub, tmp_path: Path) -> None:
+    model = recommenders()["side"]
+    save_pretrained(model, tmp_path / "model")
+    (tmp_path / "model" / "README.md").write_text("---\ntags:\n- versa\n---\n\n# A card\n")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    assert push_to_hub(tmp_path / "model", "owner/name").endswith("/owner/name")
+    assert hub.created[0]["visibility"] == "private"
+    assert set(hub.commits[0]) == {"config.json", "model.safetensors", "README.md"}
+    assert hub.cards[0].endswith("# A card\n")
+
+    other = recommenders()["side"]
+    (tmp_path / "model" / "README.md").unlink()
+    save_pretrained(other, tmp_path / "model")
+    push_to_hub(tmp_path / "model", "owner/name", private=False)
+    assert hub.created[1]["visibility"] == "public"
+    assert set(hub.commits[1]) == {"config.json", "model.safetensors"}
+
+    for revision, pushed in ((hub.heads[0], model), (hub.heads[1], other), (None, other)):
+        back = from_pretrained("owner/name", revision=revision)
+        for name, tensor in pushed.state_dict().items():
+            assert torch.equal(back.state_dict()[name], tensor), (revision, name)
+
+
+def test_a_push_that_fails_says_what_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"no config\.json here; is this the model folder of a run"):
+        push_to_hub(tmp_path, "owner/name")
+    save_pretrained(recommenders()["id"], tmp_path)
+    needed = r"a token with write access is needed \(`hf auth login`, or HF_TOKEN\)"
+    with stub_hub(monkeypatch, token=None), pytest.raises(UserError, match=f"401.*{needed}"):
+        push_to_hub(tmp_path, "owner/name")
+    with pytest.raises(UserError, match=f"did not take .*[Cc]onn.*{needed}"):  # the hub is gone
+        push_to_hub(tmp_path, "owner/name")
+    with pytest.raises(UserError, match=r"did not take .*Repo id must.*such as owner/name"):
+        push_to_hub(tmp_path, "no such name")
+
+
+def test_what_the_towers_were_made_with_goes_where_the_model_goes(tmp_path: Path) -> None:
+    model = recommenders()["side"]
+    model.made_with = {"encode": {"title": {"encoder": "bert", "revision": "1"}}}
+    save_pretrained(model, tmp_path / "a")
+    save_pretrained(from_pretrained(tmp_path / "a"), tmp_path / "b")
+    assert from_pretrained(tmp_path / "b").made_with == model.made_with
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    del config["made_with"]  # as an older Versa wrote it
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+    assert from_pretrained(tmp_path / "b").made_with == {}
+
+
+def test_the_command_pushes_a_runs_model_privately_unless_told(
+    hub: StubHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_pretrained(recommenders()["id"], tmp_path / "run" / "model")
+    assert main(["push", str(tmp_path / "run"), "owner/name"]) == 0
+    assert main(["push", str(tmp_path / "run"), "owner/name", "--public"]) == 0
+    assert [created["visibility"] for created in hub.created] == ["private", "public"]
+    assert capsys.readouterr().out.splitlines() == [f"{hub.address}/owner/name"] * 2

@@ -14,15 +14,21 @@ import pyarrow as pa
 import pyarrow.ipc
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 from tiny_dataset import ITEMS, walks, write_dataset, write_tower
 
 import models
+from models.cli import main as command
 from models.config import RunConfig, parse_run_config
 from models.evaluate import evaluate
+from models.launch import refuse_cut_up
+from models.train import main as train_command
 from models.train import train
 from toolkit import UserError
 
+ACCELERATE = Path(models.__file__).parent / "configs" / "accelerate"
 FAST = ["--train.epochs=40", "--train.rates.base=5e-3", "--train.rates.side_block=5e-3",
         "--train.rates.text_head=5e-3", "--train.rates.image_head=5e-3",
         "--side.embedding_dim=32", "--sequence.dropout=0", "--sequence.max_len=5"]  # fmt: skip
@@ -41,8 +47,8 @@ def launch(*arguments: str, processes: int = 1) -> subprocess.CompletedProcess[s
         "--num_processes",
         str(processes),
     ]
-    if processes > 1:
-        launcher.append("--multi_gpu")
+    if processes > 1:  # the file that we ship, as several GPUs take it
+        launcher += ["--config_file", str(ACCELERATE / "multi-gpu.yaml"), "--mixed_precision", "no"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [*launcher, "-m", *arguments], env=environment, capture_output=True, text=True, timeout=300
@@ -101,7 +107,9 @@ def test_a_run_folder_holds_what_the_design_says(runs: dict[str, Path], dataset:
     valid = {e["epoch"]: e["valid"]["HR@10"] for e in log if "valid" in e}
     best = next(e["best_epoch"] for e in log if "best_epoch" in e)
     assert best == min(epoch for epoch, value in valid.items() if value == max(valid.values()))
-    assert {p.name for p in (run / "model").iterdir()} == {"config.json", "model.safetensors"}
+    assert {p.name for p in (run / "model").iterdir()} == {
+        "README.md", "config.json", "model.safetensors"
+    }  # fmt: skip
     ranks = pa.ipc.open_file(run / "ranks" / "test.arrow").read_all()
     assert ranks.schema.names == ["user_id", "item_id", "rank"]
     hits = np.mean(ranks.column("rank").to_numpy() <= 10)
@@ -227,33 +235,66 @@ def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
     [
         (
             ["--train.epoch=3"],
-            r"error: .*--train\.epoch=3.*every key: python -m models\.train --help",
+            r"--train\.epoch=3; did you mean --train\.epochs.*every key: python -m",
         ),
-        (["--train.epochs=many"], r"error: .*train\.epochs.*many.*text-only\.yaml"),
+        (["--train.epochs=many"], r"train\.epochs.*many.*text-only\.yaml"),
+        (["--train.loss=ful"], r"train\.loss: Expected one of 'in-batch', 'full', 'sampled'.*ful"),
         (["--config=unheard-of"], "neither a file nor a preset; presets: all-towers, id"),
         (["--towers=[smell]"], "no hidden states for tower 'smell' .stored: "),
         (["--towers=[]"], "towers: none named"),
         (["--side.modality={titel: image}"], r"side\.modality names \['titel'\]"),
     ],
 )
-def test_a_users_mistake_is_one_line_and_status_2(
+def test_a_users_mistake_is_named(
     dataset: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "models.train",
-        "--config",
-        "text-only",
-        "--data",
-        str(dataset),
-    ]
-    done = subprocess.run(
-        [*command, "--output", str(tmp_path / "run"), *arguments], capture_output=True, text=True
-    )
+    with pytest.raises(UserError, match=message):
+        train(config("text-only", dataset, tmp_path / "run", *arguments))
+
+
+def test_a_users_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
+    words = ["-m", "models.train", "--output", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
-    assert re.search(message, done.stderr), done.stderr
+    assert re.search("error: the following arguments are required: --data; every", done.stderr)
+
+
+def test_a_run_prints_its_test_as_json_and_nothing_else(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--config=id", f"--data={dataset}", "--train.epochs=1"]
+    monkeypatch.setattr(sys, "argv", ["train", *words, f"--output={tmp_path / 'run'}", "--json"])
+    assert train_command() == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == json.loads((tmp_path / "run" / "metrics" / "test.json").read_text())
+    assert "epoch 1: valid HR@10" in err
+    monkeypatch.setattr(sys, "argv", ["train", *words, f"--output={tmp_path / 'other'}", "--quiet"])
+    assert train_command() == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_runs_answer_commands_in_words_and_as_json(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(runs["id"])
+    assert command(["evaluate", run, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((runs["id"] / "metrics" / "test.json").read_text())
+    assert command(["evaluate", run]) == 0
+    assert f"test · protocol paper · {report['users']:,} users" in capsys.readouterr().out
+    (tmp_path / "users").write_text("u1\n")
+    words = ["recommend", run, "-k=2", f"--users={tmp_path / 'users'}"]
+    assert command([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["user_id"], row["rank"]) for row in rows] == [("u1", 1), ("u1", 2)]
+    assert command([*words, "--quiet", f"--output={tmp_path / 'best.arrow'}"]) == 0
+    assert capsys.readouterr() == ("", "")
+    kept = pa.ipc.open_file(tmp_path / "best.arrow").read_all()
+    assert kept.column("item_id").to_pylist() == [row["item_id"] for row in rows]
 
 
 def test_a_run_is_not_overwritten_and_a_folder_that_is_none_is_named(
@@ -295,6 +336,19 @@ def other_precision() -> Iterator[None]:
     AcceleratorState._reset_state(True)
     yield
     AcceleratorState._reset_state(True)
+
+
+@pytest.mark.parametrize("path", sorted(ACCELERATE.glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_reads_the_files_for_it_that_we_ship(path: Path) -> None:
+    read = load_config_from_file(str(path))
+    assert read.mixed_precision == "bf16"
+    assert read.num_processes == 8 * read.num_machines or path.stem == "one-gpu"
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_a_launcher_that_cuts_the_model_up_is_refused(kind: DistributedType) -> None:
+    with pytest.raises(UserError, match=rf"{kind.value}.*takes a whole model in every process"):
+        refuse_cut_up(kind)
 
 
 @pytest.mark.usefixtures("other_precision")

@@ -9,7 +9,7 @@ import pytest
 
 import prep
 from prep import EncodeConfig, MediaConfig, PrepConfig, manifest
-from prep.check import describe
+from prep.check import count, describe
 from toolkit import schema
 from toolkit.store import Table, read_file, read_json, write_json, write_table
 
@@ -64,7 +64,7 @@ def test_a_whole_dataset_is_whole(dataset):
 
 
 def test_its_counts_are_a_table(dataset):
-    lines = [line.split(maxsplit=2) for line in describe(dataset).splitlines()]
+    lines = [line.split(maxsplit=2) for line in describe(count(dataset)).splitlines()]
     assert [line[:2] for line in lines] == [
         ["items", "24"],
         ["interactions", "405"],
@@ -157,7 +157,7 @@ def captioned(dataset):
 
 def test_captions_that_are_whole_are_whole(captioned):
     assert prep.check(captioned) == []
-    (line,) = (line for line in describe(captioned).splitlines() if "captions/said" in line)
+    (line,) = (line for line in describe(count(captioned)).splitlines() if "captions/said" in line)
     assert line.split(maxsplit=2)[1:] == ["24", "22 ok, 2 missing"]
 
 

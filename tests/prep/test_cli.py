@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit statuses, one line for a mistake, options and files."""
 
+import json
 import os
 import subprocess
 import sys
@@ -53,17 +54,40 @@ def test_synth_build_check(tmp_path, tiny_bert):
     assert checked.stderr.startswith("broken: ") and "covers: no such table" in checked.stderr
 
 
+def test_a_mistake_is_one_line_and_status_2():
+    assert "absent: no such folder" in one_line_error(prep("build", "absent", "out"))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["build", "absent", "out"], "absent: no such folder"),
-        (["build"], "dump, build.dataset"),
-        (["build", "dump", "out", "--media.pixels", "3"], "--media.pixels"),
-        (["check", "absent", "--wrong"], "--wrong"),
+        (["build"], "are required: DUMP, DATASET; see python -m prep build --help"),
+        (["build", "dump"], "are required: DATASET;"),
+        (
+            ["build", "dump", "out", "--media.pixels", "3"],
+            "unrecognized arguments: --media.pixels 3",
+        ),
+        (["build", "dump", "out", "--media.frame-count=3"], "did you mean --media.frame_count"),
+        (["build", "dump", "out", "--media.backend", "pyva"], "one of 'pyav', 'decord', .*pyva"),
+        (
+            ["build", "dump", "out", "--k_core", "many"],
+            "k_core: Expected a whole number. Got value: many",
+        ),
+        (["check", "absent", "--quite"], "--quite; did you mean --quiet"),
+        (["bulid", "dump", "out"], "no command 'bulid'; did you mean build.; commands: synth, "),
+        (["--quiet", "check"], "no command '--quiet'; commands: synth, "),
+        (["--print-completion", "fish"], "--print-completion fish: give one of bash, zsh"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(words, message):
-    assert message in one_line_error(prep(*words))
+def test_what_is_misspelt_or_missing_is_named_with_the_near_word(words, message):
+    with pytest.raises(UserError, match=message):
+        run(*words)
+
+
+def test_no_command_prints_where_to_begin(capsys):
+    assert run() == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "where to begin:\n  python -m prep synth" in err
 
 
 def test_help_names_every_command_without_loading_torch():
@@ -206,6 +230,22 @@ def test_a_sample_stores_nothing_that_could_be_done_again(sampled):
     assert calls == []
 
 
-def test_no_command_is_a_mistake():
-    with pytest.raises(UserError, match="command"):
-        run()
+def test_a_step_and_a_check_answer_as_json(small, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("ingest", small, out, "--json") == 0
+    printed = capsys.readouterr()
+    tables = {"items": {"rows": 2}, "interactions": {"rows": 5}}
+    assert json.loads(printed.out) == {"dataset": str(out), "tables": tables}
+    assert printed.err.startswith("ingest: microlens, 1 users, 2 items")
+    assert run("check", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["broken"] == []
+    (out / "items" / "part-00000.arrow").unlink()
+    assert run("check", out, "--json", "--quiet") == 1
+    (reason,) = json.loads(capsys.readouterr().out)["broken"]
+    assert "items" in reason
+
+
+def test_quiet_steps_say_nothing(small, tmp_path, capsys):
+    (small / "prep.yaml").write_text("name: mine\n")
+    assert run("build", small, tmp_path / "out", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")

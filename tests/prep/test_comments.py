@@ -11,7 +11,7 @@ import pytest
 import prep
 import toolkit
 from prep import PrepConfig
-from prep.check import describe
+from prep.check import count, describe
 from prep.pipeline import errors_of
 from toolkit import UserError, schema
 from toolkit.store import Table, read_file
@@ -55,7 +55,9 @@ def test_comments_become_a_table(dump, tmp_path, capsys):
     }
     assert "comments: 4 rows; errors: 1 unknown_item, 1 unreadable_line" in capsys.readouterr().out
     assert prep.check(data.path) == []
-    assert re.search(r"^comments +4  1 unreadable_line, 1 unknown_item$", describe(data.path), re.M)
+    assert re.search(
+        r"^comments +4  1 unreadable_line, 1 unknown_item$", describe(count(data.path)), re.M
+    )
 
 
 def test_blocks_are_shards_and_lines_are_counted_through_them(dump, tmp_path, monkeypatch):

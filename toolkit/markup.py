@@ -1,13 +1,13 @@
 """Small pieces of HTML. Every text that is not `Html` already is escaped here, and nowhere else."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple, TypeAlias
 
-from prep.reporting.limits import SHOWN
-from prep.reporting.style import CSS
+from toolkit.style import CSS
 
 
 class Html(str):
@@ -34,7 +34,15 @@ class Percent(NamedTuple):
         return None if share is None else cls(share, 1)
 
 
-Cell: TypeAlias = Html | str | int | float | Code | Percent | None
+class Interval(NamedTuple):
+    """A share with its interval, shown in percent."""
+
+    value: float
+    low: float
+    high: float
+
+
+Cell: TypeAlias = Html | str | int | float | Code | Percent | Interval | None
 
 
 def text(value: object) -> Html:
@@ -42,21 +50,31 @@ def text(value: object) -> Html:
     return Html(escape(str(value)))
 
 
-def document(title: str, parts: Iterable[Html], *, css: str = "") -> str:
-    """A whole page that needs nothing else: no network, no script.
+def document(title: str, parts: Iterable[Html], *, css: str = "", script: str = "") -> str:
+    """A whole page that needs nothing else: no network, and no script but the one given.
 
     Args:
         title: of the window.
         parts: what stands on it; empty ones are left out.
         css: the look of what this page alone has.
+        script: JavaScript that runs when the page is there. The browser is told to run no other, and to
+            load nothing.
     """
     body = "\n".join(part for part in parts if part)
+    policy, end = (_policy(script), f"\n<script>{script}</script>") if script else ("", "")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'{policy}<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{text(title)}</title>\n<style>\n{CSS}{css}</style>\n</head>\n<body>\n"
-        f"{body}\n</body>\n</html>\n"
+        f"{body}{end}\n</body>\n</html>\n"
     )
+
+
+def _policy(script: str) -> str:
+    """A content security policy: styles and pictures of the page itself, one script by its hash, no network."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return f'<meta http-equiv="Content-Security-Policy" content="{allowed}">\n'
 
 
 def header(over: str, heading: str, values: Mapping[str, int]) -> Html:
@@ -91,10 +109,17 @@ def date(time: str | None) -> str | None:
     return time and time.replace("T", " ").removesuffix("Z")
 
 
-def section(heading: str, *parts: Html) -> Html:
-    """A heading and what stands under it."""
+def section(heading: str, *parts: Html, anchor: str = "") -> Html:
+    """A heading and what stands under it.
+
+    Args:
+        heading: of the section.
+        parts: what stands under it; empty ones are left out.
+        anchor: what a link to the section names, if there are any.
+    """
     body = "\n".join(part for part in parts if part)
-    return Html(f"<section>\n<h2>{text(heading)}</h2>\n{body}\n</section>")
+    named = f' id="{text(anchor)}"' if anchor else ""
+    return Html(f"<section{named}>\n<h2>{text(heading)}</h2>\n{body}\n</section>")
 
 
 def numbers(values: Mapping[str, str]) -> Html:
@@ -105,49 +130,55 @@ def numbers(values: Mapping[str, str]) -> Html:
     return Html(f'<dl class="numbers">{pairs}</dl>')
 
 
-def details(summary: str, count: int, body: Html, *, more: bool = False) -> Html:
-    """A line with a count that opens to show what it counts.
+def details(summary: str, body: Html, *, count: int | None = None) -> Html:
+    """A line that opens to show more.
 
     Args:
         summary: the line.
-        count: set flush right, before the text so that it stays on the first line.
         body: what opens; without any, it says that there is none.
-        more: whether `body` shows only the first SHOWN of several.
+        count: how many the body shows, set flush right, before the text so that it stays on the first line.
     """
-    line = f'<span class="count">{count:,}</span>{text(summary)}'
-    rest = f'<p class="soft">The first {SHOWN}; report.json lists more.</p>' if more else ""
+    counted = "" if count is None else f'<span class="count">{count:,}</span>'
     shown = body or '<p class="soft">None.</p>'
-    return Html(f"<details>\n<summary>{line}</summary>\n{shown}{rest}\n</details>")
+    return Html(f"<details>\n<summary>{counted}{text(summary)}</summary>\n{shown}\n</details>")
 
 
-def table(headers: Sequence[str] | None, rows: Sequence[Sequence[Cell]]) -> Html:
+def table(
+    headers: Sequence[str] | None, rows: Sequence[Sequence[Cell]], *, row_heads: bool = False
+) -> Html:
     """A table that scrolls by itself where it is too wide; nothing without rows.
 
     A column whose values are all numbers is set flush right.
+
+    Args:
+        headers: of the columns; None leaves them out.
+        rows: of the table.
+        row_heads: whether the first cell of a row says what the row is about.
     """
     if not rows:
         return Html("")
     right = [all(_is_number(row[place]) for row in rows) for place in range(len(rows[0]))]
     head = ""
     if headers:
-        cells = "".join(_cell("th", text(h), r) for h, r in zip(headers, right, strict=True))
+        cells = "".join(_cell(_COLUMN, text(h), r) for h, r in zip(headers, right, strict=True))
         head = f"<thead><tr>{cells}</tr></thead>\n"
+    tags = [_ROW if row_heads and place == 0 else "td" for place in range(len(right))]
     lines = "\n".join(
-        "<tr>"
-        + "".join(_cell("td", _shown(v), r) for v, r in zip(row, right, strict=True))
-        + "</tr>"
-        for row in rows
+        "<tr>" + "".join(map(_cell, tags, map(_shown, row), right)) + "</tr>" for row in rows
     )
     return Html(f'<div class="wide"><table>\n{head}<tbody>\n{lines}\n</tbody></table></div>')
 
 
+_COLUMN, _ROW = 'th scope="col"', 'th scope="row"'
+
+
 def _cell(tag: str, body: Html, right: bool) -> str:
     kind = ' class="right"' if right else ""
-    return f"<{tag}{kind}>{body}</{tag}>"
+    return f"<{tag}{kind}>{body}</{tag.split()[0]}>"
 
 
 def _is_number(value: Cell) -> bool:
-    return value is None or isinstance(value, int | float | Percent)
+    return value is None or isinstance(value, int | float | Percent | Interval)
 
 
 def _shown(value: Cell) -> Html:
@@ -159,6 +190,9 @@ def _shown(value: Cell) -> Html:
         return Html("–" if value.text is None else f"<code>{text(value.text)}</code>")
     if isinstance(value, Percent):
         return Html(f"{100 * value.part / value.whole:.1f} %" if value.whole else "–")
+    if isinstance(value, Interval):
+        ends = f"[{100 * value.low:.2f}, {100 * value.high:.2f}]"
+        return Html(f'{100 * value.value:.2f} <span class="soft">{ends}</span>')
     if isinstance(value, float):
         return Html(f"{value:,.2f}")
     return Html(f"{value:,}") if isinstance(value, int) else text(value)

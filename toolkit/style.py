@@ -1,4 +1,4 @@
-"""The look of the page: light or dark as the reader's system is, narrow or wide, and on paper."""
+"""The look of reports: light or dark as the reader's system is, narrow or wide, and on paper."""
 
 CSS = """\
 :root {

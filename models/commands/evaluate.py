@@ -1,0 +1,45 @@
+"""`python -m models evaluate RUN`."""
+
+import argparse
+
+from models.commands.command import Command, add_evaluation
+from toolkit.terminal import Answer
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The run, and how it is measured."""
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    add_evaluation(parser)
+
+
+def run(options: argparse.Namespace) -> Answer | None:
+    """Measures, on all processes that the launcher started."""
+    from accelerate import Accelerator
+
+    from models.evaluate import evaluate, format_report
+
+    accelerator = Accelerator()
+    report = evaluate(
+        options.run,
+        split=options.split,
+        protocol=options.protocol,
+        device=str(accelerator.device),
+    )
+    accelerator.end_training()
+    return Answer(format_report(report), report) if accelerator.is_main_process else None
+
+
+COMMAND = Command(
+    help="metrics of a run on a split",
+    about=(
+        "Ranks every user's target over the whole catalogue. Writes RUN/metrics/SPLIT.json and "
+        "RUN/ranks/SPLIT.arrow, or SPLIT.PROTOCOL.* under another protocol than the run's own; and the model's card, "
+        "RUN/model/README.md, anew."
+    ),
+    examples=(
+        "python -m models evaluate demo/runs/text-only --protocol clean",
+        "accelerate launch --multi_gpu -m models evaluate demo/runs/text-only",
+    ),
+    add_options=add_options,
+    run=run,
+)

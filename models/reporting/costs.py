@@ -1,0 +1,44 @@
+"""What runs cost: from the file that `models efficiency --output` wrote."""
+
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import UserError
+from toolkit.store import read_json
+
+KEYS = ("method", "run", "device", "batch_size", "seconds_per_epoch", "trainable_parameters")
+MAYBE_NONE = ("peak_memory_bytes", "memory", "tpme")
+
+
+def read_costs(path: Path, runs: list[Path]) -> list[dict[str, Any]]:
+    """Every method of the file, with `place`, that of its run among `runs`; None of another run.
+
+    Args:
+        path: the file.
+        runs: run folders.
+
+    Raises:
+        UserError: if it is not such a file, or tells of none of the runs.
+    """
+    report = read_json(path)
+    methods = report.get("methods") if isinstance(report, dict) else None
+    if not methods or not all(
+        isinstance(m, dict) and {*KEYS, *MAYBE_NONE} <= m.keys() for m in methods
+    ):
+        raise UserError(
+            f"{path}: not a file of costs; python -m models efficiency RUN … --output FILE.json writes one"
+        )
+    known = {run.resolve(): place for place, run in enumerate(runs)}
+    found = [
+        {
+            **{key: method[key] for key in (*KEYS, *MAYBE_NONE)},
+            "place": known.get(Path(method["run"]).resolve()),
+        }
+        for method in methods
+    ]
+    if all(method["place"] is None for method in found):
+        told = ", ".join(method["run"] for method in found)
+        raise UserError(
+            f"{path}: tells of none of these runs, but of {told}; its paths start where it was made"
+        )
+    return found

@@ -1,0 +1,41 @@
+"""Covers as small as a page shows them."""
+
+from collections.abc import Sequence
+
+import cv2
+
+from toolkit.dataset import Dataset
+from toolkit.images import decode_jpeg
+from toolkit.store import Table
+
+LONGEST_PX = 128
+QUALITY = 70
+
+
+def small_covers(data: Dataset, numbers: Sequence[int]) -> dict[str, bytes]:
+    """JPEG of each item's cover by its number; items without a readable one are left out.
+
+    Args:
+        data: the dataset; it may have no covers at all.
+        numbers: of the items.
+    """
+    if not Table(data.path / "covers").exists():
+        return {}
+    stored = data.source("cover", [data.item_ids.id(number) for number in numbers]).to_pylist()
+    shrunk = {number: shrink(image) for number, image in zip(numbers, stored, strict=True) if image}
+    return {str(number): image for number, image in shrunk.items() if image is not None}
+
+
+def shrink(image: bytes) -> bytes | None:
+    """A JPEG whose longer side is at most LONGEST_PX; None of what is no image."""
+    try:
+        pixels = decode_jpeg(image)
+    except ValueError:
+        return None
+    factor = LONGEST_PX / max(pixels.shape[:2])
+    if factor < 1:
+        size = [max(1, round(side * factor)) for side in pixels.shape[1::-1]]
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
+    return encoded.tobytes()

@@ -1,0 +1,338 @@
+"""The plots of the page, as SVG: intervals, curves, bars and points, one colour a run.
+
+What belongs to a run stands in a group of class `series sN`, N being the run's place, which the page colours
+and its script may set apart. Values that are shares are drawn in percent.
+"""
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import NamedTuple
+
+from toolkit.drawing import FRAME, Frame, figure, round_ticks, scale, x_axis, y_axis
+
+COLOURS = 8  # of series; more begin again
+NAME_LETTERS = 18
+LINE, NAME = 14.0, 110.0  # height of a line of text, width of a name
+ROW = 30.0  # height of a row of `intervals`
+CURVES = Frame(width=340, height=260, left=48, right=322, top=12, bottom=212)  # three in a row
+SMALL = Frame(width=250, height=168, left=40, right=242, top=10, bottom=118)  # four in a row
+Metric = dict[str, float]
+
+
+class Series(NamedTuple):
+    """A run in a plot.
+
+    Args:
+        place: among all runs of the page, which gives its colour.
+        name: of the run.
+        points: [x, y] of a curve.
+        mark: x of a point to be marked; None marks nothing.
+    """
+
+    place: int
+    name: str
+    points: Sequence[Sequence[float]] = ()
+    mark: float | None = None
+
+
+class Values(NamedTuple):
+    """A run's value, maybe with an interval, in each column of a plot.
+
+    Args:
+        place: among all runs of the page; None draws in the colour of the text.
+        name: of the run.
+        columns: `value`, and `low` and `high` where there is an interval; None where there is no value.
+    """
+
+    place: int | None
+    name: str
+    columns: Sequence[Metric | None]
+
+
+class Point(NamedTuple):
+    """A run among others, by two quantities.
+
+    Args:
+        place: among all runs of the page.
+        name: beside it.
+        x: horizontally.
+        y: vertically, with its interval.
+    """
+
+    place: int
+    name: str
+    x: float
+    y: Metric
+
+
+def intervals(rows: Sequence[Values], *, metric: str, chance: float) -> str:
+    """One metric of every run, a row each, with its interval, and what chance would reach.
+
+    Args:
+        rows: of one column.
+        metric: its name.
+        chance: drawn as a line.
+    """
+    bottom = 12 + ROW * len(rows)
+    frame = Frame(height=bottom + 50, left=132, right=396, top=8, bottom=bottom)
+    cells = [(row, row.columns[0]) for row in rows]
+    ticks = round_ticks(0, max([chance, *(cell["high"] for _, cell in cells if cell)]))
+    x = scale(ticks[0], ticks[-1], frame.left, frame.right)
+    drawn = [f'<path class="grid" d="M{x(t):.1f} {frame.top}V{frame.bottom}"/>' for t in ticks]
+    drawn.append(f'<path class="chance" d="M{x(chance):.1f} {frame.top}V{frame.bottom}"/>')
+    for place, (row, cell) in enumerate(cells):
+        if cell is None:
+            continue
+        y = frame.top + ROW * (place + 0.5)
+        drawn += [
+            _begin(row.place),
+            f"<title>{escape(row.name)}: {_words(cell)}</title>",
+            f'<text class="end name" x="{frame.left - 10}" y="{y + 4:.1f}">{escape(shortened(row.name))}</text>',
+            f'<path class="whisker" d="M{x(cell["low"]):.1f} {y:.1f}H{x(cell["high"]):.1f}"/>',
+            f'<circle class="dot" cx="{x(cell["value"]):.1f}" cy="{y:.1f}" r="5"/>',
+            f'<text class="start" x="{x(cell["high"]) + 8:.1f}" y="{y + 4:.1f}">{100 * cell["value"]:.1f}</text>',
+            "</g>",
+        ]
+    axis = x_axis({x(t): _percent(t, ticks) for t in ticks}, f"{metric} in %", frame)
+    told = "; ".join(f"{row.name} {_words(cell)}" for row, cell in cells if cell)
+    about = f"{metric} of every run with its 95 % interval: {told}. Chance: {100 * chance:.1f} %."
+    return figure(metric, about, [*drawn, *axis], frame)
+
+
+def curves(
+    series: Sequence[Series], *, title: str, x_unit: str, y_unit: str, percent: bool = False
+) -> str:
+    """Lines of several runs over steps or epochs; the marked point of each is ringed."""
+    points = [point for one in series for point in one.points]
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    x_ticks = round_ticks(0, max(xs))
+    y_ticks = round_ticks(0 if percent else min(ys), max(ys))
+    x = scale(x_ticks[0], x_ticks[-1], CURVES.left, CURVES.right)
+    y = scale(y_ticks[0], y_ticks[-1], CURVES.bottom, CURVES.top)
+    drawn = [part for one in series for part in _curve(one, x, y)]
+    labels = {y(t): _percent(t, y_ticks) if percent else f"{t:g}" for t in y_ticks}
+    ends = "; ".join(f"{s.name} ends at {_told(s.points[-1][1], percent)}" for s in series)
+    return figure(
+        title,
+        f"{title} by {x_unit}: {ends}.",
+        [
+            *y_axis(labels, y_unit, CURVES),
+            *drawn,
+            *x_axis({x(t): f"{t:g}" for t in x_ticks}, x_unit, CURVES),
+        ],
+        CURVES,
+    )
+
+
+def _curve(series: Series, x: Callable[[float], float], y: Callable[[float], float]) -> list[str]:
+    line = " ".join(f"{x(across):.1f},{y(up):.1f}" for across, up in series.points)
+    parts = [
+        _begin(series.place),
+        f"<title>{escape(series.name)}</title>",
+        f'<polyline class="line" points="{line}"/>',
+    ]
+    for across, up in series.points:
+        if across == series.mark or len(series.points) == 1:
+            parts.append(f'<circle class="ring" cx="{x(across):.1f}" cy="{y(up):.1f}" r="4.5"/>')
+    return [*parts, "</g>"]
+
+
+def dots(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> str:
+    """A value with its interval for every run in every column, side by side, in percent."""
+    highest = max(cell["high"] for run in runs for cell in run.columns if cell)
+    y = _percent_scale(highest)
+
+    def dot(cell: Metric, left: float, right: float) -> str:
+        x = (left + right) / 2
+        return (
+            f'<path class="whisker" d="M{x:.1f} {y(cell["low"]):.1f}V{y(cell["high"]):.1f}"/>'
+            f'<circle class="dot" cx="{x:.1f}" cy="{y(cell["value"]):.1f}" r="3.5"/>'
+        )
+
+    return _grouped(columns, runs, dot, highest, title=title, x_unit=x_unit)
+
+
+def bars(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> str:
+    """A bar for every run in every column, side by side, in percent."""
+    highest = max(cell["value"] for run in runs for cell in run.columns if cell)
+    y = _percent_scale(highest)
+
+    def bar(cell: Metric, left: float, right: float) -> str:
+        top, width = y(cell["value"]), right - left
+        return (
+            f'<rect class="bar" x="{left + 0.06 * width:.1f}" y="{top:.1f}" '
+            f'width="{0.88 * width:.1f}" height="{FRAME.bottom - top:.1f}"/>'
+        )
+
+    return _grouped(columns, runs, bar, highest, title=title, x_unit=x_unit)
+
+
+def _percent_scale(highest: float) -> Callable[[float], float]:
+    return scale(0, round_ticks(0, highest)[-1], FRAME.bottom, FRAME.top)
+
+
+def _grouped(
+    columns: Sequence[str],
+    runs: Sequence[Values],
+    mark: Callable[[Metric, float, float], str],
+    highest: float,
+    *,
+    title: str,
+    x_unit: str,
+) -> str:
+    """A mark for every run in every column, between the left and right edge of the run's slot in it."""
+    step = (FRAME.right - FRAME.left) / len(columns)
+    slot = 0.84 * step / len(runs)
+    drawn = []
+    for place, run in enumerate(runs):
+        drawn.append(_begin(run.place))
+        for column, cell in enumerate(run.columns):
+            if cell is not None:
+                left = FRAME.left + step * (column + 0.08) + slot * place
+                words = f"{escape(run.name)}, {escape(columns[column])}: {_words(cell)}"
+                drawn.append(f"<g><title>{words}</title>{mark(cell, left, left + slot)}</g>")
+        drawn.append("</g>")
+    ticks, y = round_ticks(0, highest), _percent_scale(highest)
+    up = y_axis({y(tick): _percent(tick, ticks) for tick in ticks}, "%")
+    names = {FRAME.left + step * (place + 0.5): name for place, name in enumerate(columns)}
+    return figure(title, _told_columns(title, columns, runs), [*up, *drawn, *x_axis(names, x_unit)])
+
+
+def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> str:
+    """Runs by what they cost and what they reach, each with its interval and name."""
+    x_ticks = round_ticks(0, max(point.x for point in points))
+    y_ticks = round_ticks(0, max(point.y["high"] for point in points))
+    x = scale(x_ticks[0], x_ticks[-1], FRAME.left + 14, FRAME.right - 14)
+    y = scale(y_ticks[0], y_ticks[-1], FRAME.bottom, FRAME.top)
+    heights = apart([(x(point.x), y(point.y["value"]) - 6) for point in points])
+    drawn = [
+        part
+        for point, height in zip(points, heights, strict=True)
+        for part in _point(point, x(point.x), y, height, f"{x_name} {point.x:.3g}, {y_name}")
+    ]
+    told = "; ".join(f"{p.name} {p.x:.3g} and {_words(p.y)}" for p in points)
+    return figure(
+        f"{y_name} against {x_name}",
+        f"{x_name} and {y_name} of every run: {told}.",
+        [
+            *y_axis({y(t): _percent(t, y_ticks) for t in y_ticks}, f"{y_name} in %"),
+            *drawn,
+            *x_axis({x(t): f"{t:g}" for t in x_ticks}, x_name),
+        ],
+    )
+
+
+def _point(
+    point: Point, across: float, y: Callable[[float], float], height: float, told: str
+) -> list[str]:
+    """A point, its interval, and its name at `height` on the side that has room."""
+    is_right = across > (FRAME.left + FRAME.right) / 2
+    kind, shift = ("end", -9) if is_right else ("start", 9)
+    cell = point.y
+    return [
+        _begin(point.place),
+        f"<title>{escape(point.name)}: {escape(told)} {_words(cell)}</title>",
+        f'<path class="whisker" d="M{across:.1f} {y(cell["low"]):.1f}V{y(cell["high"]):.1f}"/>',
+        f'<circle class="dot" cx="{across:.1f}" cy="{y(cell["value"]):.1f}" r="5"/>',
+        f'<text class="{kind} name" x="{across + shift:.1f}" y="{height:.1f}">{escape(shortened(point.name))}</text>',
+        "</g>",
+    ]
+
+
+def apart(places: Sequence[tuple[float, float]]) -> list[float]:
+    """Heights of names at places (x, y), each moved up until it stands on none of the lower ones.
+
+    >>> apart([(10.0, 100.0), (20.0, 97.0), (300.0, 98.0)])
+    [100.0, 86.0, 98.0]
+    """
+    moved: dict[int, float] = {}
+    for place in sorted(range(len(places)), key=lambda one: -places[one][1]):
+        x, height = places[place]
+        near = sorted((moved[one] for one in moved if abs(places[one][0] - x) < NAME), reverse=True)
+        for below in near:
+            if abs(below - height) < LINE:
+                height = below - LINE
+        moved[place] = height
+    return [moved[place] for place in range(len(places))]
+
+
+def gates(layers: Sequence[str], columns: Sequence[Sequence[float]], *, title: str) -> str:
+    """Shares in [0, 1] of every level, stacked: of one tower's gate, or of several towers' weights.
+
+    Args:
+        layers: labels of the levels.
+        columns: for each level, the share of every tower; what is missing to 1 is left blank.
+        title: of the drawing.
+    """
+    ticks = (0.0, 0.5, 1.0)
+    y = scale(0, 1, SMALL.bottom, SMALL.top)
+    step = (SMALL.right - SMALL.left) / len(layers)
+    drawn = []
+    for level, shares in enumerate(columns):
+        base, left = 0.0, SMALL.left + step * (level + 0.12)
+        for tower, part in enumerate(shares):
+            top = y(base + part)
+            drawn.append(
+                f'<rect class="bar t{tower % COLOURS}" x="{left:.1f}" y="{top:.1f}" width="{0.76 * step:.1f}" '
+                f'height="{y(base) - top:.1f}"><title>layer {escape(layers[level])}: {part:.3f}</title></rect>'
+            )
+            base += part
+    every = -(-len(layers) // 9)
+    labels = {
+        SMALL.left + step * (level + 0.5): label
+        for level, label in enumerate(layers)
+        if level % every == 0
+    }
+    told = "; ".join(
+        f"{label}: {', '.join(f'{part:.2f}' for part in shares)}"
+        for label, shares in zip(layers, columns, strict=True)
+    )
+    parts = [*y_axis({y(t): f"{t:g}" for t in ticks}, "", SMALL), *drawn]
+    return figure(
+        title, f"{title}, by layer: {told}.", [*parts, *x_axis(labels, "layer", SMALL)], SMALL
+    )
+
+
+def shortened(name: str) -> str:
+    """A name that fits beside a plot: the end of a long one, which tells paths apart.
+
+    >>> shortened("runs/first-try/video-caption")
+    '…try/video-caption'
+    """
+    return name if len(name) <= NAME_LETTERS else f"…{name[1 - NAME_LETTERS :]}"
+
+
+def _begin(place: int | None) -> str:
+    if place is None:
+        return '<g class="series plain">'
+    return f'<g class="series s{place % COLOURS}" data-run="{place}">'
+
+
+def _told_columns(title: str, columns: Sequence[str], runs: Sequence[Values]) -> str:
+    told = [
+        f"{run.name}: "
+        + ", ".join(
+            f"{column} {100 * cell['value']:.1f}"
+            for column, cell in zip(columns, run.columns, strict=True)
+            if cell
+        )
+        for run in runs
+    ]
+    return f"{title}, in percent. {'; '.join(told)}."
+
+
+def _words(cell: Metric) -> str:
+    value = f"{100 * cell['value']:.2f} %"
+    if "low" not in cell:
+        return value
+    return f"{value} [{100 * cell['low']:.2f}, {100 * cell['high']:.2f}]"
+
+
+def _told(value: float, percent: bool) -> str:
+    return f"{100 * value:.2f} %" if percent else f"{value:.4g}"
+
+
+def _percent(tick: float, ticks: Sequence[float]) -> str:
+    """A tick in percent; as many digits as their step needs."""
+    step = 100 * (ticks[1] - ticks[0])
+    return f"{100 * tick:.{0 if step >= 1 else 1 if step >= 0.1 else 2}f}"

@@ -1,0 +1,57 @@
+"""Which interactions a run was trained on: their hash, and what happens once they are others."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_dataset import ITEMS, walks, write_dataset
+
+from models.config import parse_run_config
+from models.environment import interactions_sha256
+from models.evaluate import evaluate
+from models.train import train
+from toolkit import UserError, open_dataset
+from toolkit.store import Table, read_json, write_json
+
+
+def test_the_hash_is_of_users_and_items_in_order(tmp_path: Path) -> None:
+    data = open_dataset(write_dataset(tmp_path / "data", [[3, 1], [2, 2, 5]], items=6))
+    columns = [np.array(column, "<i4") for column in ([1, 1, 2, 2, 2], [3, 1, 2, 2, 5])]
+    digests = b"".join(hashlib.sha256(column.tobytes()).digest() for column in columns)
+    assert interactions_sha256(data) == hashlib.sha256(digests).hexdigest()
+
+
+def test_shards_do_not_show_in_it_and_any_change_does(tmp_path: Path) -> None:
+    whole = open_dataset(write_dataset(tmp_path / "data", walks(users=9), items=ITEMS))
+    rows, parts = whole.interactions, Table(tmp_path / "parts" / "interactions")
+    shutil.copytree(tmp_path / "data", tmp_path / "parts", ignore=lambda *_: ["interactions"])
+    for start in range(0, rows.num_rows, 7):
+        parts.append(rows.slice(start, 7))
+    assert interactions_sha256(open_dataset(tmp_path / "parts")) == interactions_sha256(whole)
+    histories = walks(users=9)
+    histories[4][2], histories[4][3] = histories[4][3], histories[4][2]
+    other = open_dataset(write_dataset(tmp_path / "other", histories, items=ITEMS))
+    assert interactions_sha256(other) != interactions_sha256(whole)
+    moved = [*histories[:3], histories[3][:-1], [histories[3][-1], *histories[4]], *histories[5:]]
+    again = open_dataset(write_dataset(tmp_path / "moved", moved, items=ITEMS))
+    assert again.interactions["item"].equals(other.interactions["item"])
+    assert interactions_sha256(again) != interactions_sha256(other)
+
+
+def test_evaluate_refuses_interactions_that_have_changed(tmp_path: Path) -> None:
+    data, run = write_dataset(tmp_path / "data", walks(users=40), items=ITEMS), tmp_path / "run"
+    train(
+        parse_run_config([f"--data={data}", f"--output={run}", "--config=id", "--train.epochs=1"])
+    )
+    before = (run / "metrics" / "test.json").read_text()
+    shutil.rmtree(data)
+    write_dataset(data, walks(users=40, seed=1), items=ITEMS)
+    with pytest.raises(UserError, match=r"trained on other interactions than .*data has now"):
+        evaluate(run, progress=False)
+    assert (run / "metrics" / "test.json").read_text() == before
+    environment = read_json(run / "environment.json")
+    del environment["dataset"]["interactions_sha256"]  # as an older Versa wrote it
+    write_json(run / "environment.json", environment)
+    assert evaluate(run, progress=False)["users"] == 40
