@@ -12,6 +12,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.utils import LoggerType
 
 from models.config import RunConfig
 from models.launch import flat
@@ -39,7 +40,7 @@ def tracker_options(names: Sequence[str], output: Path) -> dict[str, Any]:
                 f"train.trackers names {name!r}; known are {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}, and [] "
                 "for none"
             )
-        if name not in installed:
+        if name not in installed and name in LoggerType.list():  # others somebody has registered
             raise UserError(
                 f"train.trackers names {name}, which is not installed: pip install {name.replace('_', '-')}, or "
                 "leave it out (--train.trackers '[]' for none)"
@@ -49,11 +50,9 @@ def tracker_options(names: Sequence[str], output: Path) -> dict[str, Any]:
 
 def start_trackers(accelerator: Accelerator, config: RunConfig, output: Path, log: RunLog) -> None:
     """Begins the run's trackers in the main process, and has them told what stands in the log and what will."""
-    if not accelerator.is_main_process:
+    if not (accelerator.is_main_process and config.train.trackers):
         return
     shutil.rmtree(output / FOLDER, ignore_errors=True)
-    if not config.train.trackers:
-        return
     accelerator.init_trackers(
         PROJECT,
         config={key: _plain(value) for key, value in flat(asdict(config)).items()},

@@ -1,5 +1,6 @@
 """A training epoch at the paper's size: what it takes plain, compiled, recorded, and in which precision."""
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,7 @@ def measure(
     """Seconds an epoch, milliseconds a step, peak memory, the first losses without dropout, and an evaluation."""
     plan = {"precision": precision, "compiled": compiled, "graphs": graphs}
     losses = _first_losses(work, size, **plan)
+    _forget()
     started = time.perf_counter()
     training, accelerator = prepared(settings(work, size, **plan), graphs=graphs)
     time_epoch(training, 1, accelerator)
@@ -90,6 +92,14 @@ def _evaluation(training: Training, accelerator: Accelerator) -> float:
         rank_targets(training.model, catalogue, training.splits.test)
         seconds.append(time.perf_counter() - started)
     return seconds[-1]
+
+
+def _forget() -> None:
+    """Gives back the memory of what is no longer used, and its peak."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak_mib() -> float | None:
