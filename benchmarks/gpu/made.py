@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from toolkit import schema
+from toolkit.backbones.resolve import revision_of
 from toolkit.schema import SCHEMA_VERSION
 from toolkit.store import Table, write_json
 
@@ -113,7 +114,9 @@ def write_live_data(work: Path, size: Size) -> Path:
     shape = (size.live_items, layers, settings.get("hidden_size", 768))
     for name, folder in encoders.items():
         drawn = torch.randn(shape, generator=_rng(0)).half().numpy()
-        _write_states(data, name, drawn, encoder=str(folder))
+        _write_states(
+            data, name, drawn, encoder=str(folder), revision=revision_of(str(folder), None)
+        )
     return data
 
 
@@ -173,10 +176,12 @@ def _write_dataset(
     return ids
 
 
-def _write_states(folder: Path, name: str, states: NDArray[np.float16], *, encoder: str) -> None:
+def _write_states(
+    folder: Path, name: str, states: NDArray[np.float16], *, encoder: str, revision: str = "0"
+) -> None:
     items, layers, width = states.shape
     about = {
-        "encoder": encoder, "revision": "local", "layers": str(layers), "width": str(width), "pooling": "cls",
+        "encoder": encoder, "revision": revision, "layers": str(layers), "width": str(width), "pooling": "cls",
         "source": name, "modality": TOWERS[name], "precision": "float32",
     }  # fmt: skip
     expected = schema.states(layers, width).with_metadata(about)
