@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# The smoke test of the mission's variants where a GPU is at hand: every preset trains a few epochs
-# in bf16, losses must be finite, and the GPU's test metrics must equal the CPU's within tolerance.
-# Needs no installation of Versa itself: only its dependencies (PyAV and jsonargparse among them).
-#   bash benchmarks/gpu.sh [OUT]          writes OUT/gpu.json (default: $OUT, else benchmarks/out)
+# All that only a GPU can tell, in one call of at most ten minutes: an epoch at the paper's size (plain, compiled,
+# recorded, float32 and bf16), where its time goes, its floor, the store's gathers, the efficiency table live and
+# stored, captions in batches, and every preset in bf16 against the CPU's metrics.
+# Needs no installation of Versa itself: only its dependencies. Where nothing can be downloaded, carry jsonargparse,
+# docstring-parser and typeshed-client; `captions`, and `presets` without --dataset, want duckdb and av besides.
+#   bash benchmarks/gpu.sh [OUT] [OPTION …]     writes OUT/gpu.json (default: $OUT, else benchmarks/out)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out="${1:-${OUT:-benchmarks/out}}"
 mkdir -p "$out"
-exec "${PYTHON:-python3}" benchmarks/gpu.py --output "$out/gpu.json"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+exec "${PYTHON:-python3}" -m benchmarks.gpu --output "$out/gpu.json" "${@:2}"

@@ -1,9 +1,11 @@
 """Cost as work grows: seconds of an epoch and of an evaluation by users and by items.
 
-    OMP_NUM_THREADS=2 GOMP_SPINCOUNT=10000 python -m benchmarks.growth [--users 10000 100000] [--items 20000 200000]
+    OMP_NUM_THREADS=2 GOMP_SPINCOUNT=10000 python -m benchmarks.growth [--users 10000 100000 1000000]
+        [--items 20000 200000 1000000] [--steps N]
 
 Random histories of 5 to 13 items drawn evenly (every batch then has as many different items as can be), two
-towers of 3 x 64 random float16 states, recipe `paper`. Each pair in a process of its own; the epoch is a whole one.
+towers of 3 x 64 random float16 states, recipe `paper`. Each pair in a process of its own; the epoch is a whole one
+unless `--steps` ends it, whose median step then stands for the rest.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -32,25 +35,30 @@ from toolkit.towers import TowerSpec
 
 LAYERS, WIDTH, TOWERS = 3, 64, ("title", "cover")
 RANKED_USERS = 10_000
+HEAD = """| users | items | epoch | step | unique items a step | a user | catalogue | 10,000 users ranked | splits | peak memory | load |
+|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:
     """Measures every pair, each in a new process, or the one pair it is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--items", type=int, nargs="+", default=[20_000, 200_000])
+    parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--items", type=int, nargs="+", default=[20_000, 200_000, 1_000_000])
+    parser.add_argument("--steps", type=int, help="at most; by default a whole epoch")
     options = parser.parse_args()
     pairs = [(users, items) for users in options.users for items in options.items]
     if len(pairs) == 1:
-        measure(*pairs[0])
+        measure(*pairs[0], options.steps)
         return
+    print(HEAD, flush=True)
     for users, items in pairs:
         words = ["--users", str(users), "--items", str(items)]
+        words += ["--steps", str(options.steps)] if options.steps else []
         subprocess.run([sys.executable, "-m", "benchmarks.growth", *words], check=True)
 
 
-def measure(users: int, items: int) -> None:
-    """Trains one epoch, evaluates, and prints a line of a table."""
+def measure(users: int, items: int, at_most: int | None) -> None:
+    """Trains one epoch, evaluates, and prints a line of the table."""
     started = time.perf_counter()
     splits = random_splits(users, items)
     cut = time.perf_counter() - started
@@ -64,7 +72,9 @@ def measure(users: int, items: int) -> None:
     specs = [TowerSpec(name, layers=LAYERS, width=WIDTH) for name in TOWERS]
     model = Recommender(SideNetwork(specs), SASRec())
     batches = Batches(splits, features, batch_size=64, seed=0)
-    steps, unique = train(model, batches)
+    steps, unique = train(model, batches, at_most or len(batches))
+    median = statistics.median(steps)
+    epoch = sum(steps) + median * (len(batches) - len(steps))
     model.eval()
     started = time.perf_counter()
     catalogue = encode_catalogue(model, features, splits.catalogue, device="cpu")
@@ -83,8 +93,8 @@ def measure(users: int, items: int) -> None:
     ranking = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"| {users:,} | {items:,} | {sum(steps):.1f} s | {1e3 * statistics.median(steps):.1f} ms | "
-        f"{unique:.0f} | {1e6 * sum(steps) / users:.0f} µs | {encoding:.2f} s | {ranking:.2f} s | {cut:.1f} s | "
+        f"| {users:,} | {items:,} | {epoch:.1f} s | {1e3 * median:.1f} ms | "
+        f"{unique:.0f} | {1e6 * epoch / users:.0f} µs | {encoding:.2f} s | {ranking:.2f} s | {cut:.1f} s | "
         f"{peak:.1f} GiB | {load()} |",
         flush=True,
     )
@@ -105,20 +115,20 @@ def random_splits(users: int, items: int) -> Splits:
     return make_splits(table, items=items)
 
 
-def train(model: Recommender, batches: Batches) -> tuple[list[float], float]:
-    """One epoch: seconds of each step, its batch included, and the mean number of unique items."""
+def train(model: Recommender, batches: Batches, steps: int) -> tuple[list[float], float]:
+    """The first steps of an epoch: seconds of each, its batch included, and the mean number of unique items."""
     optimizer = make_optimizer(model, RunConfig(data="", output=""), torch.device("cpu"))
     model.train()
     seconds, unique = [], 0
     last = time.perf_counter()
-    for batch in batches.epoch(1):
+    for batch in islice(batches.epoch(1), steps):
         model(batch).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         unique += len(batch.items)
         seconds.append(time.perf_counter() - last)
         last += seconds[-1]
-    return seconds, unique / len(batches)
+    return seconds, unique / steps
 
 
 if __name__ == "__main__":

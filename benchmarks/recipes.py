@@ -32,6 +32,7 @@ RECIPES = {
     "paper": ["--config", "paper", *CONTENT],
     "modern": ["--config", "modern", *CONTENT],
     "id": ["--config", "id", "--protocol", "unmasked"],
+    "id-recbole": ["--config", "id-recbole"],
 }
 # Test HR@10 and NDCG@10 in percent of other people's code on this split, by protocol (issue 6).
 MARKS = {

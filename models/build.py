@@ -26,8 +26,13 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
         UserError: if the config does not fit the run's towers, or the weights do not fit the config.
     """
     item_encoder: nn.Module
+    initial_std = config.train.initial_std or None
     if config.item == "id":
-        item_encoder = IdEmbedding(dataset.items.num_rows, embedding_dim=config.side.embedding_dim)
+        item_encoder = IdEmbedding(
+            dataset.items.num_rows,
+            embedding_dim=config.side.embedding_dim,
+            initial_std=initial_std,
+        )
     else:
         item_encoder = _side_network(config, dataset)
     sequence_encoder = SASRec(
@@ -36,6 +41,7 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
         heads=config.sequence.heads,
         blocks=config.sequence.blocks,
         dropout=config.sequence.dropout,
+        initial_std=initial_std,
     )
     made_with = describe_towers(dataset, config.towers) if config.item != "id" else {}
     model = Recommender(item_encoder, sequence_encoder, made_with=made_with)

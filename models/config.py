@@ -124,6 +124,8 @@ class TrainConfig:
             before.
         patience: epochs without a better validation HR@10 before training stops.
         seed: of initial weights, order, drawn items and dropout.
+        initial_std: weights of the sequence encoder and vectors of `id` begin normal with it, as RecBole's do with 0.02;
+            0 leaves them Xavier's, and vectors of norm 1.
         loss: softmax over which items: `in-batch`, those of the batch, popularity taken off (the papers');
             `full`, the whole catalogue; `sampled`, items drawn for each step, their expected number taken off.
         negatives: `local`, each process's own columns; `global`, those of all processes together, which
@@ -138,6 +140,8 @@ class TrainConfig:
         warmup_updates: over which learning rates rise from 0.
         clip_norm: gradients are scaled down to this norm where theirs is larger; 0 does not.
         log_every_steps: steps between lines of log.jsonl.
+        trackers: who is told these lines too, by Accelerate's names: `tensorboard` (its files lie in the run's
+            trackers/), `wandb`, `mlflow` and others; none where the list is empty.
         checkpoint_every_steps: steps between checkpoints; 0 makes one an epoch.
         keep_checkpoints: how many of the newest stay.
         mixed_precision: `no`, `bf16` or `fp16`; what `accelerate launch` sets goes before.
@@ -153,6 +157,7 @@ class TrainConfig:
     accumulation: int = 1
     patience: int = 10
     seed: int = 1
+    initial_std: float = 0.0
     loss: Loss = "in-batch"
     negatives: Negatives = "local"
     sampled_items: int = 1024
@@ -164,6 +169,7 @@ class TrainConfig:
     warmup_updates: int = 0
     clip_norm: float = 0.0
     log_every_steps: int = 50
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     checkpoint_every_steps: int = 0
     keep_checkpoints: int = 2
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
@@ -177,6 +183,7 @@ class TrainConfig:
             **dict.fromkeys(("sampled_items", "full_limit"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints"), 1),
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
+            "initial_std": 0,
             "checkpoint_every_steps": 0,
         }
         for key, smallest in least.items():

@@ -189,7 +189,9 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
         mixed_precision=mixed_precision(config), gradient_accumulation_steps=accumulation(config)
     )
     training = prepare(config, accelerator)
-    seconds = [_timed(training, number, accelerator) for number in range(1, warmup + epochs + 1)]
+    seconds = [
+        time_epoch(training, number, accelerator) for number in range(1, warmup + epochs + 1)
+    ]
     gpu = accelerator.device.type == "cuda"
     states = None if config.item == "id" else config.states
     return Cost(
@@ -207,18 +209,19 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
     )
 
 
-def _timed(training: Training, number: int, accelerator: Accelerator) -> float:
+def time_epoch(training: Training, number: int, accelerator: Accelerator) -> float:
     """Seconds of one epoch, from a device at rest to a device at rest."""
     every, batches = accelerator.gradient_accumulation_steps, training.batches
-    _rest(accelerator)
+    rest(accelerator)
     started = time.perf_counter()
     for place, batch in enumerate(batches.epoch(number), start=1):
         training.step(batch, is_update=place % every == 0 or place == len(batches))
-    _rest(accelerator)
+    rest(accelerator)
     return time.perf_counter() - started
 
 
-def _rest(accelerator: Accelerator) -> None:
+def rest(accelerator: Accelerator) -> None:
+    """Waits for the device."""
     if accelerator.device.type == "cuda":
         torch.cuda.synchronize(accelerator.device)
 

@@ -13,7 +13,7 @@ from toolkit.errors import UserError
 
 # What a resumed run may ask for otherwise than it was begun: none of it changes a step that is done.
 FREE_TO_CHANGE = {"resume", "output", "train.log_every_steps", "train.checkpoint_every_steps",
-                  "train.keep_checkpoints", "train.patience", "residency.place", "residency.device_gib",
+                  "train.keep_checkpoints", "train.patience", "train.trackers", "residency.place", "residency.device_gib",
                   "residency.host_gib"}  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def refuse_other_run(config: RunConfig, output: Path) -> bool:
         )
     if not (output / CONFIG).exists():
         raise UserError(f"--output {output}: no {CONFIG} here, so this is no run to resume")
-    begun, asked = _flat(asdict(load_run_config(output / CONFIG))), _flat(asdict(config))
+    begun, asked = flat(asdict(load_run_config(output / CONFIG))), flat(asdict(config))
     free = FREE_TO_CHANGE | ({"train.epochs"} if config.train.schedule == "constant" else set())
     for key in sorted({*begun, *asked} - free):
         if begun.get(key) != asked.get(key):
@@ -80,11 +80,12 @@ def refuse_other_run(config: RunConfig, output: Path) -> bool:
     return False
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Keys of keys joined by dots."""
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "", *, between: str = ".") -> dict[str, Any]:
+    """Keys of keys joined, by dots unless something else is to stand between them."""
+    joined: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
+        if isinstance(value, dict):
+            joined |= flat(value, f"{prefix}{key}{between}", between=between)
+        else:
+            joined[prefix + key] = value
+    return joined

@@ -41,11 +41,17 @@ def set_rates(optimizer: Any, config: RunConfig, update: int, total: int) -> Non
             group["lr"] = group["rate"] * factor
 
 
+def rates_now(optimizer: Any) -> dict[str, float]:
+    """The learning rate of each group as it stands; on a GPU this may wait for it."""
+    return {group["name"]: float(group["lr"]) for group in optimizer.param_groups}
+
+
 def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:
     """Optimizer groups: every trainable parameter under the rate of its declared group."""
     groups: dict[str, list[nn.Parameter]] = {}
     for group, parameter in rate_groups(model):
         groups.setdefault(group, []).append(parameter)
     return [
-        {"params": group, "lr": rates[name], "rate": rates[name]} for name, group in groups.items()
+        {"params": group, "name": name, "lr": rates[name], "rate": rates[name]}
+        for name, group in groups.items()
     ]

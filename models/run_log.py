@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class RunLog:
         self.path = output / "log.jsonl"
         self.enabled = enabled
         self.started = time.perf_counter()
+        self.tell: Callable[[dict[str, Any]], None] | None = None
 
     def go_back_to(self, step: int) -> None:
         """Forgets the lines of later steps: a resumed run makes those steps again."""
@@ -30,6 +32,13 @@ class RunLog:
         kept = "".join(line for line in lines if line.endswith("\n") and _step_of(line) <= step)
         write_atomically(self.path, lambda file: file.write(kept.encode()))
 
+    def follow(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Has `tell` called with every line: those that are there now, others when they are written."""
+        if self.path.exists():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                tell(json.loads(line))
+        self.tell = tell
+
     def write(self, **entry: Any) -> None:
         """Appends one line: the entry, and the seconds since the run began."""
         if not self.enabled:
@@ -37,6 +46,8 @@ class RunLog:
         entry["seconds"] = round(time.perf_counter() - self.started, 3)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+        if self.tell:
+            self.tell(entry)
 
     def say(self, words: str) -> None:
         """Prints a line."""

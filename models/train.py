@@ -19,11 +19,12 @@ from models.divergence import Divergence
 from models.environment import describe_environment
 from models.evaluate import format_report, measure
 from models.launch import accumulation, mixed_precision, refuse_cut_up, refuse_other_run
-from models.optimizer import set_rates
+from models.optimizer import rates_now, set_rates
 from models.pretrained import from_pretrained, save_pretrained
 from models.ranking import encode_catalogue, rank_targets
 from models.run import CONFIG, ENVIRONMENT, MODEL, TrainedRecommender
 from models.run_log import RunLog
+from models.trackers import start_trackers, tracker_options
 from models.training import prepare
 from toolkit import metrics
 from toolkit.completion import completion_script
@@ -36,7 +37,7 @@ BEST_BY = "HR@10"
 SCRIPT = "versa-train"  # the same command in one process, as shells complete it
 
 
-def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it reads top to bottom
+def train(config: RunConfig) -> dict[str, Any]:
     """Trains until `epochs` or `patience` run out, keeps the best epoch, tests it once.
 
     Args:
@@ -51,7 +52,9 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
     output = Path(config.output)
     settings = config.train
     accelerator = Accelerator(
-        mixed_precision=mixed_precision(config), gradient_accumulation_steps=accumulation(config)
+        mixed_precision=mixed_precision(config),
+        gradient_accumulation_steps=accumulation(config),
+        **tracker_options(settings.trackers, output),
     )
     refuse_cut_up(accelerator.distributed_type)
     batches_an_update = accelerator.gradient_accumulation_steps
@@ -84,6 +87,7 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
         )
         place = (checkpoints.resume() if config.resume else None) or Place()
         log.go_back_to(place.step)
+        start_trackers(accelerator, config, output, log)
         log.say(f"{config.item} {config.towers}: {splits}, {run.trainable_parameters:,} parameters")
         if config.resume:
             log.say(f"resuming at epoch {place.epoch}, step {place.step:,}")
@@ -105,17 +109,16 @@ def train(config: RunConfig) -> dict[str, Any]:  # noqa: C901 - long, but it rea
                 place.batch += 1
                 place.step += 1
                 is_update = place.batch % batches_an_update == 0 or place.batch == len(batches)
-                if is_update:
-                    update = (place.epoch - 1) * updates_an_epoch + (
-                        place.batch - 1
-                    ) // batches_an_update
-                    set_rates(optimizer, config, update, settings.epochs * updates_an_epoch)
+                update = (place.batch - 1) // batches_an_update
+                update += (place.epoch - 1) * updates_an_epoch
+                set_rates(optimizer, config, update, settings.epochs * updates_an_epoch)
                 loss = run.step(batch, is_update=is_update)
                 watch.note(loss)
                 if place.step % settings.log_every_steps == 0 or place.step == 1:
                     watch.check()
                     mean = float(accelerator.reduce(loss, reduction="mean"))
-                    log.write(step=place.step, epoch=place.epoch, loss=mean)
+                    now = rates_now(optimizer)
+                    log.write(step=place.step, epoch=place.epoch, loss=mean, rates=now)
                 every = settings.checkpoint_every_steps
                 if every and place.step % every == 0 and is_update and place.batch < len(batches):
                     watch.check()

@@ -24,6 +24,7 @@ from toolkit import UserError, open_dataset
 ROOT = Path(__file__).parent.parent
 PRESETS = {
     "id": [],
+    "id-recbole": [],
     "text-only": ["title"],
     "raw-image": ["title", "cover"],
     "raw-video": ["title", "frames"],

@@ -11,15 +11,18 @@ class IdEmbedding(nn.Module):
     Args:
         items: N; rows are 0..N, row 0 being padding.
         embedding_dim: E.
+        initial_std: vectors begin normal with it; by default with one that makes their norm 1.
     """
 
-    def __init__(self, items: int, *, embedding_dim: int = 64) -> None:
+    def __init__(
+        self, items: int, *, embedding_dim: int = 64, initial_std: float | None = None
+    ) -> None:
         super().__init__()
         self.items = items
         self.embedding_dim = embedding_dim
         self.table = nn.Embedding(items + 1, embedding_dim, padding_idx=0)
         # Of norm 1, whatever N is: Xavier's shrink as the catalogue grows, and drown in the position embeddings.
-        nn.init.normal_(self.table.weight, std=embedding_dim**-0.5)
+        nn.init.normal_(self.table.weight, std=initial_std or embedding_dim**-0.5)
         self.table.weight.data[0] = 0.0
 
     def settings(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ B sequences, L positions, P of them computed (`models.sequence.positions`), E em
 the newest item stands last.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -102,6 +103,7 @@ class SASRec(nn.Module):
         dropout: everywhere.
         skip_padding: whether states at padding may be left out, where that is faster; otherwise they are those of
             the public code.
+        initial_std: weights begin normal with it; by default they begin as Xavier's.
 
     Raises:
         ValueError: if E is not divisible by `heads`.
@@ -116,6 +118,7 @@ class SASRec(nn.Module):
         blocks: int = 2,
         dropout: float = 0.1,
         skip_padding: bool = True,
+        initial_std: float | None = None,
     ) -> None:
         super().__init__()
         if embedding_dim % heads:
@@ -128,7 +131,7 @@ class SASRec(nn.Module):
         self.blocks = nn.ModuleList(
             Block(embedding_dim, heads=heads, dropout=dropout) for _ in range(blocks)
         )
-        self.apply(_initialise)
+        self.apply(partial(_initialise, std=initial_std))
 
     def settings(self) -> dict[str, Any]:
         """What `SASRec(**settings)` needs to be built again, as JSON can hold it."""
@@ -168,8 +171,11 @@ class SASRec(nn.Module):
         return positions.spread(x)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialise(module: nn.Module, *, std: float | None) -> None:
     if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.xavier_normal_(module.weight)
+        if std is None:
+            nn.init.xavier_normal_(module.weight)
+        else:
+            nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

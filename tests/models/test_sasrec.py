@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from models import SASRec
+from models.items import IdEmbedding
 
 
 def encoder() -> SASRec:
@@ -61,3 +62,13 @@ def test_left_out_padding_changes_no_real_state_and_no_gradient() -> None:
     assert (skipped[~real] == 0).all() and (dense[~real] != 0).any()
     for one, other in zip(of_skipped, of_dense, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_begin_as_small_as_they_are_asked_to() -> None:
+    torch.manual_seed(0)
+    model = SASRec(embedding_dim=64, initial_std=0.02)
+    drawn = [w for n, w in model.named_parameters() if n.endswith("weight") and "norm" not in n]
+    for weights in [*drawn, IdEmbedding(500, initial_std=0.02).table.weight[1:]]:
+        # The standard error of a sample's deviation: std / sqrt(2 n); four of them.
+        assert abs(float(weights.detach().std()) - 0.02) < 4 * 0.02 / (2 * weights.numel()) ** 0.5
+    assert not IdEmbedding(5, initial_std=0.02).table.weight[0].any()

@@ -70,6 +70,21 @@ def test_predictable_sequences_are_learnt(runs: dict[str, Path], preset: str) ->
     assert report["metrics"]["HR@5"]["value"] > 0.9, report["metrics"]["HR@5"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["id", "raw-image"])
+def test_enough_predictable_sequences_put_the_next_item_first(tmp_path: Path, preset: str) -> None:
+    rng = np.random.default_rng(1)
+    towers = {
+        "title": rng.normal(size=(ITEMS, 3, 16)),
+        "cover": rng.normal(size=(ITEMS, 4, 24)),
+    }
+    data = write_dataset(tmp_path / "data", walks(users=1000), items=ITEMS, towers=towers)
+    many = ["--train.epochs=10", "--train.batch_size=16"]
+    train(config(preset, data, tmp_path / "run", *many))
+    ranks = pa.ipc.open_file(tmp_path / "run" / "ranks" / "test.arrow").read_all().column("rank")
+    assert np.mean(ranks.to_numpy() == 1) > 0.95
+
+
 def test_random_sequences_stay_at_chance(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     histories = [rng.permutation(ITEMS)[:8].tolist() for _ in range(1000)]
@@ -194,6 +209,7 @@ def test_two_processes_train_and_measure_as_one_does(dataset: Path, tmp_path: Pa
     assert json.loads((run / "environment.json").read_text())["processes"] == 2
     two = json.loads((run / "metrics" / "test.json").read_text())
     assert evaluate(run) == two  # one process, the same checkpoint
+    assert len(list((run / "trackers" / "versa").glob("events*"))) == 1
     done = launch("models", "evaluate", str(run), "--protocol", "clean", processes=2)
     assert done.returncode == 0, done.stderr
     two = json.loads((run / "metrics" / "test.clean.json").read_text())

@@ -1,0 +1,66 @@
+"""All that only a GPU can tell, in one call (`benchmarks/gpu.sh`).
+
+    python -m benchmarks.gpu --output FILE.json [--parts step floor …] [--dataset FOLDER] [--seconds 560] [--toy]
+
+Each part runs in a process of its own, within the time that is left; one that fails is recorded with its message and
+the rest goes on, exit 1 at the end. The file is written anew after every part. `--toy` rehearses every part in small,
+on a CPU too, where a recorded step only pretends to be one: no slip of the pen is to wait for a GPU.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.made import PAPER, TOY
+from benchmarks.gpu.parts import ALWAYS, PARTS, compare_losses, guarded, summary
+from toolkit.store import write_json
+
+
+def main() -> None:
+    """Runs the parts and writes one JSON; exits 1 if one failed."""
+    names = sorted({name.split()[0] for name in PARTS} - set(ALWAYS))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", choices=names, default=names)
+    parser.add_argument("--dataset", type=Path, help="of the demo, for presets; else built here")
+    parser.add_argument("--seconds", type=float, default=560, help="for all parts together")
+    parser.add_argument("--toy", action="store_true", help="everything in small, on a CPU too")
+    options = parser.parse_args()
+    report = run(options)
+    failed = [n for n, found in report["parts"].items() if found.get("passed") is False]
+    if failed:
+        sys.exit(f"failed: {failed}")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """All parts that are asked for, the file written anew after each."""
+    until = time.monotonic() + options.seconds
+    report: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "toy": options.toy, "parts": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if options.dataset:
+            (work / "demo").symlink_to(options.dataset.resolve())
+        for name in PARTS:
+            if name.split()[0] not in (*ALWAYS, *options.parts):
+                continue
+            started = time.monotonic()
+            found = guarded(name, work, TOY if options.toy else PAPER, until - started)
+            found["part_seconds"] = round(time.monotonic() - started, 1)
+            report["parts"][name] = found
+            compare_losses(report["parts"])
+            write_json(options.output, report)
+            print(f"{name}: {summary(found)}", flush=True)
+            if found.get("device") == "cpu" and not options.toy:
+                sys.exit(
+                    "no GPU here; benchmarks/gpu.sh is for a machine that has one, --toy for any"
+                )
+    print(json.dumps(report["parts"]["versions"]))
+    return report
+
+
+if __name__ == "__main__":
+    main()

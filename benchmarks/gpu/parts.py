@@ -1,0 +1,100 @@
+"""The parts of the GPU's benchmark, each guarded in a process of its own."""
+
+import json
+import traceback
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.breakdown import breakdown, floor
+from benchmarks.gpu.copies import residency
+from benchmarks.gpu.costs import costs
+from benchmarks.gpu.made import Size, write_step_data
+from benchmarks.gpu.smoke import captions, presets, versions
+from benchmarks.gpu.step import measure
+
+Part = Callable[[Path, Size], dict[str, Any]]
+WAYS = {
+    "plain": {"compiled": False, "graphs": False},
+    "graphs": {"compiled": False, "graphs": True},
+    "compiled": {"compiled": True, "graphs": False},
+    "compiled graphs": {"compiled": True, "graphs": True},
+}
+# In the order of what is wanted most; the first word is what `--parts` calls them.
+PARTS: dict[str, Part] = {
+    "versions": versions,
+    "data": write_step_data,
+    **{
+        f"step {precision} {name}": partial(measure, precision=precision, **way)
+        for (name, way), precision in product(WAYS.items(), ("no", "bf16"))
+    },
+    "floor": floor,
+    "breakdown plain": partial(breakdown, precision="bf16", **WAYS["plain"]),
+    "breakdown compiled graphs": partial(breakdown, precision="bf16", **WAYS["compiled graphs"]),
+    "residency": residency,
+    "costs": costs,
+    "captions covers": partial(captions, frames=0),
+    "captions clips": partial(captions, frames=5),
+    "presets": presets,
+}
+ALWAYS = ("versions", "data")
+# How far the first losses may be from those of the plain step in the same precision.
+LOSS_TOLERANCE = {"no": 1e-3, "bf16": 2e-2}
+
+
+def guarded(name: str, work: Path, size: Size, seconds: float) -> dict[str, Any]:
+    """A part's figures, or why there are none.
+
+    Args:
+        name: of the part.
+        work: folder that the parts share.
+        size: how large everything is.
+        seconds: after which it is stopped.
+    """
+    if seconds < 1:
+        return {"passed": False, "error": "not begun: the time was up"}
+    # Processes come from one that has imported everything and never touched the GPU.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    output = work / "part.json"
+    output.unlink(missing_ok=True)
+    process = context.Process(target=run_part, args=(name, work, size, output))
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        return {"passed": False, "error": f"stopped after {seconds:.0f} s: the time was up"}
+    if not output.exists():
+        return {"passed": False, "error": f"the process ended with status {process.exitcode}"}
+    return dict(json.loads(output.read_text()))
+
+
+def run_part(name: str, work: Path, size: Size, output: Path) -> None:
+    """Writes a part's figures, or its error, into a file."""
+    try:
+        found = PARTS[name](work, size)
+    except Exception:  # whatever it is: it is recorded, and the other parts go on
+        found = {"passed": False, "error": traceback.format_exc()}
+    output.write_text(json.dumps(found))
+
+
+def compare_losses(parts: dict[str, Any]) -> None:
+    """Adds to each step how far its first losses are from those of the plain one."""
+    for name, found in parts.items():
+        kind, precision, *_ = [*name.split(), ""]
+        plain = parts.get(f"step {precision} plain", {}).get("losses")
+        if kind == "step" and plain and "losses" in found:
+            pairs = zip(plain, found["losses"], strict=True)
+            found["largest_loss_difference"] = max(abs(a - b) / abs(a) for a, b in pairs)
+            found["passed"] = found["largest_loss_difference"] <= LOSS_TOLERANCE[precision]
+
+
+def summary(found: dict[str, Any]) -> str:
+    """In a line: the figures that are single numbers, or the error."""
+    if "error" in found:
+        return f"FAILED {found['error'].strip().splitlines()[-1]}"
+    single = {name: value for name, value in found.items() if isinstance(value, int | float)}
+    return ", ".join(f"{name} {value:.4g}" for name, value in single.items())

