@@ -5,16 +5,16 @@ S users, k items a user.
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from models.compare import Evaluated
 from models.evaluate import Split
+from models.histories import Histories, find_items
 from models.run import TrainedRecommender
 from toolkit.errors import UserError
 from toolkit.splits import Evaluation, Ints
 
 K = 10
-USERS_AT_ONCE = 4096
+USERS_AT_ONCE = 100_000  # whose lists are a table at a time
 
 
 def whole_histories(trained: TrainedRecommender, split: Split) -> Evaluation:
@@ -46,15 +46,11 @@ def top_items(trained: TrainedRecommender, evaluation: Evaluation) -> Ints:
         trained: the run.
         evaluation: with whole histories, whose items are left out.
     """
-    ids = trained.dataset.items.column("item_id").combine_chunks()
+    users = pa.array(trained.splits.user_ids, pa.string())
+    histories = Histories(users, evaluation.history, evaluation.starts, evaluation.stops)
     found = np.zeros((len(evaluation), K), np.int32)
     for start in range(0, len(evaluation), USERS_AT_ONCE):
-        rows = slice(start, start + USERS_AT_ONCE)
-        bounds = zip(evaluation.starts[rows], evaluation.stops[rows], strict=True)
-        histories = [
-            ids.take(pa.array(evaluation.history[low:high] - 1)).to_pylist() for low, high in bounds
-        ]
-        table = trained.recommend(histories, K)
-        numbers = pc.index_in(table.column("item_id"), value_set=ids).to_numpy() + 1
-        found[table.column("row").to_numpy() + start, table.column("rank").to_numpy() - 1] = numbers
+        table = trained.recommend(histories[start : start + USERS_AT_ONCE], K)
+        rows, ranks = (table.column(name).to_numpy() for name in ("row", "rank"))
+        found[rows + start, ranks - 1] = find_items(table.column("item_id"), trained.dataset)
     return found
