@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torchcodec
 from torchcodec.decoders import VideoDecoder
 
 from prep.images import Pixels
@@ -11,6 +12,9 @@ from prep.video.backend import by_index
 from prep.video.info import probe
 
 __all__ = ["frames_at", "probe"]
+
+if torchcodec.ffmpeg_major_version is None:  # it imports without them, and then no clip decodes
+    raise ImportError("torchcodec finds no shared libraries of FFmpeg, or none for this torch")
 
 
 def _decode(path: Path, indexes: Sequence[int]) -> Iterator[Pixels]:

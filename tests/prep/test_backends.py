@@ -147,6 +147,15 @@ def test_a_backend_that_does_not_load_is_told_before_the_run(
     assert not (tmp_path / "data" / "covers").exists()
 
 
+def test_torchcodec_without_ffmpeg_is_told_before_a_clip_is_called_corrupt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pytest.importorskip("torchcodec"), "ffmpeg_major_version", None)
+    monkeypatch.delitem(sys.modules, "prep.video.torchcodec", raising=False)
+    with pytest.raises(UserError, match="torchcodec, which does not load here .*FFmpeg"):
+        load("torchcodec")
+
+
 def test_a_policy_is_recorded_and_a_change_of_it_refused(synth_dump: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     ingest(synth_dump, data)
