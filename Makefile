@@ -8,8 +8,9 @@ export GOMP_SPINCOUNT ?= 10000
 demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> three trained recommenders -> one table
 	$(BIN)/python benchmarks/demo.py --output demo
 
+# A file of tests is one process's, of which there are as many as cores, up to four; each computes with one thread.
 test: check                       ## what CI runs: lint, types, import contract, tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .

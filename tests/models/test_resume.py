@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from models.train import train
 from toolkit import UserError
 
 ROOT = Path(__file__).parents[2]
+THREADS = len(os.sched_getaffinity(0))
 SETTINGS = ["--config=raw-image", "--train.batch_size=16", "--train.epochs=4", "--train.patience=9",
             "--train.log_every_steps=1", "--train.checkpoint_every_steps=4", "--train.optimizer=adamw",
             "--train.weight_decay=0.01", "--train.schedule=cosine", "--train.warmup_updates=5",
@@ -53,6 +55,15 @@ def assert_same_run(run: Path, whole: Path) -> None:
         assert (run / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def all_threads() -> Iterator[None]:
+    """As many as a run has by default: the order of sums, and so the last bits, may depend on them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody interrupts."""
@@ -65,7 +76,7 @@ def command(data: Path, output: Path) -> subprocess.Popen[str]:
     words = [*SETTINGS, f"--data={data}", f"--output={output}", "--resume"]
     return subprocess.Popen(
         [sys.executable, "-m", "models.train", *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(THREADS)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -81,7 +92,7 @@ def steps_in(run: Path) -> int:
 def test_killed_at_any_step_and_resumed_it_is_the_same_run(
     dataset: Path, whole: Path, tmp_path: Path
 ) -> None:
-    """With the default number of threads; the process is killed from outside, three times in one run."""
+    """The process is killed from outside, three times in one run."""
     run, total = tmp_path / "run", sum("loss" in line for line in curve(whole))
     for share in (0.15, 0.5, 0.8):
         process = command(dataset, run)

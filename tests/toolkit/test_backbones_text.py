@@ -166,9 +166,11 @@ def test_states_are_the_library_s_own_however_batched(
     own = [own_states(folder, text) for text in texts]
     for pool in pools:
         expected = torch.stack([torch.stack([POOLED[pool](h) for h in states]) for states in own])
+        # To 1e-5 of the largest value: states reach 32 here, and rounding differs between processors.
+        within = 1e-5 * float(expected.abs().max())
         for budget in (1, 20, 8192):
             backbone = load_backbone(folder, modality="text", pooling=pool, batch_tokens=budget)  # type: ignore[arg-type]
-            torch.testing.assert_close(backbone.encode(texts), expected, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(backbone.encode(texts), expected, rtol=0, atol=within)
     assert expected.shape == (len(texts), 4, 16)
 
 
