@@ -152,7 +152,7 @@ def test_torchcodec_without_ffmpeg_is_told_before_a_clip_is_called_corrupt(
 ) -> None:
     monkeypatch.setattr(pytest.importorskip("torchcodec"), "ffmpeg_major_version", None)
     monkeypatch.delitem(sys.modules, "prep.video.torchcodec", raising=False)
-    with pytest.raises(UserError, match="torchcodec, which does not load here .*FFmpeg"):
+    with pytest.raises(UserError, match=r"torchcodec, which does not load here .*FFmpeg"):
         load("torchcodec")
 
 
