@@ -10,7 +10,7 @@ demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> three tr
 
 # A file of tests is one process's, of which there are as many as cores, up to four; each computes with one thread.
 test: check                       ## what CI runs: lint, types, import contract, tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .
