@@ -5,7 +5,7 @@ BIN := .venv/bin
 export GOMP_SPINCOUNT ?= 10000
 
 .PHONY: demo test check docs format install clean
-demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> three trained recommenders -> one table
+demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> five trained recommenders -> one table
 	$(BIN)/python benchmarks/demo.py --output demo
 
 # A file of tests is one process's, of which there are as many as cores, up to four; each computes with one thread.

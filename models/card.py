@@ -4,7 +4,6 @@ Every word of it is read from the run and its dataset; what these do not say is 
 and `evaluate` writes it again with what it has measured.
 """
 
-import json
 import re
 import statistics
 from pathlib import Path
@@ -17,8 +16,10 @@ from models.config import RunConfig
 from models.environment import INTERACTIONS
 from models.made_with import describe_towers
 from models.markdown import code, plain, table
+from models.parameters import count_trainable
 from models.pretrained import CARD
 from models.run import ENVIRONMENT, MODEL, TrainedRecommender
+from models.run_log import read_log
 from toolkit import metrics
 from toolkit.splits import KEPT_BEYOND, MIN_INTERACTIONS, Protocol
 from toolkit.store import read_json, write_atomically
@@ -173,10 +174,9 @@ def _training(run: Path, trained: TrainedRecommender) -> str:
     config, about = trained.config, read_json(run / ENVIRONMENT)
     epochs, processes = _epochs(run), about["processes"]
     seconds = [line["train_seconds"] for line in epochs if "train_seconds" in line]
-    trainable = sum(p.numel() for p in trained.model.parameters() if p.requires_grad)
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     facts = [
-        ["trainable parameters", f"{trainable:,}"],
+        ["trainable parameters", f"{count_trainable(trained.model):,}"],
         ["item embeddings", f"{config.side.embedding_dim} wide"],
         ["sequence encoder", _sequence(config)],
         *([["began with the weights of", code(Path(config.init_from).name)]] if config.init_from else []),
@@ -221,9 +221,7 @@ def _limits(trained: TrainedRecommender, made_with: dict[str, Any]) -> str:
 
 def _epochs(run: Path) -> list[dict[str, Any]]:
     """What the log says of each epoch."""
-    path = run / "log.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [line for line in map(json.loads, lines) if "valid" in line]
+    return [entry for entry in read_log(run) if "valid" in entry]
 
 
 def _percent(metric: dict[str, float]) -> str:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from models.commands import COMMANDS
 from models.commands.command import Command
-from toolkit.command_help import CommandParser, described, did_you_mean, listed, options_of
+from toolkit.command_help import (
+    CommandParser,
+    described,
+    did_you_mean,
+    listed,
+    options_of,
+    refuse_unknown,
+)
 from toolkit.errors import UserError
 from toolkit.terminal import EXIT_STATUSES, add_answer_options, answer
 
@@ -74,9 +81,7 @@ def make_parser(prog: str = PROG) -> argparse.ArgumentParser:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    if words[0] not in COMMANDS and words[0] not in ("-h", "--help"):
-        near = did_you_mean(words[0], COMMANDS)
-        raise UserError(f"no command {words[0]!r}{near}; commands: {', '.join(COMMANDS)}")
+    refuse_unknown(words[0], COMMANDS)
     options, unknown = make_parser().parse_known_args(words)
     if unknown:
         known = options_of(_fill(CommandParser(), COMMANDS[options.command]).format_help())

@@ -77,7 +77,9 @@ def measure(
     run = Path(run)
     own = trained.config.protocol
     protocol = protocol or own
-    splits = trained.dataset.splits(protocol=protocol, max_len=trained.config.sequence.max_len)
+    splits = trained.splits
+    if protocol != own:
+        splits = trained.dataset.splits(protocol=protocol, max_len=trained.config.sequence.max_len)
     evaluation = splits.evaluation(split)
     rank, _ = rank_and_world()
     ranks = rank_targets(

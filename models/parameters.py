@@ -15,6 +15,11 @@ def in_group(module: M, group: RateGroup) -> M:
     return module
 
 
+def count_trainable(module: nn.Module) -> int:
+    """How many trainable parameters a module has."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
 def rate_groups(module: nn.Module, group: str = "base") -> Iterator[tuple[str, nn.Parameter]]:
     """Yields every trainable parameter with the group of its nearest declaring module."""
     group = getattr(module, "rate_group", group)

@@ -132,13 +132,7 @@ def _describe_group(
         lists={place: lists[place] for place in group.runs},
     )
     numbers = items_of(chosen)
-    tests = [
-        {
-            name: {**test._asdict(), "corrected_p_value": row.corrected[name]}
-            for name, test in row.against_first.items()
-        }
-        for row in group.comparison.rows
-    ]
+    tests = [run["against_first"] for run in group.comparison.as_dict()["runs"]]
     facts = {
         "runs": group.runs,
         "reason": group.reason,

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from toolkit.errors import UserError
 from toolkit.store import write_atomically
+
+LOG = "log.jsonl"
 
 
 class RunLog:
@@ -19,7 +22,7 @@ class RunLog:
     """
 
     def __init__(self, output: Path, *, enabled: bool) -> None:
-        self.path = output / "log.jsonl"
+        self.path = output / LOG
         self.enabled = enabled
         self.started = time.perf_counter()
         self.tell: Callable[[dict[str, Any]], None] | None = None
@@ -34,9 +37,8 @@ class RunLog:
 
     def follow(self, tell: Callable[[dict[str, Any]], None]) -> None:
         """Has `tell` called with every line: those that are there now, others when they are written."""
-        if self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                tell(json.loads(line))
+        for entry in read_log(self.path.parent):
+            tell(entry)
         self.tell = tell
 
     def write(self, **entry: Any) -> None:
@@ -53,6 +55,29 @@ class RunLog:
         """Prints a line."""
         if self.enabled:
             print(words, flush=True)
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """Whole lines of a run's log; the last may be half written where a run was killed. None where there is no log.
+
+    Raises:
+        UserError: if a line is no JSON.
+    """
+    path = run / LOG
+    if not path.exists():
+        return []
+    entries = []
+    text = path.read_text(encoding="utf-8")
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        if not line.endswith("\n"):
+            break
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{path}: line {number} is no JSON ({error}); mend or delete it"
+            ) from None
+    return entries
 
 
 def _step_of(line: str) -> int:

@@ -11,6 +11,7 @@ from models.build import build, choose_candidates
 from models.config import RunConfig
 from models.features import Features
 from models.optimizer import make_optimizer
+from models.parameters import count_trainable
 from models.recommender import Recommender
 from models.run import make_features
 from models.step import GraphStep, Step, gpu_recorder
@@ -44,7 +45,7 @@ class Training:
     @property
     def trainable_parameters(self) -> int:
         """How many the model has."""
-        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        return count_trainable(self.model)
 
 
 def prepare(config: RunConfig, accelerator: Accelerator) -> Training:

@@ -12,7 +12,7 @@ from prep import manifest
 from prep.commands import COMMANDS, CONFIG_NAME, PLACES, Command
 from prep.config import PrepConfig
 from prep.sample import COUNT, PAGE
-from toolkit.command_help import described, did_you_mean, listed
+from toolkit.command_help import described, listed, refuse_unknown
 from toolkit.completion import SHELLS, completion_script
 from toolkit.config_help import ConfigHelp, told_clearly
 from toolkit.errors import UserError
@@ -101,9 +101,7 @@ def with_default_config(parser: ArgumentParser, words: list[str]) -> list[str]:
 
 
 def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
-    if words[0] not in COMMANDS and words[0] not in ("-h", "--help"):
-        near = did_you_mean(words[0], COMMANDS)
-        raise UserError(f"no command {words[0]!r}{near}; commands: {', '.join(COMMANDS)}")
+    refuse_unknown(words[0], COMMANDS)
     try:
         return parser.instantiate(parser.parse_args(with_default_config(parser, words)))
     except ArgumentError as error:

@@ -44,13 +44,18 @@ def ingest(
         dataset: folder to write.
         config: `layout`, what the layout's reader is told, `name`, `k_core` and `memory_gib` are read
             here; the whole is kept in `dataset.json`.
-        readers: of layouts of your own by name; layout `auto` looks for them first.
+        readers: of layouts of your own by name, which go before ours; layout `auto` looks for them first.
 
     Raises:
         UserError: if the dump cannot be understood, or the dataset was ingested from something else.
     """
     dump, dataset, config = Path(dump), Path(dataset), config or PrepConfig()
-    known_readers = {**(readers or {}), **make_readers(config)}
+    own = dict(readers or {})
+    known_readers = {
+        **own,
+        **make_readers(config),
+        **own,
+    }  # first in the order, and under a name that is taken
     layout, files = choose(config.layout, dump, known_readers)
     reader = known_readers[layout]
     refuse_unused(config, layout, reader)

@@ -42,6 +42,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def refuse_unknown(word: str, commands: Iterable[str]) -> None:
+    """Refuses a first word that is no command, and asks for no help.
+
+    Raises:
+        UserError: with the near command.
+    """
+    known = list(commands)
+    if word not in (*known, "-h", "--help"):
+        near = did_you_mean(word, known)
+        raise UserError(f"no command {word!r}{near}; commands: {', '.join(known)}")
+
+
 def options_of(help_text: str) -> list[str]:
     """The options that a help names, in their order.
 

@@ -59,7 +59,7 @@ def _build(work: Path, dataset: Path, *, items: int) -> None:
 def _train(run: Path, preset: str, dataset: Path) -> dict[str, Any]:
     """Trains one preset and evaluates its model on both devices."""
     started = time.perf_counter()
-    words = ["--config", preset, "--config", "benchmarks/demo.yaml", "--data", str(dataset)]
+    words = ["--config", "benchmarks/demo.yaml", "--config", preset, "--data", str(dataset)]
     words += ["--output", str(run), f"--train.epochs={EPOCHS}", "--train.mixed_precision=bf16"]
     gpu = train(parse_run_config(words))["metrics"]
     seconds = time.perf_counter() - started

@@ -26,6 +26,13 @@ class Command(NamedTuple):
     run: Callable[[argparse.Namespace], Answer | None]
 
 
+def best_device() -> str:
+    """The GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def add_evaluation(parser: argparse.ArgumentParser) -> None:
     """Adds which evaluation of a run is meant."""
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from models.commands.command import Command
+from models.commands.command import Command, best_device
 from toolkit.terminal import Answer
 
 
@@ -27,8 +27,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Answer:
     """Encodes, on a GPU where there is one."""
-    import torch
-
     from models.export import export_items
 
     written = export_items(
@@ -38,7 +36,7 @@ def run(options: argparse.Namespace) -> Answer:
         kind=options.kind,
         users=options.users,
         data=options.data,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=best_device(),
     )
     text = "\n".join(f"{what}: {file}" for what, file in written.items())
     return Answer(text, {what: str(file) for what, file in written.items()})

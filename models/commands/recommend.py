@@ -2,7 +2,7 @@
 
 import argparse
 
-from models.commands.command import Command
+from models.commands.command import Command, best_device
 from toolkit.terminal import Answer
 
 
@@ -35,8 +35,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Answer:
     """Recommends, on a GPU where there is one."""
-    import torch
-
     from models.recommend import format_recommendations, read_ids, recommend
 
     table = recommend(
@@ -47,7 +45,7 @@ def run(options: argparse.Namespace) -> Answer:
         items=read_ids(options.items, kind="item") if options.items else None,
         k=options.k,
         output=options.output,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=best_device(),
         progress=True,
     )
     kept = f" in {options.output}" if options.output else " (--output FILE.arrow keeps them)"

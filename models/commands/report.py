@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from models.commands.command import Command, add_evaluation
+from models.commands.command import Command, add_evaluation, best_device
 from toolkit.terminal import Answer
 
 
@@ -31,8 +31,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Answer:
     """Gathers what the runs tell, and writes the page."""
-    import torch
-
     from models.report import report
     from models.reporting.findings import find
 
@@ -43,7 +41,7 @@ def run(options: argparse.Namespace) -> Answer:
         protocol=options.protocol,
         costs=options.costs,
         users=options.users,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=best_device(),
     )
     return Answer("\n".join([*find(facts), f"{options.output}"]), facts)
 

@@ -1,13 +1,12 @@
 """How a run went: its loss by step and its validation by epoch, from log.jsonl."""
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolkit.errors import UserError
+from models.run_log import read_log
 
 POINTS = 240  # of a curve at most; more would not be told apart
 METRICS = ("HR@10", "NDCG@10")
@@ -27,7 +26,7 @@ def describe_curves(run: Path) -> dict[str, Any]:
     Raises:
         UserError: if a line of the log is no JSON.
     """
-    lines = _lines(run / "log.jsonl")
+    lines = read_log(run)
     losses = np.array([[e["step"], e["loss"]] for e in lines if "loss" in e], np.float64)
     epochs = [entry for entry in lines if "valid" in entry]
     at_once = max(1, -(-len(losses) // POINTS))
@@ -52,21 +51,3 @@ def thinned(points: np.ndarray, at_once: int) -> list[list[float]]:
     """
     starts = range(0, len(points), at_once)
     return [points[start : start + at_once].mean(axis=0).tolist() for start in starts]
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Whole lines; the last may be half written where a run was killed. None where there is no log."""
-    if not path.exists():
-        return []
-    entries = []
-    text = path.read_text(encoding="utf-8")
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        if not line.endswith("\n"):
-            break
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path}: line {number} is no JSON ({error}); mend or delete it"
-            ) from None
-    return entries

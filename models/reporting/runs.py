@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from models.compare import Evaluated
+from models.launch import flat
+from models.parameters import count_trainable
 from models.reporting.buckets import describe_bias, describe_warmth
 from models.reporting.curves import describe_curves
 from models.reporting.gates import describe_gates
@@ -40,17 +42,12 @@ def describe_run(
         **found.report,
         "settings": flat_settings(asdict(trained.config)),
         "environment": {key: environment.get(key) for key in ABOUT},
-        "trainable_parameters": count_parameters(trained),
+        "trainable_parameters": count_trainable(trained.model),
         "curves": describe_curves(found.run),
         "gates": describe_gates(trained),
         "warmth": describe_warmth(np.asarray(found.ranks.column("rank")), targets, counts),
         "bias": describe_bias(lists, targets, catalogue, counts),
     }
-
-
-def count_parameters(trained: TrainedRecommender) -> int:
-    """How many parameters the run trained."""
-    return sum(p.numel() for p in trained.model.parameters() if p.requires_grad)
 
 
 def describe_towers(trained: TrainedRecommender) -> dict[str, str]:
@@ -59,18 +56,10 @@ def describe_towers(trained: TrainedRecommender) -> dict[str, str]:
     return {name: f"{told['encoder']} over {told['source']}" for name, told in about.items()}
 
 
-def flat_settings(settings: dict[str, Any], before: str = "") -> dict[str, Any]:
+def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings by dotted key, but for those that say where.
 
     >>> flat_settings({"data": "d", "towers": ["title"], "train": {"seed": 1}})
     {'towers': ['title'], 'train.seed': 1}
     """
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        if before + key in PLACES:
-            continue
-        if isinstance(value, dict):
-            found |= flat_settings(value, f"{before}{key}.")
-        else:
-            found[before + key] = value
-    return found
+    return {key: value for key, value in flat(settings).items() if key not in PLACES}

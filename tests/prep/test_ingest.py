@@ -233,3 +233,14 @@ def test_a_layout_of_ones_own_is_looked_for_first(write_microlens, tmp_path):
     prep.ingest(dump, tmp_path / "built in")
     steps = [read_json(tmp_path / out / "dataset.json")["steps"] for out in ("own", "built in")]
     assert [step["ingest"]["config"]["layout"] for step in steps] == ["mine", "microlens"]
+
+
+def test_a_reader_of_ones_own_takes_the_place_of_ours(write_microlens, tmp_path):
+    mine = replace(make_readers(PrepConfig())["microlens"], wants="my files", find=lambda dump: {})
+    with pytest.raises(UserError, match=r"expected my files \(microlens\)"):
+        prep.ingest(
+            write_microlens(),
+            tmp_path / "own",
+            PrepConfig(layout="microlens"),
+            readers={"microlens": mine},
+        )

@@ -1,6 +1,6 @@
 """What runs reach, with intervals, and whether each differs from the first by more than chance."""
 
-import math
+import numpy as np
 
 from models.comparison_tables import LEVEL
 from models.reporting import plots
@@ -17,8 +17,8 @@ from models.reporting.sections.parts import (
 )
 from toolkit.markup import Cell, Html, details, table, text
 from toolkit.measures import number
+from toolkit.metrics import METRICS
 
-GAINS = {"HR": lambda rank: 1.0, "NDCG": lambda rank: 1 / math.log2(rank + 1)}
 SHOWN = (*MAIN, "MRR@10")
 
 
@@ -50,8 +50,8 @@ def chance(metric: str, catalogue: int) -> float:
     0.25
     """
     name, _, cutoff = metric.partition("@")
-    ranks = range(1, min(int(cutoff), catalogue) + 1)
-    return sum(map(GAINS[name], ranks)) / catalogue
+    ranks = np.arange(1, catalogue + 1)
+    return float(METRICS[name](ranks, int(cutoff)).mean())
 
 
 def _drawn(name: str, runs: list[tuple[int, Facts]], catalogue: int) -> str:
