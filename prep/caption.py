@@ -7,12 +7,12 @@ from typing import Any
 
 from prep import manifest
 from prep.captioners import Captioner
-from prep.captioners.cache import default_folder
 from prep.captions import STEP_OF, Captioning
 from prep.config import PrepConfig
 from prep.executors import choose
 from prep.pipeline import Step, run_step
 from toolkit import schema
+from toolkit.cache import cache_folder
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
 from toolkit.towers import PICTURES
@@ -68,7 +68,7 @@ def captionings(
                 f"captions cannot be called {name!r}: towers read them by that name, and it names a folder; "
                 "use letters, digits, - and _, and another name than title, cover or frames"
             )
-    folder = Path(config.caption_cache) if config.caption_cache else default_folder()
+    folder = Path(config.caption_cache) if config.caption_cache else cache_folder()
     own = captioners or {}
     works = {
         name: Captioning(dataset.absolute(), settings, folder.absolute(), own.get(name))

@@ -20,6 +20,7 @@ from toolkit.errors import UserError
 
 MANIFEST = "dataset.json"
 SHARDS = "part-*.arrow"
+_JSON_BYTES = 256 << 20  # a manifest that lists 100,000 shards and their digests has some 20 MB
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -78,14 +79,33 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        UserError: if it is absent or not JSON.
+        UserError: if it is absent, larger than any that this project writes, or not JSON.
     """
     try:
+        if path.stat().st_size > _JSON_BYTES:
+            raise UserError(
+                f"{path}: more than {_JSON_BYTES >> 20} MiB; this is no file that Versa wrote"
+            )
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; is this the right folder?") from None
-    except json.JSONDecodeError as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # also bytes that are no UTF-8, and numbers of 5,000 digits
         raise UserError(f"{path}: not valid JSON ({error})") from None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Raises:
+        UserError: as `read_json`, and if it holds anything else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
 
 
 def write_table(path: Path, table: pa.Table, *, compression: Literal["zstd"] | None) -> None:

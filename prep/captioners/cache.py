@@ -6,7 +6,6 @@ models said is in it, before any post-processing; no picture, no title, no key o
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -15,7 +14,6 @@ from pathlib import Path
 from prep.captioners.captioner import Captioner, Request
 from toolkit.errors import UserError
 
-FOLDER_VARIABLE = "VERSA_CACHE"
 FILE = "captions.sqlite"
 _WAIT_SECONDS = 60.0  # for other processes that write
 _AT_ONCE = 500  # keys in one question; SQLite has a limit
@@ -24,13 +22,6 @@ _SCHEMA = """
         key TEXT PRIMARY KEY, text TEXT NOT NULL, model TEXT NOT NULL, revision TEXT NOT NULL
     ) WITHOUT ROWID
 """
-
-
-def default_folder() -> Path:
-    """$VERSA_CACHE, or `versa` in the user's cache folder (XDG Base Directory Specification)."""
-    if os.environ.get(FOLDER_VARIABLE):
-        return Path(os.environ[FOLDER_VARIABLE])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "versa"
 
 
 def key_of(request: Request, captioner: Captioner) -> str:

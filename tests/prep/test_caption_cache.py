@@ -8,7 +8,7 @@ import pytest
 from fake_captioner import FakeCaptioner, request
 
 from prep.captioners import Payload, Request
-from prep.captioners.cache import FILE, Cache, default_folder, key_of
+from prep.captioners.cache import FILE, Cache, key_of
 from toolkit import UserError
 
 
@@ -80,17 +80,6 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be used .*--caption_cache"):
         Cache(tmp_path / "file")
-
-
-def test_where_the_cache_lies_unless_somebody_says_so(monkeypatch, tmp_path):
-    monkeypatch.setenv("VERSA_CACHE", str(tmp_path / "mine"))
-    assert default_folder() == tmp_path / "mine"
-    monkeypatch.delenv("VERSA_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "versa"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_folder() == tmp_path / ".cache" / "versa"
 
 
 def test_the_cache_holds_no_pictures_and_no_titles(tmp_path):

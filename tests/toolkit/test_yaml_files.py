@@ -1,0 +1,45 @@
+"""Files of settings from anybody: values, or one line that says what is wrong."""
+
+import pytest
+
+from toolkit import UserError
+from toolkit.yaml_files import read_yaml
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("", {}), ("# nothing\n", {}), ("\ufeffa: {b: 1}\n", {"a": {"b": 1}}), ("a: &x [1]\nb: *x\n", {"a": [1], "b": [1]})],
+)  # fmt: skip
+def test_settings_are_read(tmp_path, text, value):
+    (tmp_path / "settings.yaml").write_text(text, encoding="utf-8")
+    assert read_yaml(tmp_path / "settings.yaml") == value
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"- a\n", "expected keys and values, found list"),
+        (b"a: [", "not valid YAML"),
+        (b"a: \xff\xfe", "not valid YAML"),
+        (b"a: !!python/object/apply:os.system [touch PROOF]\n", "not valid YAML .*python/object"),
+        (b"[" * 20_000, "not valid YAML"),
+        (b"a: &a [*a]\n", "an alias names what it stands in"),
+        (BOMB.encode(), "aliases stand for more than 100,000 values"),
+        (b"a: 1\n" * (1 << 19), "no file of settings"),
+    ],
+    ids=["list", "cut", "not UTF-8", "python", "deep", "circle", "bomb", "large"],
+)
+def test_anything_else_is_refused(tmp_path, data, message):
+    (tmp_path / "settings.yaml").write_bytes(data)
+    with pytest.raises(UserError, match=rf"settings\.yaml: .*{message}"):
+        read_yaml(tmp_path / "settings.yaml")
+
+
+def test_an_absent_file_is_told(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        read_yaml(tmp_path / "settings.yaml")

@@ -1,0 +1,67 @@
+"""SHA-256 of files: what tells whether a file still holds what was written, or is the one that was read before."""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from toolkit.cache import cache_folder
+from toolkit.errors import UserError
+from toolkit.store import write_json
+
+_REMEMBERED = "digests"
+_SETTLED_SECONDS = (
+    2.0  # a file that changed more recently may change again within its clock's resolution
+)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes in hexadecimal digits, read a block at a time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered_sha256_of(path: Path) -> str:
+    """`sha256_of` a large file, remembered in the user's cache by its path, size and time of change.
+
+    A file whose size and time of change are the remembered ones is not read again. Do not use it to detect
+    damage on a disk, which changes neither.
+    """
+    path = path.resolve()
+    memory = _memory_of(path)
+    identity = _identity(path)
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+        if known["identity"] == identity:
+            return str(known["sha256"])
+    except (OSError, ValueError, TypeError, KeyError):
+        known = None  # absent, or not what this function wrote: the file is read
+    digest = sha256_of(path)
+    if _identity(path) == identity and time.time() - path.stat().st_mtime > _SETTLED_SECONDS:
+        _remember(memory, {"identity": identity, "sha256": digest})
+    return digest
+
+
+def _memory_of(path: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+    return cache_folder() / _REMEMBERED / f"{name}.json"
+
+
+def _identity(path: Path) -> list[Any]:
+    status = path.stat()
+    return [
+        os.fsdecode(path),
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    ]
+
+
+def _remember(memory: Path, value: dict[str, Any]) -> None:
+    """A cache that cannot be written costs time and nothing else."""
+    with contextlib.suppress(OSError, UserError):
+        write_json(memory, value)
