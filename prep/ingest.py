@@ -74,6 +74,7 @@ def ingest(
         _write(dataset, reader.read(files), settings, inputs, config)
     else:
         _refuse_other(dataset, done, settings, inputs)
+        manifest.record_checksums(dataset, STEP)
         print(f"ingest: already done ({_summary(done['counts'])})")
 
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prep.checksums import forget_notes, settle
+from prep.checksums import belongs_to, forget_notes, settle
 from prep.config import CaptionConfig, EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from toolkit import schema
 from toolkit.checksums import SHARDS
@@ -58,6 +58,14 @@ def record_step(dataset: Path, step: str, config: dict[str, Any], **facts: Any) 
     manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
     write_json(dataset / MANIFEST, manifest)
     forget_notes(dataset, step)
+
+
+def record_checksums(dataset: Path, step: str) -> None:
+    """Adds the checksums of a finished step's files where an older Versa has left them out."""
+    manifest = require(dataset)
+    if not any(belongs_to(name, step) for name in manifest.get(SHARDS, {})):
+        manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
+        write_json(dataset / MANIFEST, manifest)
 
 
 def record_config(dataset: Path, **parts: Any) -> None:

@@ -142,7 +142,9 @@ def _clear_leftovers(dataset: Path, table: Table, step: Step) -> None:
     for errors in _errors_shards(dataset, step.name):
         told = read_file(errors.path)
         rows = shards.get(errors.index)
-        present = read_file(rows).column("item_id") if rows else pa.array([], pa.string())
+        present = (
+            read_file(rows, ["item_id"]).column("item_id") if rows else pa.array([], pa.string())
+        )
         _rewrite(errors.path, told, pc.is_in(told.column("item_id"), present), "zstd")
 
 
@@ -171,7 +173,7 @@ def _rewrite(
 
 def _without_row(items: pa.Table, table: Table) -> pa.Table:
     """The items that have no row yet, in their order."""
-    done = [read_file(shard.path).column("item_id") for shard in table.shards()]
+    done = [read_file(shard.path, ["item_id"]).column("item_id") for shard in table.shards()]
     ids = pa.chunked_array([chunk for column in done for chunk in column.chunks], pa.string())
     return items.filter(pc.invert(pc.is_in(items.column("item_id"), ids)))
 
