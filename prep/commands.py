@@ -10,6 +10,7 @@ from jsonargparse import Namespace
 
 import prep
 from prep.check import count, describe
+from prep.check_files import without_checksums
 from prep.config import PrepConfig
 from prep.sample import COUNT, PAGE
 from toolkit.colours import painted
@@ -102,8 +103,14 @@ def _check(options: Namespace) -> Answer:
         broken = painted("broken:", "red", sys.stderr)
         text = "\n".join(f"{broken} {reason}" for reason in reasons)
         return Answer(text, {"dataset": str(options.dataset), "broken": reasons}, status=1)
-    tables = count(options.dataset)
-    return Answer(describe(tables), {**_tables(options.dataset), "broken": []})
+    tables, silent = count(options.dataset), without_checksums(options.dataset)
+    notice = (
+        f"notice: no checksums are recorded for {', '.join(silent)}: an older Versa wrote them, so damage shows "
+        "only where it breaks a table"
+    )
+    text = "\n".join([describe(tables), *([notice] if silent else [])])
+    found = {**_tables(options.dataset), "broken": [], "without_checksums": silent}
+    return Answer(text, found)
 
 
 def _export(options: Namespace) -> Answer:

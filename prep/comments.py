@@ -52,6 +52,7 @@ def comments(dump: str | Path, dataset: str | Path) -> None:
         manifest.refuse_change(
             steps[STEP]["inputs"], inputs, where=str(table.folder), afresh=afresh
         )
+        manifest.record_checksums(dataset, STEP)
         print(f"{STEP}: already done ({steps[STEP]['rows']:,} rows)")
     elif path is None:
         print(f"{STEP}: skipped, the dump has none")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from prep import manifest, problems
+from prep import checksums, manifest, problems
 from prep.config import PrepConfig
 from prep.engine import engine
 from prep.files import fingerprint
@@ -18,9 +18,10 @@ from prep.interactions import Log
 from prep.numbering import number_items, numbered
 from prep.readers import Raw, Reader, choose, make_readers, parts, refuse_unused
 from toolkit import schema
+from toolkit.checksums import NOTES, SHARDS
 from toolkit.errors import UserError
 from toolkit.progress import Progress
-from toolkit.store import MANIFEST, Table, write_json, write_table
+from toolkit.store import MANIFEST, SEAL, Table, write_json, write_table
 from toolkit.versions import versions
 
 STEP = "ingest"
@@ -73,6 +74,7 @@ def ingest(
         _write(dataset, reader.read(files), settings, inputs, config)
     else:
         _refuse_other(dataset, done, settings, inputs)
+        manifest.record_checksums(dataset, STEP)
         print(f"ingest: already done ({_summary(done['counts'])})")
 
 
@@ -117,8 +119,11 @@ def _write(
         },
         "steps": {STEP: entry},
         "config": asdict(config),
+        SHARDS: checksums.settle(dataset, STEP, {}),
+        SEAL: "",
     }
     write_json(dataset / MANIFEST, finished)
+    checksums.forget_notes(dataset, STEP)
     print(f"ingest: {settings['layout']}, {_summary(counts)}{problems.summary(told)}")
 
 
@@ -144,7 +149,9 @@ def _start_afresh(dataset: Path) -> None:
     if dataset.exists() and not dataset.is_dir():
         raise UserError(f"{dataset} is a file; give a folder for the dataset")
     others = [
-        p.name for p in dataset.glob("*") if p.name not in ours and not p.name.endswith(".tmp")
+        p.name
+        for p in dataset.glob("*")
+        if p.name not in ours and not p.name.endswith((".tmp", NOTES))
     ]
     if others:
         raise UserError(

@@ -5,10 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from prep.checksums import belongs_to, forget_notes, settle
 from prep.config import CaptionConfig, EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from toolkit import schema
+from toolkit.checksums import SHARDS
+from toolkit.dataset import read_manifest
 from toolkit.errors import UserError
-from toolkit.store import MANIFEST, read_json, write_json
+from toolkit.store import MANIFEST, SEAL, write_json
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -24,7 +27,7 @@ def read(dataset: Path) -> dict[str, Any] | None:
     """
     if not (dataset / MANIFEST).exists():
         return None
-    manifest: dict[str, Any] = read_json(dataset / MANIFEST)
+    manifest = read_manifest(dataset)
     if manifest.get("schema_version") != schema.SCHEMA_VERSION:
         raise UserError(
             f"{dataset / MANIFEST}: schema version {manifest.get('schema_version')}, this Versa writes "
@@ -49,10 +52,20 @@ def require(dataset: Path) -> dict[str, Any]:
 
 
 def record_step(dataset: Path, step: str, config: dict[str, Any], **facts: Any) -> None:
-    """Adds a finished step to the manifest, in one atomic write."""
+    """Adds a finished step to the manifest, with the checksums of its files, in one atomic write."""
     manifest = require(dataset)
     manifest["steps"][step] = {"config": config, "config_hash": config_hash(config), **facts}
+    manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
     write_json(dataset / MANIFEST, manifest)
+    forget_notes(dataset, step)
+
+
+def record_checksums(dataset: Path, step: str) -> None:
+    """Adds the checksums of a finished step's files where an older Versa has left them out."""
+    manifest = require(dataset)
+    if not any(belongs_to(name, step) for name in manifest.get(SHARDS, {})):
+        manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
+        write_json(dataset / MANIFEST, manifest)
 
 
 def record_config(dataset: Path, **parts: Any) -> None:

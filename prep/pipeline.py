@@ -18,10 +18,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep import manifest, problems
+from prep.checksums import errors_name, refuse_damaged
 from prep.executors import Executor, Work, processes
 from toolkit import schema
+from toolkit.checksums import ERRORS, shard_index
 from toolkit.progress import Progress, pace
-from toolkit.store import Shard, Table, read_file, write_table
+from toolkit.store import (
+    Shard,
+    Table,
+    read_file,
+    read_schema,
+    remove_shard,
+    translated,
+    write_table,
+)
 
 CONFIG_KEY = b"versa_config"
 
@@ -103,21 +113,21 @@ def errors_of(dataset: Path, step: str) -> pa.Table:
     return pa.concat_tables([schema.ERRORS.empty_table(), *shards])
 
 
-def _errors_path(dataset: Path, step: str, index: int | str) -> Path:
-    name = f"{index:05d}" if isinstance(index, int) else index
-    return dataset / "errors" / f"{step.replace(':', '-')}-{name}.arrow"
+def _errors_path(dataset: Path, step: str, index: int) -> Path:
+    return dataset / ERRORS / f"{errors_name(step)}-{index:05d}.arrow"
 
 
 def _errors_shards(dataset: Path, step: str) -> list[Shard]:
-    pattern = _errors_path(dataset, step, "[0-9]" * 5)
-    paths = sorted(pattern.parent.glob(pattern.name))
-    return [Shard(int(path.stem[-5:]), path) for path in paths]
+    name = errors_name(step)
+    paths = ((shard_index(path, name), path) for path in (dataset / ERRORS).glob("*.arrow"))
+    return [Shard(*found) for found in sorted((i, path) for i, path in paths if i is not None)]
 
 
 def _refuse_other_config(table: Table, step: Step) -> None:
     for shard in table.shards()[:1]:
-        metadata = read_file(shard.path).schema.metadata or {}
-        recorded = json.loads(metadata.get(CONFIG_KEY, b"{}"))
+        metadata = read_schema(shard.path).metadata or {}
+        with translated(shard.path):
+            recorded = dict(json.loads(metadata.get(CONFIG_KEY, b"{}")))
         manifest.refuse_change(
             recorded, step.config, where=str(table.folder), afresh=f"delete {table.folder}"
         )
@@ -132,19 +142,23 @@ def _clear_leftovers(dataset: Path, table: Table, step: Step) -> None:
     for errors in _errors_shards(dataset, step.name):
         told = read_file(errors.path)
         rows = shards.get(errors.index)
-        present = read_file(rows).column("item_id") if rows else pa.array([], pa.string())
+        present = (
+            read_file(rows, ["item_id"]).column("item_id") if rows else pa.array([], pa.string())
+        )
         _rewrite(errors.path, told, pc.is_in(told.column("item_id"), present), "zstd")
 
 
 def _forget_failed(dataset: Path, table: Table, step: Step) -> None:
     """Drops the failed rows, so that their items count as not done yet."""
     shards = {shard.index: shard.path for shard in table.shards()}
-    for errors in _errors_shards(dataset, step.name):
+    failures = _errors_shards(dataset, step.name)
+    refuse_damaged(dataset, [path for one in failures for path in (shards[one.index], one.path)])
+    for errors in failures:
         rows = read_file(shards[errors.index])
         failed = read_file(errors.path).column("item_id")
         kept = pc.invert(pc.is_in(rows.column("item_id"), failed))
         _rewrite(shards[errors.index], rows, kept, step.compression)
-        errors.path.unlink()
+        remove_shard(errors.path)
 
 
 def _rewrite(
@@ -152,14 +166,14 @@ def _rewrite(
 ) -> None:
     """Leaves only the `kept` rows in a file; deletes it when none is left."""
     if not pc.any(kept).as_py():
-        path.unlink()
+        remove_shard(path)
     elif not pc.all(kept).as_py():
         write_table(path, rows.filter(kept), compression=compression)
 
 
 def _without_row(items: pa.Table, table: Table) -> pa.Table:
     """The items that have no row yet, in their order."""
-    done = [read_file(shard.path).column("item_id") for shard in table.shards()]
+    done = [read_file(shard.path, ["item_id"]).column("item_id") for shard in table.shards()]
     ids = pa.chunked_array([chunk for column in done for chunk in column.chunks], pa.string())
     return items.filter(pc.invert(pc.is_in(items.column("item_id"), ids)))
 

@@ -1,21 +1,22 @@
 """Opens a dataset folder: the read side of what prep writes."""
 
+import json
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
 from numpy.typing import NDArray
 
 from toolkit import schema
+from toolkit.checksums import ERRORS, SHARDS, recorded_checksums, refuse_other_files
 from toolkit.errors import UserError
 from toolkit.ids import IdMap
 from toolkit.sources import read_source
 from toolkit.splits import Ints, Protocol, Splits, make_splits, user_histories
-from toolkit.store import MANIFEST, Table, read_json, tables_in
+from toolkit.store import MANIFEST, SEAL, Table, read_file, read_json_object, tables_in
 from toolkit.towers import TowerSpec
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def open_dataset(path: str | Path) -> "Dataset":
             f"{path}: no {MANIFEST} here, so this is no finished dataset; "
             "write one with: python -m prep build DUMP DATASET"
         )
-    manifest = read_json(path / MANIFEST)
+    manifest = read_manifest(path)
     version = manifest.get("schema_version")
     if version != schema.SCHEMA_VERSION:
         raise UserError(
@@ -48,15 +49,41 @@ def open_dataset(path: str | Path) -> "Dataset":
     return Dataset(path, manifest)
 
 
+def read_manifest(dataset: Path) -> dict[str, Any]:
+    """What `dataset.json` holds, of any schema version.
+
+    Raises:
+        UserError: if it is no JSON object, or a part of it that others look into has another shape.
+    """
+    path = dataset / MANIFEST
+    manifest = read_json_object(path)
+    steps = manifest.get("steps", {})
+    parts = {key: manifest.get(key, {}) for key in ("steps", "config", "counts", SHARDS)}
+    if isinstance(steps, dict):
+        parts |= {f"steps, {name}": step for name, step in steps.items()}
+    for key, part in parts.items():
+        if not isinstance(part, dict):
+            raise UserError(
+                f"{path}: {key} is {json.dumps(part):.40}, expected an object; restore the file, or build into "
+                "a new folder"
+            )
+    return manifest
+
+
 class Dataset:
     """A dataset folder. Tables are read when first asked for, memory-mapped.
 
     N items, numbered 1..N; 0 is padding.
+
+    Args:
+        path: its folder.
+        manifest: what `dataset.json` holds; the attribute is without the checksums.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path = path
-        self.manifest = manifest
+        self.manifest = {key: part for key, part in manifest.items() if key not in (SHARDS, SEAL)}
+        self._checksums = recorded_checksums(manifest)
         self._captions: dict[str, pa.Table] = {}
 
     def __repr__(self) -> str:
@@ -119,23 +146,55 @@ class Dataset:
     @property
     def errors(self) -> pa.Table:
         """Every item that is not ok at some step, and why (`toolkit.schema.ERRORS`)."""
-        files = sorted((self.path / "errors").glob("*.arrow"))
-        if not files:
-            return schema.ERRORS.empty_table()
-        return pyarrow.dataset.dataset(files, format="arrow", schema=schema.ERRORS).to_table()
+        files = sorted(
+            (self.path / ERRORS).glob("*.arrow"), key=lambda path: (len(path.name), path)
+        )
+        tables = [
+            schema.validate(read_file(path), schema.ERRORS, where=str(path)) for path in files
+        ]
+        rows = [table.select(schema.ERRORS.names).cast(schema.ERRORS) for table in tables]
+        return pa.concat_tables([schema.ERRORS.empty_table(), *rows])
 
     def towers(self) -> list[str]:
         """Names of the towers whose hidden states are stored."""
         return tables_in(self.path / "states")
 
     def tower(self, name: str) -> TowerSpec:
-        """Shape of a stored tower."""
-        return TowerSpec.of_metadata(name, self.states_metadata(name))
+        """Shape of a stored tower.
+
+        Raises:
+            UserError: if its metadata tell of none.
+        """
+        about, stored = self.states_metadata(name), self._states(name).schema()
+        try:
+            tower = TowerSpec.of_metadata(name, about)
+            dtype = schema.states_dtype(stored, where=str(self.path / "states" / name))
+            expected = schema.states(tower.layers, tower.width, dtype).field("states")
+            if "states" not in stored.names or stored.field("states").type != expected.type:
+                raise ValueError(
+                    f"{tower.layers} layers of width {tower.width} are not what it holds"
+                )
+            return tower
+        except (ValueError, OverflowError) as error:
+            raise UserError(
+                f"{self.path / 'states' / name}: its metadata are broken ({error}); "
+                "delete the folder and run prep encode again"
+            ) from None
 
     def states_metadata(self, name: str) -> dict[str, str]:
-        """What a stored tower was made with: encoder, revision, layers, width, pooling, source."""
+        """What a stored tower was made with: encoder, revision, layers, width, pooling, source.
+
+        Raises:
+            UserError: if the tower is not stored, or its metadata lack something or are no text.
+        """
         metadata = self._states(name).schema().metadata or {}
-        about = {key.decode(): value.decode() for key, value in metadata.items()}
+        try:
+            about = {key.decode(): value.decode() for key, value in metadata.items()}
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{self.path / 'states' / name}: its metadata are damaged ({error}); "
+                "delete the folder and run prep encode again"
+            ) from None
         absent = [key for key in STATES_COLUMNS if key not in about]
         if absent:
             raise UserError(
@@ -188,15 +247,30 @@ class Dataset:
         return read_source(self, name, self.item_ids.ids if item_ids is None else item_ids)
 
     def _histories(self) -> Iterator[pa.RecordBatch]:
-        return Table(self.path / "interactions").batches(["user_id", "user", "item"])
+        columns = ["user_id", "user", "item"]
+        expected = pa.schema([schema.INTERACTIONS.field(name) for name in columns])
+        where, items = str(self.path / "interactions"), self.items.num_rows
+        for batch in self._stored("interactions").batches(columns):
+            schema.validate(batch, expected, where=where)
+            numbers = batch.column("item").to_numpy()
+            if len(numbers) and not 1 <= numbers.min() <= numbers.max() <= items:
+                wrong = numbers[(numbers < 1) | (numbers > items)][0]
+                raise UserError(
+                    f"{where}: a row is of item {wrong}, and items are numbered 1..{items}; the file is "
+                    "damaged or from another dataset: restore it, or build into a new folder"
+                )
+            yield batch
 
     def _table(self, folder: str, expected: pa.Schema) -> pa.Table:
-        return schema.validate(
-            Table(self.path / folder).read(), expected, where=str(self.path / folder)
-        )
+        return schema.validate(self._stored(folder).read(), expected, where=str(self.path / folder))
+
+    def _stored(self, folder: str) -> Table:
+        """A table whose shards are compared with the names and sizes that the manifest records."""
+        refuse = partial(refuse_other_files, self.path, folder, self._checksums)
+        return Table(self.path / folder, refuse=refuse if self._checksums else None)
 
     def _states(self, name: str) -> Table:
-        table = Table(self.path / "states" / name)
+        table = self._stored(f"states/{name}")
         if not table.exists():
             raise UserError(
                 f"{self.path}: no hidden states for tower {name!r} (stored: {self.towers() or 'none'}); "

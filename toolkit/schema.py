@@ -1,6 +1,6 @@
 """The Arrow tables in which prep and models meet: every column name and type, written down once."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import pyarrow as pa
 
@@ -162,7 +162,7 @@ def states_dtype(found: pa.Schema, *, where: str) -> StatesDtype:
     Raises:
         UserError: if it is unknown.
     """
-    said = (found.metadata or {}).get(b"dtype", b"float16").decode()
+    said = (found.metadata or {}).get(b"dtype", b"float16").decode(errors="replace")
     for dtype in STATES_TYPES:
         if dtype == said:
             return dtype
@@ -172,7 +172,10 @@ def states_dtype(found: pa.Schema, *, where: str) -> StatesDtype:
     )
 
 
-def validate(table: pa.Table, expected: pa.Schema, *, where: str) -> pa.Table:
+Columns = TypeVar("Columns", pa.Table, pa.RecordBatch)
+
+
+def validate(table: Columns, expected: pa.Schema, *, where: str) -> Columns:
     """Returns `table` if it has every column of `expected` with its type and no forbidden null.
 
     Columns beyond the expected ones are allowed.

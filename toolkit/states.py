@@ -12,7 +12,7 @@ from torch import Tensor
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.mapped import will_need
-from toolkit.store import Table, map_file
+from toolkit.store import Table, map_file, translated
 
 READ_AT_ONCE = 1024
 
@@ -115,9 +115,11 @@ def open_states(table: Table, *, items: int) -> StateTable:
     """
     stored = table.read(map_file)
     dtype = schema.states_dtype(stored.schema, where=str(table.folder))
-    layers, width = (int(stored.schema.metadata[key]) for key in (b"layers", b"width"))
-    schema.validate(stored, schema.states(layers, width, dtype), where=str(table.folder))
-    numbers = torch.from_numpy(stored.column("item").to_numpy().astype("int64"))
+    with translated(table.folder):  # numbers in the metadata, lengths and hidden nulls
+        layers, width = (int(stored.schema.metadata[key]) for key in (b"layers", b"width"))
+        schema.validate(stored, schema.states(layers, width, dtype), where=str(table.folder))
+        numbers = torch.from_numpy(stored.column("item").to_numpy().astype("int64"))
+        parts = [_mapped(chunk, dtype) for chunk in stored.column("states").chunks]
     if len(numbers) and not 1 <= int(numbers.min()) <= int(numbers.max()) <= items:
         raise UserError(
             f"{table.folder}: it has rows of items beyond the {items} of this dataset; "
@@ -132,7 +134,6 @@ def open_states(table: Table, *, items: int) -> StateTable:
             f"{table.folder}: {absent} of {items} items have no states; "
             f"run: python -m prep encode {table.folder.parent.parent}"
         )
-    parts = [_mapped(chunk, dtype) for chunk in stored.column("states").chunks]
     padding = torch.zeros(1, layers * width, dtype=getattr(torch, dtype))
     return StateTable([padding, *parts], rows, layers=layers, mapped=True)
 

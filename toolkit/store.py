@@ -4,11 +4,13 @@ Arrow IPC *file* format, memory-mapped, so that `pyarrow.dataset`, `datasets` an
 shards unaided. Nothing here knows what a table means.
 """
 
+import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -16,11 +18,12 @@ from typing import Any, BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from toolkit.checksums import HashingFile, note, shard_index
 from toolkit.errors import UserError
 
 MANIFEST = "dataset.json"
-SHARDS = "part-*.arrow"
 _JSON_BYTES = 256 << 20  # a manifest that lists 100,000 shards and their digests has some 20 MB
+SEAL = "content_sha256"  # key of a JSON object that holds a digest of its other keys
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -70,9 +73,18 @@ def _no_room(path: Path, error: OSError) -> UserError:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically."""
+    """Writes `value` as indented JSON, atomically; the digest in an object that has one (`SEAL`) is renewed."""
+    if isinstance(value, dict) and SEAL in value:
+        value = {**value, SEAL: content_digest(value)}
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def content_digest(value: dict[str, Any]) -> str:
+    """SHA-256 of a JSON object's content, that under `SEAL` left out; order and white space do not count."""
+    content = {key: part for key, part in value.items() if key != SEAL}
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_json(path: Path) -> Any:
@@ -109,18 +121,31 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def write_table(path: Path, table: pa.Table, *, compression: Literal["zstd"] | None) -> None:
-    """Writes one Arrow file, atomically. Leave uncompressed what is to be mapped without a copy."""
+    """Writes one Arrow file, atomically. Leave uncompressed what is to be mapped without a copy.
+
+    The checksum of a dataset's shard is noted beside it (`toolkit.checksums`).
+    """
     options = ipc.IpcWriteOptions(compression=compression)
 
     def write(file: BinaryIO) -> None:
-        with ipc.new_file(file, table.schema, options=options) as writer:
+        hashing = HashingFile(file)
+        with ipc.new_file(hashing, table.schema, options=options) as writer:
             writer.write_table(table)
+        note(path, hashing.checksum)
 
     write_atomically(path, write)
 
 
+def remove_shard(path: Path) -> None:
+    """Removes a file of a dataset, and notes that it is meant to be absent."""
+    note(path, None)
+    path.unlink()
+
+
 def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Maps one Arrow file into memory; nothing is copied until it is used.
+
+    Offsets and texts are checked before anything follows them: a damaged file is refused and ends no process.
 
     Args:
         path: the file.
@@ -129,26 +154,37 @@ def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
     Raises:
         UserError: if the file is no readable Arrow file, or lacks a column.
     """
-    try:
-        return _read(path, pa.memory_map(str(path)), columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from None
+    with translated(path):
+        table = _read(path, pa.memory_map(str(path)), columns)
+        table.validate(full=True)
+    return table
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """Columns and metadata of an Arrow file; nothing else of it is read.
+
+    Raises:
+        UserError: if it is no readable Arrow file.
+    """
+    with translated(path):
+        return ipc.open_file(pa.memory_map(str(path))).schema
 
 
 def map_file(path: Path) -> pa.Table:
     """Maps one Arrow file of which only a few rows may ever be read (`toolkit.mapped`).
 
-    `pa.memory_map` starts reading all of it as soon as it is opened.
+    `pa.memory_map` starts reading all of it as soon as it is opened. Only what needs no reading is checked: the
+    texts of the file may lead anywhere, and are not to be looked at.
 
     Raises:
         UserError: if the file is no readable Arrow file.
     """
     from toolkit.mapped import map_bytes  # here: it needs torch, and prep's commands start without
 
-    try:
-        return _read(path, pa.BufferReader(pa.py_buffer(map_bytes(path).numpy())))
-    except (pa.ArrowInvalid, OSError, RuntimeError) as error:
-        raise _unreadable(path, error) from None
+    with translated(path):
+        table = _read(path, pa.BufferReader(pa.py_buffer(map_bytes(path).numpy())))
+        table.validate()
+    return table
 
 
 def _read(path: Path, source: pa.NativeFile, columns: list[str] | None = None) -> pa.Table:
@@ -166,13 +202,66 @@ def _read(path: Path, source: pa.NativeFile, columns: list[str] | None = None) -
     return file.read_all()
 
 
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Translates whatever pyarrow and torch raise for a broken or unreadable Arrow file into one line.
+
+    Raises:
+        UserError: naming the file and what to do.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        if error.errno is None:  # pyarrow's own: the file ends too early
+            raise _unreadable(path, error) from None
+        raise _refused(path, error) from None
+    except MemoryError as error:
+        raise UserError(
+            f"{path}: not a readable Arrow file, or larger than this machine's memory ({error}); if there is "
+            "memory, delete it and run prep again"
+        ) from None
+    except _BROKEN as error:
+        raise _unreadable(path, error) from None
+
+
+# Beside its own exceptions, pyarrow lets these out where a file's numbers, names or offsets are damaged.
+_BROKEN = (
+    pa.ArrowException,
+    ArithmeticError,
+    BufferError,
+    LookupError,
+    RuntimeError,
+    SystemError,
+    TypeError,
+    ValueError,
+)
+
+
 def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: not a readable Arrow file ({error}); delete it and run prep again")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(
+        f"{path}: not a readable Arrow file ({reason:.200}); delete it and run prep again"
+    )
+
+
+def _refused(path: Path, error: OSError) -> UserError:
+    """What the system refuses says nothing about the file's content, which may be well."""
+    if isinstance(error, PermissionError):
+        return UserError(f"{path}: you may not read it ({error.strerror}); change its permissions")
+    if isinstance(error, FileNotFoundError):
+        return UserError(
+            f"{path}: not a readable Arrow file ({error.strerror}); run the prep step that writes it"
+        )
+    if isinstance(error, IsADirectoryError):
+        return UserError(f"{path} is a folder, where an Arrow file is expected; remove it")
+    return UserError(f"{path} cannot be read now ({error.strerror or error}); try again")
 
 
 def tables_in(folder: Path) -> list[str]:
     """Names of the tables within a folder that have a shard."""
-    return sorted(path.name for path in folder.glob("*") if any(path.glob(SHARDS)))
+    return sorted(path.name for path in folder.glob("*") if Table(path).exists())
 
 
 class Table:
@@ -181,19 +270,26 @@ class Table:
     Args:
         folder: where the shards lie; created at the first append.
         compression: of the shards that `append` writes.
+        refuse: raises a UserError if the shards that are to be read are not those that were written.
     """
 
-    def __init__(self, folder: Path, *, compression: Literal["zstd"] | None = "zstd") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        compression: Literal["zstd"] | None = "zstd",
+        refuse: Callable[[Sequence[Path]], None] | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.compression: Literal["zstd"] | None = compression
+        self._refuse = refuse
 
     def __repr__(self) -> str:
         return f"Table({str(self.folder)!r}, shards={len(self.shards())})"
 
     def shards(self) -> list[Shard]:
-        """The shards in order; temporary files are none of them."""
-        paths = sorted(self.folder.glob(SHARDS))
-        return [Shard(int(path.stem.removeprefix("part-")), path) for path in paths]
+        """The shards in the order of their numbers; temporary files are none of them."""
+        return [Shard(*found) for found in sorted(self._numbered())]
 
     def next_index(self) -> int:
         """The index that the next `append` will use."""
@@ -213,7 +309,7 @@ class Table:
 
     def exists(self) -> bool:
         """Whether there is at least one shard."""
-        return bool(self.shards())
+        return any(True for _ in self._numbered())
 
     def schema(self) -> pa.Schema:
         """Schema and metadata of the first shard, by which `read` judges the others.
@@ -221,7 +317,7 @@ class Table:
         Raises:
             UserError: if there is no shard, or it is not readable.
         """
-        return read_file(self._some_shards()[0].path).schema
+        return read_schema(self._some_shards()[0].path)
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Some columns of all shards, one shard after the other; nothing else is read.
@@ -229,7 +325,7 @@ class Table:
         Raises:
             UserError: if there is no shard, one is not readable, or lacks a column.
         """
-        for shard in self._some_shards():
+        for shard in self._whole_shards():
             yield from read_file(shard.path, columns).select(columns).to_batches()
 
     def read(self, read: Callable[[Path], pa.Table] = read_file) -> pa.Table:
@@ -239,19 +335,38 @@ class Table:
             read: `read_file`, or `map_file` for a table of which a few rows are read.
 
         Raises:
-            UserError: if there is no shard, or shards disagree in schema or metadata.
+            UserError: if there is no shard, one is not readable, or they disagree in schema or metadata.
         """
-        shards = self._some_shards()
-        tables = [read(shard.path) for shard in shards]
-        first = tables[0].schema
-        for shard, table in zip(shards, tables, strict=True):
+        return pa.concat_tables([table for _, table in self.tables(read)])
+
+    def tables(
+        self, read: Callable[[Path], pa.Table] = read_file
+    ) -> Iterator[tuple[Shard, pa.Table]]:
+        """The same, one shard after the other."""
+        shards = self._whole_shards()
+        first: pa.Schema | None = None
+        for shard in shards:
+            table = read(shard.path)
+            first = table.schema if first is None else first
             if not table.schema.equals(first, check_metadata=True):
                 raise UserError(
                     f"{shard.path}: its schema or metadata differ from those of {shards[0].path.name} "
                     f"({_difference(table.schema, first)}); the shards come from different "
                     "configurations: delete the folder and run prep again"
                 )
-        return pa.concat_tables(tables)
+            yield shard, table
+
+    def _numbered(self) -> Iterator[tuple[int, Path]]:
+        for path in self.folder.glob("part-*.arrow"):
+            index = shard_index(path)
+            if index is not None:
+                yield index, path
+
+    def _whole_shards(self) -> list[Shard]:
+        shards = self._some_shards()
+        if self._refuse:
+            self._refuse([shard.path for shard in shards])
+        return shards
 
     def _some_shards(self) -> list[Shard]:
         shards = self.shards()
@@ -265,7 +380,11 @@ def _difference(found: pa.Schema, first: pa.Schema) -> str:
     said, expected = found.metadata or {}, first.metadata or {}
     for key in sorted({*said, *expected}):
         if said.get(key) != expected.get(key):
-            there, here = (about.get(key, b"absent").decode() for about in (said, expected))
-            return f"{key.decode()} {there}, and there {here}"
+            there, here = (_text(about.get(key, b"absent")) for about in (said, expected))
+            return f"{_text(key)} {there}, and there {here}"
     names = [[f"{field.name}: {field.type}" for field in one] for one in (found, first)]
     return f"columns {', '.join(names[0])}, and there {', '.join(names[1])}"
+
+
+def _text(metadata: bytes) -> str:
+    return metadata.decode(errors="backslashreplace")

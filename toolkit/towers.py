@@ -35,7 +35,11 @@ class TowerSpec:
 
     @classmethod
     def of_metadata(cls, name: str, about: Mapping[str, str]) -> "TowerSpec":
-        """The tower that the metadata of `states/NAME` tell of."""
+        """The tower that the metadata of `states/NAME` tell of.
+
+        Raises:
+            ValueError: if a number in them is none, or out of range.
+        """
         layers, width, widths = int(about["layers"]), int(about["width"]), about.get("widths")
         narrow = tuple(map(int, widths.split(","))) if widths else None
         return cls(name, layers, width, about["modality"], narrow)  # type: ignore[arg-type]
@@ -115,14 +119,16 @@ def select_layers(selection: str | Sequence[int], depth: int) -> list[int]:
     if selection == "all":
         return list(range(depth))
     kind, _, number = selection.partition("-")
-    if not number.isdigit() or kind not in ("every", "group"):
+    counted = number.isascii() and number.isdigit() and 0 < len(number.lstrip("0")) < 10
+    if not counted or kind not in ("every", "group"):
         raise UserError(
-            f"layers {selection!r} is not understood; use all, every-N, group-K or a list such as [1,3,5]"
+            f"layers {selection!r} is not understood; use all, every-N, group-K (N and K from 1) or a list such as "
+            "[1,3,5]"
         )
     count = int(number)
     if kind == "every":
-        return sorted(range(depth - 1, -1, -max(count, 1)))
+        return sorted(range(depth - 1, -1, -count))
     stride = (depth - 2) // (count - 1) if count > 1 else 1
-    if count < 1 or stride < 1:
+    if stride < 1:
         raise UserError(f"layers {selection!r}: an encoder of {depth} layers has no {count} groups")
     return sorted(depth - 1 - stride * j for j in range(count))

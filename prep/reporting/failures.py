@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from prep import manifest
-from prep.check import step_of
+from prep.checksums import step_of
 from prep.reporting.limits import LISTED
 from prep.reporting.tables import database, records
 from toolkit import Dataset, schema
