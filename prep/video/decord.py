@@ -40,10 +40,11 @@ def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tupl
 def _turns_otherwise(path: Path, info: VideoInfo) -> bool:
     """Whether decord turns the pictures by anything but the quarter turn nearest to the container's matrix.
 
-    It leaves a tilt out, also obeys a tag that FFmpeg no longer knows, and does not see what a codec's own
-    message (an SEI) says.
+    It turns by exact quarters only, also obeys a tag that FFmpeg no longer knows, and does not see what a
+    codec's own message (an SEI) says.
     """
-    if info.is_tagged_as_turned or info.turn.tilt_degrees:
+    a, b, _, c, d = info.matrix[:5]
+    if info.is_tagged_as_turned or a * b or c * d:
         return True
     return info.turn != UPRIGHT and codec_turns(path, info)
 

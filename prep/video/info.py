@@ -21,7 +21,7 @@ from av.sidedata.sidedata import Type
 
 from prep.images import refuse_too_large
 from prep.problems import ItemProblem
-from prep.video.rotation import UPRIGHT, Turn, clockwise_degrees, turn_of
+from prep.video.rotation import IDENTITY, Turn, clockwise_degrees, turn_of
 from prep.video.stream import (
     claimed_seconds,
     decoded,
@@ -54,7 +54,7 @@ class VideoInfo:
         pts: ticks at which the frames that the file really holds begin, ascending.
         keyframes: those of them at which decoding can start, ascending.
         held_seconds: when the last of `pts` leaves the screen; None where that is not known.
-        turn: what makes the stored picture upright.
+        matrix: the display matrix of the stored picture, 9 numbers by rows.
         stream: the film's index among the file's streams.
         container: FFmpeg's name of the container's format.
         is_counted: whether the packets' times are wrong or absent, and `pts` counts the frames as they come
@@ -76,7 +76,7 @@ class VideoInfo:
     pts: list[int] = field(repr=False)
     keyframes: list[int] = field(repr=False)
     held_seconds: float | None = None
-    turn: Turn = UPRIGHT
+    matrix: tuple[int, ...] = IDENTITY
     stream: int = 0
     container: str = ""
     is_counted: bool = False
@@ -84,6 +84,11 @@ class VideoInfo:
     video_streams: int = 1
     is_tagged_as_turned: bool = False
     is_plain: bool = True
+
+    @property
+    def turn(self) -> Turn:
+        """What makes the stored picture upright."""
+        return turn_of(self.matrix)
 
     def seconds(self, pts: int) -> float:
         """The moment of a tick."""
@@ -178,8 +183,7 @@ def _read(path: Path, container: Any, stream: Any) -> VideoInfo:
     else:
         held_seconds = duration_seconds
     matrix = _matrix(first)
-    turn = turn_of(matrix)
-    width, height = _shape(stream, turn)
+    width, height = _shape(stream, turn_of(matrix))
     return VideoInfo(
         codec=context.codec.canonical_name,
         width_px=width,
@@ -191,7 +195,7 @@ def _read(path: Path, container: Any, stream: Any) -> VideoInfo:
         pts=pts,
         keyframes=sorted({p.pts for p in packed if p.is_keyframe} & set(pts)),
         held_seconds=held_seconds,
-        turn=turn,
+        matrix=matrix,
         stream=stream.index,
         container=container.format.name,
         is_counted=is_counted,
@@ -297,11 +301,11 @@ def _fps(stream: Any, pts: list[int]) -> float:
     return (len(pts) - 1) / seconds if seconds else 0.0
 
 
-def _matrix(first: Any | None) -> list[int]:
+def _matrix(first: Any | None) -> tuple[int, ...]:
     """A frame's display matrix, whether its container or its codec (in an SEI) says it."""
     found = first.side_data.get(Type.DISPLAYMATRIX) if first is not None else None
     numbers = np.frombuffer(bytes(found), np.int32).tolist() if found is not None else []
-    return numbers if len(numbers) == 9 else [1, 0, 0, 0, 1, 0, 0, 0, 1]
+    return tuple(numbers) if len(numbers) == 9 else IDENTITY
 
 
 def _shape(stream: Any, turn: Turn) -> tuple[int, int]:

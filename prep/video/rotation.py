@@ -52,6 +52,7 @@ class Turn(NamedTuple):
 
 
 UPRIGHT = Turn()
+IDENTITY = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
 def quarter_turn(clockwise_degrees: float) -> Turn:
