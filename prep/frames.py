@@ -1,7 +1,7 @@
 """Frames: a few stills of each item's clip, smaller, as JPEG."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ def make_frames(
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
+@cache
 def _version(backend: str) -> str:
     distribution = BACKENDS[backend]
     return versions(distribution)[distribution]
@@ -109,11 +110,15 @@ def stills(
     decoder = load(backend)
     info = decoder.probe(path)
     seconds, tolerance_seconds = POLICIES[sampling](info, count, interval)
-    pixels, pts_seconds = decoder.frames_at(path, seconds, px, tolerance_seconds=tolerance_seconds)
+    pixels, pts_seconds, decoded_by = decoder.frames_at(
+        path, seconds, px, tolerance_seconds=tolerance_seconds
+    )
     reached = len(pixels)
     if not reached and not info.is_cut:
         raise _undecodable(path, info, backend)
     return {
+        "backend": decoded_by,
+        "backend_version": _version(decoded_by),
         "frames": [to_jpeg(frame) for frame in pixels] or None,
         "pts_seconds": pts_seconds or None,
         "duration_seconds": info.duration_seconds,
@@ -121,7 +126,7 @@ def stills(
         "status": "ok" if reached == count else "truncated",
         "message": None
         if reached == count
-        else f"{path.name}: {backend} reached {reached} of {count} frames",
+        else f"{path.name}: {decoded_by} reached {reached} of {count} frames",
     }
 
 

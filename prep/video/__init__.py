@@ -3,7 +3,8 @@
 import importlib
 from typing import cast
 
-from prep.video.backend import Backend, Frames
+from prep.video.backend import Backend
+from prep.video.frames import Frames
 from prep.video.info import VideoInfo, probe
 from toolkit.errors import UserError
 

@@ -1,30 +1,21 @@
-"""What every backend does, and what those that know frames by their index share."""
+"""What every backend does, and what those share that decode a clip from its beginning."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-from prep.images import Pixels, shrink
+from prep.images import Pixels
+from prep.video import pyav
+from prep.video.frames import Frames
 from prep.video.info import VideoInfo, probe
-
-
-class Frames(NamedTuple):
-    """Decoded frames and when they are on screen.
-
-    Args:
-        pixels: each (H, W, 3) BGR uint8, upright.
-        pts_seconds: the moment at which each begins, counted from the clip's first frame.
-    """
-
-    pixels: list[Pixels]
-    pts_seconds: list[float]
+from prep.video.upright import upright
 
 
 class Backend(Protocol):
     """A library that decodes clips; the modules of `prep.video` that are named after one are backends."""
 
     def probe(self, path: Path) -> VideoInfo:
-        """What the container says; the same from every backend.
+        """What the clip is; the same from every backend.
 
         Raises:
             ItemProblem: corrupt, unsupported or too_large.
@@ -40,12 +31,13 @@ class Backend(Protocol):
     ) -> Frames:
         """The frames on screen at some moments, in their order; a frame may come several times.
 
-        Moments that cannot be reached are left out.
+        Moments that cannot be reached are left out. A frame that does not decode is stood for by the one
+        before it, within two frames' time.
 
         Args:
             path: of the clip.
             seconds: moments, counted from the first frame.
-            size: shorter side in pixels of what is given, never larger than stored; None keeps the size.
+            size: shorter side in pixels of what is given, never larger than shown; None keeps the size.
             tolerance_seconds: by how much a frame may be off its moment where that is cheaper. A
                 backend for which it is not gives the exact frame.
 
@@ -54,7 +46,12 @@ class Backend(Protocol):
         """
 
 
-Decode: TypeAlias = Callable[[Path, Sequence[int]], Iterator[Pixels]]
+class NotReadableError(Exception):
+    """A backend cannot be trusted with a clip: it would count frames, or choose the stream, in its own way."""
+
+
+# Gives the frames that begin at ascending ticks, each with its tick, as far as the library reaches. They lie as stored.
+Decode: TypeAlias = Callable[[Path, VideoInfo, Sequence[int]], Iterator[tuple[int, Pixels]]]
 
 
 class FramesAt(Protocol):
@@ -71,11 +68,15 @@ class FramesAt(Protocol):
         """See `Backend.frames_at`."""
 
 
-def by_index(decode: Decode) -> FramesAt:
-    """`Backend.frames_at` of a library that knows frames by their index; a tolerance saves it nothing.
+def forward(backend: str, decode: Decode) -> FramesAt:
+    """`Backend.frames_at` of a library that decodes forward; a tolerance saves it nothing.
+
+    A clip that the library cannot be trusted with, or of which it reaches some of the frames asked for and
+    PyAV more, is PyAV's: these libraries stop at the first damage. `Frames.backend` tells it.
 
     Args:
-        decode: gives the frames of ascending indexes, as far as it can.
+        backend: its name.
+        decode: see `Decode`; raises `NotReadableError`.
     """
 
     def frames_at(
@@ -86,16 +87,22 @@ def by_index(decode: Decode) -> FramesAt:
         tolerance_seconds: float = 0.0,
     ) -> Frames:
         info = probe(path)
-        found = [info.index_at(moment) for moment in seconds]
-        indexes = sorted({index for index in found if index is not None})
-        pixels = {
-            index: shrink(frame, size)
-            for index, frame in zip(indexes, decode(path, indexes), strict=False)
-        }
-        reached = [index for index in found if index in pixels]
+        indexes = [info.index_at(moment) for moment in seconds]
+        wanted = [info.pts[index] for index in indexes if index is not None]
+        try:
+            found = {
+                pts: upright(pixels, info, size)
+                for pts, pixels in decode(path, info, sorted(set(wanted)))
+            }
+        except NotReadableError:
+            return pyav.frames_at(path, seconds, size)
+        reached = [pts for pts in wanted if pts in found]
+        if 0 < len(reached) < len(wanted):
+            more = pyav.frames_at(path, seconds, size)
+            if len(more.pixels) > len(reached):
+                return more
         return Frames(
-            [pixels[index] for index in reached],
-            [info.seconds(info.pts[index]) for index in reached],
+            [found[pts] for pts in reached], [info.seconds(pts) for pts in reached], backend
         )
 
     return frames_at

@@ -6,15 +6,19 @@ A frame needs what precedes it from its keyframe on, but no frame to which no ot
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
-from prep.images import Pixels, fitted
-from prep.video.backend import Frames
-from prep.video.info import VideoInfo, packets, probe, video_stream
+from prep.images import Pixels
+from prep.video.frames import Frames
+from prep.video.info import VideoInfo, probe
+from prep.video.stream import every_frame, packets
+from prep.video.upright import stored_size, upright
 
 __all__ = ["frames_at", "probe"]
 
@@ -39,26 +43,63 @@ def frames_at(
     for moment, pts in wanted:
         asked.setdefault(pts, []).append(moment)
     found: dict[int, _Still] = {}
-    if tolerance_seconds > 0:
+    if tolerance_seconds > 0 and not info.is_counted:
         found = _near(path, info, asked, size, tolerance_seconds)
-    for keyframes in (info.keyframes, []):
-        # The second time from the start: a few files have keyframes from which decoding does not start.
-        missing = asked.keys() - found.keys()
-        if missing:
-            found |= _exact(path, keyframes, missing, size)
+    if not info.is_counted:
+        found |= _exact(path, info, asked.keys() - found.keys(), size)
+    # At last from the start: a few files have keyframes from which decoding does not start.
+    missing = asked.keys() - found.keys()
+    if missing:
+        found |= _on_screen(path, info, missing, size)
     stills = [found[pts] for _, pts in wanted if pts in found]
-    return Frames([s.pixels for s in stills], [info.seconds(s.pts) for s in stills])
+    return Frames([s.pixels for s in stills], [info.seconds(s.pts) for s in stills], "pyav")
 
 
-def _exact(
-    path: Path, keyframes: list[int], asked: set[int], size: int | None
-) -> dict[int, _Still]:
-    """The frames asked for, by their ticks."""
+def _exact(path: Path, info: VideoInfo, asked: set[int], size: int | None) -> dict[int, _Still]:
+    """The frames asked for, by their ticks, each decoded from its keyframe on."""
     return {
-        frame.pts: _Still(frame.pts, _upright(frame, size))
-        for frame in _decoded(path, keyframes, asked)
+        frame.pts: _Still(frame.pts, _upright(frame, info, size))
+        for frame in _decoded(path, info, asked)
         if frame.pts in asked
     }
+
+
+def _on_screen(path: Path, info: VideoInfo, asked: set[int], size: int | None) -> dict[int, _Still]:
+    """The frames asked for, as they come when the whole clip is decoded.
+
+    One that does not come, because it is damaged or never shown, is stood for by the one before it, within
+    two frames' time, unless the rest of the clip does not come either.
+    """
+    found: dict[int, _Still] = {}
+    waiting = sorted(asked, reverse=True)
+    before: tuple[int, Any] | None = None
+    for pts, frame in chain(_counted(path, info), [(None, None)]):
+        while waiting and (pts is None or pts > waiting[-1]):
+            wanted = waiting.pop()
+            if before and _stands_for(before[0], wanted, info, is_last=pts is None):
+                found[wanted] = _Still(before[0], _upright(before[1], info, size))
+        if not waiting:
+            break
+        before = (pts, frame)
+    return found
+
+
+def _stands_for(pts: int, wanted: int, info: VideoInfo, *, is_last: bool) -> bool:
+    """Whether a frame is the one on screen at a tick; is_last where none decodes after it."""
+    until = info.pts[-1] if is_last else wanted
+    return pts == wanted or info.seconds(until) - info.seconds(pts) <= info.grace_seconds
+
+
+def _counted(path: Path, info: VideoInfo) -> Iterator[tuple[int | None, Any]]:
+    """Every frame that decodes, with the tick at which it begins."""
+    with av.open(str(path)) as container:
+        stream = container.streams[info.stream]
+        stream.codec_context.thread_count = 1  # clips are decoded side by side instead
+        frames = every_frame(container, stream)
+        if info.is_counted:
+            yield from zip(info.pts, frames, strict=False)
+        else:
+            yield from ((frame.pts, frame) for frame in frames if frame.pts is not None)
 
 
 def _near(
@@ -70,31 +111,36 @@ def _near(
 ) -> dict[int, _Still]:
     """The reference frame nearest to the moments of each frame asked for, where it is within the tolerance."""
     nearest: dict[int, tuple[float, Any]] = {}
-    for frame in _decoded(path, info.keyframes, set(asked), is_near=True):
+    for frame in _decoded(path, info, set(asked), is_near=True):
         if frame.pts is None:
             continue
         for pts, moments in asked.items():
             distance = max(abs(info.seconds(frame.pts) - moment) for moment in moments)
             if distance <= nearest.get(pts, (tolerance_seconds,))[0]:
                 nearest[pts] = distance, frame
-    return {pts: _Still(frame.pts, _upright(frame, size)) for pts, (_, frame) in nearest.items()}
+    return {
+        pts: _Still(frame.pts, _upright(frame, info, size)) for pts, (_, frame) in nearest.items()
+    }
 
 
 def _decoded(
-    path: Path, keyframes: list[int], asked: set[int], *, is_near: bool = False
+    path: Path, info: VideoInfo, asked: set[int], *, is_near: bool = False
 ) -> Iterator[Any]:
     """Frames, the asked ones among them, group by group; a group ends early where decoding fails.
 
+    A group is left out whose first frame is no keyframe: its packet was only marked as one.
+
     Args:
         path: of the clip.
-        keyframes: ticks at which to start, ascending; with none, at the beginning.
+        info: of the clip.
         asked: ticks of frames.
         is_near: whether to leave out all non-reference frames and the loop filter.
     """
-    waiting = _by_keyframe(keyframes, asked)
+    waiting = _by_keyframe(info.keyframes, asked)
     pending: set[int] = waiting.pop(None, set())
+    starts = True
     with av.open(str(path)) as container:
-        stream: Any = video_stream(container)
+        stream: Any = container.streams[info.stream]
         context = stream.codec_context
         context.thread_count = 1  # clips are decoded side by side instead
         if is_near:
@@ -108,13 +154,26 @@ def _decoded(
             pending.discard(packet.pts)
             context.skip_frame = "NONREF" if skips and (is_near or not is_asked) else "DEFAULT"
             try:
-                yield from context.decode(packet)
-                if not pending:
-                    yield from context.decode(None)
+                frames = context.decode(packet) + ([] if pending else context.decode(None))
             except av.FFmpegError:
+                frames = []
                 pending.clear()
+            if starts and frames and not _is_intra(frames[0]):
+                frames = []
+                pending.clear()
+            yield from frames
+            starts = starts and not frames
             if not pending:
                 context.flush_buffers()
+                starts = True
+
+
+def _is_intra(frame: Any) -> bool:
+    return bool(frame.key_frame) or frame.pict_type in (
+        PictureType.I,
+        PictureType.SI,
+        PictureType.BI,
+    )
 
 
 def _by_keyframe(keyframes: list[int], asked: set[int]) -> dict[int | None, set[int]]:
@@ -138,9 +197,10 @@ def _skips_exactly(context: Any) -> bool:
     return bool(context.name == "h264")
 
 
-def _upright(frame: Any, size: int | None) -> Pixels:
-    """A frame as (H, W, 3) BGR, made smaller and turned as its header says."""
-    width, height = fitted(frame.width, frame.height, size)
+def _upright(frame: Any, info: VideoInfo, size: int | None) -> Pixels:
+    """A frame as (H, W, 3) BGR, made smaller, with square pixels, and turned as its header says."""
+    if info.turn.tilt_degrees:
+        return upright(frame.to_ndarray(format="bgr24"), info, size)
+    width, height = stored_size(info, size)
     small = frame.reformat(width, height, "bgr24", interpolation="AREA").to_ndarray()
-    quarters = round(frame.rotation / 90)  # counterclockwise
-    return np.ascontiguousarray(np.rot90(small, quarters), dtype=np.uint8)
+    return np.ascontiguousarray(info.turn.applied(small), dtype=np.uint8)

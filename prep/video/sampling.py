@@ -51,7 +51,7 @@ def keyframes(info: VideoInfo, count: int, interval: int) -> Moments:
         [
             # A moment beyond the end of a file that was cut stays out of reach.
             moment
-            if info.index_at(moment) is None
+            if moment > info.near_end_seconds
             else min(starts, key=lambda start: abs(start - moment))
             for moment in segment_midpoints(info.duration_seconds, count)
         ]
