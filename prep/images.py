@@ -147,7 +147,7 @@ def _heif(name: str, data: bytes, kind: Kind) -> Image.Image:
         )
     try:
         file = library.open_heif(io.BytesIO(data))
-    except ValueError as error:  # libheif's word for codecs and features that it lacks
+    except Exception as error:  # RuntimeError, ValueError and others; the first word is libheif's
         status: Status = "unsupported" if str(error).startswith("Unsupported") else "corrupt"
         reason = " ".join(str(error).split())
         raise ItemProblem(
