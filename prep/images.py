@@ -24,6 +24,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 PIXEL_LIMIT = 50_000_000  # an image or frame beyond this is a mistake or an attack
 FILE_LIMIT_BYTES = 2**29
 JPEG_QUALITY = 90
+ON_WHITE = "transparent parts put on white"  # of a row's column `note`
 _KNOWN_BRANDS = {
     "AVIF": (b"avif", b"avis"),
     "HEIC": (b"heic", b"heix", b"hevc", b"hevx"),
