@@ -122,18 +122,21 @@ class MediaFolder:
             raise ItemProblem("unsafe", f"item id {item_id!r} would leave {self.path.name}/")
         name = self._name_of(item_id + ending)
         where = f"{self.path.name}/{name}"
-        target = self._target(self.path / name, where)
-        if not any(target.is_relative_to(root) for root in self._roots):
-            raise ItemProblem("unsafe", f"{where} leads out of the dump, to {target}")
+        path = self._roots[0] / name
         try:
-            about = target.stat()
+            about = path.lstat()
+            if stat.S_ISLNK(about.st_mode):
+                path = self._target(path, where)
+                about = path.stat()
+        except FileNotFoundError:
+            raise ItemProblem("missing", f"{where} has gone since it was listed") from None
         except OSError as error:
-            raise ItemProblem("missing", unreadable(target, error)) from None
+            raise ItemProblem("missing", unreadable(path, error)) from None
         if not stat.S_ISREG(about.st_mode):
             raise ItemProblem("missing", f"{where} leads to no file but to a {_kind_of(about)}")
         if about.st_size == 0:
             raise ItemProblem("empty", f"{where} has zero bytes")
-        return target
+        return path
 
     def _name_of(self, stem: str) -> str:
         """The file of a name without its suffix, relative to the folder."""
@@ -151,12 +154,12 @@ class MediaFolder:
             message += f" (not looked into: {'; '.join(listing.unread[:SHOWN_FOLDERS])})"
         raise ItemProblem("missing", message)
 
-    def _target(self, path: Path, where: str) -> Path:
-        """The file behind the links."""
+    def _target(self, link: Path, where: str) -> Path:
+        """The file behind a link. Folders on the way were looked at when they were listed."""
         try:
-            return path.resolve(strict=True)
+            target = link.resolve(strict=True)
         except FileNotFoundError:
-            what = "leads to no file" if path.is_symlink() else "has gone since it was listed"
+            raise ItemProblem("missing", f"{where} leads to no file") from None
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop, before Python 3.13
             loops = not isinstance(error, OSError) or error.errno == errno.ELOOP
             what = (
@@ -164,7 +167,10 @@ class MediaFolder:
                 if loops
                 else f"cannot be reached ({error.strerror})"
             )
-        raise ItemProblem("missing", f"{where} {what}")
+            raise ItemProblem("missing", f"{where} {what}") from None
+        if not any(target.is_relative_to(root) for root in self._roots):
+            raise ItemProblem("unsafe", f"{where} leads out of the dump, to {target}")
+        return target
 
     @cached_property
     def _roots(self) -> tuple[Path, Path]:

@@ -144,7 +144,7 @@ def test_a_link_in_the_folder_to_another_one_outside_is_told(tmp_path, folder):
     )
     put(folder.parent / "more", "2.jpg")
     (folder / "inside").symlink_to(folder.parent / "more")
-    assert of(folder).locate("2") == folder.parent / "more" / "2.jpg"
+    assert of(folder).locate("2").read_text() == "x"
 
 
 def test_links_that_lead_to_themselves(folder):
