@@ -1,8 +1,9 @@
-"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `export_tower`, `report`, `estimate`."""
+"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `check_sources`, `export_tower`, `report`, `estimate`."""
 
 from prep.build import build
 from prep.caption import caption
 from prep.check import check
+from prep.check_sources import check_sources
 from prep.comments import comments
 from prep.config import CaptionConfig, EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from prep.encode import encode
@@ -24,6 +25,7 @@ __all__ = [
     "build",
     "caption",
     "check",
+    "check_sources",
     "comments",
     "encode",
     "estimate",

@@ -142,6 +142,13 @@ def _command_parser(prog: str, name: str, command: Command) -> ArgumentParser:
 
 
 def _add_own_options(parser: ArgumentParser, name: str) -> None:
+    if name == "check":
+        parser.add_argument(
+            "--dump",
+            type=Path,
+            metavar="DUMP",
+            help="compare the covers and clips in it with the digests of those that were read",
+        )
     if name == "export":
         parser.add_argument(
             "--layer", default="last", help="last or mean of the kept states, or the index of one"

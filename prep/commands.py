@@ -99,6 +99,9 @@ def _encode(options: Namespace) -> Answer:
 
 def _check(options: Namespace) -> Answer:
     reasons = prep.check(options.dataset)
+    if options.dump is not None:
+        told = prep.check_sources(options.dataset, options.dump)
+        reasons = list(dict.fromkeys([*reasons, *told]))
     if reasons:
         broken = painted("broken:", "red", sys.stderr)
         text = "\n".join(f"{broken} {reason}" for reason in reasons)
@@ -231,7 +234,11 @@ COMMANDS = {
     "check": Command(
         help="is a dataset whole? prints its counts, or what is broken",
         about="Reads every table of a dataset and writes nothing. Status 1 if anything is broken.",
-        examples=("python -m prep check demo/dataset", "python -m prep check demo/dataset --json"),
+        examples=(
+            "python -m prep check demo/dataset",
+            "python -m prep check demo/dataset --json",
+            "python -m prep check demo/dataset --dump demo/dump",
+        ),
         places=("dataset",),
         run=_check,
     ),

@@ -5,19 +5,21 @@ from typing import Any
 
 import pyarrow as pa
 
-from prep.files import locate
-from prep.images import read_image, shrink, to_jpeg
+from prep.images import ON_WHITE, read_picture, shrink, to_jpeg
+from prep.media_folder import PICTURES, MediaFolder, as_media_folder
 from prep.problems import ItemProblem
-from prep.sniff import refuse_other
 from prep.source import fingerprint
 from toolkit import schema
 
 SUFFIX = ".jpg"
-SCHEMA = schema.COVERS.append(pa.field("message", pa.string()))
+STORED = schema.COVERS.append(pa.field("note", pa.string()))
+SCHEMA = STORED.append(pa.field("message", pa.string()))
 
 
-def make_covers(batch: pa.RecordBatch, *, dump: Path, folder: Path, cover_px: int) -> pa.Table:
-    """A row for each item of the batch (`toolkit.schema.COVERS` and `message`).
+def make_covers(
+    batch: pa.RecordBatch, *, dump: Path, folder: Path | MediaFolder, cover_px: int
+) -> pa.Table:
+    """A row for each item of the batch (`STORED` and `message`).
 
     Args:
         batch: with the column item_id.
@@ -25,24 +27,34 @@ def make_covers(batch: pa.RecordBatch, *, dump: Path, folder: Path, cover_px: in
         folder: where the covers lie.
         cover_px: shorter side of what is stored, in pixels.
     """
+    place = as_media_folder(dump, folder, PICTURES)
     ids = batch.column("item_id").to_pylist()
-    return pa.Table.from_pylist([_row(id_, dump, folder, cover_px) for id_ in ids], schema=SCHEMA)
+    return pa.Table.from_pylist([_row(id_, place, cover_px) for id_ in ids], schema=SCHEMA)
 
 
-def _row(item_id: str, dump: Path, folder: Path, cover_px: int) -> dict[str, Any]:
+def _row(item_id: str, folder: MediaFolder, cover_px: int) -> dict[str, Any]:
     row: dict[str, Any] = {"item_id": item_id}
     try:
-        path = locate(dump, folder, item_id, SUFFIX)
+        path = folder.locate(item_id)
         row |= fingerprint(path)
-        refuse_other(path, "image")
-        image = shrink(read_image(path), cover_px)
+        return row | cover_of(path, cover_px)
     except ItemProblem as problem:
         return {**row, "status": problem.status, "message": problem.message}
+
+
+def cover_of(path: Path, cover_px: int) -> dict[str, Any]:
+    """The columns of one cover's row that come from its content.
+
+    Raises:
+        ItemProblem: if it is no picture that can be read.
+    """
+    picture = read_picture(path)
+    image = shrink(picture.pixels, cover_px)
     height_px, width_px = image.shape[:2]
     return {
-        **row,
         "image": to_jpeg(image),
         "width_px": width_px,
         "height_px": height_px,
+        "note": ON_WHITE if picture.on_white else None,
         "status": "ok",
     }

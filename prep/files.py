@@ -1,13 +1,13 @@
-"""Finds the files of a dump, and in them an item's own, without ever leaving it."""
+"""Finds the tables of a dump, and the folders of its media (`prep.media_folder` finds an item's file there)."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from prep.problems import ItemProblem
+from prep.media_folder import is_hidden
+from prep.survey import Survey
 from toolkit.errors import UserError
-from toolkit.ids import is_safe
 
 
 def find_file(dump: Path, pattern: str) -> Path | None:
@@ -41,16 +41,11 @@ def _only(dump: Path, pattern: str, paths: Iterable[Path]) -> Path | None:
 
 
 def find_folder(dump: Path, word: str, suffix: str) -> Path | None:
-    """The folder of covers or videos: within three levels, named after `word`, holding `*suffix`.
+    """The folder of covers or videos: named after `word`, holding files of the kind of `suffix`.
 
-    The shallowest, then the first by name; None if the dump has no such folder. Archives are
-    unpacked into folders of their names, and some hold a folder of the same name again.
+    The shallowest, then the first by name; None if the dump has no such folder (`prep.survey`).
     """
-    for level in ("*/", "*/*/", "*/*/*/"):  # the last slash: folders alone
-        for folder in sorted(_visible(dump, level)):
-            if word in folder.name.lower() and any(folder.glob(f"*{suffix}")):
-                return folder
-    return None
+    return Survey(dump).find(word, suffix)
 
 
 def find_files(dump: Path, pattern: str) -> list[Path]:
@@ -70,32 +65,5 @@ def _visible(dump: Path, pattern: str) -> Iterator[Path]:
     """Matches, but for hidden ones and what macOS leaves in archives."""
     for path in dump.glob(pattern):
         parts = path.relative_to(dump).parts
-        if not any(part.startswith(".") or part == "__MACOSX" for part in parts):
+        if not any(map(is_hidden, parts)):
             yield path
-
-
-def locate(dump: Path, folder: Path, item_id: str, suffix: str) -> Path:
-    """The file of one item, not empty and inside the dump.
-
-    Args:
-        dump: what no file may lead out of, symbolic links followed.
-        folder: where the files lie.
-        item_id: the item.
-        suffix: with its dot.
-
-    Raises:
-        ItemProblem: unsafe, missing or empty.
-    """
-    path = folder / f"{item_id}{suffix}"
-    if not is_safe(item_id):
-        raise ItemProblem("unsafe", f"item id {item_id!r} would leave {folder.name}/")
-    if not path.is_symlink() and not path.exists():
-        raise ItemProblem("missing", f"{folder.name}/{path.name} is not in the dump")
-    target = path.resolve()
-    if not target.is_relative_to(dump.resolve()):
-        raise ItemProblem("unsafe", f"{folder.name}/{path.name} leads out of the dump, to {target}")
-    if not target.is_file():
-        raise ItemProblem("missing", f"{folder.name}/{path.name} leads to no file")
-    if target.stat().st_size == 0:
-        raise ItemProblem("empty", f"{folder.name}/{path.name} has zero bytes")
-    return target

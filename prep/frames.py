@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from prep.files import locate
 from prep.images import to_jpeg
+from prep.media_folder import CLIPS, MediaFolder, as_media_folder
 from prep.problems import ItemProblem
 from prep.sniff import refuse_other
 from prep.source import fingerprint
@@ -27,7 +27,7 @@ def make_frames(
     batch: pa.RecordBatch,
     *,
     dump: Path,
-    folder: Path,
+    folder: Path | MediaFolder,
     backend: str,
     frame_count: int,
     frame_px: int,
@@ -63,8 +63,9 @@ def make_frames(
     decode: Callable[..., dict[str, Any]] = stills
     if clip_seconds is not None:
         decode = shared(stills, limit_seconds=clip_seconds, prepare=_LOADERS[backend])
+    place = as_media_folder(dump, folder, CLIPS)
     rows = [
-        {"item_id": id_, **made_by, **_row(decode, id_, dump, folder, options)}
+        {"item_id": id_, **made_by, **_row(decode, id_, place, options)}
         for id_ in batch.column("item_id").to_pylist()
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -79,13 +80,12 @@ def _version(backend: str) -> str:
 def _row(
     decode: Callable[..., dict[str, Any]],
     item_id: str,
-    dump: Path,
-    folder: Path,
+    folder: MediaFolder,
     options: dict[str, Any],
 ) -> dict[str, Any]:
     source: dict[str, Any] = {}
     try:
-        path = locate(dump, folder, item_id, SUFFIX)
+        path = folder.locate(item_id)
         source = fingerprint(path)
         return {**source, **decode(path, **options)}
     except ItemProblem as problem:

@@ -1,23 +1,47 @@
-"""Pixels: decoding a cover, making it smaller, writing JPEG. Arrays are BGR, as OpenCV has them.
+"""Pixels: decoding a picture, making it smaller, writing JPEG. Arrays are BGR, as OpenCV has them.
 
 H height, W width.
 """
 
+import io
 import warnings
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from prep import jpeg
 from prep.problems import ItemProblem
+from prep.sniff import HEAD_BYTES, Kind, kind_of, refuse_other, unreadable
+from prep.upright import as_seen
+from toolkit.schema import Status
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
 PIXEL_LIMIT = 50_000_000  # an image or frame beyond this is a mistake or an attack
+FILE_LIMIT_BYTES = 2**29
 JPEG_QUALITY = 90
+ON_WHITE = "transparent parts put on white"  # of a row's column `note`
+_KNOWN_BRANDS = {
+    "AVIF": (b"avif", b"avis"),
+    "HEIC": (b"heic", b"heix", b"hevc", b"hevx"),
+    "HEIF or HEIC": (b"heic",),
+}
+
+
+class Picture(NamedTuple):
+    """A decoded picture.
+
+    Args:
+        pixels: (H, W, 3) BGR uint8, upright.
+        on_white: whether it has transparent parts, behind which white was put.
+    """
+
+    pixels: Pixels
+    on_white: bool
 
 
 def refuse_too_large(name: str, width_px: int, height_px: int) -> None:
@@ -34,19 +58,123 @@ def refuse_too_large(name: str, width_px: int, height_px: int) -> None:
 
 
 def read_image(path: Path) -> Pixels:
-    """An image file as it is meant to be seen (EXIF orientation applied), (H, W, 3) BGR uint8.
+    """An image file as it is meant to be seen, (H, W, 3) BGR uint8: `read_picture` without its remark."""
+    return read_picture(path).pixels
+
+
+def read_picture(path: Path) -> Picture:
+    """An image file as it is meant to be seen: the first frame, upright, over white where it is transparent.
+
+    The one function that reads pictures of a dump. Bytes behind the picture do not matter.
 
     Raises:
-        ItemProblem: too_large, by its header alone; corrupt.
+        ItemProblem: too_large, by its header alone; unsupported, if it is no picture or one that nothing
+            here decodes; corrupt, if it is cut, broken or cannot be read.
     """
-    _check_header(path)
-    data = path.read_bytes()
-    if _is_cut_jpeg(data):
-        raise ItemProblem("corrupt", f"{path.name} ends in the middle of its JPEG data")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ItemProblem("corrupt", f"{path.name} cannot be decoded as an image")
-    return image.astype(np.uint8, copy=False)
+    refuse_other(path, "image")
+    data = _bytes_of(path)
+    kind = kind_of(data[:HEAD_BYTES])
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # what Pillow finds odd and yet reads; its size limit is higher
+        image = _opened(path.name, data, kind)
+        refuse_too_large(path.name, *image.size)
+        if image.format in ("JPEG", "MPO"):
+            image = _opened(path.name, _whole_jpeg(path.name, data), kind)
+        return _decoded(path.name, image)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > FILE_LIMIT_BYTES:
+            raise ItemProblem(
+                "too_large", f"{path.name} has {size:,} bytes, more than {FILE_LIMIT_BYTES:,}"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise ItemProblem("corrupt", unreadable(path, error)) from None
+
+
+def _opened(name: str, data: bytes, kind: Kind | None) -> Image.Image:
+    """A picture of which the header is read and nothing decoded."""
+    if kind is None:
+        raise ItemProblem("corrupt", f"{name} has no readable image header (of no known format)")
+    if kind.decoder is None:
+        raise ItemProblem(
+            "unsupported",
+            f"{name} holds {kind.name}, which prep does not read; convert it to JPEG or PNG",
+        )
+    try:
+        if kind.name in _KNOWN_BRANDS:
+            data = _with_known_brand(data, kind)
+        if kind.decoder == "HEIF":
+            return _heif(name, data, kind)
+        return Image.open(io.BytesIO(data), formats=[kind.decoder])
+    except ItemProblem:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ItemProblem("too_large", f"{name}: {error}") from None
+    except Exception as error:  # hostile bytes raise anything in a decoder
+        reason = f"not of {kind.name}" if isinstance(error, UnidentifiedImageError) else error
+        raise ItemProblem("corrupt", f"{name} has no readable image header ({reason})") from None
+
+
+def _whole_jpeg(name: str, data: bytes) -> bytes:
+    try:
+        picture = jpeg.whole(data)
+    except Exception as error:  # as above
+        raise ItemProblem("corrupt", f"{name} cannot be decoded as an image ({error})") from None
+    if picture is None:
+        raise ItemProblem("corrupt", f"{name} ends in the middle of its JPEG data")
+    return picture
+
+
+def _with_known_brand(data: bytes, kind: Kind) -> bytes:
+    """Names first the brand by which a decoder knows its files; writers may name it behind others."""
+    known = _KNOWN_BRANDS[kind.name]
+    return data if data[8:12] in known else data[:8] + known[0] + data[12:]
+
+
+def _heif(name: str, data: bytes, kind: Kind) -> Image.Image:
+    """What libheif makes of it; it has applied the turns that the file asks for."""
+    library = _heif_library()
+    if library is None:
+        raise ItemProblem(
+            "unsupported",
+            f"{name} holds {kind.name}, which needs a library that is not installed: convert it to JPEG, or "
+            'pip install "versa-toolkit[heic]"',
+        )
+    try:
+        file = library.open_heif(io.BytesIO(data))
+    except Exception as error:  # RuntimeError, ValueError and others; the first word is libheif's
+        status: Status = "unsupported" if str(error).startswith("Unsupported") else "corrupt"
+        reason = " ".join(str(error).split())
+        raise ItemProblem(
+            status, f"{name} holds {kind.name} that cannot be read ({reason}); convert it to JPEG"
+        ) from None
+    refuse_too_large(name, *file.size)
+    image: Image.Image = file.to_pillow()
+    image.info = {}  # an orientation in EXIF is not for viewers of HEIF (ISO 23008-12)
+    return image
+
+
+def _heif_library() -> Any:
+    try:
+        import pillow_heif
+    except ImportError:
+        return None
+    return pillow_heif
+
+
+def _decoded(name: str, image: Image.Image) -> Picture:
+    try:
+        with image:
+            seen = as_seen(image)
+    except Exception as error:  # as above
+        raise ItemProblem("corrupt", f"{name} cannot be decoded as an image ({error})") from None
+    return Picture(np.ascontiguousarray(np.asarray(seen.image)[:, :, ::-1]), seen.on_white)
 
 
 def fitted(width: int, height: int, shorter_px: int | None) -> tuple[int, int]:
@@ -74,27 +202,3 @@ def to_jpeg(image: Pixels) -> bytes:
     """JPEG bytes of an image."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return data.tobytes()
-
-
-def _check_header(path: Path) -> None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # the limit here is lower
-            with Image.open(path) as image:
-                size = image.size
-    except Image.DecompressionBombError as error:
-        raise ItemProblem("too_large", f"{path.name}: {error}") from None
-    except (OSError, ValueError, SyntaxError) as error:
-        # Pillow's own words hold the whole path, which differs from machine to machine.
-        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
-        raise ItemProblem(
-            "corrupt", f"{path.name} has no readable image header ({reason})"
-        ) from None
-    refuse_too_large(path.name, *size)
-
-
-def _is_cut_jpeg(data: bytes) -> bool:
-    """Whether a JPEG's last scan is never closed; OpenCV 4 fills the rest with grey without a word."""
-    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")

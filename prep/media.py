@@ -1,6 +1,7 @@
 """The second step: each item's cover and frames of its clip, as far as the dump has any."""
 
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 from prep import covers, frames, manifest, stills
 from prep.config import MediaConfig, PrepConfig
 from prep.executors import choose
-from prep.files import find_folder
+from prep.media_folder import MediaFolder
+from prep.media_places import MediaPlaces
 from prep.pipeline import Step, run_step
 from prep.video import BACKENDS, load
 from prep.watchdog import close_shared
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
+from toolkit.store import Table
 from toolkit.versions import versions
 
 COVERS_SHARD = 256
@@ -48,9 +51,11 @@ def media(
     load(config.media.backend)  # one that does not is told of before anything runs
     for name, step in media_steps(dump, config.media).items():
         if step is None:
-            print(f"{name}: skipped, the dump has none")
-            manifest.record_step(dataset, name, {}, skipped="the dump has none")
+            reason = MediaPlaces(dump).why_none(name)
+            print(f"{name}: skipped, {reason}")
+            manifest.record_step(dataset, name, {}, skipped=reason)
             continue
+        step = _as_begun(dataset, step)
         items = open_dataset(dataset).items.select(["item_id"])
         try:
             counts = run_step(
@@ -58,6 +63,7 @@ def media(
             )
         finally:
             close_shared()
+        _say_notes(dataset, step)
         found = versions(*BACKENDS.values())
         manifest.record_step(dataset, name, step.config, versions=found, items=counts)
     manifest.record_config(dataset, media=asdict(config.media))
@@ -65,45 +71,62 @@ def media(
 
 def media_steps(dump: Path, config: MediaConfig) -> dict[str, Step | None]:
     """Both steps by name; None where the dump has no files for it."""
-    dump = dump.absolute()  # workers elsewhere have another current folder
-    images = find_folder(dump, "cover", covers.SUFFIX)
-    images = images or find_folder(dump, "item_images", covers.SUFFIX)  # MicroLens' challenge
+    places = MediaPlaces(dump)
+    for told in places.unread():
+        print(f"media: {told}")
     return {
-        "covers": _covers_step(dump, images, config) if images else None,
-        "frames": _choose_frames_step(dump, config),
+        "covers": _covers_step(dump, places.covers, config) if places.covers else None,
+        "frames": _choose_frames_step(dump, places, config),
     }
 
 
-def _choose_frames_step(dump: Path, config: MediaConfig) -> Step | None:
+def _as_begun(dataset: Path, step: Step) -> Step:
+    """The step with the columns of its table: one that an earlier version began has no notes."""
+    table = Table(dataset / step.folder)
+    if not table.exists() or "note" in table.schema().names or "note" not in step.schema.names:
+        return step
+    return replace(step, schema=step.schema.remove(step.schema.get_field_index("note")))
+
+
+def _say_notes(dataset: Path, step: Step) -> None:
+    """Prints how many rows have which note."""
+    table = Table(dataset / step.folder)
+    if not table.exists() or "note" not in table.schema().names:
+        return
+    notes = Counter(n for batch in table.batches(["note"]) for n in batch["note"].to_pylist() if n)
+    for note, count in sorted(notes.items()):
+        print(f"{step.name}: {count:,} of them with {note}")
+
+
+def _choose_frames_step(dump: Path, places: MediaPlaces, config: MediaConfig) -> Step | None:
     """Frames from clips or from released frames, as `media.frames_from` says; auto prefers clips."""
-    clips = find_folder(dump, "video", frames.SUFFIX)
-    released = find_folder(dump, stills.FOLDER_WORD, stills.FILES)
-    use_clips = config.frames_from == "videos" or (config.frames_from == "auto" and clips)
-    folder = clips if use_clips else released
+    use_clips = config.frames_from == "videos" or (config.frames_from == "auto" and places.clips)
+    folder = places.clips if use_clips else places.released
     if folder is None:
         if config.frames_from == "auto":
             return None
         raise UserError(
             f"{dump}: media.frames_from is {config.frames_from}, but there is no folder of them here "
-            "(videos: *video*/ID.mp4; released: *frame*/ID-1.jpg, ...); add it, or leave the key out"
+            "(videos: *video*/ID.mp4; released: *frame*/ID-1.jpg, ...; "
+            f"{places.why_none('frames')}); add it, or leave the key out"
         )
     return (_frames_step if use_clips else _stills_step)(dump, folder, config)
 
 
-def _stills_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
+def _stills_step(dump: Path, folder: MediaFolder, config: MediaConfig) -> Step:
     settings = {"frame_count": config.frame_count, "frame_px": config.frame_px}
     work = partial(stills.make_stills, dump=dump, folder=folder, **settings)
     about = {**settings, "backend": stills.BACKEND}
-    return Step("frames", "frames", schema.FRAMES, about, work, FRAMES_SHARD)
+    return Step("frames", "frames", stills.STORED, about, work, FRAMES_SHARD)
 
 
-def _covers_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
+def _covers_step(dump: Path, folder: MediaFolder, config: MediaConfig) -> Step:
     settings = {"cover_px": config.cover_px}
     work = partial(covers.make_covers, dump=dump, folder=folder, cover_px=config.cover_px)
-    return Step("covers", "covers", schema.COVERS, settings, work, COVERS_SHARD)
+    return Step("covers", "covers", covers.STORED, settings, work, COVERS_SHARD)
 
 
-def _frames_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
+def _frames_step(dump: Path, folder: MediaFolder, config: MediaConfig) -> Step:
     settings: dict[str, Any] = {
         "sampling": config.sampling,
         "frame_count": config.frame_count,

@@ -9,22 +9,28 @@ from typing import Any
 
 import pyarrow as pa
 
-from prep.files import locate
-from prep.images import read_image, shrink, to_jpeg
+from prep.images import ON_WHITE, read_picture, shrink, to_jpeg
+from prep.media_folder import PICTURES, MediaFolder, as_media_folder
 from prep.problems import ItemProblem
-from prep.sniff import refuse_other
+from prep.source import combined, fingerprint
 from toolkit import schema
 
 FOLDER_WORD = "frame"
 FILES = "-[0-9].jpg"  # how the names of a folder of released frames end
 BACKEND = "released"  # stands in the column `backend`
-SCHEMA = schema.FRAMES.append(pa.field("message", pa.string()))
+STORED = schema.FRAMES.append(pa.field("note", pa.string()))
+SCHEMA = STORED.append(pa.field("message", pa.string()))
 
 
 def make_stills(
-    batch: pa.RecordBatch, *, dump: Path, folder: Path, frame_count: int, frame_px: int
+    batch: pa.RecordBatch,
+    *,
+    dump: Path,
+    folder: Path | MediaFolder,
+    frame_count: int,
+    frame_px: int,
 ) -> pa.Table:
-    """A row for each item of the batch (`toolkit.schema.FRAMES` and `message`).
+    """A row for each item of the batch (`STORED` and `message`).
 
     An item of which no frame is there is missing; one of which only some can be had is truncated.
 
@@ -36,25 +42,43 @@ def make_stills(
             item truncated.
         frame_px: shorter side of what is stored, in pixels.
     """
+    place = as_media_folder(dump, folder, PICTURES)
     ids = batch.column("item_id").to_pylist()
-    rows = [{"item_id": id_, **_row(id_, dump, folder, frame_count, frame_px)} for id_ in ids]
+    rows = [{"item_id": id_, **_row(id_, place, frame_count, frame_px)} for id_ in ids]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _row(item_id: str, dump: Path, folder: Path, frame_count: int, frame_px: int) -> dict[str, Any]:
-    frames: list[bytes] = []
+def located(folder: MediaFolder, item_id: str, count: int) -> tuple[list[Path], list[ItemProblem]]:
+    """The files of an item's first `count` frames, in their order, and what is wrong with the others."""
+    paths: list[Path] = []
     problems: list[ItemProblem] = []
-    for k in range(1, frame_count + 1):
+    for k in range(1, count + 1):
         try:
-            path = locate(dump, folder, item_id, f"-{k}.jpg")
-            refuse_other(path, "image")
-            frames.append(to_jpeg(shrink(read_image(path), frame_px)))
+            paths.append(folder.locate(item_id, f"-{k}"))
         except ItemProblem as problem:
             problems.append(problem)
+    return paths, problems
+
+
+def _row(item_id: str, folder: MediaFolder, frame_count: int, frame_px: int) -> dict[str, Any]:
+    paths, problems = located(folder, item_id, frame_count)
+    sources: list[dict[str, Any]] = []
+    frames: list[bytes] = []
+    note = None
+    for path in paths:
+        try:
+            sources.append(fingerprint(path))
+            picture = read_picture(path)
+        except ItemProblem as problem:
+            problems.append(problem)
+            continue
+        frames.append(to_jpeg(shrink(picture.pixels, frame_px)))
+        note = ON_WHITE if picture.on_white else note
+    source = combined(sources)
     if not frames:  # a file that is there but broken says more than one that is not
         worst = next((p for p in problems if p.status != "missing"), problems[0])
-        return {"status": worst.status, "message": worst.message}
-    row = {"frames": frames, "backend": BACKEND, "status": "ok"}
+        return {**source, "status": worst.status, "message": worst.message}
+    row = {**source, "frames": frames, "backend": BACKEND, "note": note, "status": "ok"}
     if problems:
         reasons = "; ".join(problem.message for problem in problems)
         told = f"{len(frames)} of {frame_count} frames can be had: {reasons}"

@@ -85,10 +85,22 @@ def _failed(table: dict[str, Any]) -> Finding:
             "towers of these captions see nothing of such items, so mend what the list of problems says "
             "and run prep build --retry-failed, or go on without"
         )
+    elif "unsupported" in table["failed"]:
+        advice = (
+            "convert what is unsupported (the list of problems says what such files hold), put good files in the "
+            "place of the others and run prep build --retry-failed, or go on without"
+        )
     else:
         advice = "put good files in their place and run prep build --retry-failed, or go on without"
     what = f"Table {table['table']}: {bad:,} of {number(all_, 'item')} not ok ({words})"
     return Finding("error" if bad == all_ else "warning", "failed", what, advice)
+
+
+def _notes(facts: Facts) -> Iterator[Finding]:
+    for name, noun in {"covers": "cover", "frames": "clip"}.items():
+        for note, count in ((facts[name] or {}).get("notes") or {}).items():
+            what = f"{number(count, noun)} with {note}"
+            yield Finding("note", "changed_pictures", what, "column note of the table says which")
 
 
 def _published(facts: Facts) -> Iterator[Finding]:
@@ -292,6 +304,7 @@ def _unseen(facts: Facts) -> Iterator[Finding]:
 _LOOKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _trainable,
     _tables,
+    _notes,
     _published,
     _times,
     _other_steps,

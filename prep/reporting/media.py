@@ -26,7 +26,7 @@ def describe_covers(data: Dataset, connection: Connection) -> dict[str, Any] | N
     if not Table(data.path / "covers").exists():
         return None
     connection.register("sizes", data.covers.select(["width_px", "height_px"]))
-    return {"sizes": _sizes(connection)}
+    return {"sizes": _sizes(connection), "notes": _notes(data.covers)}
 
 
 def describe_frames(data: Dataset, connection: Connection) -> dict[str, Any] | None:
@@ -41,11 +41,22 @@ def describe_frames(data: Dataset, connection: Connection) -> dict[str, Any] | N
         "frames": spread(_numbers(pc.list_value_length(table.column("frames")))),
         "duration_seconds": spread(_numbers(table.column("duration_seconds"))),
         "fps": spread(_numbers(table.column("fps"))),
+        "notes": _notes(table),
     }
     if {"width_px", "height_px"} <= set(table.schema.names):
         connection.register("sizes", table.select(["width_px", "height_px"]))
         found["sizes"] = _sizes(connection)
     return found
+
+
+def _notes(table: pa.Table) -> dict[str, int]:
+    """How many rows have which note on what was done to their pictures."""
+    if "note" not in table.schema.names:
+        return {}
+    counted = table.column("note").drop_null().value_counts().to_pylist()
+    return {
+        entry["values"]: entry["counts"] for entry in sorted(counted, key=lambda e: e["values"])
+    }
 
 
 def digests(data: Dataset, name: str, content: str) -> pa.Table:

@@ -1,0 +1,109 @@
+"""An opened picture as it is meant to be seen: upright, without alpha, eight bits a channel.
+
+Colour profiles are not applied: pixels are taken as sRGB.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from PIL.Image import Transpose
+
+_ORIENTATION = 0x0112  # of EXIF and TIFF
+_TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+_OPAQUE = 255
+
+
+class Seen(NamedTuple):
+    """What a viewer shows of a picture.
+
+    Args:
+        image: RGB.
+        on_white: whether some of it is transparent, and white was put behind it.
+    """
+
+    image: Image.Image
+    on_white: bool
+
+
+def as_seen(image: Image.Image) -> Seen:
+    """The first frame of an opened picture: turned as its metadata say, over white where it is transparent.
+
+    Raises:
+        ValueError: if its values have no range that is known.
+        OSError: if its data are cut, and whatever else Pillow raises about broken data.
+    """
+    turn = _TURNS.get(_orientation(image))
+    box = _drawn(image)
+    image.load()  # a TIFF is turned here, and forgets that it was to be
+    if image.format == "TIFF":
+        turn = _TURNS.get(_orientation(image))
+    seen = _over_white(_bare_outside(_eight_bits(image), box))
+    return Seen(seen.image.transpose(turn), seen.on_white) if turn is not None else seen
+
+
+def _orientation(image: Image.Image) -> int:
+    """What EXIF says, 1 where it says nothing that can be read; the orientation in XMP is not for viewers."""
+    for name in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(name, None)  # Pillow would take it in place of EXIF's
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # hostile or broken EXIF raises anything, and the pixels are good
+        return 1
+
+
+def _drawn(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """The part of a GIF that its first frame draws, None if that is all."""
+    if image.format != "GIF" or not image.tile:
+        return None
+    box = tuple(image.tile[0][1])
+    return None if box == (0, 0, *image.size) else (box[0], box[1], box[2], box[3])
+
+
+def _bare_outside(image: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:
+    """Makes transparent what is not drawn: Pillow gives it the first colour of the palette."""
+    if box is None:
+        return image
+    bare = Image.new("RGBA", image.size, (0, 0, 0, 0))
+    bare.paste(image.convert("RGBA").crop(box), box)
+    return bare
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scales wider values to eight bits, in which Pillow's own conversion would cut them off."""
+    key = image.info.get("transparency")
+    if image.mode == "1" and key is not None:
+        image = image.convert("L")
+        image.info["transparency"] = key and _OPAQUE
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > _OPAQUE:
+        image.info["transparency"] = tuple(value >> 8 for value in key)  # as the pixels were
+    if image.mode != "I" and not image.mode.startswith("I;16") and image.mode != "F":
+        return image
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError(f"values of {values.min():g} to {values.max():g}, and no range is known")
+    grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if key is None:
+        return Image.fromarray(grey)
+    alpha = np.where(values == key, 0, _OPAQUE).astype(np.uint8)
+    return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
+
+
+def _over_white(image: Image.Image) -> Seen:
+    if not image.has_transparency_data:
+        return Seen(image.convert("RGB"), False)
+    image = image.convert("RGBA")
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == _OPAQUE:
+        return Seen(image.convert("RGB"), False)
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image.convert("RGB"), mask=alpha)
+    return Seen(white, True)
