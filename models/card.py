@@ -44,8 +44,7 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         run: its folder.
     """
     run = Path(run)
-    towers = [] if trained.config.item == "id" else trained.config.towers
-    made_with = describe_towers(trained.dataset, towers)
+    made_with = describe_towers(trained.dataset, trained.config.towers)
     reports = _reports(run)
     data = _metadata(run, trained, reports)
     sections = [

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.ids import as_ids, as_list
-from toolkit.splits import Ints, cut
+from toolkit.splits import Ints, cut, pairs
 
 AT_LEAST_ONE = "a sequential recommender needs at least one item"
 
@@ -49,10 +49,7 @@ class Histories:
 
     def pairs(self) -> tuple[NDArray[np.int64], Ints]:
         """Every interaction as its user's row, from 0, and its item."""
-        lengths = self.stops - self.starts
-        rows = np.repeat(np.arange(len(self)), lengths)
-        first = np.cumsum(lengths) - lengths  # of each user among the pairs
-        return rows, self.items[np.arange(len(rows)) + (self.starts - first)[rows]]
+        return pairs(self.items, self.starts, self.stops)
 
 
 def dataset_histories(dataset: Dataset, users: Iterable[str | int] | None = None) -> Histories:

@@ -170,7 +170,7 @@ def interactions_sha256(dataset: Dataset) -> str:
 
 def _facts(config: RunConfig, dataset: Dataset) -> Iterator[Fact]:
     """What identifies the data of a run: the cheap first, so that what differs is found early."""
-    towers = [] if config.item == "id" else config.towers
+    towers = config.towers
     yield ITEMS, lambda: hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
     for key, value in _settings(describe_towers(dataset, towers)):
         yield key, lambda value=value: value  # type: ignore[misc]
