@@ -3,7 +3,7 @@
 import itertools
 import sys
 import textwrap
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -328,13 +328,15 @@ def load_run_config(path: Path) -> RunConfig:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RunConfig)
     try:
-        return _run_config(parser, parser.parse_object(values))
+        config = _run_config(parser, parser.parse_object(values))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # keys and values of every wrong kind: the parser lets some of Python's errors through
         raise UserError(
             f"{path}: not the settings of a run ({told_clearly(error, '')}); correct the file, or train again"
         ) from None
+    # Runs of ids could name towers, which they never read.
+    return replace(config, towers=[]) if config.item == "id" else config
 
 
 def save_run_config(config: RunConfig) -> str:

@@ -14,11 +14,6 @@ def _as_it_is(record: Record) -> Record:
     return record
 
 
-def _run_0(record: Record) -> Record:
-    """Runs of ids could name towers, which they never read."""
-    return {**record, "towers": []} if record.get("item") == "id" else record
-
-
 def _model_1(record: Record) -> Record:
     """Models did not record the digest of their weights, and before that not what their towers were made with."""
     return {"made_with": {}, "weights_sha256": None, **record}
@@ -26,7 +21,7 @@ def _model_1(record: Record) -> Record:
 
 # What leads from each format to the next; a record without a number is of format 0.
 _STEPS: dict[Kind, tuple[Callable[[Record], Record], ...]] = {
-    "run": (_run_0,),
+    "run": (_as_it_is,),
     "model": (_as_it_is, _model_1),
 }
 FORMATS: dict[Kind, int] = {kind: len(steps) for kind, steps in _STEPS.items()}
