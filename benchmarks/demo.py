@@ -105,11 +105,12 @@ def oracle(
     column = torch.full((len(item_ids) + 1,), -1)
     column[catalogue] = torch.arange(len(catalogue))
     test = splits.test
-    masked = torch.from_numpy(test.masked(np.arange(len(test))).astype(np.int64))
+    rows, items = test.masked_pairs(np.arange(len(test)))
+    masked = (torch.from_numpy(rows), torch.from_numpy(items.astype(np.int64)))
     ranks = count_ranks(
         torch.from_numpy(by_number)[:, catalogue],
         torch.from_numpy(test.targets.astype(np.int64)),
-        masked,  # synthetic users repeat nothing, so each row's items are distinct
+        masked,
         Catalogue(torch.empty(0), torch.empty(0), torch.ones(len(catalogue)), column),
     )
     return metrics.summarise(ranks.numpy())

@@ -26,6 +26,11 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
         UserError: if the config does not fit the run's towers, or the weights do not fit the config.
     """
     item_encoder: nn.Module
+    if config.item == "id" and config.towers:
+        raise UserError(
+            f"towers are {config.towers}, and item id learns one vector an item and reads none; leave towers out "
+            "(--towers '[]'), or take --item side-network"
+        )
     initial_std = config.train.initial_std or None
     if config.item == "id":
         item_encoder = IdEmbedding(
@@ -43,7 +48,7 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
         dropout=config.sequence.dropout,
         initial_std=initial_std,
     )
-    made_with = describe_towers(dataset, config.towers) if config.item != "id" else {}
+    made_with = describe_towers(dataset, config.towers)
     model = Recommender(item_encoder, sequence_encoder, made_with=made_with)
     if config.init_from:
         begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)

@@ -13,20 +13,21 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from models.card_usage import caption_sections, tower_sections, usage_sections
 from models.config import RunConfig
-from models.environment import INTERACTIONS
+from models.identity import INTERACTIONS, ITEMS
 from models.made_with import describe_towers
 from models.markdown import code, plain, table
 from models.parameters import count_trainable
 from models.pretrained import CARD
-from models.run import ENVIRONMENT, MODEL, TrainedRecommender
-from models.run_log import read_log
+from models.run import TrainedRecommender
+from models.run_files import MODEL, log_lines, read_environment, read_report
 from toolkit import metrics
 from toolkit.splits import KEPT_BEYOND, MIN_INTERACTIONS, Protocol
-from toolkit.store import read_json, write_atomically
+from toolkit.store import write_atomically
 
 LIBRARY = "versa-toolkit"
 TASK = "sequential-recommendation"
 TAGS = (TASK, "recommendation", "multimodal", "versa")
+_UNKNOWN = {"processes": 1, "versions": {}, "python": "?", "device": "?", "mixed_precision": "?"}
 _NOT_OF_THE_HUB = re.compile(r"[^A-Za-z0-9_.-]+")  # characters that no name of a dataset there has
 MASKED: dict[Protocol, str] = {
     "paper": "the kept history is left out of the ranking, so a target that repeats can never hit",
@@ -43,8 +44,7 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         run: its folder.
     """
     run = Path(run)
-    towers = [] if trained.config.item == "id" else trained.config.towers
-    made_with = describe_towers(trained.dataset, towers)
+    made_with = describe_towers(trained.dataset, trained.config.towers)
     reports = _reports(run)
     data = _metadata(run, trained, reports)
     sections = [
@@ -68,7 +68,7 @@ def _reports(run: Path) -> list[dict[str, Any]]:
         for split in ("test", "valid")
         for protocol in ("", *(f".{other}" for other in get_args(Protocol)))
     ]
-    return [read_json(path) for name in names if (path := run / "metrics" / name).exists()]
+    return [read_report(path) for name in names if (path := run / "metrics" / name).exists()]
 
 
 def _metadata(
@@ -154,8 +154,8 @@ def _chosen(run: Path) -> list[str]:
 def _data(run: Path, trained: TrainedRecommender) -> str:
     splits, length = trained.splits, trained.config.sequence.max_len
     counts = trained.dataset.manifest.get("counts", {})
-    known = read_json(run / ENVIRONMENT)["dataset"]
-    hashes = {"item ids": known.get("items_sha256"), "interactions": known.get(INTERACTIONS)}
+    known = read_environment(run)["dataset"]
+    hashes = {"item ids": known.get(ITEMS), "interactions": known.get(INTERACTIONS)}
     facts = [
         ["dataset", code(trained.dataset.name)],
         *([what, f"{count:,}"] for what, count in counts.items()),
@@ -171,7 +171,7 @@ def _data(run: Path, trained: TrainedRecommender) -> str:
 
 
 def _training(run: Path, trained: TrainedRecommender) -> str:
-    config, about = trained.config, read_json(run / ENVIRONMENT)
+    config, about = trained.config, {**_UNKNOWN, **read_environment(run)}
     epochs, processes = _epochs(run), about["processes"]
     seconds = [line["train_seconds"] for line in epochs if "train_seconds" in line]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
@@ -186,9 +186,9 @@ def _training(run: Path, trained: TrainedRecommender) -> str:
         ["seed", str(config.train.seed)],
         *([["epochs", str(len(epochs))]] if epochs else []),
         *([["seconds an epoch", f"{statistics.median(seconds):.2f}, median, training alone"]] if seconds else []),
-        ["device", f"{plain(about['device'])}, mixed precision {about['mixed_precision']}"],
+        ["device", plain(f"{about['device']}, mixed precision {about['mixed_precision']}")],
         ["versions", plain(f"python {about['python']}, {versions}")],
-        *([["commit of Versa", code(about["git_commit"])]] if about.get("git_commit") else []),
+        *([["commit of Versa", code(str(about["git_commit"]))]] if about.get("git_commit") else []),
     ]  # fmt: skip
     return f"## Training\n\n{table(['', ''], facts)}"
 
@@ -221,7 +221,7 @@ def _limits(trained: TrainedRecommender, made_with: dict[str, Any]) -> str:
 
 def _epochs(run: Path) -> list[dict[str, Any]]:
     """What the log says of each epoch."""
-    return [entry for entry in read_log(run) if "valid" in entry]
+    return [entry for entry in log_lines(run) if "valid" in entry]
 
 
 def _percent(metric: dict[str, float]) -> str:

@@ -11,14 +11,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.comparison_tables import latex, markdown, text
-from models.environment import INTERACTIONS
 from models.evaluate import Split
-from models.run import ENVIRONMENT
+from models.identity import INTERACTIONS, differing_data
+from models.run_files import read_environment, read_ranks, read_report
+from toolkit.arguments import a_path, one_of, paths
 from toolkit.errors import UserError
+from toolkit.ids import as_ids
 from toolkit.metrics import METRICS, summarise
 from toolkit.significance import Paired, paired_test
 from toolkit.splits import Protocol
-from toolkit.store import read_file, read_json
 
 COMPARED = ("HR@10", "NDCG@10")
 Format = Literal["text", "markdown", "latex", "json"]
@@ -126,8 +127,10 @@ def compare(
         UserError: if a metric is unknown, a run has not been evaluated so, or they are not comparable: another
             dataset, protocol, catalogue, or other users or targets.
     """
-    wanted = list(dict.fromkeys(map(_metric, metrics)))
-    found = [read_evaluation(Path(run), split, protocol) for run in runs]
+    wanted = list(dict.fromkeys(map(_metric, as_ids(metrics, what="metrics", one="metric"))))
+    found = [read_evaluation(run, split, protocol) for run in paths(runs, name="runs")]
+    if not found or not wanted:
+        raise UserError("compare: no run or no metric is named; give one or more of each")
     for other in found[1:]:
         refuse_incomparable(found[0], other)
     ranks = [np.asarray(one.ranks.column("rank")) for one in found]
@@ -179,9 +182,12 @@ def read_evaluation(run: Path, split: Split, protocol: Protocol | None) -> Evalu
     Raises:
         UserError: if the run has not been evaluated so; the message has the command.
     """
-    name: str = split
+    run = a_path(run, name="run")
+    name: str = one_of(split, Split, name="split")
+    if protocol is not None:
+        one_of(protocol, Protocol, name="protocol")
     own = run / "metrics" / f"{split}.json"
-    if protocol is not None and not (own.exists() and read_json(own)["protocol"] == protocol):
+    if protocol is not None and not (own.exists() and read_report(own)["protocol"] == protocol):
         name = f"{split}.{protocol}"  # the run's own protocol has no place in the name
     report, ranks = run / "metrics" / f"{name}.json", run / "ranks" / f"{name}.arrow"
     if not report.exists() or not ranks.exists():
@@ -190,8 +196,13 @@ def read_evaluation(run: Path, split: Split, protocol: Protocol | None) -> Evalu
             f"{run}: not evaluated on {split}{f' under {protocol}' if protocol else ''} yet; "
             f"run: python -m models evaluate {run} --split {split}{asked}"
         )
-    dataset = read_json(run / ENVIRONMENT)["dataset"]
-    return Evaluated(run, read_json(report), dataset, read_file(ranks))
+    found = Evaluated(run, read_report(report), read_environment(run)["dataset"], read_ranks(ranks))
+    if found.report["users"] != found.ranks.num_rows:
+        raise UserError(
+            f"{ranks}: ranks of {found.ranks.num_rows} users, and {report.name} is of {found.report['users']}; "
+            "evaluate the run again"
+        )
+    return found
 
 
 def refuse_incomparable(first: Evaluated, other: Evaluated) -> None:
@@ -201,7 +212,7 @@ def refuse_incomparable(first: Evaluated, other: Evaluated) -> None:
         UserError: saying in what they differ.
     """
     differing = [
-        *(f"the {what} of their datasets" for what in _other_data(first.dataset, other.dataset)),
+        *(f"the {what} of their datasets" for what in differing_data(first.dataset, other.dataset)),
         *(
             f"{key} ({first.report[key]} and {other.report[key]})"
             for key in ("split", "protocol", "catalogue")
@@ -215,16 +226,6 @@ def refuse_incomparable(first: Evaluated, other: Evaluated) -> None:
         raise UserError(
             f"{first.run} and {other.run} are not comparable: they differ in {', '.join(differing)}{cure}"
         )
-
-
-def _other_data(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """What differs; a run of an older Versa does not say all of it."""
-    told = {"items_sha256": "items", INTERACTIONS: "interactions"}
-    return [
-        words
-        for key, words in told.items()
-        if key in first and key in other and first[key] != other[key]
-    ]
 
 
 def _other_users(first: pa.Table, other: pa.Table) -> list[str]:
@@ -260,6 +261,7 @@ def _values(ranks: NDArray[np.float64], names: list[str]) -> dict[str, dict[str,
 
 
 def run_names(paths: list[Path]) -> list[str]:
-    """The folders' own names, or whole paths where those are not distinct."""
+    """The folders' own names, or whole paths where those are not distinct; characters that a terminal obeys are shown."""
     names = [path.resolve().name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+    names = names if len(set(names)) == len(names) else [str(path) for path in paths]
+    return ["".join(c if c.isprintable() else repr(c)[1:-1] for c in name) for name in names]

@@ -1,18 +1,20 @@
 """What a run is made from: typed settings, presets and recipes in YAML, the command line on top."""
 
+import itertools
 import sys
 import textwrap
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 
 from models.candidates import Loss, Negatives, Sampling
 from models.items.side_blocks import Activation
 from models.items.side_network import Mixing, Parts
+from models.migrate import FORMATS, migrate
 from models.schedule import Schedule
 from toolkit.command_help import WIDTH, listed
 from toolkit.config_help import ConfigHelp, told_clearly
@@ -20,8 +22,10 @@ from toolkit.errors import UserError
 from toolkit.splits import Protocol
 from toolkit.terminal import EXIT_STATUSES
 from toolkit.towers import Modality
+from toolkit.yaml_files import read_yaml
 
 PRESETS = Path(__file__).parent / "configs"
+LOCAL = ("tensorboard",)  # trackers that write files and call nobody
 ABOUT = """Trains a recommender on a dataset that prep wrote, and tests its best epoch once.
 
 Reads DATASET and writes RUN: config.yaml, log.jsonl, checkpoints/, model/,
@@ -266,6 +270,7 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = make_parser()
     words = _with_preset_files(arguments)
+    _refuse_trackers_of_records(words)
     try:
         return _run_config(parser, parser.parse_args(words))
     except ArgumentError as error:
@@ -290,6 +295,7 @@ def make_parser(prog: str = "accelerate launch -m models.train") -> ArgumentPars
         "--config", action="config", help="preset, recipe or YAML file; may be given several times"
     )
     parser.add_class_arguments(RunConfig)
+    parser.add_argument("--format", type=int, default=FORMATS["run"], help=SUPPRESS)  # of a record
     return parser
 
 
@@ -309,21 +315,63 @@ def _described_presets() -> str:
 
 
 def load_run_config(path: Path) -> RunConfig:
-    """Reads a `RunConfig` from a run's config.yaml."""
+    """Reads a `RunConfig` from a run's config.yaml, of this Versa or an older one.
+
+    Raises:
+        UserError: if it is no such file: naming it, and the key that is wrong.
+    """
+    values = migrate(read_yaml(path), "run", where=path)
+    if not values:
+        raise UserError(
+            f"{path}: empty; expected the settings of a run, which training writes there"
+        )
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RunConfig)
-    return _run_config(parser, parser.parse_path(str(path)))
+    try:
+        config = _run_config(parser, parser.parse_object(values))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:  # keys and values of every wrong kind: the parser lets some of Python's errors through
+        raise UserError(
+            f"{path}: not the settings of a run ({told_clearly(error, '')}); correct the file, or train again"
+        ) from None
+    # Runs of ids could name towers, which they never read.
+    return replace(config, towers=[]) if config.item == "id" else config
 
 
 def save_run_config(config: RunConfig) -> str:
     """The resolved config as YAML, which `--config` reads back."""
-    return yaml.safe_dump(asdict(config), sort_keys=False)
+    record = {"format": FORMATS["run"], **asdict(config)}
+    return yaml.safe_dump(record, sort_keys=False)
 
 
 def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
     values: dict[str, Any] = parser.instantiate(parsed).as_dict()
     values.pop("config", None)
+    migrate({"format": values.pop("format", 0)}, "run", where=Path("--config"))
     return RunConfig(**values)
+
+
+def _refuse_trackers_of_records(words: list[str]) -> None:
+    """A run's config.yaml may be somebody else's: which servers follow a run is for whoever starts it to say.
+
+    Raises:
+        UserError: if one names trackers that keep no local files, and the command line names none.
+    """
+    if any(word.partition("=")[0] == "--train.trackers" for word in words):
+        return
+    files = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
+    files += [word for flag, word in itertools.pairwise(words) if flag == "--config"]
+    for file in files:
+        values = read_yaml(Path(file))
+        train = values.get("train")
+        named = train.get("trackers") if isinstance(train, dict) else None
+        distant = [name for name in named if name not in LOCAL] if isinstance(named, list) else []
+        if {"format", "resume"} & values.keys() and distant:  # older records have no number
+            raise UserError(
+                f"--config {file}: a run's record, whose train.trackers is {named}: who is told of a run is yours to "
+                f"say; type --train.trackers '{named}' to allow it, or --train.trackers '[]'"
+            )
 
 
 def _with_preset_files(arguments: list[str]) -> list[str]:

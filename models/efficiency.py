@@ -18,12 +18,15 @@ import psutil  # type: ignore[import-untyped]
 import torch
 from accelerate import Accelerator
 
-from models.config import RunConfig, load_run_config
+from models.config import RunConfig
+from models.identity import open_data, refuse_to_resume_on_other_data
 from models.launch import accumulation, mixed_precision
 from models.plots import plot_bars
-from models.run import CONFIG
+from models.run_files import read_run_config
 from models.training import Training, prepare
+from toolkit.arguments import a_path, one_of, paths, whole_number
 from toolkit.errors import UserError
+from toolkit.ids import as_list
 
 States = Literal["stored", "live"]
 TPME_SHARES = {"seconds": 0.45, "parameters": 0.1, "memory": 0.45}
@@ -74,6 +77,7 @@ def efficiency(
     states: Sequence[States] = (),
     epochs: int = 3,
     warmup: int = 1,
+    data: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measures runs one after another and compares them.
 
@@ -82,18 +86,27 @@ def efficiency(
         states: `stored`, `live` or both, for each run over hidden states; its own by default.
         epochs: timed.
         warmup: epochs before them, not timed.
+        data: where the runs' dataset lies now, if it has moved.
 
     Returns:
         `methods`, a `Cost` each with `seconds_per_epoch` and `tpme`; and how TPME was made.
 
     Raises:
-        UserError: if a folder is no run, a setting is out of range, or a measurement fails.
+        UserError: if a folder is no run, its dataset has changed, a setting is out of range, or a measurement fails.
     """
+    epochs = whole_number(epochs, name="epochs", least=None)
+    warmup = whole_number(warmup, name="warmup", least=None)
     if epochs < 1 or warmup < 0:
         raise UserError(
             f"{epochs} timed epochs after {warmup}: at least 1 after at least 0 is wanted"
         )
-    wanted = [one for run in runs for one in _variants(Path(run), states)]
+    kinds = [
+        one_of(one, States, name="states") for one in as_list(states, what="states", one="kind")
+    ]
+    folders = paths(runs, name="runs")
+    if not folders:
+        raise UserError("no run is named; give one run folder or more")
+    wanted = [one for run in folders for one in _variants(run, kinds, data)]
     costs = [_in_own_process(_measure, config, run, epochs, warmup) for run, config in wanted]
     scores = tpme([(c.seconds, c.trainable_parameters, c.peak_memory_bytes) for c in costs])
     return {
@@ -161,11 +174,17 @@ def plot_costs(report: dict[str, Any], path: Path) -> None:
     plot_bars(path, names, panels)
 
 
-def _variants(run: Path, states: Sequence[States]) -> list[tuple[Path, RunConfig]]:
+def _variants(
+    run: Path, states: Sequence[States], data: str | Path | None = None
+) -> list[tuple[Path, RunConfig]]:
     """The run's config with each of `states`, where it reads any."""
-    if not (run / CONFIG).exists():
-        raise UserError(f"{run}: no {CONFIG} here, so this is no run folder")
-    config = load_run_config(run / CONFIG)
+    config = read_run_config(run)
+    if data is not None:
+        config = replace(config, data=str(a_path(data, name="data")))
+    dataset = open_data(run, config)
+    refuse_to_resume_on_other_data(run, config, dataset)  # settings alone are enough to be measured
+    # What weights a run begins with does not change its costs, and the file may be anybody's.
+    config = replace(config, init_from="")
     if config.item == "id" or not states:
         return [(run, config)]
     return [(run, replace(config, states=one)) for one in states]

@@ -1,6 +1,5 @@
 """What a run was made in, so that a reviewer can make it again."""
 
-import hashlib
 import platform
 import subprocess
 import time
@@ -13,13 +12,12 @@ from accelerate import Accelerator
 
 from models.config import RunConfig
 from models.features import Features
-from models.run import ENVIRONMENT, describe_dataset
+from models.identity import INTERACTIONS as INTERACTIONS
+from models.identity import describe_data
+from models.identity import interactions_sha256 as interactions_sha256
 from toolkit.dataset import Dataset
-from toolkit.errors import UserError
-from toolkit.store import Table, read_json
 from toolkit.versions import versions
 
-INTERACTIONS = "interactions_sha256"  # under `dataset`; runs of older Versas do not have it
 PACKAGES = ("transformers", "accelerate", "numpy")
 
 
@@ -40,35 +38,9 @@ def describe_environment(
         "git_commit": _git_commit(),
         "dataset": {
             "name": dataset.name,
-            **describe_dataset(config, dataset),
-            INTERACTIONS: interactions_sha256(dataset),
+            **describe_data(config, dataset),
         },
     }
-
-
-def interactions_sha256(dataset: Dataset) -> str:
-    """SHA-256 of who interacted with what, in which order: of all that splits are made from.
-
-    Users and items are hashed apart, so that neither shards nor batches show in it; a batch is held at a time.
-    """
-    columns = {name: hashlib.sha256() for name in ("user", "item")}
-    for batch in Table(dataset.path / "interactions").batches(list(columns)):
-        for name, digest in columns.items():
-            digest.update(batch.column(name).to_numpy().astype("<i4", copy=False).data)
-    return hashlib.sha256(b"".join(each.digest() for each in columns.values())).hexdigest()
-
-
-def refuse_other_interactions(run: Path, dataset: Dataset) -> None:
-    """Makes sure that a run's dataset has the interactions that it was trained on; older runs do not say.
-
-    Raises:
-        UserError: if it has others, so that metrics would be of other users or targets.
-    """
-    then = read_json(run / ENVIRONMENT)["dataset"].get(INTERACTIONS)
-    if then not in (None, interactions_sha256(dataset)):
-        raise UserError(
-            f"{run}: trained on other interactions than {dataset.path} has now; restore that dataset or train again"
-        )
 
 
 def _git_commit() -> str | None:

@@ -12,11 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.card import write_card
-from models.environment import refuse_other_interactions
 from models.parallel import rank_and_world
 from models.ranking import rank_targets
-from models.run import TrainedRecommender, load
+from models.run import TrainedRecommender, load_own
 from toolkit import metrics, schema
+from toolkit.arguments import a_path, one_of
 from toolkit.splits import Evaluation, Protocol
 from toolkit.store import write_json, write_table
 
@@ -28,6 +28,7 @@ def evaluate(
     *,
     split: Split = "test",
     protocol: Protocol | None = None,
+    data: str | Path | None = None,
     device: str = "cpu",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def evaluate(
         run: run folder.
         split: `valid` or `test`.
         protocol: what is masked; the run's own by default.
+        data: where the run's dataset lies now, if it has moved.
         device: where to compute.
         progress: whether to draw a bar.
 
@@ -44,10 +46,12 @@ def evaluate(
         What the metrics file holds.
 
     Raises:
-        UserError: if the run cannot be opened (`models.load`), or its dataset has other interactions by now.
+        UserError: if the run cannot be opened (`models.load`), or its dataset has changed.
     """
-    trained = load(run, device=device)
-    refuse_other_interactions(Path(run), trained.dataset)
+    one_of(split, Split, name="split")
+    if protocol is not None:
+        one_of(protocol, Protocol, name="protocol")
+    trained = load_own(run, data=data, device=device)
     return measure(trained, run, split=split, protocol=protocol, progress=progress)
 
 
@@ -74,7 +78,8 @@ def measure(
     Returns:
         What the metrics file holds.
     """
-    run = Path(run)
+    run = a_path(run, name="run")
+    one_of(split, Split, name="split")  # it becomes part of a file's name
     own = trained.config.protocol
     protocol = protocol or own
     splits = trained.splits

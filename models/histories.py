@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
-from toolkit.splits import Ints, cut
+from toolkit.ids import as_ids, as_list
+from toolkit.splits import Ints, cut, pairs
 
 AT_LEAST_ONE = "a sequential recommender needs at least one item"
 
@@ -48,27 +49,25 @@ class Histories:
 
     def pairs(self) -> tuple[NDArray[np.int64], Ints]:
         """Every interaction as its user's row, from 0, and its item."""
-        lengths = self.stops - self.starts
-        rows = np.repeat(np.arange(len(self)), lengths)
-        first = np.cumsum(lengths) - lengths  # of each user among the pairs
-        return rows, self.items[np.arange(len(rows)) + (self.starts - first)[rows]]
+        return pairs(self.items, self.starts, self.stops)
 
 
-def dataset_histories(dataset: Dataset, users: Iterable[str] | None = None) -> Histories:
+def dataset_histories(dataset: Dataset, users: Iterable[str | int] | None = None) -> Histories:
     """All that the users of a dataset have interacted with.
 
     Args:
         dataset: whose interactions are read.
-        users: ids of the users wanted, each once, in their order; all by default.
+        users: ids of the users wanted (`toolkit.ids.as_ids`), each once, in their order; all by default.
 
     Raises:
-        UserError: if a user is unknown.
+        UserError: if one is no id or unknown.
     """
     items, bounds, names = dataset.histories()
     known = pa.array(names, pa.string())
     if users is None:
         return Histories(known, items, bounds[:-1], bounds[1:])
-    wanted = pa.array(list(dict.fromkeys(users)), pa.string())
+    ids = as_ids(users, what="users", one="user id")
+    wanted = pa.array(list(dict.fromkeys(ids)), pa.string())
     rows = pc.index_in(wanted, value_set=known)
     if rows.null_count:
         unknown = wanted[first_true(rows.is_null())].as_py()
@@ -77,17 +76,28 @@ def dataset_histories(dataset: Dataset, users: Iterable[str] | None = None) -> H
     return Histories(wanted, items, bounds[:-1][places], bounds[1:][places])
 
 
-def list_histories(lists: Sequence[Sequence[str]], dataset: Dataset) -> Histories:
-    """Histories given as item ids, the newest last; their users are called by their rows.
+def list_histories(lists: Sequence[Sequence[str | int]], dataset: Dataset) -> Histories:
+    """Histories given as item ids (`toolkit.ids.as_ids`), the newest last; their users are called by their rows.
 
     Raises:
-        UserError: if one is empty or an item is not in the dataset.
+        UserError: if one is no list or empty, or an item is no id or not in the dataset.
     """
-    lengths = np.array([len(one) for one in lists], dtype=np.int64)
+    rows = [
+        as_list(one, what=f"history {row}", one="item id", ordered=True)
+        for row, one in enumerate(as_list(lists, what="histories", one="history"))
+    ]
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
     if not lengths.all():
         raise UserError(f"history {int(np.argmin(lengths))} is empty; {AT_LEAST_ONE}")
-    items = item_numbers(list(chain.from_iterable(lists)), dataset)
-    names = pa.array([str(row) for row in range(len(lists))], pa.string())
+    ids = list(chain.from_iterable(rows))
+    if not {*map(type, ids)} <= {str}:
+        ids = [
+            id_
+            for row, one in enumerate(rows)
+            for id_ in as_ids(one, what=f"history {row}", one="item id")
+        ]
+    items = item_numbers(ids, dataset)
+    names = pa.array([str(row) for row in range(len(rows))], pa.string())
     stops = np.cumsum(lengths)
     return Histories(names, items, stops - lengths, stops)
 

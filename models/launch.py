@@ -12,7 +12,7 @@ from models.run import CONFIG
 from toolkit.errors import UserError
 
 # What a resumed run may ask for otherwise than it was begun: none of it changes a step that is done.
-FREE_TO_CHANGE = {"resume", "output", "train.log_every_steps", "train.checkpoint_every_steps",
+FREE_TO_CHANGE = {"resume", "output", "data", "train.log_every_steps", "train.checkpoint_every_steps",
                   "train.keep_checkpoints", "train.patience", "train.trackers", "residency.place", "residency.device_gib",
                   "residency.host_gib"}  # fmt: skip
 

@@ -11,8 +11,7 @@ from toolkit.dataset import Dataset
 from toolkit.sources import captions_of
 from toolkit.towers import IMPORTED, PICTURES
 
-_OF_STATES = ("encoder", "revision", "source", "modality", "pooling", "kept", "precision")
-_MORE_OF_STATES = ("quantize", "dtype", "captions")
+_SHAPE = ("layers", "width")  # of states, which the model's own settings tell
 _OF_ENCODING = ("layers", "max_tokens", "lowercase")
 _MEDIA = {"cover": "covers", "frames": "frames"}  # the step that stores what a source shows
 _RELEASED = "released"  # stands for a backend where frames came ready with the dump
@@ -77,8 +76,12 @@ def is_imported(tower: dict[str, Any]) -> bool:
 def _tower(about: dict[str, str], steps: dict[str, Any], name: str) -> dict[str, Any]:
     step = steps.get(f"encode:{name}", {})
     asked = {} if is_imported(about) else step.get("config", {})
+    # Whatever prep records, in its order: what a later one adds is part of what states depend on.
+    # Objects are prep's own settings, paths of this machine included; what of them matters is named below.
     found: dict[str, Any] = {
-        key: about[key] for key in (*_OF_STATES, *_MORE_OF_STATES) if key in about
+        key: value
+        for key, value in about.items()
+        if key not in _SHAPE and not value.startswith("{")
     }
     found |= {key: asked[key] for key in _OF_ENCODING if key in asked}
     found["encoder"] = _portable(found["encoder"])

@@ -1,49 +1,60 @@
 """The model folder: weights as safetensors, shapes as JSON, a card to read. Nothing in it can execute."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
-from models.items import IdEmbedding, SideNetwork
+from models.migrate import FORMATS, migrate
+from models.model_files import ITEM_ENCODERS, SEQUENCE_ENCODERS, build_model, read_weights
 from models.recommender import Recommender
-from models.sequence import SASRec
+from toolkit.arguments import a_path
+from toolkit.digests import sha256_of
 from toolkit.errors import UserError
-from toolkit.store import read_json, write_atomically, write_json
-from toolkit.towers import TowerSpec
+from toolkit.store import read_json_object, write_atomically, write_json
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
-FORMAT = 1
-
-ITEM_ENCODERS: dict[str, type[nn.Module]] = {"side-network": SideNetwork, "id": IdEmbedding}
-SEQUENCE_ENCODERS: dict[str, type[nn.Module]] = {"sasrec": SASRec}
+FORMAT = FORMATS["model"]
 
 
 def save_pretrained(model: Recommender, folder: str | Path) -> None:
     """Writes `config.json` and `model.safetensors`; each file is whole or absent.
 
-    The config says the shapes, and what the states of the towers were made with (`models.made_with`).
+    The config says the shapes, what the states of the towers were made with (`models.made_with`), and the SHA-256 of
+    the weights.
 
-    A run saves one model over and over: its shapes stay, so a reader between the two files sees
-    an older set of weights, never a mix.
+    A run saves one model over and over: its shapes stay, so a reader between the two files sees an older set of
+    weights, never a mix. While the weights are written the config has the digests of both sets, so that a run which
+    is killed then keeps a model that can be read.
     """
     folder = Path(folder)
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    data = save(tensors)
     config = {
         "format": FORMAT,
         "item_encoder": _describe(model.item_encoder, ITEM_ENCODERS),
         "sequence_encoder": _describe(model.sequence_encoder, SEQUENCE_ENCODERS),
         "made_with": model.made_with,
     }
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    write_json(folder / CONFIG, config)
-    write_atomically(folder / WEIGHTS, lambda file: file.write(save(tensors)))
+    digest = hashlib.sha256(data).hexdigest()
+    before = _digest_before(folder)
+    write_json(folder / CONFIG, {**config, "weights_sha256": [digest, *before]})
+    write_atomically(folder / WEIGHTS, lambda file: file.write(data))
+    if before:
+        write_json(folder / CONFIG, {**config, "weights_sha256": [digest]})
+
+
+def _digest_before(folder: Path) -> list[str]:
+    """Of the weights that lie there."""
+    weights = folder / WEIGHTS
+    return [sha256_of(weights)] if weights.is_file() else []
 
 
 def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recommender:
@@ -54,29 +65,19 @@ def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recomme
         revision: hub revision.
 
     Raises:
-        UserError: if there is no model, or the weights do not fit it.
+        UserError: if there is no model, a file is not as Versa writes it, or the weights have changed since, do not
+            fit the shapes, or are not finite.
     """
-    folder = Path(path)
+    folder = a_path(path, name="model folder")
     if not folder.is_dir():
         folder = _download(str(path), revision)
-    config = read_json(folder / CONFIG)
-    if config.get("format") != FORMAT:
-        raise UserError(
-            f"{folder / CONFIG}: format {config.get('format')}, this Versa reads {FORMAT}"
-        )
-    # The random weights are thrown away at once. The meta device would spare them, and take seconds of imports.
-    with torch.random.fork_rng(devices=[]):
-        model = Recommender(
-            _build(config["item_encoder"], ITEM_ENCODERS),
-            _build(config["sequence_encoder"], SEQUENCE_ENCODERS),
-            made_with=config.get("made_with"),  # absent where an older Versa wrote it
-        )
-    if not (folder / WEIGHTS).exists():
+    config = migrate(read_json_object(folder / CONFIG), "model", where=folder / CONFIG)
+    if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder}: no {WEIGHTS} here; is this the model folder of a run?")
-    try:
-        model.load_state_dict(load_file(folder / WEIGHTS), assign=True)
-    except RuntimeError as error:
-        raise UserError(f"{folder / WEIGHTS}: the weights do not fit {CONFIG} ({error})") from None
+    weights = read_weights(folder / WEIGHTS)
+    model = build_model(config, weights, where=folder / CONFIG)
+    weights.load_into(model)
+    weights.refuse_changed(config.get("weights_sha256", []))
     return model.eval()
 
 
@@ -92,13 +93,19 @@ def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
         Its address.
 
     Raises:
-        UserError: if the folder is no model, or the hub does not take it (no token, no network, no such owner).
+        UserError: if the folder is no model or a broken one, a file of it is a link elsewhere, or the hub does not take it (no token, no network, no such owner).
     """
-    folder = Path(folder)
+    folder = a_path(folder, name="model folder")
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
             raise UserError(f"{folder}: no {file} here; is this the model folder of a run?")
     files = [file for file in (CONFIG, WEIGHTS, CARD) if (folder / file).is_file()]
+    for file in files:  # a link in somebody else's run could name any file of this machine
+        if not (folder / file).resolve().is_relative_to(folder.resolve()):
+            raise UserError(
+                f"{folder / file}: a link that leaves its folder, and what it names is not uploaded; copy the file here"
+            )
+    from_pretrained(folder)  # nobody is sent what cannot be read
     try:
         api = HfApi()
         made = api.create_repo(name, private=private, exist_ok=True)
@@ -120,16 +127,6 @@ def _describe(module: nn.Module, kinds: dict[str, type[nn.Module]]) -> dict[str,
         if type(module) is cls:
             return {"kind": kind, **module.settings()}  # type: ignore[operator]
     raise ValueError(f"{type(module).__name__} cannot be saved; known kinds: {list(kinds)}")
-
-
-def _build(settings: dict[str, Any], kinds: dict[str, type[nn.Module]]) -> nn.Module:
-    settings = dict(settings)
-    kind = settings.pop("kind")
-    if kind not in kinds:
-        raise UserError(f"model kind {kind!r} is unknown to this Versa; known: {list(kinds)}")
-    if "towers" in settings:
-        settings["towers"] = [TowerSpec(**spec) for spec in settings["towers"]]
-    return kinds[kind](**settings)
 
 
 def _download(name: str, revision: str | None) -> Path:

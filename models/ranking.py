@@ -1,9 +1,11 @@
 """Full-catalogue ranking by counting, in bounded memory.
 
 Rank = 1 + (items scored above the target) + half of those scored equal, the target excluded. So a
-constant model scores chance, and items with equal content do not rank first for free.
+constant model scores chance, and items with equal content do not rank first for free. A target that is left out of
+its own user's ranking is not found at any rank: infinity, at which every metric is 0.
 
-B users at a time, N items, C of them in the catalogue, R distinct ones, H masked items, E embedding.
+B users at a time, N items, C of them in the catalogue, R distinct ones, P pairs of a user and a masked item,
+E embedding.
 """
 
 from dataclasses import dataclass
@@ -103,7 +105,9 @@ def make_catalogue(embeddings: Tensor, same_as: Tensor, items: NDArray[np.int32]
 def rank_targets(
     model: Recommender, catalogue: Catalogue, evaluation: Evaluation, *, progress: bool = False
 ) -> NDArray[np.float64]:
-    """Rank of every user's target, (S,), the work shared between processes.
+    """Rank of every user's target, (S,), the work shared between processes; infinite where it can never hit.
+
+    Memory follows the interactions: one long history makes no other user's larger.
 
     Args:
         model: in evaluation mode.
@@ -116,18 +120,21 @@ def rank_targets(
     """
     device = catalogue.embeddings.device
     chunks = share(len(evaluation)).split(USERS_AT_ONCE)
+    size = _users_a_block(catalogue)
     ranks = []
     for rows in track(chunks, "rank", total=len(chunks), enabled=progress):
         numpy_rows = rows.numpy()
         inputs = torch.from_numpy(evaluation.inputs[numpy_rows].astype(np.int64)).to(device)
         targets = torch.from_numpy(evaluation.targets[numpy_rows].astype(np.int64)).to(device)
-        masked = _distinct(evaluation.masked(numpy_rows)).to(device)
-        if evaluation.target_can_repeat:
-            masked = masked.masked_fill(masked == targets[:, None], 0)
+        masked = _masked(evaluation, numpy_rows)
         users = model.encode_users(inputs, catalogue.embeddings)
-        for block in torch.arange(len(rows), device=device).split(_users_a_block(catalogue)):
+        for start in range(0, len(rows), size):
+            block = slice(start, start + size)
+            first, end = np.searchsorted(masked[0], (start, start + size))
+            hidden = [torch.from_numpy(part[first:end]).to(device) for part in masked]
             scores = score(users[block], catalogue)
-            ranks.append(count_ranks(scores, targets[block], masked[block], catalogue))
+            pairs = (hidden[0] - start, hidden[1])
+            ranks.append(count_ranks(scores, targets[block], pairs, catalogue))
     return gather_shares(torch.cat(ranks), len(evaluation)).cpu().numpy()
 
 
@@ -153,17 +160,19 @@ def score(users: Tensor, catalogue: Catalogue) -> Tensor:
     return scores
 
 
-def count_ranks(scores: Tensor, targets: Tensor, masked: Tensor, catalogue: Catalogue) -> Tensor:
+def count_ranks(
+    scores: Tensor, targets: Tensor, masked: tuple[Tensor, Tensor], catalogue: Catalogue
+) -> Tensor:
     """Ranks by counting: all columns first, then the masked items taken off again.
 
     1 + above + (equal - 1) / 2 is (1 + items + above - below) / 2, so that the sum of the signs of
-    `scores - target` is all it takes. A target that is itself masked ranks below every item that is
-    not, in the middle of the masked.
+    `scores - target` is all it takes. A target that is itself masked is not among the ranked items: its rank is
+    infinite.
 
     Args:
         scores: (B, R), finite.
         targets: (B,) item numbers in the catalogue.
-        masked: (B, H) distinct item numbers, 0 where there are fewer.
+        masked: (P,) rows of users and (P,) numbers of items that are left out for them, each pair once.
         catalogue: whose columns the scores are.
 
     Returns:
@@ -171,22 +180,26 @@ def count_ranks(scores: Tensor, targets: Tensor, masked: Tensor, catalogue: Cata
     """
     target = scores.gather(1, catalogue.column[targets][:, None])
     signs = (scores - target).sign_().to(catalogue.counts.dtype)
-    columns = catalogue.column[masked]
-    real = (masked != 0) & (columns >= 0)
-    hidden = real.sum(dim=1)
+    rows, items = masked
+    ranked = catalogue.column[items] >= 0
+    rows, items = rows[ranked], items[ranked]
+    # Sums of whole numbers are exact in float32 up to 2^24 items, in whichever order they are added.
+    theirs = catalogue.counts.new_zeros(len(scores))
+    theirs.index_add_(0, rows, signs[rows, catalogue.column[items]])
+    hidden = torch.bincount(rows, minlength=len(scores))
     open_items = catalogue.counts.sum().double() - hidden
-    theirs = signs.gather(1, columns.clamp(min=0)).mul_(real).sum(dim=1)
-    # Sums of whole numbers are exact in float32 up to 2^24 items.
     above_less_below = (signs @ catalogue.counts - theirs).double()
     ranks = (1 + open_items + above_less_below) / 2
-
-    last = 1 + open_items + (hidden.double() - 1) / 2
-    repeated = (real & (masked == targets[:, None])).any(dim=1)
-    return torch.where(repeated, last, ranks)
+    ranks[rows[items == targets[rows]]] = torch.inf
+    return ranks
 
 
-def _distinct(items: NDArray[np.int32]) -> Tensor:
-    """Each row's items once, (B, H); the repeats become 0."""
-    ordered = np.sort(items, axis=1).astype(np.int64)
-    ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = 0
-    return torch.from_numpy(ordered)
+def _masked(
+    evaluation: Evaluation, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(P,) indices into `rows`, ascending, and (P,) the items masked for them; targets that may repeat are not."""
+    users, items = evaluation.masked_pairs(rows)
+    if evaluation.target_can_repeat:
+        kept = items != evaluation.targets[rows][users]
+        users, items = users[kept], items[kept]
+    return users, items.astype(np.int64)

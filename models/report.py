@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from models.compare import Evaluated, read_evaluation, run_names
-from models.environment import refuse_other_interactions
 from models.evaluate import Split
 from models.reporting.costs import read_costs
 from models.reporting.covers import small_covers
@@ -26,7 +25,9 @@ from models.reporting.groups import Group, group_runs
 from models.reporting.lists import refuse_other_users, top_items, whole_histories
 from models.reporting.page import render
 from models.reporting.runs import describe_run
-from models.run import CONFIG, load
+from models.run import load_own
+from models.run_files import read_run_config
+from toolkit.arguments import a_path, paths, whole_number
 from toolkit.errors import UserError
 from toolkit.progress import track
 from toolkit.splits import Ints, Protocol
@@ -45,6 +46,7 @@ def report(
     protocol: Protocol | None = None,
     costs: str | Path | None = None,
     users: int = USERS,
+    data: str | Path | None = None,
     device: str = "cpu",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def report(
         protocol: what was masked; each run's own by default.
         costs: what `models efficiency --output` wrote, which is shown too.
         users: how many to show with their covers and lists.
+        data: where the runs' dataset lies now, if it has moved.
         device: where to compute.
         progress: whether to draw a bar.
 
@@ -70,11 +73,18 @@ def report(
         UserError: if a run has not been evaluated so, its dataset has changed, the file of costs is none of
             these runs, or `users` or `output` is no good.
     """
-    paths, output = [Path(run) for run in runs], Path(output)
-    _refuse_useless(paths, output, users)
-    told = [] if costs is None else read_costs(Path(costs), paths)
+    folders, output = paths(runs, name="runs"), a_path(output, name="output")
+    users = whole_number(users, name="users", least=None)
+    _refuse_useless(folders, output, users)
+    told = [] if costs is None else read_costs(a_path(costs, name="costs"), folders)
     facts, covers = collect(
-        paths, split=split, protocol=protocol, users=users, device=device, progress=progress
+        folders,
+        split=split,
+        protocol=protocol,
+        users=users,
+        data=data,
+        device=device,
+        progress=progress,
     )
     facts = {**facts, "costs": told}
     page = render(facts, covers).encode()
@@ -83,25 +93,25 @@ def report(
 
 
 def collect(
-    paths: list[Path],
+    folders: list[Path],
     *,
     split: Split,
     protocol: Protocol | None,
     users: int,
+    data: str | Path | None,
     device: str,
     progress: bool,
 ) -> tuple[dict[str, Any], Covers]:
     """Every fact of the page but for costs, and the covers of the items that it shows."""
-    found = [read_evaluation(path, split, protocol) for path in paths]
+    found = [read_evaluation(path, split, protocol) for path in folders]
     groups = group_runs(found, split, protocol)
     firsts = {group.runs[0] for group in groups}
-    names = run_names(paths)
+    names = run_names(folders)
     described: list[dict[str, Any]] = []
     lists: list[Ints] = []
     scenes: dict[int, Scene] = {}
-    for place, path in enumerate(track(paths, "report", enabled=progress)):
-        trained = load(path, device=device)
-        refuse_other_interactions(path, trained.dataset)
+    for place, path in enumerate(track(folders, "report", enabled=progress)):
+        trained = load_own(path, data=data, device=device)
         evaluation = whole_histories(trained, split)
         targets = evaluation.targets
         refuse_other_users(trained, found[place], targets)
@@ -147,8 +157,7 @@ def _refuse_useless(runs: list[Path], output: Path, users: int) -> None:
     if not runs:
         raise UserError("no run is named; give one run folder or more")
     for run in runs:
-        if not (run / CONFIG).exists():
-            raise UserError(f"{run}: no {CONFIG} here, so this is no run folder")
+        read_run_config(run)
     if len({run.resolve() for run in runs}) < len(runs):
         raise UserError("a run is named twice; name each once")
     if users < 0:

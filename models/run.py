@@ -1,11 +1,9 @@
 """A run folder, and the trained recommender in it."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,23 +11,25 @@ import torch
 from torch import Tensor
 
 from models.best import USERS_AT_ONCE, best_items, users_at_once
-from models.config import ResidencyConfig, RunConfig, load_run_config
+from models.config import ResidencyConfig, RunConfig
 from models.features import Features, ItemNumbers, StoredStates, load_live
 from models.histories import Histories, item_numbers, list_histories
-from models.made_with import describe_towers
+from models.identity import open_data, other_data, refuse_other_states
+from models.items import IdEmbedding
 from models.pretrained import from_pretrained
 from models.ranking import Catalogue, encode_catalogue, make_catalogue
 from models.recommender import Recommender
+from models.run_files import CONFIG as CONFIG
+from models.run_files import ENVIRONMENT as ENVIRONMENT
+from models.run_files import MODEL as MODEL
+from models.run_files import read_run_config
 from toolkit import schema
-from toolkit.dataset import Dataset, open_dataset
+from toolkit.arguments import a_path, whole_number
+from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.ids import as_ids
 from toolkit.progress import track
 from toolkit.splits import Ints, Splits
-from toolkit.store import read_json
-
-CONFIG = "config.yaml"
-ENVIRONMENT = "environment.json"
-MODEL = "model"
 
 
 def load(
@@ -39,100 +39,73 @@ def load(
 
     Args:
         run: folder that `models.train` wrote.
-        data: another dataset with the run's towers; its items need not have been trained on, and all of
-            them are recommended. By default the dataset that the run was trained on.
+        data: where the dataset lies that the run was trained on, if not where it was; or another dataset with the
+            run's towers, whose items need not have been trained on: all of them are recommended. Which of the two it
+            is, its content says.
         device: where to compute.
 
     Raises:
-        UserError: if the folder is no run or has no model yet, if the dataset has changed, or if the
-            states of another one are not those that the model reads.
+        UserError: if the folder is no run or has no model yet, a file of it is damaged, the dataset has changed, or
+            the states of another one are not those that the model reads.
     """
-    run = Path(run)
-    if not (run / CONFIG).exists():
-        raise UserError(
-            f"{run}: no {CONFIG} here, so this is no run folder; train one with models.train"
-        )
+    return _open(run, data, device, other=data is not None)
+
+
+def load_own(
+    run: str | Path, *, data: str | Path | None = None, device: torch.device | str = "cpu"
+) -> "TrainedRecommender":
+    """`load`, but of `data` it takes the run's own dataset alone, wherever it lies: what was measured must be of it.
+
+    Raises:
+        UserError: as `load` does, and if `data` is another dataset.
+    """
+    return _open(run, data, device, other=False)
+
+
+def _open(
+    run: str | Path, data: str | Path | None, device: torch.device | str, *, other: bool
+) -> "TrainedRecommender":
+    run = a_path(run, name="run")
+    config = read_run_config(run)
     if not (run / MODEL).is_dir():
         raise UserError(f"{run}: no model yet; the run ended before its first evaluation")
-    config = load_run_config(run / CONFIG)
     if data is not None:
+        config = replace(config, data=str(a_path(data, name="data")))
+    dataset = open_data(run, config)
+    model = from_pretrained(run / MODEL).to(device)
+    differs = other_data(run, config, dataset)
+    if differs is not None:
+        if not other:
+            raise UserError(differs)
         if config.item == "id":
             raise UserError(
                 f"{run}: an ID model has one vector for each item that it was trained on and none for the "
-                f"items of {data}; leave --data out, or take a run over content"
+                f"items of {config.data}; leave --data out, or take a run over content"
             )
-        config = replace(config, data=str(data))
-    dataset = open_dataset(config.data)
-    model = from_pretrained(run / MODEL).to(device)
-    if data is None:
-        _refuse_changed(run, config, dataset)
-    else:
-        _refuse_other_states(run, config, dataset, model.made_with)
+        refuse_other_states(run, config, dataset, model.made_with)
+    _refuse_misfit(run, config, dataset, model)
     here = replace(config, residency=ResidencyConfig())  # not what suited the machine that trained
     features = make_features(here, dataset, device=device)
-    ranked = None if data is None else np.arange(1, dataset.items.num_rows + 1, dtype=np.int32)
+    ranked = None if differs is None else np.arange(1, dataset.items.num_rows + 1, dtype=np.int32)
     return TrainedRecommender(config, dataset, model, features, ranked=ranked)
 
 
-def _refuse_changed(run: Path, config: RunConfig, dataset: Dataset) -> None:
-    trained_on = read_json(run / ENVIRONMENT)["dataset"]
-    for key, now in describe_dataset(config, dataset).items():
-        if trained_on.get(key) != now:
-            raise UserError(
-                f"{run}: trained on {key} {trained_on.get(key)}, and {config.data} now has {now}; "
-                "restore that dataset or train again"
-            )
-
-
-def _refuse_other_states(
-    run: Path, config: RunConfig, dataset: Dataset, made_with: dict[str, Any]
-) -> None:
-    """Refuses another dataset whose states the model cannot read as it read those it was trained on."""
-    if not made_with:
-        raise UserError(
-            f"{run}: an older Versa trained it, and does not say what its towers' states were made with; "
-            "train again, or leave --data out"
-        )
-    then, now = map(_told, (made_with, describe_towers(dataset, config.towers)))
-    for key in sorted({*then, *now}):
-        if then.get(key) != now.get(key):
-            raise UserError(
-                f"{run}: trained on states with {key} {then.get(key)!r}, and {config.data} has "
-                f"{now.get(key)!r}; the model reads none but such states: encode that dataset with the same settings"
-            )
-
-
-def _told(made_with: dict[str, Any]) -> dict[str, Any]:
-    """What states depend on, by what messages call it. In which type they are stored is prep's choice."""
-    aside = ("dtype", "items", "layers")  # `kept` says which layers
-    towers = {
-        f"tower {name} {key}": value
-        for name, tower in made_with["encode"].items()
-        for key, value in tower.items()
-        if key not in aside
-    }
-    return towers | {f"media {key}": value for key, value in made_with["media"].items()}
-
-
-def describe_dataset(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
-    """What a model depends on in its dataset: the items behind its numbers, the encoders of its towers.
-
-    Returns:
-        `items_sha256` over the item ids in order, and for each tower of the run what its states
-        were made with.
-    """
-    ids = "\n".join(dataset.item_ids.ids)
-    towers = {name: dataset.states_metadata(name) for name in config.towers}
-    return {
-        "items_sha256": hashlib.sha256(ids.encode()).hexdigest(),
-        **{f"tower {name}": _encoder_of(about) for name, about in towers.items()},
-    }
-
-
-def _encoder_of(about: dict[str, str]) -> str:
-    """The part of a tower's metadata that its states depend on, as words."""
-    keys = ("encoder", "revision", "kept", "pooling", "precision", "dtype", "source", "captions")
-    return ", ".join(f"{key}={about[key]}" for key in keys if key in about)
+def _refuse_misfit(run: Path, config: RunConfig, dataset: Dataset, model: Recommender) -> None:
+    """Refuses a model folder that is of another run than config.yaml: files of a run may have been exchanged."""
+    encoder, length = model.item_encoder, model.sequence_encoder.max_len
+    if isinstance(encoder, IdEmbedding):
+        has, wants = f"{encoder.items} items", f"{dataset.items.num_rows} items"
+        wants = wants if config.item == "id" else f"towers {config.towers}"
+    else:
+        shapes = [(s.name, s.layers, s.width) for s in encoder.specs]  # type: ignore[union-attr]
+        stored = [(s.name, s.layers, s.width) for s in map(dataset.tower, config.towers)]
+        has, wants = f"towers {shapes}", f"towers {stored}" if stored else "item id"
+    if has == wants and length == config.sequence.max_len:
+        return
+    raise UserError(
+        f"{run / MODEL}: a model of {has} and max_len {length}, and the run is one of {wants} and max_len "
+        f"{config.sequence.max_len}; take model/ and config.yaml from one run"
+    )
 
 
 def make_features(
@@ -206,7 +179,7 @@ class TrainedRecommender:
         """(N + 1, E); row 0 (padding) is zeros."""
         return self.catalogue.embeddings.cpu()
 
-    def user_states(self, histories: Histories | Sequence[Sequence[str]]) -> Tensor:
+    def user_states(self, histories: Histories | Sequence[Sequence[str | int]]) -> Tensor:
         """(S, E): the model's state after each history; its dot product with an item's embedding is the score.
 
         Args:
@@ -221,16 +194,17 @@ class TrainedRecommender:
 
     def recommend(
         self,
-        histories: Histories | Sequence[Sequence[str]],
+        histories: Histories | Sequence[Sequence[str | int]],
         k: int = 10,
         *,
-        items: Sequence[str] | None = None,
+        items: Sequence[str | int] | None = None,
         progress: bool = False,
     ) -> pa.Table:
         """The k best items for each history; items of the history are left out.
 
         Args:
-            histories: item ids in time order, the newest last. An empty history is refused.
+            histories: item ids in time order, the newest last; whole numbers are their digits (`toolkit.ids.as_ids`).
+                An empty history is refused.
             k: how many; fewer are returned where fewer are left.
             items: ids of those that may be recommended: any that have states, trained on or not; of an
                 ID model, those of the catalogue. By default all of the catalogue.
@@ -244,8 +218,7 @@ class TrainedRecommender:
             UserError: if a history is empty, an id is unknown, an item cannot be recommended, or k is
                 below 1.
         """
-        if k < 1:
-            raise UserError(f"k must be at least 1, got {k}")
+        k = whole_number(k, name="k")
         found = self._histories(histories)
         catalogue = self.catalogue if items is None else self._limited_to(items)
         blocks = _blocks(len(found), users_at_once(catalogue))
@@ -255,16 +228,17 @@ class TrainedRecommender:
         ]
         return pa.concat_tables([schema.RECOMMENDATIONS.empty_table(), *parts])
 
-    def _histories(self, histories: Histories | Sequence[Sequence[str]]) -> Histories:
+    def _histories(self, histories: Histories | Sequence[Sequence[str | int]]) -> Histories:
         if isinstance(histories, Histories):
             return histories
         return list_histories(histories, self.dataset)
 
-    def _limited_to(self, items: Sequence[str]) -> Catalogue:
+    def _limited_to(self, items: Sequence[str | int]) -> Catalogue:
         """The catalogue of these items alone."""
-        if not len(items):
+        ids = as_ids(items, what="items", one="item id")
+        if not ids:
             raise UserError("items: none given, so none can be recommended; leave them out for all")
-        numbers = np.unique(item_numbers(items, self.dataset))
+        numbers = np.unique(item_numbers(ids, self.dataset))
         untrained = numbers[self.catalogue.column.cpu().numpy()[numbers] < 0]
         if self.config.item == "id" and len(untrained):
             raise UserError(

@@ -67,16 +67,21 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     entries = []
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error}); restore or delete it") from None
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         if not line.endswith("\n"):
             break
         try:
             entries.append(json.loads(line))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{path}: line {number} is no JSON ({error}); mend or delete it"
             ) from None
+        if not isinstance(entries[-1], dict):
+            raise UserError(f"{path}: line {number} is no JSON object; mend or delete it")
     return entries
 
 

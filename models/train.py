@@ -18,6 +18,7 @@ from models.config import RunConfig, make_parser, parse_run_config, save_run_con
 from models.divergence import Divergence
 from models.environment import describe_environment
 from models.evaluate import format_report, measure
+from models.identity import refuse_to_resume_on_other_data
 from models.launch import accumulation, mixed_precision, refuse_cut_up, refuse_other_run
 from models.optimizer import rates_now, set_rates
 from models.pretrained import from_pretrained, save_pretrained
@@ -72,6 +73,7 @@ def train(config: RunConfig) -> dict[str, Any]:
         torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
 
         # Where the run begins: at its start, or where it was left.
+        refuse_to_resume_on_other_data(output, config, run.dataset)
         if main and is_new:
             text = save_run_config(config)
             write_atomically(output / CONFIG, lambda file: file.write(text.encode()))

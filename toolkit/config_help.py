@@ -3,7 +3,7 @@
 import re
 from argparse import SUPPRESS, Action, RawDescriptionHelpFormatter
 
-from jsonargparse import ArgumentError, DefaultHelpFormatter
+from jsonargparse import DefaultHelpFormatter
 
 from toolkit.command_help import did_you_mean, options_of
 
@@ -30,7 +30,7 @@ class ConfigHelp(RawDescriptionHelpFormatter, DefaultHelpFormatter):
         return words
 
 
-def told_clearly(error: ArgumentError, help_text: str) -> str:
+def told_clearly(error: Exception, help_text: str) -> str:
     """What a parser of configurations objects to, on one line and in words of the command line.
 
     Args:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +31,40 @@ def remembered_sha256_of(path: Path) -> str:
     A file whose size and time of change are the remembered ones is not read again. Do not use it to detect
     damage on a disk, which changes neither.
     """
+    return remembered(path, "sha256", lambda file: sha256_of(file))
+
+
+def remembered(path: Path, name: str, compute: Callable[[Path], str]) -> str:
+    """What `compute` makes of a file, remembered in the user's cache by path, size and time of change.
+
+    Args:
+        path: the file.
+        name: of what is computed; part of a file name.
+        compute: reads the file.
+    """
     path = path.resolve()
-    memory = _memory_of(path)
+    memory = _memory_of(path, name)
     identity = _identity(path)
     try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
+        known = json.loads(memory.read_text(encoding="utf-8")) if memory else {}
         if known["identity"] == identity:
-            return str(known["sha256"])
+            return str(known[name])
     except (OSError, ValueError, TypeError, KeyError):
         known = None  # absent, or not what this function wrote: the file is read
-    digest = sha256_of(path)
-    if _identity(path) == identity and time.time() - path.stat().st_mtime > _SETTLED_SECONDS:
-        _remember(memory, {"identity": identity, "sha256": digest})
-    return digest
+    value = compute(path)
+    settled = time.time() - path.stat().st_mtime > _SETTLED_SECONDS
+    if memory and settled and _identity(path) == identity:
+        _remember(memory, {"identity": identity, name: value})
+    return value
 
 
-def _memory_of(path: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
-    return cache_folder() / _REMEMBERED / f"{name}.json"
+def _memory_of(path: Path, name: str) -> Path | None:
+    """The file that remembers; None for a user without a cache."""
+    file = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+    try:
+        return cache_folder() / _REMEMBERED / f"{file}.{name}.json"
+    except UserError:
+        return None
 
 
 def _identity(path: Path) -> list[Any]:

@@ -1,6 +1,9 @@
 """One owner of ids: the dump's own strings on one side, row numbers 1..N on the other."""
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +66,75 @@ class IdMap:
         if not 1 <= number <= len(self):
             raise ValueError(f"number {number} is outside 1..{len(self)}")
         return self.ids[number - 1]
+
+
+def as_ids(values: Any, *, what: str, one: str = "id") -> list[str]:
+    """Ids as text, however they are held: a list, an array, a pandas Series or Index, a column of Arrow, a generator.
+
+    Text stays as it is, and whole numbers are their decimal digits: 12 and NumPy's int64(12) are "12". So are ids
+    that come out of a file. Nothing else is an id: 12.0 may be "12" or "12.0", and nobody said which.
+
+    Args:
+        values: the ids.
+        what: they are, for messages: `users`.
+        one: what a single one is called.
+
+    Raises:
+        UserError: if this is no list of ids, or one is no id; the message has its position, from 0.
+    """
+    found = as_list(values, what=what, one=one)
+    if {*map(type, found)} <= {str} and all(found):
+        return found
+    return [_as_id(value, f"{what}, position {place}") for place, value in enumerate(found)]
+
+
+def as_list(values: Any, *, what: str, one: str, ordered: bool = False) -> list[Any]:
+    """What a list or anything like one holds.
+
+    Args:
+        values: the list.
+        what: it is, for messages.
+        one: what it holds.
+        ordered: whether the order matters, so that a set will not do.
+
+    Raises:
+        UserError: if it is text, a mapping, a table, or nothing that can be gone through.
+    """
+    wanted = f"expected a list of {one}s"
+    convert = getattr(values, "to_pylist", None) or getattr(values, "tolist", None)
+    if isinstance(values, Mapping) or hasattr(values, "column_names") or hasattr(values, "columns"):
+        raise UserError(f"{what}: {wanted}, got a {type(values).__name__}; give one of its columns")
+    if ordered and isinstance(values, AbstractSet):
+        raise UserError(f"{what}: {wanted} in their order, got a {type(values).__name__}")
+    found = convert() if convert else values
+    if isinstance(found, str | bytes | bytearray):
+        raise UserError(f"{what}: {wanted}, got the text {_shown(found)}; put it in a list")
+    try:
+        return list(found)
+    except TypeError:
+        raise UserError(f"{what}: {wanted}, got {_shown(values)}") from None
+
+
+def _as_id(value: Any, where: str) -> str:
+    """One id as text. Raises UserError naming `where`."""
+    if isinstance(value, str):
+        if value:
+            return str(value)
+        raise UserError(f"{where}: an empty id; give one, or leave it out")
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return str(operator.index(value))
+    except TypeError:
+        raise UserError(
+            f"{where}: {_shown(value)} is no id; ids are text or whole numbers"
+        ) from None
+
+
+def _shown(value: Any) -> str:
+    """A value and its type, shortened: it may be a whole table."""
+    shown = " ".join(repr(value).split())
+    return f"{shown[:60]}{'…' * (len(shown) > 60)} ({type(value).__name__})"
 
 
 def is_safe(id_: str) -> bool:

@@ -1,6 +1,7 @@
 """Ranking metrics as pure functions of ranks, with 95% confidence intervals over users.
 
-A rank is 1 for the best place; ties give half ranks (`models.ranking`), so ranks are floats. With
+A rank is 1 for the best place; ties give half ranks (`models.ranking`), so ranks are floats. A target that could not
+be found has an infinite rank, at which every metric is 0 at every cutoff. With
 one relevant item a user, HR@k, NDCG@k and MRR@k depend on that item's rank alone.
 """
 
@@ -57,7 +58,7 @@ def summarise(ranks: ArrayLike, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, d
     normal approximation mean ± 1.96·s/√n, cut at [0, 1].
 
     Raises:
-        ValueError: if there is no rank, or one is not finite or below 1.
+        ValueError: if there is no rank, or one is not a number or below 1.
     """
     summary = {}
     for name, metric in METRICS.items():
@@ -72,8 +73,8 @@ def _checked(ranks: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(ranks, dtype=np.float64)
     if array.size == 0:
         raise ValueError("no ranks: metrics need at least one user")
-    if not np.isfinite(array).all() or (array < 1).any():
-        raise ValueError(f"ranks must be finite and at least 1, got {array[~(array >= 1)][:3]}")
+    if not (array >= 1).all():
+        raise ValueError(f"ranks must be numbers of at least 1, got {array[~(array >= 1)][:3]}")
     return array
 
 

@@ -10,16 +10,18 @@ S users, L inputs, N items.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from toolkit.arguments import one_of, whole_number
 from toolkit.errors import UserError
 
 Protocol = Literal["paper", "clean", "unmasked"]
 MIN_INTERACTIONS = 5
+MAX_LEN = 1 << 16  # of inputs; attention over more fits into no memory
 KEPT_BEYOND = 3  # of a history, L + 3 interactions are kept
 Ints = NDArray[np.int32]
 
@@ -35,7 +37,7 @@ class Evaluation:
         starts: (S,) first masked entry of each user in `history`.
         stops: (S,) one past the last.
         target_can_repeat: whether a target that stands among its own user's masked items is
-            ranked all the same (`clean`) or can never hit (`paper`).
+            ranked all the same (`clean`) or can never hit, its rank being infinite (`paper`).
     """
 
     inputs: Ints
@@ -49,8 +51,22 @@ class Evaluation:
         return len(self.targets)
 
     def masked(self, rows: NDArray[np.int64]) -> Ints:
-        """(rows, H) item numbers left out of each user's ranking, 0 where there are fewer than H."""
+        """(rows, H) item numbers left out of each user's ranking, 0 where there are fewer than H.
+
+        A matrix as wide as the longest of these histories: for a few users. `masked_pairs` is for many.
+        """
         return cut(self.history, self.starts[rows], self.stops[rows])
+
+    def masked_pairs(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Ints]:
+        """What is left out of these users' rankings, each item once a user, in as much memory as there are pairs.
+
+        Returns:
+            (P,) indices into `rows`, ascending, and (P,) item numbers.
+        """
+        users, items = pairs(self.history, self.starts[rows], self.stops[rows])
+        width = int(items.max(initial=0)) + 1
+        keys = np.unique(users * width + items)
+        return keys // width, (keys % width).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,12 @@ class Splits:
         )
 
     def evaluation(self, split: Literal["valid", "test"]) -> Evaluation:
-        """The evaluation of one split by name."""
+        """The evaluation of one split by name.
+
+        Raises:
+            UserError: if there is no split of that name.
+        """
+        one_of(split, Literal["valid", "test"], name="split")
         return self.valid if split == "valid" else self.test
 
 
@@ -106,12 +127,14 @@ def make_splits(
         max_len: L, inputs of the sequence encoder.
 
     Raises:
-        UserError: if the protocol is unknown, max_len is below 1 or no user is left.
+        UserError: if the protocol is unknown, max_len is no whole number or out of range, or no user is left.
     """
-    if protocol not in get_args(Protocol):
-        raise UserError(f"protocol {protocol!r} is unknown; choose from {get_args(Protocol)}")
-    if max_len < 1:
-        raise UserError(f"max_len must be at least 1, got {max_len}")
+    one_of(protocol, Protocol, name="protocol")
+    max_len = whole_number(max_len, name="max_len")
+    if max_len > MAX_LEN:
+        raise UserError(
+            f"max_len is {max_len:,}; sequences of more than {MAX_LEN:,} items do not fit"
+        )
     history, bounds, names = user_histories(interactions)
     lengths = np.diff(bounds)
     enough = lengths >= MIN_INTERACTIONS
@@ -169,6 +192,21 @@ def cut(
         inside = places >= starts[rows, None]
         matrix[rows][inside] = flat[places[inside]]
     return matrix
+
+
+def pairs(
+    flat: Ints, starts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Ints]:
+    """The values of `flat[starts[r]:stops[r]]` one after the other, and the r of each.
+
+    >>> rows, values = pairs(np.array([7, 8, 9], dtype=np.int32), np.array([2, 0]), np.array([3, 2]))
+    >>> rows.tolist(), values.tolist()
+    ([0, 1, 1], [9, 7, 8])
+    """
+    lengths = stops - starts
+    rows = np.repeat(np.arange(len(starts)), lengths)
+    first = np.cumsum(lengths) - lengths  # of each row among the values
+    return rows, flat[np.arange(len(rows)) + (starts - first)[rows]]
 
 
 def _blocks(rows: int, size: int = 1 << 18) -> Iterator[slice]:

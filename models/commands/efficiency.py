@@ -25,6 +25,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, metavar="FILE.json", help="where to write the figures"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE.png|.svg", help="where to draw them")
+    parser.add_argument(
+        "--data", metavar="DATASET", help="where the runs' dataset lies now, if it has moved"
+    )
 
 
 def run(options: argparse.Namespace) -> Answer:
@@ -36,7 +39,11 @@ def run(options: argparse.Namespace) -> Answer:
     if options.plot:
         check_plot(options.plot)
     report = efficiency(
-        options.runs, states=options.states, epochs=options.epochs, warmup=options.warmup
+        options.runs,
+        states=options.states,
+        epochs=options.epochs,
+        warmup=options.warmup,
+        data=options.data,
     )
     if options.output:
         write_json(options.output, report)

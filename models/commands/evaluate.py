@@ -10,6 +10,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The run, and how it is measured."""
     parser.add_argument("run", metavar="RUN", help="run folder")
     add_evaluation(parser)
+    parser.add_argument(
+        "--data", metavar="DATASET", help="where the run's dataset lies now, if it has moved"
+    )
 
 
 def run(options: argparse.Namespace) -> Answer | None:
@@ -23,6 +26,7 @@ def run(options: argparse.Namespace) -> Answer | None:
         options.run,
         split=options.split,
         protocol=options.protocol,
+        data=options.data,
         device=str(accelerator.device),
     )
     accelerator.end_training()

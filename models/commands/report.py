@@ -27,6 +27,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.html",
         help="where to write the page (default: report.html)",
     )
+    parser.add_argument(
+        "--data", metavar="DATASET", help="where the runs' dataset lies now, if it has moved"
+    )
 
 
 def run(options: argparse.Namespace) -> Answer:
@@ -41,6 +44,7 @@ def run(options: argparse.Namespace) -> Answer:
         protocol=options.protocol,
         costs=options.costs,
         users=options.users,
+        data=options.data,
         device=best_device(),
     )
     return Answer("\n".join([*find(facts), f"{options.output}"]), facts)

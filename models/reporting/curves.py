@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.run_log import read_log
+from models.run_files import log_lines
 
 POINTS = 240  # of a curve at most; more would not be told apart
 METRICS = ("HR@10", "NDCG@10")
@@ -24,9 +24,9 @@ def describe_curves(run: Path) -> dict[str, Any]:
         where there is none.
 
     Raises:
-        UserError: if a line of the log is no JSON.
+        UserError: if a line of the log is not as training writes it.
     """
-    lines = read_log(run)
+    lines = log_lines(run)
     losses = np.array([[e["step"], e["loss"]] for e in lines if "loss" in e], np.float64)
     epochs = [entry for entry in lines if "valid" in entry]
     at_once = max(1, -(-len(losses) // POINTS))

@@ -55,7 +55,7 @@ def describe_users(
     ranks: dict[int, NDArray[np.float64]],
     lists: dict[int, Ints],
 ) -> list[dict[str, Any]]:
-    """What the page shows of each user; items by number.
+    """What the page shows of each user; items by number. The rank of a target that can never hit is None.
 
     Args:
         rows: of the users.
@@ -70,7 +70,10 @@ def describe_users(
             "history": _newest(evaluation, row),
             "history_length": int(evaluation.stops[row] - evaluation.starts[row]),
             "target": int(evaluation.targets[row]),
-            "ranks": {str(run): float(found[row]) for run, found in ranks.items()},
+            "ranks": {
+                str(run): float(found[row]) if np.isfinite(found[row]) else None
+                for run, found in ranks.items()
+            },
             "lists": {
                 str(run): found[row][found[row] > 0].tolist() for run, found in lists.items()
             },

@@ -11,9 +11,9 @@ from models.parameters import count_trainable
 from models.reporting.buckets import describe_bias, describe_warmth
 from models.reporting.curves import describe_curves
 from models.reporting.gates import describe_gates
-from models.run import ENVIRONMENT, TrainedRecommender
+from models.run import TrainedRecommender
+from models.run_files import read_environment
 from toolkit.splits import Ints
-from toolkit.store import read_json
 
 PLACES = ("data", "output", "resume")  # settings that say where, not what
 ABOUT = ("started", "device", "processes", "threads", "mixed_precision", "versions", "git_commit")
@@ -32,7 +32,7 @@ def describe_run(
         lists: (S, k) what it recommends.
     """
     counts, catalogue = trained.splits.train_counts, trained.splits.catalogue
-    environment = read_json(found.run / ENVIRONMENT)
+    environment = read_environment(found.run)
     return {
         "name": name,
         "path": str(found.run),

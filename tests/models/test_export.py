@@ -7,7 +7,8 @@ import faiss
 import numpy as np
 import pytest
 import torch
-from circle import KNOWN, PLACES
+from circle import KNOWN, PLACES, states
+from tiny_dataset import write_dataset
 
 import models
 from models.cli import main
@@ -77,11 +78,13 @@ def test_hnsw_finds_nearly_all_of_what_flat_finds() -> None:
     assert recall > 0.95
 
 
-def test_another_datasets_items_are_exported_and_indexed(
-    circle_run: Path, circle: Path, tmp_path: Path
-) -> None:
+def test_another_datasets_items_are_exported_and_indexed(circle_run: Path, tmp_path: Path) -> None:
     index = tmp_path / "items.faiss"
-    export_items(circle_run, tmp_path / "items.npy", index=index, data=circle)
+    ids = [f"q{place}" for place in range(PLACES)]
+    other = write_dataset(
+        tmp_path / "other", [[1]], items=PLACES, towers={"title": states()}, ids=ids
+    )
+    export_items(circle_run, tmp_path / "items.npy", index=index, data=other)
     assert faiss.read_index(str(index)).ntotal == PLACES  # of another dataset, all are ranked
 
 

@@ -1,5 +1,8 @@
 """Ranks by counting against ranks by sorting, ties, masks, duplicates, and controls at chance."""
 
+import math
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -69,11 +72,8 @@ def test_counting_equals_sorting_with_ties_and_masks(can_repeat: bool) -> None:
     for row, target in enumerate(asked.targets.tolist()):
         scores = (table @ table[asked.inputs[row, -1]]).numpy()
         masked = set(asked.masked(np.array([row]))[0].tolist()) - {0}
-        if (
-            target in masked and not can_repeat
-        ):  # can never hit: the middle of the masked, at the end
-            hidden = len(masked & set(items.tolist()))
-            expected = 1 + len(items) - hidden + (hidden - 1) / 2
+        if target in masked and not can_repeat:
+            expected = math.inf  # can never hit
         else:
             expected = sorted_rank(scores, target, masked, items.tolist())
         assert ranks[row] == expected, f"user {row}"
@@ -85,7 +85,7 @@ def test_the_smallest_and_the_largest_differences_count() -> None:
     scores = torch.tensor([[0.0, *row] for row in rows])
     every = Catalogue(torch.empty(0), torch.empty(0), torch.ones(5), torch.arange(5))
     before = scores.clone()
-    none = torch.zeros(3, 1, dtype=torch.long)
+    none = (torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))
     found = count_ranks(scores, torch.ones(3, dtype=torch.long), none, every)
     # Row by row: one above, two equal, one below; one above, one equal, two below; four above.
     assert found.tolist() == [1 + 1 + 2 / 2, 1 + 1 + 1 / 2, 1 + 4]
@@ -118,7 +118,47 @@ def test_a_repeated_target_never_hits_under_paper_and_can_under_clean() -> None:
         catalogue = encode_catalogue(model, ItemNumbers(5), cut.catalogue, device="cpu")
         ranks[protocol] = float(rank_targets(model, catalogue, cut.test)[0])
     # Unmasked, the last input itself scores above the target.
-    assert ranks == {"paper": 3.0, "clean": 1.0, "unmasked": 2.0}
+    assert ranks == {"paper": math.inf, "clean": 1.0, "unmasked": 2.0}
+
+
+def test_masked_targets_never_hit_in_a_catalogue_of_one() -> None:
+    rows = [(f"u{user}", user + 1, 1, None, at) for user in range(4) for at in range(6)]
+    table = pa.table(list(zip(*rows, strict=True)), schema=INTERACTIONS)
+    found = {}
+    for protocol in ("paper", "clean"):
+        cut = make_splits(table, items=1, protocol=protocol)  # type: ignore[arg-type]
+        model = recommender(torch.tensor([[0.0], [1.0]]))
+        catalogue = encode_catalogue(model, ItemNumbers(1), cut.catalogue, device="cpu")
+        ranks = rank_targets(model, catalogue, cut.test)
+        found[protocol] = {m["value"] for m in metrics.summarise(ranks).values()}
+    assert found == {"paper": {0.0}, "clean": {1.0}}
+
+
+def test_memory_follows_the_interactions_not_users_times_the_longest_history() -> None:
+    users, longest, items = 3000, 100_000, 50
+    lengths = np.full(users, 5)
+    lengths[7] = longest
+    stops = np.cumsum(lengths)
+    history = np.random.default_rng(0).integers(1, items + 1, size=stops[-1]).astype(np.int32)
+    asked = Evaluation(
+        inputs=np.ones((users, 3), np.int32),
+        targets=np.full(users, items, np.int32),
+        history=history,
+        starts=stops - lengths,
+        stops=stops,
+        target_can_repeat=True,
+    )
+    model = recommender(torch.randn(items + 1, 2))
+    everything = np.arange(1, items + 1, dtype=np.int32)
+    catalogue = encode_catalogue(model, ItemNumbers(items), everything, device="cpu")
+    rank_targets(model, catalogue, asked)  # what is imported or made once
+    tracemalloc.start()
+    ranks = rank_targets(model, catalogue, asked)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert ranks[7] == 1  # of the one item that is open
+    # A matrix of users x the longest would be 1.2 GB; the interactions take 460 kB, as int32.
+    assert peak < 40 * history.nbytes
 
 
 def test_a_constant_model_scores_chance() -> None:

@@ -76,7 +76,9 @@ def test_new_items_of_the_runs_own_dataset_come_when_they_are_asked_for(
     np.testing.assert_allclose(mine.column("score"), theirs.column("score"), rtol=1e-5)
 
 
-def test_an_id_run_knows_only_its_own_items(circle_id_run: Path, circle: Path) -> None:
+def test_an_id_run_knows_only_its_own_items(
+    circle_id_run: Path, circle: Path, tmp_path: Path
+) -> None:
     model = models.load(circle_id_run)
     known = [f"p{place}" for place in KNOWN]
     assert model.recommend(BEFORE, k=2, items=known).equals(model.recommend(BEFORE, k=2))
@@ -87,7 +89,9 @@ def test_an_id_run_knows_only_its_own_items(circle_id_run: Path, circle: Path) -
     with pytest.raises(UserError, match="item 'p48' is not in this dataset"):
         model.recommend(BEFORE, items=["p48"])
     with pytest.raises(UserError, match=r"an ID model has one vector for each item.*leave --data"):
-        models.load(circle_id_run, data=circle)
+        models.load(circle_id_run, data=other_dataset(tmp_path / "other", states()))
+    moved = models.load(circle_id_run, data=shutil.copytree(circle, tmp_path / "moved"))
+    assert moved.recommend(BEFORE, k=2).equals(model.recommend(BEFORE, k=2))
 
 
 def test_another_dataset_must_have_states_made_the_same_way(
@@ -124,8 +128,9 @@ def test_a_run_that_does_not_say_what_it_read_takes_no_other_dataset(
     del config["made_with"]  # as an older Versa wrote it
     write_json(run / "model" / "config.json", config)
     models.load(run)
+    models.load(run, data=circle)  # is the run's own
     with pytest.raises(UserError, match=r"an older Versa trained it.*leave --data out"):
-        models.load(run, data=circle)
+        models.load(run, data=other_dataset(tmp_path / "other", states()))
 
 
 @pytest.mark.parametrize("alike", [range(20, 30), [1, 30]])

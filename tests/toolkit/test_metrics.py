@@ -39,7 +39,12 @@ def test_an_interval_of_no_hit_still_has_width_and_stays_in_bounds() -> None:
     assert m["high"] == pytest.approx(1.96**2 / (50 + 1.96**2), rel=1e-3)  # Wilson's at p = 0
 
 
-@pytest.mark.parametrize("ranks", [[], [0.5], [float("nan")], [float("inf")]])
+@pytest.mark.parametrize("ranks", [[], [0.5], [float("nan")], [float("-inf")]])
 def test_ranks_that_cannot_be_are_refused(ranks: list[float]) -> None:
     with pytest.raises(ValueError, match="rank"):
         metrics.summarise(ranks)
+
+
+def test_what_could_not_be_found_is_no_hit_at_any_cutoff() -> None:
+    found = metrics.summarise([float("inf"), 1.0], cutoffs=(10, 10**9))
+    assert {m["value"] for m in found.values()} == {0.5}

@@ -98,10 +98,10 @@ class _Gallery:
 
     def _row(self, place: int, user: Facts) -> str:
         target = self.items[str(user["target"])]
-        hits = " ".join(key for key in self.runs if user["ranks"][key] <= 10)
+        hits = " ".join(key for key in self.runs if _is_hit(user["ranks"][key]))
         found = f"{user['user_id']} {target['item_id']} {target['title'] or ''}".lower()
         ranks = "".join(
-            f'<td class="right{" hit" if user["ranks"][key] <= 10 else ""}">{_rank(user["ranks"][key])}</td>'
+            f'<td class="right{" hit" if _is_hit(user["ranks"][key]) else ""}">{_rank(user["ranks"][key])}</td>'
             for key in self.runs
         )
         return (
@@ -137,10 +137,16 @@ class _Gallery:
             self._item(number, f"{rank}", is_hit=number == target)
             for rank, number in enumerate(user["lists"][key], start=1)
         )
-        rank = _rank(user["ranks"][key])
+        rank = user["ranks"][key]
+        place = f"at rank {_rank(rank)} of {run['catalogue']:,}"
+        found = (
+            "may not rank what was taken next: it is masked"
+            if rank is None
+            else f"has what was taken next {place}"
+        )
         return (
             f'<section class="list" data-list="{key}"><h4><span class="chip s{int(key) % COLOURS}">{text(run["name"])}'
-            f'</span> <span class="soft">has what was taken next at rank {rank} of {run["catalogue"]:,}</span></h4>\n'
+            f'</span> <span class="soft">{found}</span></h4>\n'
             f'<ol class="items">{items}</ol></section>'
         )
 
@@ -177,8 +183,14 @@ def _title(item: Facts) -> Html:
     return text(item["title"]) if item["title"] else Html(f"<code>{text(item['item_id'])}</code>")
 
 
-def _rank(rank: float) -> str:
-    """Whole, or with the half that a tie gives."""
+def _is_hit(rank: float | None) -> bool:
+    return rank is not None and rank <= 10
+
+
+def _rank(rank: float | None) -> str:
+    """Whole, or with the half that a tie gives; of a masked target, that it is."""
+    if rank is None:
+        return "masked"
     return f"{rank:,.0f}" if rank == int(rank) else f"{rank:,.1f}"
 
 

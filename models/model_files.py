@@ -1,0 +1,181 @@
+"""Reads a model folder's two files into a network, whoever wrote them: nothing is built that the weights do not fill."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models.items import IdEmbedding, SideNetwork
+from models.recommender import Recommender
+from models.sequence import SASRec
+from toolkit.digests import sha256_of
+from toolkit.errors import UserError
+from toolkit.towers import TowerSpec
+
+ITEM_ENCODERS: dict[str, type[nn.Module]] = {"side-network": SideNetwork, "id": IdEmbedding}
+SEQUENCE_ENCODERS: dict[str, type[nn.Module]] = {"sasrec": SASRec}
+_PARTS = {"item_encoder": ITEM_ENCODERS, "sequence_encoder": SEQUENCE_ENCODERS}
+_DEEPEST = 4096  # kept layers of a tower, or blocks
+
+
+class Weights:
+    """The tensors of a model file.
+
+    Args:
+        path: the file.
+        tensors: what it holds, by name.
+    """
+
+    def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        self.path = path
+        self.tensors = tensors
+
+    @property
+    def values(self) -> int:
+        """How many there are in all tensors."""
+        return sum(tensor.numel() for tensor in self.tensors.values())
+
+    def load_into(self, model: nn.Module) -> None:
+        """Gives a model these weights.
+
+        Raises:
+            UserError: if they do not fit it, or are not finite.
+        """
+        wanted = model.state_dict()
+        for name in sorted({*wanted, *self.tensors}):
+            then, now = (_shape(tensors.get(name)) for tensors in (wanted, self.tensors))
+            if then != now:
+                raise UserError(
+                    f"{self.path}: the weights do not fit the model's config.json: {name} is {now}, expected {then}; "
+                    "take both from one run"
+                )
+        for name, tensor in self.tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise UserError(
+                    f"{self.path}: {name} has values that are not finite; the model diverged, or the file is damaged"
+                )
+        model.load_state_dict(self.tensors, assign=True)
+
+    def refuse_changed(self, recorded: Any) -> None:
+        """Makes sure that the file is what was saved.
+
+        Args:
+            recorded: SHA-256, one or more, as config.json has them; None where an older Versa wrote it.
+
+        Raises:
+            UserError: if it is none of them.
+        """
+        if recorded is None:
+            return
+        digest = sha256_of(self.path)
+        if not isinstance(recorded, list) or digest not in recorded:
+            raise UserError(
+                f"{self.path}: changed since it was saved (SHA-256 {digest}, and config.json has {recorded}); restore "
+                "the file, or train again"
+            )
+
+
+def read_weights(path: Path) -> Weights:
+    """Reads a file of weights.
+
+    Raises:
+        UserError: if it is no safetensors file, or a damaged one.
+    """
+    try:
+        return Weights(path, load_file(path))
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"{path}: not a readable file of weights ({_in_one_line(error)}); restore the file, or train again"
+        ) from None
+
+
+def build_model(config: Mapping[str, Any], weights: Weights, *, where: Path) -> Recommender:
+    """The network that a model's config describes, its weights still to be loaded.
+
+    Args:
+        config: what config.json says.
+        weights: that it is for: a network that they cannot fill is not built, however large the config has it.
+        where: config.json, for messages.
+
+    Raises:
+        UserError: if a setting is absent, unknown, of the wrong type or out of range.
+    """
+    made_with = config.get("made_with", {})
+    if not isinstance(made_with, dict):
+        raise UserError(
+            f"{where}: made_with is {made_with!r}, expected an object; restore the file"
+        )
+    for part, kinds in _PARTS.items():
+        _check_part(config.get(part), part, kinds, weights, where)
+    # The random weights are thrown away at once. The meta device would spare them, and take seconds of imports.
+    with torch.random.fork_rng(devices=[]):
+        item, sequence = (_build(config[part], part, where) for part in _PARTS)
+    return Recommender(item, sequence, made_with=made_with)
+
+
+def _check_part(
+    settings: Any, part: str, kinds: Mapping[str, Any], weights: Weights, where: Path
+) -> None:
+    if not isinstance(settings, dict):
+        raise UserError(f"{where}: {part} is {settings!r}, expected its settings; restore the file")
+    kind = settings.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UserError(
+            f"{where}: {part}: model kind {kind!r} is unknown to this Versa; known: {list(kinds)}"
+        )
+    for name, value in _numbers(settings):
+        most = _DEEPEST if name in ("layers", "blocks") else weights.values
+        if isinstance(value, bool) or value < 0 or (value > most and isinstance(value, int)):
+            raise UserError(
+                f"{where}: {part}: {name} is {value}, which the weights beside it cannot have; restore the file"
+            )
+    # Any two sizes may be those of one tensor, and a network a hundred times its weights would only fill the memory.
+    sizes = sorted(value for _, value in _numbers(settings) if isinstance(value, int))
+    if len(sizes) > 1 and sizes[-1] * sizes[-2] > max(100 * weights.values, 1 << 24):
+        raise UserError(
+            f"{where}: {part}: sizes of {sizes[-2]:,} and {sizes[-1]:,} make a far larger network than the weights "
+            "beside it; restore the file"
+        )
+
+
+def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int | float]]:
+    """Every number in some settings, with the key that it stands under."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            if not (key == "wide_heads" and isinstance(value, bool)):
+                yield from _numbers(value, str(key))
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from _numbers(value, name)
+    elif isinstance(settings, int | float):
+        yield name, settings
+
+
+def _build(settings: dict[str, Any], part: str, where: Path) -> nn.Module:
+    given = {key: value for key, value in settings.items() if key != "kind"}
+    try:
+        if "towers" in given:
+            given["towers"] = [TowerSpec(**spec) for spec in given["towers"]]
+        return _PARTS[part][settings["kind"]](**given)
+    except (
+        Exception
+    ) as error:  # settings of every wrong kind, which torch and Python refuse each in their way
+        raise UserError(
+            f"{where}: {part}: not the settings of a {settings['kind']} ({_in_one_line(error)}); restore the file"
+        ) from None
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return (
+        "absent"
+        if tensor is None
+        else f"{tuple(tensor.shape)} of {tensor.dtype}".replace("torch.", "")
+    )
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
