@@ -7,9 +7,11 @@ from toolkit.errors import UserError
 from toolkit.schema import StatesDtype
 from toolkit.towers import Modality, modality_of
 
-Layout = Literal["auto", "microlens", "challenge", "ninerec", "morec", "amazon", "table"]
+Layout = Literal["auto", "microlens", "challenge", "ninerec", "morec", "amazon", "recbole", "table"]
 PairColumns = Literal["auto", "item-user-time", "user-item-time"]
-TimeUnit = Literal["ms", "s"]
+TimeUnit = Literal["ms", "s", "us", "ns"]
+Ties = Literal["file", "hash"]
+Duplicates = Literal["keep", "drop"]
 Backend = Literal["pyav", "decord", "opencv", "torchcodec"]
 Sampling = Literal["middle", "uniform", "near", "keyframes"]
 ExecutorName = Literal["processes", "ray"]
@@ -228,11 +230,17 @@ class PrepConfig:
             names; where their items have two columns, which read the same either way, auto says amazon.
         name: of the dataset; by default that of the dump's folder.
         columns: of layout table, what each column is called, such as user=uid,item=asin,time=ts,title=name;
-            time and title only where there are any. With layout auto it says that the dump is a table.
+            time and title only where there are any. With layout auto it says that the dump is a table. Of layout
+            recbole, those that are called otherwise than RecBole's user_id, item_id and timestamp, or title=NAME.
         pair_columns: order of the columns of a `*_pair.csv` (ninerec); auto looks which one holds items.
-        time_unit: of timestamps, where the layout leaves it open (ninerec, table): ms or s.
+        time_unit: of timestamps, where the layout leaves it open (ninerec, recbole, table): ms, s, us or ns; of
+            recbole, numbers below 1e11 are seconds unless it says us or ns.
         k_core: how many interactions every user and every item must have among those kept (repeats
             counted); those with fewer are left out until nothing changes. 0 keeps all.
+        ties: what orders a user's interactions of equal times, or all of them where there are no times: file, the
+            rows of the file; hash, the hash of user and item, so that the file's order (which may be that of item
+            ids) teaches nothing.
+        duplicates: of interactions with the user, item and time of an earlier one: keep or drop them.
         memory_gib: what sorting the interactions may hold in memory, in GiB; the rest goes to disk for the
             time being. The whole process holds one to two GiB more.
         media: covers and video frames.
@@ -255,6 +263,8 @@ class PrepConfig:
     pair_columns: PairColumns = "auto"
     time_unit: TimeUnit = "ms"
     k_core: int = 0
+    ties: Ties = "file"
+    duplicates: Duplicates = "keep"
     memory_gib: float = 1.0
     media: MediaConfig = field(default_factory=MediaConfig)
     caption: dict[str, CaptionConfig] = field(default_factory=dict)

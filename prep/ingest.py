@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,10 @@ def ingest(
     done = manifest.read(dataset)
     known = done["name"] if done else dump.resolve().name  # a dump may move without a change
     settings = {"layout": layout, "name": config.name or known, **reader.settings}
-    settings |= {"k_core": config.k_core} if config.k_core else {}
+    # Defaults are not recorded: datasets of before have no such keys.
+    plain = PrepConfig()
+    chosen = {key: getattr(config, key) for key in ("k_core", "ties", "duplicates")}
+    settings |= {key: value for key, value in chosen.items() if value != getattr(plain, key)}
     inputs = {
         str(part.relative_to(path.parent)): fingerprint(part)
         for path in files.values()
@@ -81,11 +84,20 @@ def ingest(
 def _write(
     dataset: Path, raw: Raw, settings: dict[str, Any], inputs: dict[str, Any], config: PrepConfig
 ) -> None:
+    if config.ties == "hash" and raw.items_as_they_come:
+        raw = replace(raw, items=raw.items.sort_by("item_id"))
     items, item_problems = number_items(raw)
     if items.num_rows == 0:
         raise UserError(f"{raw.items_file}: no item in it; nothing to ingest")
     with engine(dataset / SCRATCH, memory_gib=config.memory_gib) as database:
-        log = Log(database, raw, items, k_core=settings.get("k_core", 0))
+        log = Log(
+            database,
+            raw,
+            items,
+            k_core=config.k_core,
+            ties=config.ties,
+            duplicates=config.duplicates,
+        )
         told = _write_errors(dataset, chain(item_problems, raw.problems, log.problems()))
         kept = numbered(items.take(log.kept_items() - 1))
         if kept.num_rows == 0:

@@ -4,7 +4,7 @@ The tables of one ingest:
 
     items   item_id, item (its row in the items file, from 1), number (1..N; null if left out)
     log     user_id, item (null if unknown), timestamp_ms, row, line, unknown (id of no known item)
-    users   user_id, user (1..U; null if left out), known (how many interactions), first, last (lines)
+    users   user_id, user (1..U, by their first times, else as they come; null if left out), known (how many interactions), first, last (lines)
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,15 +13,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from prep.config import Duplicates, Ties
 from prep.core import k_core
 from prep.engine import Connection, batches, create, rows
+from prep.ids import look_alike, trimmed_ids
 from prep.problems import Problem
-from prep.readers.raw import Raw
+from prep.readers.raw import INTERACTIONS, Raw
 from toolkit import schema
+from toolkit.errors import UserError
 from toolkit.progress import Progress
 from toolkit.splits import MIN_INTERACTIONS
 
 SHARD_ROWS = 1_000_000
+FEW_KNOWN = (
+    0.5  # with a smaller share of interactions with known items, something is wrong with the files
+)
+COMPARED = 1_000  # unknown ids that are compared with known ones, of which there are a hundred times as many
 
 
 class Log:
@@ -37,17 +44,36 @@ class Log:
         k_core: how many interactions every user and every item must have among those kept, repeats
             counted; who and what has fewer is left out, again and again until all have enough. 0 keeps
             all.
+        ties: what orders a user's interactions of equal times, or all of them where not every one has a time:
+            `file`, their rows; `hash`, a hash of user, item and how often the two came before, so that a
+            file in another order becomes the same table.
+        duplicates: whether interactions with user, item and time of an earlier one are kept.
 
     Raises:
-        UserError: as the reader's batches do.
+        UserError: as the reader's batches do; or if no interaction is with a known item.
     """
 
-    def __init__(self, database: Connection, raw: Raw, items: pa.Table, *, k_core: int = 0) -> None:
-        self._database, self._raw, self._k_core = database, raw, k_core
+    def __init__(
+        self,
+        database: Connection,
+        raw: Raw,
+        items: pa.Table,
+        *,
+        k_core: int = 0,
+        ties: Ties = "file",
+        duplicates: Duplicates = "keep",
+    ) -> None:
+        self._database, self._raw, self._k_core, self._ties = database, raw, k_core, ties
         known = items.select(["item_id", "item"]).to_batches()
         create(database, "items", "SELECT item_id, item, item AS number FROM known", known=known)
         create(database, "log", _LOG, raw=_with_row(raw.interactions))
-        _run(database, f"CREATE TABLE users AS {_USERS}")
+        self._join = self._joined()
+        self._dropped = self._drop_duplicates() if duplicates == "drop" else 0
+        ((untimed,),) = rows(database, _UNTIMED)
+        self._timed = untimed == 0
+        # By time where there are times, so that a file in another order becomes the same table.
+        order = "first_time, user_id" if self._timed else "user_id" if ties == "hash" else "seen"
+        _run(database, f"CREATE TABLE users AS {_USERS.format(order=order)}")
         if k_core:
             _keep_core(database, k_core)
 
@@ -61,7 +87,7 @@ class Log:
         """Tables of about `SHARD_ROWS` rows (`toolkit.schema.INTERACTIONS`), at least one.
 
         They go by user and position: a user's interactions by time where every one in the log has a
-        timestamp (equal times as in the file), else as in the file.
+        timestamp (equal times as `ties` says), else as `ties` says.
         """
         waiting = [pa.RecordBatch.from_pylist([], schema=schema.INTERACTIONS)]
         for batch in self._sorted():
@@ -74,22 +100,76 @@ class Log:
 
     def problems(self) -> Iterator[Problem]:
         """What is left out, and which users the splits will leave out."""
+        yield from self._join
         yield from self._unknown_items()
+        if self._dropped:
+            message = (
+                f"{self._raw.interactions_file}: {self._dropped:,} interactions with user, item and time of an "
+                "earlier one; dropped"
+            )
+            yield Problem(None, "dropped_duplicates", message)
         yield from self._further_lines() if self._raw.a_line_a_user else ()
         yield from self._outside_core() if self._k_core else ()
         yield from self._few_interactions()
 
     def _sorted(self) -> Iterator[pa.RecordBatch]:
-        untimed = "SELECT count(*) FROM log WHERE item > 0 AND timestamp_ms IS NULL"
-        ((count,),) = rows(self._database, untimed)
-        order = "u.user, row" if count else "u.user, timestamp_ms, row"
+        by_time = "u.user, timestamp_ms" if self._timed else "u.user"
+        order, query = f"{by_time}, row", _NUMBERED
+        if self._ties == "hash":
+            order, query = f"{by_time}, {_HASH}", _OCCURRENCES
         last_user, length = 0, 0
-        for batch in batches(self._database, f"{_NUMBERED} ORDER BY {order}"):
+        for batch in batches(self._database, f"{query} ORDER BY {order}"):
             users = batch.column("user").to_numpy()
             places = positions(users) + np.where(users == last_user, length, 0)
             last_user, length = users[-1], places[-1] + 1
             columns = [*batch.columns, pa.array(places, pa.int32())]
             yield pa.record_batch(columns, schema.INTERACTIONS)
+
+    def _joined(self) -> list[Problem]:
+        """What is to be said of how interactions and items meet.
+
+        Raises:
+            UserError: if they never do.
+        """
+        ((known, unknown),) = rows(self._database, "SELECT count(item), count(unknown) FROM log")
+        log, items = self._raw.interactions_file, self._raw.items_file
+        if known + unknown == 0:
+            raise UserError(f"{log}: no interaction in it; nothing to ingest")
+        if unknown == 0:
+            return []
+        few = known < FEW_KNOWN * (known + unknown)
+        alike = self._alike(loosely=few)
+        if not few and alike is None:
+            return []
+        one, other, why = alike or (*self._examples(), "")
+        told = f"{one!r} in {log}, {other!r} in {items}" + (f", {why}" if why else "")
+        if known == 0:
+            raise UserError(
+                f"{log}: none of its {unknown:,} interactions is with an item of {items}; ids are such as {told}; "
+                "write both files' ids alike, or see that they are of one release"
+            )
+        message = (
+            f"{log}: {unknown:,} of {known + unknown:,} interactions are with items that {items} does not have; "
+            f"ids are such as {told}"
+        )
+        return [Problem(None, "most_unknown" if few else "ids_differ", message)]
+
+    def _alike(self, *, loosely: bool) -> tuple[str, str, str] | None:
+        unknown = (id_ for (id_,) in rows(self._database, _UNKNOWN.format(limit=COMPARED)))
+        known = (id_ for (id_,) in rows(self._database, f"{_KNOWN} LIMIT {100 * COMPARED}"))
+        return look_alike(unknown, known, loosely=loosely)
+
+    def _examples(self) -> tuple[str, str]:
+        ((unknown,),) = rows(self._database, _UNKNOWN.format(limit=1))
+        ((known,),) = rows(self._database, f"{_KNOWN} LIMIT 1")
+        return unknown, known
+
+    def _drop_duplicates(self) -> int:
+        """Drops all but the first of each user, item and time; returns how many."""
+        ((before,),) = rows(self._database, "SELECT count(*) FROM log")
+        _run(self._database, f"DELETE FROM log WHERE row IN ({_LATER_OF_EQUALS})")
+        ((after,),) = rows(self._database, "SELECT count(*) FROM log")
+        return int(before - after)
 
     def _unknown_items(self) -> Iterator[Problem]:
         query = "SELECT user_id, unknown, line FROM log WHERE unknown IS NOT NULL ORDER BY row"
@@ -142,19 +222,41 @@ SELECT user_id, item, timestamp_ms, row, line, CASE WHEN item IS NULL THEN item_
 FROM raw LEFT JOIN items USING (item_id)
 """
 _USERS = """
-SELECT user_id, CASE WHEN known > 0 THEN row_number() OVER (ORDER BY seen)::INTEGER END AS user,
+SELECT user_id,
+    CASE WHEN known > 0 THEN row_number() OVER (ORDER BY known = 0, {order})::INTEGER END AS user,
     known, first, last
 FROM (
     SELECT user_id, min(row) FILTER (item > 0) AS seen, count(item) AS known,
+        min(timestamp_ms) FILTER (item > 0) AS first_time,
         min(line) AS first, max(line) AS last
     FROM log GROUP BY user_id
 )
-"""  # nulls come last, so that those who are numbered are numbered without a gap
+"""  # users without a known item come last, so that the others are numbered without a gap
 _NUMBERED = """
 SELECT user_id, u.user, number AS item, timestamp_ms
 FROM log JOIN users u USING (user_id) JOIN items USING (item)
 WHERE u.user IS NOT NULL AND number IS NOT NULL
 """
+# MD5, as it is the same in every version of DuckDB and everywhere else.
+_HASH = "md5(concat_ws(chr(31), user_id, item_id, occurrence))"
+_OCCURRENCES = """
+SELECT user_id, u.user, number AS item, timestamp_ms FROM (
+    SELECT *, row_number() OVER (PARTITION BY user_id, item, timestamp_ms) AS occurrence
+    FROM log WHERE item IS NOT NULL
+) log JOIN users u USING (user_id) JOIN items USING (item)
+WHERE u.user IS NOT NULL AND number IS NOT NULL
+"""
+_UNTIMED = "SELECT count(*) FROM log WHERE item > 0 AND timestamp_ms IS NULL"
+_LATER_OF_EQUALS = """
+SELECT row FROM (
+    SELECT row, row_number() OVER (PARTITION BY user_id, item, timestamp_ms ORDER BY row) AS occurrence
+    FROM log WHERE item IS NOT NULL AND timestamp_ms IS NOT NULL
+) WHERE occurrence > 1
+"""
+_UNKNOWN = """
+SELECT unknown FROM log WHERE unknown IS NOT NULL GROUP BY unknown ORDER BY min(row) LIMIT {limit}
+"""
+_KNOWN = "SELECT item_id FROM items ORDER BY item"
 
 
 def positions(users: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -171,7 +273,10 @@ def _with_row(interactions: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
     first = 0
     with Progress("reading", total=None, unit="interactions") as progress:
         for batch in interactions:
-            yield batch.append_column("row", pa.array(np.arange(first, first + batch.num_rows)))
+            users, found = (trimmed_ids(batch.column(name)) for name in ("user_id", "item_id"))
+            row = pa.array(np.arange(first, first + batch.num_rows))
+            columns = [users, found, *batch.columns[2:], row]
+            yield pa.record_batch(columns, names=[*INTERACTIONS.names, "row"])
             first += batch.num_rows
             progress.advance(batch.num_rows)
 

@@ -1,9 +1,12 @@
 """From a dump's own item ids to numbered items; what cannot be numbered is told, never dropped in silence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prep.ids import trimmed_ids
 from prep.problems import Problem
 from prep.readers.raw import Raw
 from toolkit import schema
@@ -16,7 +19,10 @@ def number_items(raw: Raw) -> tuple[pa.Table, list[Problem]]:
     Left out: an id that comes again, and one that would leave its folder as a file name. Kept but
     told: an empty title. Where the dump has no titles at all, that is told once.
     """
-    ids = raw.items.column("item_id").combine_chunks()
+    ids = trimmed_ids(raw.items.column("item_id").combine_chunks())
+    raw = replace(
+        raw, items=raw.items.set_column(raw.items.column_names.index("item_id"), "item_id", ids)
+    )
     safe = np.array([is_safe(id_) for id_ in ids.unique().to_pylist()], dtype=bool)
     codes = ids.dictionary_encode().indices.to_numpy()  # in the order of `unique`
     first_of = np.unique(codes, return_index=True)[1]

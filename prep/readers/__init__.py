@@ -4,8 +4,9 @@ from functools import partial
 from pathlib import Path
 
 from prep.config import Layout, PrepConfig
-from prep.readers import amazon, challenge, microlens, morec, ninerec, table
+from prep.readers import amazon, challenge, microlens, morec, ninerec, recbole, table
 from prep.readers.raw import Raw, Reader, parts
+from prep.readers.text import packed_beside
 from toolkit.errors import UserError
 
 __all__ = ["Raw", "Reader", "choose", "make_readers", "parts", "refuse_unused"]
@@ -19,7 +20,7 @@ def make_readers(config: PrepConfig) -> dict[str, Reader]:
     Raises:
         UserError: if `columns` cannot be understood.
     """
-    columns, unit = table.parse_columns(config.columns), config.time_unit
+    columns, unit = table.parse_roles(config.columns), config.time_unit
     auto = not columns  # who names columns has a table
     return {
         "microlens": Reader(
@@ -48,6 +49,12 @@ def make_readers(config: PrepConfig) -> dict[str, Reader]:
             auto,
         ),
         "amazon": Reader(amazon.find, amazon.read, "*items*.tsv and *users*.tsv", auto),
+        "recbole": Reader(
+            recbole.find,
+            partial(recbole.read, columns=columns, time_unit=unit),
+            "*.inter, and *.item where there is one",
+            settings={"columns": columns, "time_unit": unit},
+        ),
         "table": Reader(
             partial(table.find, columns=columns),
             partial(table.read, columns=columns, time_unit=unit),
@@ -83,7 +90,7 @@ def choose(
     raise UserError(
         f"{dump}: found no dump of layout {layout} here; expected "
         + ", or ".join(f"{wants} ({name})" for name, wants in wanted.items())
-        + "; check the folder, or its file names"
+        + f"; check the folder, or its file names{packed_beside(dump)}"
     )
 
 

@@ -1,7 +1,7 @@
 """The two-file layout in which the IISAN papers publish their Amazon sets.
 
 `*items*.tsv`: item, tab, title. `*users*.tsv`: user, tab, items split by spaces, in time order,
-repeats included. No header, no timestamps, no media; HTML entities in titles stay as they are.
+repeats included. No header (one that names these columns is left out), no timestamps, no media; HTML entities in titles stay as they are.
 """
 
 from pathlib import Path
@@ -9,8 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from prep.files import one_file
+from prep.readers.headers import header_or_none
 from prep.readers.raw import Raw, tab_pairs
-from prep.readers.stream import sequences
+from prep.readers.stream import LINES_LOOKED_AT, sequences
+from prep.readers.text import first_lines
 from toolkit.errors import UserError
 
 
@@ -36,8 +38,26 @@ def read(files: dict[str, Path]) -> Raw:
     Raises:
         UserError: naming file and line of what cannot be read.
     """
+    path = files["items"]
+    header = header_or_none(
+        path,
+        first_lines(path, LINES_LOOKED_AT),
+        ["item", "title"],
+        form="item<TAB>title",
+        separator="\t",
+    )
+    if header is not None and (header.separator, header.width, header.places["item"]) != (
+        "\t",
+        2,
+        0,
+    ):
+        raise UserError(
+            f"{path}:1: the header is not of an item and its title with a tab between; reorder the columns"
+        )
     titles = tab_pairs(
-        files["items"], "an item, a tab and its title (files of IDvs.MoRec: --layout morec)"
+        path,
+        "an item, a tab and its title (files of IDvs.MoRec: --layout morec)",
+        header=header is not None,
     )
     items = pa.table(
         {

@@ -8,7 +8,13 @@ from toolkit.errors import UserError
 
 
 def csv_rows(
-    path: Path, text: str, names: list[str], *, advice: str
+    path: Path,
+    text: str,
+    names: list[str],
+    *,
+    advice: str,
+    separator: str = ",",
+    spaced: bool = False,
 ) -> list[tuple[list[str], int]]:
     """The rows of a CSV with quotes, each with the line it ends on (from 1); blank lines left out.
 
@@ -17,11 +23,14 @@ def csv_rows(
         text: all of it.
         names: of its columns.
         advice: what to do about a row of another form.
+        separator: between fields.
+        spaced: whether spaces after a separator mean nothing.
 
     Raises:
         UserError: if a quote stays open, or a row has more or fewer fields.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=spaced)
     rows = []
     try:
         for row in reader:
@@ -31,7 +40,7 @@ def csv_rows(
                 raise csv.Error(f"{len(row)} fields")
     except csv.Error as error:
         raise UserError(
-            f"{path}:{reader.line_num}: expected {','.join(names)} with quotes closed and commas "
+            f"{path}:{reader.line_num}: expected {separator.join(names)} with quotes closed and commas "
             f"quoted ({error}); {advice}"
         ) from None
     return rows

@@ -1,26 +1,33 @@
 """MicroLens as released: titles, tags, likes and views, pairs with or without timestamps.
 
-Titles come in two forms: a CSV with a header (50k), or headless lines to be split at their first
+Titles come in two forms: a CSV whose header names its columns (50k), or headless lines to be split at their first
 comma, quotes meaning nothing (100k, 1M). Tags are such lines too, one tag a line. The files lie in
 the dump or one folder deeper. Comments are a table of their own (`prep.comments`).
 """
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
 from prep.files import find_file
+from prep.ids import trimmed_ids
 from prep.problems import Problem
 from prep.readers.delimited import csv_rows
+from prep.readers.headers import Header, find_header, header_or_none
 from prep.readers.raw import Raw, text_of
-from prep.readers.stream import integers, interactions, lines, milliseconds, sequences
+from prep.readers.stream import LINES_LOOKED_AT, interactions, lines, sequences
+from prep.readers.text import first_lines
+from prep.readers.times import Times, integers
 from toolkit.errors import UserError
 
-PAIRS_HEADERS = (["user", "item", "timestamp"], ["userID", "videoID", "timestamp"])
 _PAIR = "user,item,timestamp"
-_ITEM_NAMES = {"item", "itemid", "item_id", "video", "videoid", "video_id", "id"}
+_EXCEL_LINE = re.compile(
+    r"sep=.", re.IGNORECASE
+)  # the first line of a CSV by which Excel knows its separator
 
 
 def find(dump: Path) -> dict[str, Path]:
@@ -93,9 +100,14 @@ def _strangers(
     unknown = ids[~ids.isin(known)]
     if unknown.empty:
         return []
+    more = (
+        f"; in the titles, ids are such as {known.iloc[0]!r}"
+        if len(unknown) == len(ids) and len(known)
+        else ""
+    )
     message = (
         f"{files[role].name}: {len(unknown):,} items that {files['titles'].name} does not have "
-        f"(e.g. {unknown.iloc[0]!r}); their {role} left out"
+        f"(e.g. {unknown.iloc[0]!r}); their {role} left out{more}"
     )
     return [Problem(None, "unknown_item", message)]
 
@@ -107,29 +119,39 @@ def read_titles(path: Path) -> pd.DataFrame:
         UserError: if the header or a line cannot be understood.
     """
     text = text_of(path)
-    first = [word.strip() for word in text.partition("\n")[0].lower().split(",")]
-    known = first[0] in _ITEM_NAMES, first[1:] == ["title"]
-    if any(known) and not all(known):
-        raise UserError(
-            f"{path}:1: the header is {','.join(first)!r}, expected 'item,title' (or no header at all); "
-            "rename its columns"
-        )
-    rows = _headed(path, text) if all(known) else _headless(path, text, "item,title")
+    begin, skipped = text[: 1 << 20].split("\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT], 0
+    if _EXCEL_LINE.fullmatch(begin[0].strip()):
+        begin, skipped = begin[1:], 1
+    header = header_or_none(path, begin, ["item", "title"], form="item,title")
+    rows = _headed(path, text, header, skipped) if header else _headless(path, text, "item,title")
     return pd.DataFrame(rows, columns=["item_id", "title", "line"]).astype(
         {"item_id": "str", "title": "str", "line": "int64"}
     )
 
 
-def _headed(path: Path, text: str) -> list[tuple[str, str, int]]:
+def _headed(path: Path, text: str, header: Header, skipped: int) -> list[tuple[str, str, int]]:
     advice = "mend the line, or delete the header if the file is to be split at first commas"
-    _, *rows = csv_rows(path, text, ["item", "title"], advice=advice)
-    return [(item.strip(), title, line) for (item, title), line in rows]
+    names = [f"column {place + 1}" for place in range(header.width)]
+    for role, place in header.places.items():
+        names[place] = role
+    item, title = header.places["item"], header.places["title"]
+    rows = csv_rows(
+        path,
+        text.split("\n", skipped)[skipped],
+        names,
+        advice=advice,
+        separator=header.separator,
+        spaced=header.spaced,
+    )
+    return [(row[item].strip(), row[title], line + skipped) for row, line in rows[1:]]
 
 
-def _headless(path: Path, text: str, expected: str) -> list[tuple[str, str, int]]:
-    """Lines split at the first comma, each with its number."""
+def _headless(
+    path: Path, text: str, expected: str, *, skipped: int = 0
+) -> list[tuple[str, str, int]]:
+    """Lines split at the first comma, each with its number; the first `skipped` are no rows."""
     rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(text.split("\n")[skipped:], start=1 + skipped):
         item, comma, rest = line.rstrip("\r").partition(",")
         if comma:
             rows.append((item.strip(), rest, number))
@@ -146,17 +168,21 @@ def read_pairs(path: Path) -> Iterator[pa.RecordBatch]:
     Raises:
         UserError: if the header or a line is not `user,item,timestamp`.
     """
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline().strip().split(",")
-    if header not in PAIRS_HEADERS:
+    begin = first_lines(path, 2)
+    skipped = int(bool(begin) and _EXCEL_LINE.fullmatch(begin[0].strip()) is not None)
+    first = "".join(begin[skipped : skipped + 1]).strip()
+    header = find_header(first, ["user", "item", "time"])
+    if header is None:
         raise UserError(
-            f"{path}:1: the header is {','.join(header)!r}, expected 'user,item,timestamp' or "
+            f"{path}:{skipped + 1}: the header is {first[:80]!r}, expected 'user,item,timestamp' or "
             "'userID,videoID,timestamp'; add or rename it"
         )
-    for batch in lines(path, ["user", "item", "time"], sep=",", expected=_PAIR, header_lines=1):
+    times = Times(path, "ms")
+    names = ["user", "item", "time"]
+    for batch in lines(path, names, sep=",", expected=_PAIR, header=header, skipped=skipped):
         line = batch.column("line")
-        times = milliseconds(path, batch.column("time"), line, "ms")
-        yield interactions(batch.column("user"), batch.column("item"), times, line)
+        read = times.read(batch.column("time"), line)
+        yield interactions(batch.column("user"), batch.column("item"), read, line)
 
 
 def read_likes_and_views(path: Path) -> pd.DataFrame:
@@ -166,9 +192,16 @@ def read_likes_and_views(path: Path) -> pd.DataFrame:
         UserError: if a line is not `item<TAB>likes<TAB>views` with whole numbers.
     """
     names = ["item_id", "likes", "views"]
-    batches = list(lines(path, names, sep="\t", expected="item<TAB>likes<TAB>views"))
+    form, roles = "item<TAB>likes<TAB>views", ["item", "likes", "views"]
+    begin = first_lines(path, LINES_LOOKED_AT)
+    header = header_or_none(path, begin, roles, form=form, separator="\t")
+    if header is not None:
+        places = {name: header.places[role] for name, role in zip(names, roles, strict=True)}
+        header = replace(header, places=places)
+    batches = list(lines(path, names, sep="\t", expected=form, header=header))
     rows = pa.Table.from_batches(batches).combine_chunks()
-    frame = pd.DataFrame({"item_id": rows.column("item_id").to_pylist()}, dtype="str")
+    ids = trimmed_ids(rows.column("item_id").combine_chunks())
+    frame = pd.DataFrame({"item_id": ids.to_pylist()}, dtype="str")
     for name in ("likes", "views"):
         values, line = (rows.column(key).combine_chunks() for key in (name, "line"))
         counts = integers(path, values, line, f"a whole number of {name}")
@@ -183,7 +216,19 @@ def read_tags(path: Path) -> pd.DataFrame:
         UserError: if a line is not `item,tag`.
     """
     tags: dict[str, dict[str, None]] = {}
-    for item, tag, _ in _headless(path, text_of(path), "item,tag"):
+    text = text_of(path)
+    begin = text[: 1 << 20].split("\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT]
+    header = header_or_none(path, begin, ["item", "tag"], form="item,tag")
+    if header is not None and (header.separator, header.width, header.places["item"]) != (
+        ",",
+        2,
+        0,
+    ):
+        raise UserError(
+            f"{path}:1: the header is {begin[0].strip()[:80]!r}, expected 'item,tag' (or no header at all); "
+            "reorder its columns"
+        )
+    for item, tag, _ in _headless(path, text, "item,tag", skipped=int(header is not None)):
         known = tags.setdefault(item, {})
         if tag.strip():
             known[tag.strip()] = None

@@ -14,8 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from prep.readers import amazon
+from prep.readers.headers import header_or_none
 from prep.readers.raw import Raw, text_of
-from prep.readers.stream import sequences
+from prep.readers.stream import LINES_LOOKED_AT, sequences
 from toolkit.errors import UserError
 
 find = amazon.find  # the same two file names
@@ -60,6 +61,15 @@ def read_items(path: Path) -> pa.Table:
     lines = [line.rstrip("\r") for line in text_of(path).split("\n")]
     rows = [(number, line.split("\t")) for number, line in enumerate(lines, start=1) if line]
     width = len(rows[0][1])
+    roles = ["item", "title", "abstract"][:width] if width <= 3 else ["item"]
+    begin = ["\t".join(fields) for _, fields in rows[:LINES_LOOKED_AT]]
+    header = header_or_none(path, begin, roles, form=_COLUMNS, separator="\t")
+    if header is not None:
+        if header.width != width or list(header.places.values()) != list(range(width)):
+            raise UserError(
+                f"{path}:1: the header is {begin[0][:80]!r}, expected {_COLUMNS}; reorder its columns"
+            )
+        rows = rows[1:]
     for number, fields in rows:
         if len(fields) != width or width > 3:
             raise UserError(

@@ -7,7 +7,9 @@ title are quoted as a CSV quotes them: splitting at commas could not tell where 
 tab, items split by spaces.
 """
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,8 +18,11 @@ import pyarrow.compute as pc
 from prep.config import PairColumns, TimeUnit
 from prep.files import one_file
 from prep.readers.delimited import csv_rows
+from prep.readers.headers import Header, fields_of, header_or_none
 from prep.readers.raw import Raw, text_of
-from prep.readers.stream import interactions, lines, milliseconds, sequences
+from prep.readers.stream import LINES_LOOKED_AT, interactions, lines, sequences
+from prep.readers.text import first_lines
+from prep.readers.times import Times
 from toolkit.errors import UserError
 
 # Shares of a column's values that are items: at least so many in the one, fewer than so many in the other.
@@ -60,12 +65,27 @@ def read(
     """
     items, pairs = read_items(files["items"]), files["pairs"]
     if pairs.suffix == ".csv":
-        if pair_columns == "auto":
+        header = _pairs_header(pairs)
+        if header is not None:
+            pair_columns = _named(pairs, header, pair_columns)
+        elif pair_columns == "auto":
             pair_columns = _sniffed(pairs, items.column("item_id"), files["items"].name)
         interactions, a_line_a_user = read_pairs(pairs, pair_columns, time_unit), False
     else:
         interactions, a_line_a_user = sequences(pairs), True
     return Raw(items, interactions, files["items"].name, pairs.name, a_line_a_user=a_line_a_user)
+
+
+def _named(path: Path, header: Header, told: PairColumns) -> PairColumns:
+    """The order in which a header names the columns, as `_triples` then gives them."""
+    item_first = header.places["item"] < header.places["user"]
+    order = "item-user-time" if item_first else "user-item-time"
+    if told not in ("auto", order):
+        raise UserError(
+            f"{path}:1: the header names the columns as {order}, and --pair_columns says {told}; leave it out, or "
+            "mend the header"
+        )
+    return "item-user-time"
 
 
 def read_items(path: Path) -> pa.Table:
@@ -74,12 +94,28 @@ def read_items(path: Path) -> pa.Table:
     Raises:
         UserError: if a line is not `id,zh,en`.
     """
-    advice = "mend the line or delete it"
-    rows = csv_rows(path, text_of(path), ["id", "zh", "en"], advice=advice)
+    advice, text = "mend the line or delete it", text_of(path)
+    begin = text[: 1 << 20].split("\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT]
+    header = header_or_none(path, begin, ["item", "zh", "en"], form="id,zh,en")
+    if header is None:
+        header, first = Header(",", 3, {"item": 0, "zh": 1, "en": 2}), 0
+    else:
+        first = 1
+    names = (
+        ["id", "zh", "en"]
+        if header.width == 3
+        else [f"column {n + 1}" for n in range(header.width)]
+    )
+    rows = csv_rows(
+        path, text, names, advice=advice, separator=header.separator, spaced=header.spaced
+    )[first:]
+    item, zh, en = (header.places[role] for role in ("item", "zh", "en"))
     return pa.table(
         {
-            "item_id": pa.array([id_.strip() for (id_, _, _), _ in rows], pa.string()),
-            "title": pa.array([en if en.strip() else zh for (_, zh, en), _ in rows], pa.string()),
+            "item_id": pa.array([row[item].strip() for row, _ in rows], pa.string()),
+            "title": pa.array(
+                [row[en] if row[en].strip() else row[zh] for row, _ in rows], pa.string()
+            ),
             "line": pa.array([line for _, line in rows], pa.int64()),
         }
     )
@@ -92,15 +128,34 @@ def read_pairs(path: Path, order: PairColumns, unit: TimeUnit) -> Iterator[pa.Re
         UserError: if a line has not three fields, the last of them a whole number.
     """
     item, user = (0, 1) if order == "item-user-time" else (1, 0)
+    times = Times(path, unit)
     for batch in _triples(path):
         line = batch.column("line")
-        times = milliseconds(path, batch.column("third"), line, unit)
-        yield interactions(batch.column(user), batch.column(item), times, line)
+        read = times.read(batch.column("third"), line)
+        yield interactions(batch.column(user), batch.column(item), read, line)
 
 
 def _triples(path: Path) -> Iterator[pa.RecordBatch]:
+    """Three columns; where a header names them, in the order item, user, time."""
     names, expected = ["first", "second", "third"], "item,user,time or user,item,time"
-    return lines(path, names, sep=",", expected=expected)
+    header = _pairs_header(path)
+    if header is not None:
+        roles = dict(zip(("item", "user", "time"), names, strict=True))
+        header = replace(header, places={roles[r]: place for r, place in header.places.items()})
+    return lines(path, names, sep=",", expected=expected, header=header)
+
+
+def _pairs_header(path: Path) -> Header | None:
+    begin = first_lines(path, LINES_LOOKED_AT)
+    form = "item,user,time or user,item,time"
+    header = header_or_none(path, begin[:1], ["item", "user", "time"], form=form)
+    last = fields_of(begin[0], ",")[-1].strip() if begin else "0"
+    if header is None and not re.match(r"-?\d", last):
+        raise UserError(
+            f"{path}:1: expected {form}, found {begin[0][:60]!r}; if it is a header, name its columns "
+            "item,user,timestamp, and else mend the line or delete it"
+        )
+    return header
 
 
 def _sniffed(path: Path, known: pa.ChunkedArray, items_file: str) -> PairColumns:

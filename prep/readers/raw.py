@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep.problems import Problem
+from prep.readers.text import not_utf8, refuse_other_text
 from toolkit.errors import UserError
 
 # One batch of interactions as a file has them.
@@ -34,6 +35,7 @@ class Raw:
         items_file: name of the file that `items.line` counts in, from 1.
         interactions_file: the same for `interactions.line`.
         problems: what the reader left out.
+        items_as_they_come: whether items stand in the order of the interactions, and in no file of their own.
         a_line_a_user: whether a line of the interactions holds all of a user, so that another line
             of the same user is worth telling.
     """
@@ -44,6 +46,7 @@ class Raw:
     interactions_file: str
     problems: tuple[Problem, ...] = ()
     a_line_a_user: bool = False
+    items_as_they_come: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def text_of(path: Path) -> str:
     Raises:
         UserError: if it is empty or not UTF-8, naming the line.
     """
+    refuse_other_text(path)
     data = path.read_bytes()
     if not data.strip():
         raise UserError(f"{path}: the file is empty; download it again")
@@ -84,17 +88,16 @@ def text_of(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path}:{line}: not UTF-8 (byte {data[error.start]:#04x}); convert the file to UTF-8"
-        ) from None
+        raise not_utf8(path, line, data[error.start]) from None
 
 
-def tab_pairs(path: Path, expected: str) -> pa.Table:
-    """A headless file of `key<TAB>value` lines as columns key, value, line (from 1).
+def tab_pairs(path: Path, expected: str, *, header: bool = False) -> pa.Table:
+    """A file of `key<TAB>value` lines as columns key, value, line (from 1).
 
     Args:
         path: the file.
         expected: what a line should look like, for messages.
+        header: whether the first line names the columns.
 
     Raises:
         UserError: if a line is not of that form.
@@ -103,6 +106,8 @@ def tab_pairs(path: Path, expected: str) -> pa.Table:
     lines = pc.utf8_rtrim(lines, characters="\r\n")
     numbers = pa.array(range(1, len(lines) + 1), pa.int64())
     filled = pc.not_equal(pc.utf8_trim_whitespace(lines), "")
+    if header:
+        filled = pc.and_(filled, pc.greater(numbers, pc.min(numbers.filter(filled))))
     lines, numbers = lines.filter(filled), numbers.filter(filled)
     parts = pc.split_pattern(lines, "\t", max_splits=1)
     whole = pc.equal(pc.list_value_length(parts), 2)

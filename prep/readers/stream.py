@@ -11,17 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from prep.config import TimeUnit
+from prep.readers.headers import Header, header_or_none
 from prep.readers.raw import INTERACTIONS
+from prep.readers.text import first_lines, not_utf8, refuse_other_text
 from toolkit.errors import UserError
 
 BLOCK_BYTES = 1 << 24  # no line is longer
-
-# Of each unit: its name, how many milliseconds it has, and the digits for which 64 bits suffice.
-_UNITS: dict[TimeUnit, tuple[str, int, int]] = {
-    "ms": ("milliseconds", 1, 18),
-    "s": ("seconds", 1000, 15),
-}
+LINES_LOOKED_AT = 200  # to tell a header from a row
 
 
 def lines(
@@ -31,26 +27,38 @@ def lines(
     sep: str,
     expected: str,
     quoted: bool = True,
-    header_lines: int = 0,
+    header: Header | None = None,
+    skipped: int = 0,
     may_be_empty: tuple[str, ...] = (),
 ) -> Iterator[pa.RecordBatch]:
     """A delimited file as strings, with the line each row stands on (from 1); blank lines left out.
 
     Args:
         path: the file, UTF-8.
-        names: of its columns.
-        sep: between them.
+        names: of its columns; with a header, its roles.
+        sep: between them; a header may say otherwise.
         expected: what a line should be, for messages.
         quoted: whether quotes mean anything.
-        header_lines: lines before the first row.
+        header: what the first line says, if it names the columns.
+        skipped: lines before the header or the first row.
         may_be_empty: columns in which an empty field is no mistake.
 
     Raises:
         UserError: if the file is empty or not UTF-8, or a line has more or fewer fields, or an
             empty one.
     """
+    refuse_other_text(path)
+    header_lines = skipped + (header is not None)
+    columns = list(names)
+    if header is not None:
+        sep = header.separator
+        columns = [f"_{place}" for place in range(header.width)]
+        for name in names:
+            columns[header.places[name]] = name
     first = header_lines + 1
-    for batch in _blocks(path, names, sep, expected, quoted, header_lines):
+    for batch in _blocks(path, columns, names, sep, expected, quoted, header_lines):
+        if header is not None and header.spaced:
+            batch = pa.record_batch([_unspaced(column) for column in batch.columns], names)
         numbers = pa.array(np.arange(first, first + batch.num_rows))
         first += batch.num_rows
         empty = [pc.equal(column, "") for column in batch.columns]
@@ -65,8 +73,20 @@ def lines(
         yield batch
 
 
+def _unspaced(column: pa.Array) -> pa.Array:
+    """Without the spaces after separators, and the quotes that these make literal."""
+    trimmed = pc.utf8_trim_whitespace(column)
+    return pc.replace_substring_regex(trimmed, r'^"(.*)"$', r"\1")
+
+
 def _blocks(
-    path: Path, names: list[str], sep: str, expected: str, quoted: bool, header_lines: int
+    path: Path,
+    columns: list[str],
+    names: list[str],
+    sep: str,
+    expected: str,
+    quoted: bool,
+    header_lines: int,
 ) -> Iterator[pa.RecordBatch]:
     """Every line but the header's as a row, blank ones as empty strings."""
     odd: list[str] = []
@@ -76,7 +96,7 @@ def _blocks(
         return "error"
 
     reading = pyarrow.csv.ReadOptions(
-        column_names=names, skip_rows=header_lines, block_size=BLOCK_BYTES
+        column_names=columns, skip_rows=header_lines, block_size=BLOCK_BYTES
     )
     parsing = pyarrow.csv.ParseOptions(
         delimiter=sep,
@@ -84,7 +104,9 @@ def _blocks(
         ignore_empty_lines=False,
         invalid_row_handler=note,
     )
-    types = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    types = pyarrow.csv.ConvertOptions(
+        include_columns=names, column_types=dict.fromkeys(names, pa.string())
+    )
     try:
         yield from pyarrow.csv.open_csv(path, reading, parsing, types)
     except pa.ArrowInvalid as error:
@@ -96,6 +118,7 @@ def _blocks(
             raise UserError(f"{where}: {words}") from None
         refuse_other_encoding(path)
         if header_lines and "Empty CSV" in str(error):
+            yield pa.record_batch([pa.array([], pa.string())] * len(names), names)
             return  # a header and nothing else
         raise UserError(f"{path}: expected {expected} on every line ({error}); mend it") from None
 
@@ -117,7 +140,7 @@ def refuse_other_encoding(path: Path) -> None:
     """
     number = line_of(path, _is_no_utf8)
     if number:
-        raise UserError(f"{path}:{number}: not UTF-8; convert the file to UTF-8")
+        raise not_utf8(path, number)
 
 
 def _is_no_utf8(line: bytes) -> bool:
@@ -141,7 +164,7 @@ def _refuse_first(
 
 
 def sequences(path: Path) -> Iterator[pa.RecordBatch]:
-    """A headless file of `user<TAB>items split by spaces`, as one row an interaction.
+    """A file of `user<TAB>items split by spaces`, as one row an interaction; a header is left out.
 
     A user without any item has one row, whose item is null.
 
@@ -149,12 +172,29 @@ def sequences(path: Path) -> Iterator[pa.RecordBatch]:
         UserError: as `lines` does.
     """
     expected = "a user, a tab and items split by spaces"
+    header = header_or_none(
+        path,
+        first_lines(path, LINES_LOOKED_AT),
+        ["user", "items"],
+        form="user<TAB>items",
+        separator="\t",
+    )
+    if header is not None and (header.separator, header.width, header.places["user"]) != (
+        "\t",
+        2,
+        0,
+    ):
+        raise UserError(
+            f"{path}:1: the header is not of a user and items split by spaces, with a tab between; rename its "
+            "columns, or see which --layout it is"
+        )
     read = lines(
         path,
         ["user_id", "items"],
         sep="\t",
         expected=expected,
         quoted=False,
+        skipped=int(header is not None),
         may_be_empty=("items",),
     )
     for batch in read:
@@ -174,49 +214,3 @@ def interactions(
 ) -> pa.RecordBatch:
     """One batch of `prep.readers.raw.INTERACTIONS`."""
     return pa.record_batch([user_id, item_id, timestamp_ms, line], schema=INTERACTIONS)
-
-
-def milliseconds(path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit) -> pa.Array:
-    """Strings that are whole numbers of `unit`, as milliseconds (int64).
-
-    Args:
-        path: where they are from, for messages.
-        values: the strings.
-        line: where each stands.
-        unit: of the numbers.
-
-    Raises:
-        UserError: naming the first line whose value is no whole number, or too large a one.
-    """
-    word, factor, digits = _UNITS[unit]
-    expected = f"a timestamp in {word}"
-    return pc.multiply(integers(path, values, line, expected, digits=digits), factor)
-
-
-def integers(
-    path: Path, values: pa.Array, line: pa.Array, expected: str, *, digits: int = 18
-) -> pa.Array:
-    """Strings that are whole numbers (int64).
-
-    Args:
-        path: where they are from, for messages.
-        values: the strings.
-        line: where each stands.
-        expected: what they are, for messages.
-        digits: how many a number may have.
-
-    Raises:
-        UserError: naming the first line whose value is no whole number, or too large a one.
-    """
-    plain = pc.all(pc.ascii_is_decimal(values), min_count=0).as_py()
-    if plain and (pc.max(pc.binary_length(values)).as_py() or 0) <= digits:
-        return values.cast(pa.int64())
-    # What is left is rare, and the rule itself is slow: spaces around, a sign, or a mistake.
-    good = pc.match_substring_regex(values, rf"^\s*-?\d{{1,{digits}}}\s*$")
-    place = pc.index(good, False).as_py()
-    if place >= 0:
-        raise UserError(
-            f"{path}:{line[place].as_py()}: expected {expected}, found {values[place].as_py()!r}; "
-            "mend the line or delete it"
-        )
-    return pc.utf8_trim_whitespace(values).cast(pa.int64())

@@ -5,27 +5,24 @@ any. The interactions file is the one that has the columns of user, item and tim
 it too, or in a second file, which has the same column of items and no column of users; then that
 file says which items there are. Other files are left alone.
 
-A CSV has a header and commas; quotes as CSVs have them. A folder of *.parquet is one table, its parts
+A CSV has a header, and commas, semicolons, tabs or bars between its columns; quotes as CSVs have them. A folder of *.parquet is one table, its parts
 in the order of their names. Rows are counted from 1, in a CSV with the
 header and without blank lines.
 """
 
-import csv
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 
 from prep.config import TimeUnit
 from prep.engine import create, engine
 from prep.problems import Problem
-from prep.readers.raw import Raw, parts
-from prep.readers.stream import BLOCK_BYTES, interactions, milliseconds, refuse_other_encoding
+from prep.readers.columns import Sheet, is_parquet, open_sheet, read_columns
+from prep.readers.raw import Raw
+from prep.readers.stream import interactions
+from prep.readers.times import Times
 from toolkit.errors import UserError
 
 ROLES = ("user", "item", "time", "title")
@@ -41,18 +38,35 @@ def parse_columns(columns: str | dict[str, str]) -> dict[str, str]:
     Raises:
         UserError: if it is not of that form, a role is unknown or missing, or a column has two.
     """
+    names = parse_roles(columns)
+    if not names:
+        return {}
+    if not {"user", "item"} <= names.keys():
+        raise _refused(columns, "user and item must be named, and no name be empty")
+    return names
+
+
+def parse_roles(columns: str | dict[str, str]) -> dict[str, str]:
+    """As `parse_columns`, for layouts that know the names of columns: any of the roles may be left out.
+
+    Raises:
+        UserError: if it is not of that form, a role is unknown, or a column has two.
+    """
     if not columns:
         return {}
     names = columns if isinstance(columns, dict) else _split(columns)
     if names.keys() - set(ROLES):
         wrong = f"{sorted(names.keys() - set(ROLES))[0]!r} is none of {', '.join(ROLES)}"
-    elif not {"user", "item"} <= names.keys() or not all(names.values()):
-        wrong = "user and item must be named, and no name be empty"
-    elif len(set(names.values())) < len(names):
-        wrong = "one column cannot be two things"
-    else:
-        return {role: names[role] for role in ROLES if role in names}
-    raise UserError(f"columns is {columns!r}: {wrong}; give {_FORM}")
+        raise _refused(columns, wrong)
+    if not all(names.values()):
+        raise _refused(columns, "user and item must be named, and no name be empty")
+    if len(set(names.values())) < len(names):
+        raise _refused(columns, "one column cannot be two things")
+    return {role: names[role] for role in ROLES if role in names}
+
+
+def _refused(columns: str | dict[str, str], wrong: str) -> UserError:
+    return UserError(f"columns is {columns!r}: {wrong}; give {_FORM}")
 
 
 def _split(columns: str) -> dict[str, str]:
@@ -74,7 +88,7 @@ def find(dump: Path, columns: dict[str, str]) -> dict[str, Path]:
         UserError: if no columns are named, or not exactly one file has them.
     """
     paths = sorted(path for path in dump.iterdir() if _is_table(path))
-    headers = {path: _header(path) for path in paths}
+    headers = {path: open_sheet(path, columns.values()).names for path in paths}
     if not headers:
         return {}
     if not columns:
@@ -82,6 +96,7 @@ def find(dump: Path, columns: dict[str, str]) -> dict[str, Path]:
             f"{dump}: layout table needs to know the columns ({_found(headers)}); "
             f"give --columns {_FORM}"
         )
+    columns = parse_columns(columns)
     wanted = {role: name for role, name in columns.items() if role != "title"}
     log = _only(dump, headers, wanted, list(headers))
     files = {"interactions": log}
@@ -97,16 +112,23 @@ def find(dump: Path, columns: dict[str, str]) -> dict[str, Path]:
                 "move away the file that should not be read, or rename its column"
             )
     for path in files.values():
-        for name in columns.values():
-            if headers[path].count(name) > 1:
-                raise UserError(f"{path}: several columns are called {name!r}; rename all but one")
+        refuse_twice(path, headers[path], columns.values())
     return files
 
 
+def refuse_twice(path: Path, found: list[str], wanted: Iterable[str]) -> None:
+    """Lets through names of which each that is wanted stands once.
+
+    Raises:
+        UserError: naming the first that comes again.
+    """
+    for name in wanted:
+        if found.count(name) > 1:
+            raise UserError(f"{path}: several columns are called {name!r}; rename all but one")
+
+
 def _is_table(path: Path) -> bool:
-    if path.is_dir():
-        return any(path.glob("*.parquet"))
-    return path.suffix in (".csv", ".parquet")
+    return is_parquet(path) or (path.is_file() and path.suffix.lower() in (".csv", ".tsv"))
 
 
 def _only(
@@ -129,20 +151,6 @@ def _found(headers: dict[Path, list[str]]) -> str:
     return "; ".join(f"{path.name}: {', '.join(names)}" for path, names in headers.items())
 
 
-def _header(path: Path) -> list[str]:
-    """The names of a file's columns."""
-    if path.suffix == ".csv":
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            try:
-                return next(csv.reader(file), [])
-            except csv.Error as error:
-                raise UserError(f"{path}:1: not a CSV file ({error}); move it away") from None
-    try:
-        return list(pa.parquet.read_schema(parts(path)[0]).names)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a Parquet file ({error}); move it away") from None
-
-
 def read(files: dict[str, Path], *, columns: dict[str, str], time_unit: TimeUnit = "ms") -> Raw:
     """Reads the files that `find` found.
 
@@ -155,44 +163,58 @@ def read(files: dict[str, Path], *, columns: dict[str, str], time_unit: TimeUnit
         UserError: naming file and row, or column, of what cannot be read.
     """
     path = files["interactions"]
+    log = open_sheet(path, columns.values())
     if "titles" in files:
-        wanted = {role: columns[role] for role in ("item", "title")}
-        items = pa.Table.from_batches(list(_columns(files["titles"], wanted)))
-        items, problems = items.rename_columns({"item": "item_id"}), list[Problem]()
+        items, problems = items_apart(open_sheet(files["titles"], columns.values()), columns), []
     else:
-        items, problems = _items_of(path, columns)
-    items_file = files.get("titles", path).name
-    log = _interactions(path, columns, time_unit)
-    return Raw(items, log, items_file, path.name, tuple(problems))
+        items, problems = items_of(log, columns)
+    return Raw(
+        items,
+        interactions_of([log], columns, time_unit),
+        files.get("titles", path).name,
+        path.name,
+        tuple(problems),
+        items_as_they_come="titles" not in files,
+    )
 
 
-def _interactions(
-    path: Path, columns: dict[str, str], time_unit: TimeUnit
+def items_apart(sheet: Sheet, columns: dict[str, str]) -> pa.Table:
+    """Items of a file of their own, with titles where `columns` names them."""
+    wanted = {role: columns[role] for role in ("item", "title") if role in columns}
+    items = pa.Table.from_batches(list(read_columns(sheet, wanted)))
+    if "title" not in wanted:
+        items = items.append_column("title", pa.nulls(items.num_rows, pa.string()))
+    names = {"item": "item_id"}
+    return items.rename_columns([names.get(name, name) for name in items.column_names])
+
+
+def interactions_of(
+    sheets: Iterable[Sheet], columns: dict[str, str], unit: TimeUnit
 ) -> Iterator[pa.RecordBatch]:
+    """The interactions of one table, or of several one after another.
+
+    Args:
+        sheets: the files.
+        columns: by role.
+        unit: of the column of times, where it holds numbers.
+
+    Raises:
+        UserError: naming file and row, or column, of what cannot be read.
+    """
     wanted = {role: name for role, name in columns.items() if role != "title"}
-    for batch in _columns(path, wanted):
-        line = batch.column("line")
-        times = pa.nulls(batch.num_rows, pa.int64())
-        if "time" in columns:
-            times = _times(path, batch.column("time"), line, time_unit)
-        yield interactions(batch.column("user"), batch.column("item"), times, line)
+    for sheet in sheets:
+        times = Times(sheet.path, unit)
+        for batch in read_columns(sheet, wanted):
+            line = batch.column("line")
+            read = pa.nulls(batch.num_rows, pa.int64())
+            if "time" in columns:
+                read = times.read(batch.column("time"), line)
+            yield interactions(batch.column("user"), batch.column("item"), read, line)
 
 
-def _times(path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit) -> pa.Array:
-    """Milliseconds of whole numbers, or of points in time as Parquet has them."""
-    if not pa.types.is_timestamp(values.type):
-        return milliseconds(path, values, line, unit)
-    if values.null_count:
-        place = pc.index(values.is_null(), True).as_py()
-        raise UserError(
-            f"{path}:{line[place].as_py()}: expected a point in time, found none; "
-            "fill it in or delete the row"
-        )
-    return values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
-
-
-def _items_of(path: Path, columns: dict[str, str]) -> tuple[pa.Table, list[Problem]]:
+def items_of(sheet: Sheet, columns: dict[str, str]) -> tuple[pa.Table, list[Problem]]:
     """Items as they first appear among the interactions, each with its first title not empty."""
+    path = sheet.path
     wanted = {role: name for role, name in columns.items() if role in ("item", "title")}
     title = "title" if "title" in columns else "NULL"
     with tempfile.TemporaryDirectory() as folder, engine(Path(folder), memory_gib=1) as database:
@@ -201,7 +223,7 @@ def _items_of(path: Path, columns: dict[str, str]) -> tuple[pa.Table, list[Probl
             database,
             "found",
             f"SELECT item, {title} AS title, min(line) AS line FROM log GROUP BY ALL",
-            log=_columns(path, wanted),
+            log=read_columns(sheet, wanted),
         )
         frame = database.sql("FROM found ORDER BY line").df()
     items = frame.drop_duplicates("item")
@@ -223,66 +245,3 @@ def _items_of(path: Path, columns: dict[str, str]) -> tuple[pa.Table, list[Probl
         "line": pa.array(items["line"], pa.int64()),
     }
     return pa.table(table), problems
-
-
-def _columns(path: Path, names: dict[str, str]) -> Iterator[pa.RecordBatch]:
-    """Columns as strings under their roles, and line; no id is empty, and no string null."""
-    read_file = _read_csv if path.suffix == ".csv" else _read_parquet
-    first = 2 if path.suffix == ".csv" else 1
-    for raw in read_file(path, list(names.values())):
-        found = {"line": pa.array(np.arange(first, first + raw.num_rows))}
-        for role, name in names.items():
-            column = raw.column(name)
-            if role != "time" or not pa.types.is_timestamp(column.type):
-                column = pc.fill_null(_strings(path, name, column, role), "")
-            if role in ("user", "item"):
-                _refuse_empty(path, name, column, first)
-            found[role] = column
-        first += raw.num_rows
-        yield pa.record_batch(found)
-
-
-def _read_csv(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
-    try:
-        yield from pa.csv.open_csv(
-            path,
-            read_options=pa.csv.ReadOptions(block_size=BLOCK_BYTES),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(
-                include_columns=names, column_types=dict.fromkeys(names, pa.string())
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        refuse_other_encoding(path)
-        words = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: {words}; mend the file, or save it as UTF-8 with commas"
-        ) from None
-
-
-def _read_parquet(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
-    for part in parts(path):
-        try:
-            yield from pa.parquet.ParquetFile(part).iter_batches(columns=names)
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{part}: cannot be read ({error}); download it again") from None
-
-
-def _strings(path: Path, name: str, column: pa.Array, role: str) -> pa.Array:
-    """Strings or whole numbers as strings."""
-    type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    texts = pa.types.is_string(type_) or pa.types.is_large_string(type_)
-    if not (texts or pa.types.is_integer(type_)):
-        expected = "whole numbers" if role == "time" else "strings or whole numbers"
-        raise UserError(
-            f"{path}: column {name!r} ({role}) has type {type_}, expected {expected}; convert it"
-        )
-    return column.cast(type_).cast(pa.string())
-
-
-def _refuse_empty(path: Path, name: str, column: pa.Array, first: int) -> None:
-    empty = pc.index(pc.equal(column, ""), True).as_py()
-    if empty >= 0:
-        raise UserError(
-            f"{path}:{first + empty}: nothing in column {name!r}; fill it in or delete the row"
-        )

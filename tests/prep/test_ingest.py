@@ -24,7 +24,7 @@ def errors_of(data):
     return [(row["item_id"], row["error_class"], row["message"]) for row in rows]
 
 
-def test_items_and_users_are_numbered_as_they_come(write_microlens, tmp_path):
+def test_items_are_numbered_as_they_come_and_users_by_their_first_time(write_microlens, tmp_path):
     pairs = (
         "user,item,timestamp\n"
         "zoe,b,50\nann,a,10\nzoe,a,40\nzoe,c,40\nann,b,5\nzoe,a,30\nzoe,b,60\nann,c,7\nann,c,8\nann,a,9\n"
@@ -34,11 +34,11 @@ def test_items_and_users_are_numbered_as_they_come(write_microlens, tmp_path):
     assert data.items.column("item_id").to_pylist() == ["b", "c", "a"]
     assert data.items.column("item").to_pylist() == [1, 2, 3]
     rows = data.interactions.to_pydict()
-    assert rows["user_id"] == ["zoe"] * 5 + ["ann"] * 5
+    assert rows["user_id"] == ["ann"] * 5 + ["zoe"] * 5
     assert rows["user"] == [1] * 5 + [2] * 5
     # zoe: a@30, then a and c at 40 in the file's order, b@50, b@60
-    assert rows["item"] == [3, 3, 2, 1, 1, 1, 2, 2, 3, 3]
-    assert rows["timestamp_ms"] == [30, 40, 40, 50, 60, 5, 7, 8, 9, 10]
+    assert rows["item"] == [1, 2, 2, 3, 3, 3, 3, 2, 1, 1]
+    assert rows["timestamp_ms"] == [5, 7, 8, 9, 10, 30, 40, 40, 50, 60]
     assert rows["position"] == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
     assert errors_of(data) == []
 

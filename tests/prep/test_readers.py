@@ -86,7 +86,7 @@ def test_ids_are_strings_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("user;item;timestamp\n", r"M_pairs\.csv:1: the header is 'user;item;timestamp', expected"),
+        ("user;what;timestamp\n", r"M_pairs\.csv:1: the header is 'user;what;timestamp', expected"),
         ("1,2,3\n", r"M_pairs\.csv:1: the header is '1,2,3', expected 'user,item,timestamp'"),
         (
             "user,item,timestamp\n1,2,3\n1,2,soon\n",

@@ -468,8 +468,8 @@ def test_no_point_in_time(tmp_path):
 @pytest.mark.parametrize(
     ("values", "role", "message"),
     [
-        ([1.0, 2.0], "time", r"column 'time' \(time\) has type double, expected whole numbers"),
-        ([1.0, 2.0], "item", r"column 'item' \(item\) has type double, expected strings or whole"),
+        ([True, False], "time", r"column 'time' \(time\) has type bool, expected whole numbers"),
+        ([1.5, 2.0], "item", r"column 'item' \(item\) has type double, expected strings or whole"),
         ([[1], [2]], "user", r"column 'user' \(user\) has type list<"),
         ([None, "a"], "user", r"log\.parquet:1: nothing in column 'user'"),
         ([5, None], "time", r"log\.parquet:2: expected a timestamp in milliseconds, found ''"),
@@ -582,12 +582,12 @@ def test_a_table_from_dump_to_splits(tmp_path):
         user: [item for owner, item in EVENTS if owner == user] for user in ("ann", "zoe")
     }
     splits = data.splits()
-    assert splits.user_ids == ["ann", "zoe"]  # as they first appear in the file
+    assert splits.user_ids == ["zoe", "ann"]  # by their first times
     # ann: a b c a b, zoe: b a c b a; the last two of each are targets
-    assert [row[row != 0].tolist() for row in splits.train] == [[2, 3, 1], [3, 2, 1]]
-    assert (splits.valid.targets.tolist(), splits.test.targets.tolist()) == ([2, 3], [3, 2])
-    assert splits.test.inputs[:, -4:].tolist() == [[2, 3, 1, 2], [3, 2, 1, 3]]
-    assert data.interactions.column("timestamp_ms").to_pylist()[0] == 10_000
+    assert [row[row != 0].tolist() for row in splits.train] == [[3, 2, 1], [2, 3, 1]]
+    assert (splits.valid.targets.tolist(), splits.test.targets.tolist()) == ([3, 2], [2, 3])
+    assert splits.test.inputs[:, -4:].tolist() == [[3, 2, 1, 3], [2, 3, 1, 2]]
+    assert data.interactions.column("timestamp_ms").to_pylist()[0] == 9_000
     assert data.errors.num_rows == 0
     assert prep.check(out) == []
     recorded = data.manifest["steps"]["ingest"]["config"]

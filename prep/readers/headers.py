@@ -1,0 +1,188 @@
+"""Which lines are headers: one answer for every layout.
+
+Public dumps come with and without a first line of names, as pandas, Excel and spreadsheets write it: in quotes,
+with an index before it, with spaces after its commas, in another order, in capitals, with `;` or tabs between.
+A header that is taken for data shifts ids and titles against one another without a word, so what may be one
+and is not understood is refused.
+"""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.errors import UserError
+
+SEPARATORS = (",", "\t", ";", "|")
+
+# Names of columns in small letters, without spaces, dashes, underscores and quotes.
+_ITEM = """item itemid items video videoid vid id iid asin parentasin product productid movie movieid news newsid
+    track trackid song songid book bookid business businessid photo photoid note noteid goods goodsid article articleid"""
+_NAMES: dict[str, frozenset[str]] = {
+    role: frozenset(names.split())
+    for role, names in {
+        "item": _ITEM,
+        "user": "user userid users uid customer customerid member memberid reviewer reviewerid visitor visitorid",
+        "time": "time timestamp timestamps ts date datetime timestampms timems unixtime unixreviewtime created createdat",
+        "title": "title titles name itemtitle itemname videotitle entitle titleen englishtitle titleenglish "
+        "productname producttitle movietitle newstitle caption text english en",
+        "zh": "zh cn chinese zhtitle titlezh cntitle titlecn chinesetitle titlechinese title name rawtitle",
+        "en": "en english entitle titleen englishtitle titleenglish title name",
+        "abstract": "abstract description summary body text",
+        "likes": "likes like likescount likecount",
+        "views": "views view viewscount viewcount plays playcount",
+        "tag": "tag tags category categories genre genres label topic summary tagstosummary",
+        "text": "text comment comments content commenten commenttext review",
+        "items": "items item itemids itemid history sequence seq itemseq itemlist videos videoids behaviour behavior "
+        "interactions",
+    }.items()
+}
+_INDEX = frozenset(
+    {"", "unnamed0", "index", "level0", "indexlevel0", "rowid", "rowname", "rownames", "row", "no"}
+)
+_EVERY_NAME = frozenset().union(*_NAMES.values()) | (_INDEX - {""})
+
+
+@dataclass(frozen=True)
+class Header:
+    """A first line that names columns.
+
+    Args:
+        separator: between its fields, and those of the rows.
+        width: how many columns there are.
+        places: index of the column of each role.
+        spaced: whether spaces follow the separators.
+    """
+
+    separator: str
+    width: int
+    places: dict[str, int]
+    spaced: bool = False
+
+
+def simple(name: str) -> str:
+    """A name of a column as it is compared: `"Item ID"` and `item_id` are the same.
+
+    >>> simple('"Unnamed: 0"'), simple("videoID"), simple(" item_id:token")
+    ('unnamed0', 'videoid', 'itemidtoken')
+    """
+    return re.sub(r"[\s_\-.:\"'\ufeff]", "", name).lower()
+
+
+def fields_of(line: str, separator: str) -> list[str]:
+    """The fields of one line of a CSV, spaces after separators left out, quotes as CSVs have them."""
+    try:
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:
+        return line.split(separator)
+
+
+def find_header(line: str, roles: Sequence[str]) -> Header | None:
+    """The header that a line is, or None if it does not name a column for each role.
+
+    Args:
+        line: the first of a file.
+        roles: of `_NAMES`, in the order in which the layout has them.
+    """
+    for separator in SEPARATORS:
+        fields = fields_of(line, separator)
+        places = _places([simple(field) for field in fields], roles)
+        if places is not None:
+            return Header(separator, len(fields), places, f"{separator} " in line)
+    return None
+
+
+def _places(names: list[str], roles: Sequence[str]) -> dict[str, int] | None:
+    """A column for each role: those that fit one role alone first, then in the layout's order."""
+    if len(names) < len(roles):
+        return None
+    places: dict[str, int] = {}
+    fits = {role: [at for at, name in enumerate(names) if name in _NAMES[role]] for role in roles}
+    for role in sorted(roles, key=lambda role: len(fits[role])):
+        free = [at for at in fits[role] if at not in places.values()]
+        if not free:
+            return None
+        places[role] = free[0]
+    return places
+
+
+def header_or_none(
+    path: Path, lines: Sequence[str], roles: Sequence[str], *, form: str, separator: str = ","
+) -> Header | None:
+    """The header of a file whose layout has none; None where its first line is a row.
+
+    Args:
+        path: the file, for messages.
+        lines: the first of the file, a few hundred at most; blank ones are no rows.
+        roles: what the columns are, in the order in which the layout has them.
+        form: what a row should be, for messages.
+        separator: the layout's own.
+
+    Raises:
+        UserError: if the first line may name columns, and not so that each role has one.
+    """
+    filled = [line for line in lines if line.strip()]
+    if not filled:
+        return None
+    header = find_header(filled[0], roles)
+    if header is None and _may_be_header(filled, roles, separator):
+        raise UserError(
+            f"{path}:1: the header is {filled[0].strip()[:80]!r}, expected {form!r} (or no header at all); "
+            "rename its columns, or delete the line if it is none"
+        )
+    if header is None and _is_indexed(filled, separator):
+        raise UserError(
+            f"{path}:1: every line begins with its own number and another one ({filled[0][:60]!r}), which looks like "
+            f"the index of a data frame, expected {form!r}; write the file without it (index=False)"
+        )
+    return header
+
+
+def _may_be_header(lines: Sequence[str], roles: Sequence[str], separator: str) -> bool:
+    """Whether a first line looks like names: of its fields some are, or it alone does not begin with a number."""
+    own = fields_of(lines[0], separator)
+    if _starts_with_names(own, roles):
+        return True
+    firsts = [line.partition(separator)[0].strip() for line in lines[1:]]
+    numbers = len(firsts) >= 2 and all(_is_number(first) for first in firsts)
+    return numbers and not _is_number(own[0].strip()) and own[0].strip() != ""
+
+
+def _starts_with_names(fields: list[str], roles: Sequence[str]) -> bool:
+    names = [simple(field) for field in fields]
+    if (
+        len(names) > 1
+        and names[0] in _INDEX
+        and (names[0] or any(n in _EVERY_NAME for n in names[1:]))
+    ):
+        return True
+    wide = len(names) == len(roles)
+    second = wide and len(names) > 1 and names[1] in _NAMES[roles[1]]
+    return (
+        names[0] in _NAMES[roles[0]]
+        or second
+        or (len(names) > 1 and all(n in _EVERY_NAME for n in names))
+    )
+
+
+def _is_number(word: str) -> bool:
+    return re.fullmatch(r"\"?\d+(\.0*)?\"?", word) is not None
+
+
+def _is_indexed(lines: Sequence[str], separator: str) -> bool:
+    """Whether lines count themselves from 0 and go on with a number: a data frame's index without a header."""
+    if len(lines) < 3:
+        return False
+    rows = [line.split(separator, 2) for line in lines]
+    return all(
+        len(row) == 3 and row[0] == str(number) and _is_number(row[1].strip())
+        for number, row in enumerate(rows)
+    )
+
+
+def roles_of(names: Sequence[str], roles: Sequence[str]) -> Mapping[str, int]:
+    """Which of some columns has which role, as far as the names tell."""
+    plain = [simple(name) for name in names]
+    found = {role: [at for at, name in enumerate(plain) if name in _NAMES[role]] for role in roles}
+    return {role: places[0] for role, places in found.items() if places}
