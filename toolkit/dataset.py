@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from toolkit import schema
 from toolkit.errors import UserError
-from toolkit.ids import IdMap
+from toolkit.ids import IdMap, as_ids
 from toolkit.sources import read_source
 from toolkit.splits import Ints, Protocol, Splits, make_splits, user_histories
 from toolkit.store import MANIFEST, Table, read_json, tables_in
@@ -185,7 +185,10 @@ class Dataset:
         Raises:
             UserError: if there is no such source.
         """
-        return read_source(self, name, self.item_ids.ids if item_ids is None else item_ids)
+        ids = self.item_ids.ids
+        if item_ids is not None:
+            ids = as_ids(item_ids, what="item_ids", one="item id")
+        return read_source(self, name, ids)
 
     def _histories(self) -> Iterator[pa.RecordBatch]:
         return Table(self.path / "interactions").batches(["user_id", "user", "item"])
