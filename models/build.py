@@ -26,11 +26,6 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
         UserError: if the config does not fit the run's towers, or the weights do not fit the config.
     """
     item_encoder: nn.Module
-    if config.item == "id" and config.towers:
-        raise UserError(
-            f"towers are {config.towers}, and item id learns one vector an item and reads none; leave towers out "
-            "(--towers '[]'), or take --item side-network"
-        )
     initial_std = config.train.initial_std or None
     if config.item == "id":
         item_encoder = IdEmbedding(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from models.comparison_tables import latex, markdown, text
 from models.evaluate import Split
 from models.identity import INTERACTIONS, differing_data
+from models.markdown import printable
 from models.run_files import read_environment, read_ranks, read_report
 from toolkit.arguments import a_path, one_of, paths
 from toolkit.errors import UserError
@@ -264,4 +265,4 @@ def run_names(paths: list[Path]) -> list[str]:
     """The folders' own names, or whole paths where those are not distinct; characters that a terminal obeys are shown."""
     names = [path.resolve().name for path in paths]
     names = names if len(set(names)) == len(names) else [str(path) for path in paths]
-    return ["".join(c if c.isprintable() else repr(c)[1:-1] for c in name) for name in names]
+    return [printable(name) for name in names]

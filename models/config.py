@@ -3,7 +3,7 @@
 import itertools
 import sys
 import textwrap
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -228,7 +228,7 @@ class RunConfig:
         output: run folder to write; must not exist, or be empty, unless `resume`.
         resume: goes on from the newest checkpoint in `output`; starts where there is nothing yet.
         item: `side-network` over hidden states, or `id` for one learned vector an item.
-        towers: names of the stored towers that the side network reads: the scenario.
+        towers: names of the stored towers that the side network reads: the scenario. Of `id`, none.
         states: `stored` reads what prep encoded; `live` runs the frozen encoders in every step.
         residency: where stored states lie.
         protocol: what ranking masks (`paper`, `clean` or `unmasked`).
@@ -251,6 +251,11 @@ class RunConfig:
     side: SideConfig = field(default_factory=SideConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.item == "id" and self.towers:  # so that nothing later says that they were
+            print(f"item id reads no towers: {self.towers} are left out", file=sys.stderr)
+            self.towers = []
 
 
 def presets() -> list[str]:
@@ -328,15 +333,13 @@ def load_run_config(path: Path) -> RunConfig:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RunConfig)
     try:
-        config = _run_config(parser, parser.parse_object(values))
+        return _run_config(parser, parser.parse_object(values))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # keys and values of every wrong kind: the parser lets some of Python's errors through
         raise UserError(
             f"{path}: not the settings of a run ({told_clearly(error, '')}); correct the file, or train again"
         ) from None
-    # Runs of ids could name towers, which they never read.
-    return replace(config, towers=[]) if config.item == "id" else config
 
 
 def save_run_config(config: RunConfig) -> str:

@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from models.config import RunConfig
 from models.identity import open_data, refuse_to_resume_on_other_data
 from models.launch import accumulation, mixed_precision
+from models.markdown import printable
 from models.plots import plot_bars
 from models.run_files import read_run_config
 from models.training import Training, prepare
@@ -261,7 +262,7 @@ def _min_max(values: Sequence[float]) -> list[float]:
 def _cell(method: dict[str, Any], column: str) -> str:
     memory, score = method["peak_memory_bytes"], method["tpme"]
     cells = {
-        "method": method["method"],
+        "method": printable(method["method"]).replace("|", "\\|"),
         "s/epoch": f"{method['seconds_per_epoch']:.2f}",
         "trainable parameters": f"{method['trainable_parameters']:,}",
         "peak memory": "not known" if memory is None else f"{memory / 2**20:,.0f} MiB",

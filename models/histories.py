@@ -84,13 +84,13 @@ def list_histories(lists: Sequence[Sequence[str | int]], dataset: Dataset) -> Hi
     """
     rows = [
         as_list(one, what=f"history {row}", one="item id", ordered=True)
-        for row, one in enumerate(as_list(lists, what="histories", one="history"))
+        for row, one in enumerate(as_list(lists, what="histories", one="list of item id"))
     ]
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     if not lengths.all():
         raise UserError(f"history {int(np.argmin(lengths))} is empty; {AT_LEAST_ONE}")
     ids = list(chain.from_iterable(rows))
-    if not {*map(type, ids)} <= {str}:
+    if not ({*map(type, ids)} <= {str} and all(ids)):
         ids = [
             id_
             for row, one in enumerate(rows)

@@ -4,6 +4,8 @@ R rows of the file, V interactions.
 """
 
 import json
+import re
+import sys
 from collections.abc import Callable
 from itertools import chain, islice
 from pathlib import Path
@@ -17,8 +19,10 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from models.histories import AT_LEAST_ONE, Histories, find_items, first_true
+from toolkit.arguments import a_path
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.text_files import ENCODING, refuse_wide_text
 
 _EXPECTED = (
     "user_id and item_id, and timestamp_ms where a user's rows are not in time order; "
@@ -28,7 +32,11 @@ _CSV_TYPES = {
     **dict.fromkeys(("user_id", "item_id", "items"), pa.string()),
     "timestamp_ms": pa.int64(),
 }
+_READ = ("user_id", "item_id", "items", "timestamp_ms")
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
+_OF_TIME = re.compile(r"time|date|^ts$|_ts$|when")
 _LINES_AT_ONCE = 1 << 16
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 Rows = NDArray[np.int64]
 
 
@@ -39,6 +47,10 @@ def read_histories(path: str | Path, dataset: Dataset) -> Histories:
     are not in time order, `timestamp_ms`) or for each user (`user_id`, `items`: a list, or text with
     spaces between ids). JSON lines are `{"user_id": …, "items": […]}`. Ids are text; whole numbers are
     taken as their decimal digits. A user's rows belong together wherever they stand.
+
+    The index that pandas writes (`__index_level_0__`, a first column of CSV without a name, `Unnamed: 0`) is left out,
+    and so, with a line on stderr, is every other column (`rating`), but for one that seems to hold times under another
+    name: whether those order the rows, and in which unit, is not guessed.
 
     Args:
         path: the file, .csv, .parquet or .jsonl.
@@ -51,16 +63,53 @@ def read_histories(path: str | Path, dataset: Dataset) -> Histories:
         UserError: if the file cannot be read or has other columns; if an id or a time is missing, a user
             has no items, or an item is not in the dataset.
     """
-    path = Path(path)
-    if path.suffix not in _READERS:
-        raise UserError(
-            f"--histories {path}: histories are read from {', '.join(_READERS)}; convert the file"
-        )
+    path = a_path(path, name="histories")
+    name, reader = f"--histories {path}", _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{name}: histories are read from {', '.join(_READERS)}; convert the file")
     try:
-        table = _READERS[path.suffix].read(path)
+        if reader.is_text:
+            refuse_wide_text(path, name=name)
+        table = reader.read(path)
+    except UserError as error:
+        raise UserError(
+            str(error) if str(error).startswith(name) else f"{name}: cannot be read: {error}"
+        ) from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"--histories {path}: cannot be read: {error}") from None
-    return _HistoryFile(f"--histories {path}", table, _READERS[path.suffix]).histories(dataset)
+        raise UserError(f"{name}: cannot be read: {' '.join(str(error).split())}") from None
+    return _HistoryFile(name, _without_more(name, table), reader).histories(dataset)
+
+
+def _without_more(name: str, table: pa.Table) -> pa.Table:
+    """The columns that are read; which others there are is said on stderr.
+
+    Raises:
+        UserError: if a column comes twice, or one may hold times under another name.
+    """
+    names = table.column_names
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice is not None:
+        raise UserError(f"{name}: column {twice!r} comes twice; leave one of them out")
+    more = [
+        one for place, one in enumerate(names) if one not in _READ and not _is_index(place, one)
+    ]
+    read = [one for one in names if one in _READ]
+    if not {"user_id", "item_id"} <= {*read} and not {"user_id", "items"} <= {*read}:
+        raise UserError(f"{name}: its columns are {', '.join(names)}; expected {_EXPECTED}")
+    times = [one for one in more if _OF_TIME.search(one.lower())]
+    if times:
+        raise UserError(
+            f"{name}: its columns are {', '.join(names)}; expected {_EXPECTED}. If {times[0]!r} orders a user's rows, "
+            "call it timestamp_ms, in milliseconds; otherwise leave it out"
+        )
+    if more:
+        print(f"{name}: not read: {', '.join(map(repr, more))}", file=sys.stderr)
+    return table.select(read)
+
+
+def _is_index(place: int, name: str) -> bool:
+    """Whether a column is an index that pandas wrote: nobody chose its name."""
+    return bool(_INDEX.fullmatch(name)) or (place == 0 and name == "")
 
 
 class _Reader(NamedTuple):
@@ -70,11 +119,13 @@ class _Reader(NamedTuple):
         read: what makes a table of a file.
         row: what a row is called, and
         first: which number the first one has.
+        is_text: whether it is text.
     """
 
     read: Callable[[Path], pa.Table]
     row: str = "row"
     first: int = 1
+    is_text: bool = True
 
 
 class _HistoryFile:
@@ -119,9 +170,11 @@ class _HistoryFile:
     def _lists(self) -> tuple[Rows, pa.ChunkedArray]:
         """(V,) the row of each interaction, from 0, and its item."""
         lists = self.table.column("items")
+        if pa.types.is_dictionary(lists.type):
+            lists = lists.cast(lists.type.value_type)
         if _is_text(lists.type):
             lists = _split(lists)
-        if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)):
+        if not any(is_list(lists.type) for is_list in _LISTS):
             raise UserError(
                 f"{self.name}: items are of type {lists.type}; expected lists of ids, or text with "
                 "spaces between them"
@@ -192,7 +245,7 @@ def _read_parquet(path: Path) -> pa.Table:
 
 def _read_jsonl(path: Path) -> pa.Table:
     parts = [_json_table([])]
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding=ENCODING) as file:
         numbered = enumerate(file, start=1)
         while lines := list(islice(numbered, _LINES_AT_ONCE)):
             parts.append(_json_table([_json_row(*line) for line in lines if line[1].strip()]))
@@ -202,16 +255,18 @@ def _read_jsonl(path: Path) -> pa.Table:
 def _json_row(number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"line {number} is no JSON ({error})") from None
     if (
         not isinstance(row, dict)
-        or sorted(row) != ["items", "user_id"]
+        or not {"items", "user_id"} <= row.keys()
+        or any(_OF_TIME.search(key.lower()) for key in row)
         or not isinstance(row["items"], list)
         or not {*map(type, row["items"]), type(row["user_id"])} <= {str, int}
     ):
         raise UserError(
-            f'line {number}: expected {{"user_id": ID, "items": [ID, …]}}, ids as text or whole numbers'
+            f'line {number}: expected {{"user_id": ID, "items": [ID, …]}}, ids as text or whole numbers, the items in '
+            "time order"
         )
     return row
 
@@ -226,6 +281,6 @@ def _json_table(rows: list[dict[str, Any]]) -> pa.Table:
 
 _READERS = {
     ".csv": _Reader(_read_csv, "line", 2),  # the header is the first
-    ".parquet": _Reader(_read_parquet),
+    ".parquet": _Reader(_read_parquet, is_text=False),
     ".jsonl": _Reader(_read_jsonl, "line"),
 }

@@ -13,8 +13,11 @@ from models.histories import Histories, dataset_histories
 from models.history_files import read_histories
 from models.run import TrainedRecommender, load
 from toolkit import schema
+from toolkit.arguments import a_path, whole_number
 from toolkit.errors import UserError
+from toolkit.ids import as_ids
 from toolkit.store import write_atomically, write_table
+from toolkit.text_files import read_text
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -22,10 +25,10 @@ _ROWS_AT_ONCE = 1 << 16
 def recommend(
     run: str | Path,
     *,
-    users: Sequence[str] | None = None,
+    users: Sequence[str | int] | None = None,
     histories: str | Path | None = None,
     data: str | Path | None = None,
-    items: Sequence[str] | None = None,
+    items: Sequence[str | int] | None = None,
     k: int = 10,
     output: str | Path | None = None,
     device: str = "cpu",
@@ -35,7 +38,7 @@ def recommend(
 
     Args:
         run: run folder.
-        users: user ids; all users of the dataset by default.
+        users: user ids (`toolkit.ids.as_ids`); all users of the dataset by default.
         histories: file of histories instead (`models.history_files.read_histories`).
         data: another dataset with the run's towers (`models.run.load`).
         items: ids of the items that may be recommended (`TrainedRecommender.recommend`).
@@ -50,7 +53,10 @@ def recommend(
     Raises:
         UserError: if the output has another ending; if a user, an item or a file is not what it should be.
     """
-    write = None if output is None else _writer(Path(output))
+    write = None if output is None else _writer(a_path(output, name="output"))
+    k = whole_number(k, name="k")
+    users = None if users is None else as_ids(users, what="users", one="user id")
+    items = None if items is None else as_ids(items, what="items", one="item id")
     if users is not None and histories is not None:
         raise UserError(
             "--users and --histories: users are of the dataset, or stand in the file; give one"
@@ -65,15 +71,12 @@ def recommend(
 
 
 def read_ids(path: str | Path, *, kind: Literal["user", "item"]) -> list[str]:
-    """Ids from the text file of --users or --items, one a line.
+    """Ids from the text file of --users or --items, one a line; in UTF-8, with or without a byte order mark.
 
     Raises:
         UserError: if the file cannot be read or names nothing.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--{kind}s {path}: cannot be read ({error})") from None
+    lines = read_text(Path(path), name=f"--{kind}s {path}").split("\n")
     ids = [line.strip() for line in lines if line.strip()]
     if not ids:
         raise UserError(f"--{kind}s {path}: empty; expected one {kind} id a line")
@@ -94,7 +97,7 @@ def format_recommendations(table: pa.Table, *, users: int = 3) -> str:
 
 
 def _histories(
-    trained: TrainedRecommender, users: Sequence[str] | None, histories: str | Path | None
+    trained: TrainedRecommender, users: Sequence[str | int] | None, histories: str | Path | None
 ) -> Histories:
     if histories is not None:
         return read_histories(histories, trained.dataset)
@@ -121,12 +124,13 @@ def _with_names(found: pa.Table, asked: Histories, trained: TrainedRecommender) 
 
 def _writer(path: Path) -> Callable[[pa.Table], None]:
     """What writes a table into a file of that ending."""
-    if path.suffix == ".arrow":
+    suffix = path.suffix.lower()
+    if suffix == ".arrow":
         return lambda table: write_table(path, table, compression="zstd")
-    if path.suffix not in _WRITERS:
+    if suffix not in _WRITERS:
         endings = ", ".join([".arrow", *_WRITERS])
         raise UserError(f"--output {path}: its ending must be one of {endings}")
-    write = _WRITERS[path.suffix]
+    write = _WRITERS[suffix]
     return lambda table: write_atomically(path, lambda file: write(file, table))
 
 

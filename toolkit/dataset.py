@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from toolkit import schema
 from toolkit.checksums import ERRORS, SHARDS, recorded_checksums, refuse_other_files
 from toolkit.errors import UserError
-from toolkit.ids import IdMap
+from toolkit.ids import IdMap, as_ids
 from toolkit.sources import read_source
 from toolkit.splits import Ints, Protocol, Splits, make_splits, user_histories
 from toolkit.store import MANIFEST, SEAL, Table, read_file, read_json_object, tables_in
@@ -244,7 +244,10 @@ class Dataset:
         Raises:
             UserError: if there is no such source.
         """
-        return read_source(self, name, self.item_ids.ids if item_ids is None else item_ids)
+        ids = self.item_ids.ids
+        if item_ids is not None:
+            ids = as_ids(item_ids, what="item_ids", one="item id")
+        return read_source(self, name, ids)
 
     def _histories(self) -> Iterator[pa.RecordBatch]:
         columns = ["user_id", "user", "item"]

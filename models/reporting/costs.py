@@ -6,8 +6,17 @@ from typing import Any
 from toolkit.errors import UserError
 from toolkit.store import read_json
 
-KEYS = ("method", "run", "device", "batch_size", "seconds_per_epoch", "trainable_parameters")
-MAYBE_NONE = ("peak_memory_bytes", "memory", "tpme")
+_NUMBER = (int, float)
+Kinds = type | tuple[type, ...]
+KEYS: dict[str, Kinds] = {
+    "method": str,
+    "run": str,
+    "device": str,
+    "batch_size": int,
+    "seconds_per_epoch": _NUMBER,
+    "trainable_parameters": int,
+}
+MAYBE_NONE: dict[str, Kinds] = {"peak_memory_bytes": int, "memory": str, "tpme": _NUMBER}
 
 
 def read_costs(path: Path, runs: list[Path]) -> list[dict[str, Any]]:
@@ -22,9 +31,7 @@ def read_costs(path: Path, runs: list[Path]) -> list[dict[str, Any]]:
     """
     report = read_json(path)
     methods = report.get("methods") if isinstance(report, dict) else None
-    if not methods or not all(
-        isinstance(m, dict) and {*KEYS, *MAYBE_NONE} <= m.keys() for m in methods
-    ):
+    if not isinstance(methods, list) or not methods or not all(map(_is_method, methods)):
         raise UserError(
             f"{path}: not a file of costs; python -m models efficiency RUN … --output FILE.json writes one"
         )
@@ -42,3 +49,15 @@ def read_costs(path: Path, runs: list[Path]) -> list[dict[str, Any]]:
             f"{path}: tells of none of these runs, but of {told}; its paths start where it was made"
         )
     return found
+
+
+def _is_method(found: Any) -> bool:
+    """Whether an entry has what `models.efficiency` writes, of its types."""
+    return (
+        isinstance(found, dict)
+        and all(isinstance(found.get(key), kind) for key, kind in KEYS.items())
+        and all(
+            key in found and (found[key] is None or isinstance(found[key], kind))
+            for key, kind in MAYBE_NONE.items()
+        )
+    )

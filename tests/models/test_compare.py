@@ -130,6 +130,25 @@ def test_names_do_not_act_as_markup(runs: list[Path], tmp_path: Path) -> None:
     assert cells[5] == odd.name
 
 
+def test_names_do_not_act_on_a_terminal(runs: list[Path], tmp_path: Path) -> None:
+    odd = tmp_path / "odd\x1b[2J\nname"
+    shutil.copytree(runs[0], odd)
+    for how in ("text", "markdown", "latex"):
+        shown = compare([odd, runs[1]]).show(how)  # type: ignore[arg-type]
+        assert "\x1b" not in shown and "x1b" in shown
+
+
+def test_metrics_and_runs_are_lists(runs: list[Path]) -> None:
+    with pytest.raises(
+        UserError, match="metrics: expected a list of metrics, got the text 'HR@10'"
+    ):
+        compare(runs, metrics="HR@10")
+    with pytest.raises(UserError, match="runs: expected a list of paths, got "):
+        compare(str(runs[0]))
+    with pytest.raises(UserError, match="no run or no metric is named"):
+        compare([])
+
+
 def test_one_run_is_shown_without_tests(runs: list[Path]) -> None:
     text = str(compare(runs[:1]))
     assert "against" not in text and "base" in text

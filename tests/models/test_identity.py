@@ -198,3 +198,19 @@ def test_runs_over_other_towers_are_of_the_same_data() -> None:
     assert differing_data(one, {**one, "tower title encoder": "b"}) == []
     assert differing_data(one, {"items_sha256": "1"}) == []  # an older Versa's
     assert differing_data(one, {**one, "interactions_sha256": "3"}) == ["interactions"]
+
+
+def test_a_run_of_ids_reads_no_towers_and_nothing_says_so(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "id"
+    train(resumed(copied / "data", run, "--item=id"))
+    assert "item id reads no towers: ['title'] are left out" in capsys.readouterr().err
+    assert load_run_config(run / "config.yaml").towers == []
+    assert [key for key in read_json(run / "environment.json")["dataset"] if "title" in key] == []
+    assert "## Towers" not in (run / "model" / "README.md").read_text()
+    text = (run / "config.yaml").read_text().replace("towers: []", "towers: [title]")
+    (run / "config.yaml").write_text(text)  # as an older Versa left it
+    rewrite(copied / "data", STATES, encoder="another")
+    facts = report([run], output=tmp_path / "page.html", users=1, progress=False)
+    assert facts["runs"][0]["towers"] == {} and facts["runs"][0]["settings"]["towers"] == []

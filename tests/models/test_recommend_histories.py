@@ -1,16 +1,23 @@
 """Histories out of files: the same whatever the format and the order of rows, and what is wrong is named."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import torch
 from tiny_dataset import write_dataset
 
+from models.histories import dataset_histories, list_histories
 from models.history_files import read_histories
+from models.recommend import read_ids
 from toolkit import Dataset, UserError, open_dataset
+from toolkit.arguments import a_path, paths, whole_number
 
 IDS = ["7", "08", "x y", "b", "a"]
 WANTED = {"u 2": [5, 4, 5], "11": [1], "u1": [2, 1, 2]}  # users as they come first, item numbers
@@ -98,6 +105,12 @@ def test_json_lines(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("a.csv", "user_id,item_id\nu,a\nv,8\n", r"line 3 \(user 'v'\): item '8' is none of the 5 of .*--data"),
         ("a.csv", "user_id,items\nu,a\nv,  \n", r"line 3 \(user 'v'\): no items; .*at least one item"),
         ("a.csv", "user_id,items\nu,a\nv,7 zz 7\n", r"line 3 \(user 'v'\): item 'zz'"),
+        ("a.csv", "user_id,item_id,item_id\nu,a,b\n", "'item_id' comes twice"),
+        ("a.csv", "user_id,item_id,timestamp\nu,a,5\n", "'timestamp' orders a user's rows, call it timestamp_ms"),
+        ("a.csv", "u\0s", "UTF-16 .*save it as UTF-8"),
+        ("a.jsonl", "[" * 100_000, "line 1 is no JSON"),
+        ("a.jsonl", '{"user_id": "u", "items": [true]}\n', r"line 1: expected"),
+        ("a.jsonl", '{"user_id": "u", "items": ["a"], "times": [1]}\n', r"line 1: expected .*in time order"),
         ("a.jsonl", "", "it has no rows"),
         ("a.jsonl", '{"user_id": "u", "items": ["a"]}\nhello\n', r"cannot be read: line 2 is no JSON"),
         ("a.jsonl", '{"user": "u", "items": ["a"]}\n', r'line 1: expected \{"user_id": ID'),
@@ -138,3 +151,136 @@ def test_a_file_that_is_not_there(data: Dataset, tmp_path: Path) -> None:
         UserError, match=r"--histories .*absent\.csv: cannot be read: .*No such file"
     ):
         read_histories(tmp_path / "absent.csv", data)
+
+
+def test_a_byte_order_mark_and_ends_of_lines_do_not_show(data: Dataset, tmp_path: Path) -> None:
+    lines = "".join(json.dumps({"user_id": u, "items": items}) + "\n" for u, items in LISTS.items())
+    for name, content in (("a.csv", pairs_csv(PAIRS)), ("a.JSONL", lines), ("a.jsonl", lines)):
+        for ending in ("\n", "\r\n"):
+            (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content.replace("\n", ending).encode())
+            assert found(tmp_path / name, data) == WANTED
+    for kind in ("user", "item"):
+        for mark in ("", "\ufeff"):
+            (tmp_path / "ids").write_bytes(f"{mark}a\r\n08\r\n".encode())
+            assert read_ids(tmp_path / "ids", kind=kind) == ["a", "08"]  # type: ignore[arg-type]
+    for name, encoding in (
+        ("a.csv", "utf-16"),
+        ("a.jsonl", "utf-16-le"),
+        ("b.csv", "utf-16-be"),
+        ("c.csv", "utf-32"),
+    ):
+        (tmp_path / name).write_text(pairs_csv(PAIRS), encoding=encoding)
+        with pytest.raises(UserError, match=r"UTF-16 or another .* save it as UTF-8"):
+            read_histories(tmp_path / name, data)
+    (tmp_path / "ids").write_text("a\n", encoding="utf-16")
+    with pytest.raises(UserError, match=r"--users .*ids: UTF-16"):
+        read_ids(tmp_path / "ids", kind="user")
+
+
+def test_what_pandas_writes_beside_the_columns_is_left_out(
+    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.DataFrame(PAIRS, columns=["user_id", "item_id"], index=[9, 2, 4, 8, 1, 3, 7])
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert "__index_level_0__" in pa.parquet.read_schema(tmp_path / "a.parquet").names
+    assert found(tmp_path / "a.parquet", data) == WANTED
+    frame.to_csv(tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text().startswith(",user_id")
+    assert found(tmp_path / "a.csv", data) == WANTED
+    pd.read_csv(tmp_path / "a.csv", dtype=str).to_csv(tmp_path / "b.csv", index=False)
+    assert (tmp_path / "b.csv").read_text().startswith("Unnamed: 0,")
+    assert found(tmp_path / "b.csv", data) == WANTED
+    frame.set_index("user_id").to_parquet(tmp_path / "c.parquet")  # an index that is wanted
+    assert found(tmp_path / "c.parquet", data) == WANTED
+    categories = frame.astype("category")
+    categories.to_parquet(tmp_path / "d.parquet")
+    assert found(tmp_path / "d.parquet", data) == WANTED
+    assert capsys.readouterr().err == ""
+    frame.assign(rating=5).to_csv(tmp_path / "e.csv", index=False)
+    assert found(tmp_path / "e.csv", data) == WANTED
+    assert capsys.readouterr().err == f"--histories {tmp_path / 'e.csv'}: not read: 'rating'\n"
+
+
+class Whole:
+    """As NumPy's and torch's numbers are."""
+
+    def __index__(self) -> int:
+        return 7
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        [["7", "08"], ["7"]],
+        [["7", np.str_("08")], [7]],
+        [np.array(["7", "08"]), np.array([7])],
+        (iter(["7", "08"]), range(7, 8)),
+        [pd.Series(["7", "08"], index=[4, 2]), pd.Index([7])],
+        pd.Series([["7", "08"], [np.int64(7)]]),
+        [pa.array(["7", "08"]), pa.chunked_array([[7]])],
+        pa.array([["7", "08"], ["7"]]),
+        [pd.Series(["7", "08"], dtype="string"), [Whole()]],
+        [pd.Series(["7", "08"], dtype="category"), torch.tensor([7])],
+        ([item] if item == 7 else ["7", "08"] for item in (0, 7)),
+    ],
+)
+def test_ids_from_python_are_those_of_files(data: Dataset, lists: Any) -> None:
+    histories = list_histories(lists, data)
+    assert histories.items.tolist() == [1, 2, 1]
+    assert histories.stops.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        (["7", "a"], r"history 0: expected a list of item ids, got the text '7' \(str\); put it in"),
+        ("7a", "histories: expected a list of list of item ids, got the text"),
+        ([7, 7], r"history 0: expected a list of item ids, got 7 \(int\)"),
+        ([["7"], None], "history 1: expected a list of item ids, got None"),
+        ([["7"], [["7"]]], r"history 1, position 0: \['7'\] \(list\) is no id"),
+        ([["7", float("nan")]], r"history 0, position 1: nan \(float\) is no id; ids are text or"),
+        ([["7", None]], r"history 0, position 1: None"),
+        ([["7"], ["a", pd.NA]], r"history 1, position 1: <NA>"),
+        ([[7.0]], r"position 0: 7\.0 \(float\) is no id"),
+        ([[Decimal(7)]], r"position 0: Decimal\('7'\) \(Decimal\) is no id"),
+        ([[b"7"]], r"position 0: b'7' \(bytes\) is no id"),
+        ([[True]], r"position 0: True \(bool\) is no id"),
+        ([[np.True_]], r"position 0: "),
+        ([["7", ""]], "position 1: an empty id"),
+        ([[-7]], "item '-7' is not in this dataset"),
+        ([["7"], []], "history 1 is empty"),
+        ([{"7", "a"}], "history 0: expected a list of item ids in their order, got a set"),
+        ({"u": ["7"]}, "histories: .*got a dict"),
+        (pd.DataFrame({"a": ["7"]}), "histories: .*got a DataFrame; give one of its columns"),
+        (None, "histories: .*got None"),
+        (7, r"histories: .*got 7 \(int\)"),
+        ([np.array("7")], "history 0: .*got the text '7'"),
+    ],
+)  # fmt: skip
+def test_what_is_no_history_is_named(data: Dataset, lists: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        list_histories(lists, data)
+
+
+def test_users_and_numbers_from_python(data: Dataset) -> None:
+    assert dataset_histories(data, np.array(["u0"])).user_ids.to_pylist() == ["u0"]
+    with pytest.raises(UserError, match="users: expected a list of user ids, got the text 'u0'"):
+        dataset_histories(data, "u0")
+    with pytest.raises(UserError, match=r"users, position 0: None"):
+        dataset_histories(data, [None])  # type: ignore[list-item]
+    with pytest.raises(UserError, match="user '7' is not in dataset"):
+        dataset_histories(data, [7])
+    assert whole_number(np.int32(3), name="k") == 3
+    for value in (3.0, True, "3", None, np.float64(3), [3]):
+        with pytest.raises(UserError, match="k must be a whole number, got "):
+            whole_number(value, name="k")
+    with pytest.raises(UserError, match="max_len must be a whole number"):
+        data.splits(max_len=2.5)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"item_ids, position 1: 3\.0 \(float\) is no id"):
+        data.source("title", ["a", 3.0])  # type: ignore[list-item]
+    assert data.source("title", [7]).equals(data.source("title", ["7"]))  # type: ignore[list-item]
+    for value in (None, 7, "", b"x", "a\0b"):
+        with pytest.raises(UserError, match=r"expected a path|is no path"):
+            a_path(value, name="run")
+    with pytest.raises(UserError, match="runs: expected a list of paths, got 'run'"):
+        paths("run", name="runs")
