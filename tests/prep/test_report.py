@@ -397,7 +397,8 @@ def test_captions_that_are_configured_and_not_made_are_said(ingested):
 def captioned(ingested: Callable[..., Path], texts: list[str | None]) -> dict[str, Any]:
     """The report on as many items as texts, all with covers; None is a caption that failed."""
     ids = [f"i{number}" for number in range(len(texts))]
-    dataset = ingested(titles="item,title\n" + "".join(f"{id_},t{id_}\n" for id_ in ids))
+    titles = "item,title\n" + "".join(f"{id_},t{id_}\n" for id_ in ids)
+    dataset = ingested(titles=titles, pairs_csv="user,item,timestamp\nu,i0,1\n", likes=None)
     put_table(dataset, "covers", schema.COVERS, [cover(i, "ok", i.encode()) for i in ids])
     told = {i: ("ok" if t else "empty", t) for i, t in zip(ids, texts, strict=True)}
     put_captions(dataset, told)
@@ -503,8 +504,9 @@ def test_an_unfinished_table_and_one_without_anything_are_errors(ingested):
     ]
 
 
-def test_a_dataset_without_a_known_item_is_an_error(ingested):
-    dataset = ingested(pairs_csv="user,item,timestamp\nu,q,1\n", likes=None)
+def test_a_dataset_without_interactions_is_an_error(ingested):
+    dataset = ingested(likes=None)
+    Table(dataset / "interactions").replace(0, schema.INTERACTIONS.empty_table())
     found = prep.report(dataset)
     assert kinds(found)[0] == ("error", "nothing_to_train")
     assert found["sequences"]["length"] is None and found["popularity"]["gini"] is None
@@ -583,7 +585,8 @@ def random_interactions(seed: int, users: int = 60, items: int = 25) -> pa.Table
 @pytest.fixture
 def sharded(ingested) -> tuple[Path, pa.Table]:
     """A dataset of random interactions whose shards and batches cut users anywhere."""
-    dataset = ingested(titles="item,title\n" + "".join(f"i{n},t{n}\n" for n in range(25)))
+    titles = "item,title\n" + "".join(f"i{n},t{n}\n" for n in range(25))
+    dataset = ingested(titles=titles, pairs_csv="user,item,timestamp\nu,i0,1\n")
     interactions = random_interactions(seed=3)
     shutil.rmtree(dataset / "interactions")
     for start in range(0, interactions.num_rows, 70):
