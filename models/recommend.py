@@ -14,6 +14,8 @@ from models.history_files import read_histories
 from models.run import TrainedRecommender, load
 from toolkit import schema
 from toolkit.errors import UserError
+from toolkit.graphemes import cut
+from toolkit.spreadsheets import defused
 from toolkit.store import write_atomically, write_table
 
 _ROWS_AT_ONCE = 1 << 16
@@ -88,7 +90,7 @@ def format_recommendations(table: pa.Table, *, users: int = 3) -> str:
         if row["rank"] == 1:
             lines.append(f"user {row['user_id']}")
         lines.append(
-            f"  {row['rank']:>3}. {row['item_id']:<12} {row['score']:8.3f}  {row['title'][:60]}"
+            f"  {row['rank']:>3}. {row['item_id']:<12} {row['score']:8.3f}  {cut(row['title'], 60)}"
         )
     return "\n".join(lines)
 
@@ -142,7 +144,7 @@ def _write_jsonl(file: BinaryIO, table: pa.Table) -> None:
 
 
 _WRITERS: dict[str, Callable[[BinaryIO, pa.Table], None]] = {
-    ".csv": lambda file, table: pa.csv.write_csv(table, file),
+    ".csv": lambda file, table: pa.csv.write_csv(defused(table), file),
     ".jsonl": _write_jsonl,
     ".json": _write_json,
 }

@@ -1,6 +1,7 @@
 """The report says what is in a dataset: every number here is counted by hand from the dump below."""
 
 import doctest
+import re
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -382,6 +383,14 @@ def test_of_captions_whose_pictures_are_gone_nothing_is_said_that_nobody_can_kno
     (entry,) = prep.report(dataset)["captions"]
     assert (entry["asked"], entry["failed"]) == (None, None)
     assert (entry["ok"], entry["characters"], entry["most_common"]) == (0, None, [])
+
+
+def test_pages_tell_the_browser_to_run_and_load_nothing(facts, ingested, tmp_path):
+    page = (tmp_path / "out/report.html").read_text()
+    (policy,) = re.findall(r'<meta HTTP-EQUIV="Content-Security-Policy" content="([^"]*)">', page)
+    assert policy.startswith("default-src 'none'; ") and "script" not in policy
+    assert page.index("Content-Security-Policy") < page.index("<title>")
+    assert "<script" not in page and EVIL not in page
 
 
 def test_captions_that_are_configured_and_not_made_are_said(ingested):
