@@ -312,7 +312,7 @@ def _leakage(facts: Facts) -> Iterator[Finding]:
             "note",
             "leave_one_out",
             f"Under leave-one-out, {share:.1%} of all interactions lie later than a user's own test time (mean over users)",
-            "what is trained knows the future, so report --protocol time beside it",
+            "what is trained knows the future of other users' tests, so state this share beside the numbers",
         )
 
 
