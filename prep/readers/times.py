@@ -107,8 +107,11 @@ def milliseconds(path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit) -
     """
     word, factor, finer = _UNITS[unit]
     expected, digits = f"a timestamp in {word}", _LONGEST - len(str(factor)) + 1
-    if not finer and (_all_digits(values, digits) or not _any_decimal(values)):
-        return pc.multiply(integers(path, values, line, expected, digits=digits), factor)
+    if not finer:
+        if _all_digits(values, digits):
+            return pc.multiply(values.cast(pa.int64()), factor)
+        if not _any_decimal(values):
+            return pc.multiply(integers(path, values, line, expected, digits=digits), factor)
     if finer and _all_digits(values, digits + finer):
         return _without_last(values, finer).cast(pa.int64())
     return _decimals(path, values, line, unit, expected)
