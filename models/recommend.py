@@ -16,6 +16,8 @@ from toolkit import schema
 from toolkit.arguments import a_path, whole_number
 from toolkit.errors import UserError
 from toolkit.ids import as_ids
+from toolkit.graphemes import cut
+from toolkit.spreadsheets import defused
 from toolkit.store import write_atomically, write_table
 from toolkit.text_files import read_text
 
@@ -91,7 +93,7 @@ def format_recommendations(table: pa.Table, *, users: int = 3) -> str:
         if row["rank"] == 1:
             lines.append(f"user {row['user_id']}")
         lines.append(
-            f"  {row['rank']:>3}. {row['item_id']:<12} {row['score']:8.3f}  {row['title'][:60]}"
+            f"  {row['rank']:>3}. {row['item_id']:<12} {row['score']:8.3f}  {cut(row['title'], 60)}"
         )
     return "\n".join(lines)
 
@@ -146,7 +148,7 @@ def _write_jsonl(file: BinaryIO, table: pa.Table) -> None:
 
 
 _WRITERS: dict[str, Callable[[BinaryIO, pa.Table], None]] = {
-    ".csv": lambda file, table: pa.csv.write_csv(table, file),
+    ".csv": lambda file, table: pa.csv.write_csv(defused(table), file),
     ".jsonl": _write_jsonl,
     ".json": _write_json,
 }

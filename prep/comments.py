@@ -1,7 +1,7 @@
 """What users wrote about items, where the dump has it: a table of its own, read once in blocks.
 
-MicroLens has `*comment*.txt`, lines of user, item and text between tabs, without a header. The text
-may be empty and may hold tabs.
+MicroLens has `*comment*.txt`, lines of user, item and text between tabs, without a header (one that names these
+is left out). The text may be empty and may hold tabs.
 """
 
 import shutil
@@ -15,8 +15,13 @@ import pyarrow.compute as pc
 
 from prep import manifest, problems
 from prep.files import find_file, fingerprint
+from prep.ids import look_alike
 from prep.problems import Problem
+from prep.readers.headers import header_or_none
+from prep.readers.stream import LINES_LOOKED_AT
+from prep.readers.text import first_lines
 from toolkit import open_dataset, schema
+from toolkit.errors import UserError
 from toolkit.store import Table, write_table
 
 STEP = "comments"
@@ -68,15 +73,21 @@ def _write(path: Path, dataset: Path) -> tuple[int, dict[str, int]]:
     table = Table(dataset / f"{STEP}.tmp")
     shutil.rmtree(table.folder, ignore_errors=True)  # what an unfinished run left
     items = open_dataset(dataset).items.column("item_id")
+    header = _has_header(path)
     left_out = {word: _Lines() for word in _WHY}
-    rows = 0
-    for block, broken in _blocks(path):
+    rows, strange = 0, None
+    for block, broken in _blocks(path, header=header):
         known = pc.is_in(block.column("item_id"), items)
         left_out["unreadable_line"].add(broken)
         left_out["unknown_item"].add(block.filter(pc.invert(known)).column("line").to_pylist())
         kept = block.filter(known).drop_columns("line")
         table.append(kept)
         rows += kept.num_rows
+        strange = strange or next(
+            iter(block.filter(pc.invert(known)).column("item_id").to_pylist()), None
+        )
+    if rows == 0 and strange is not None:
+        raise _no_item_known(path, strange, items.to_pylist())
     told = problems.table(
         STEP,
         [
@@ -89,6 +100,27 @@ def _write(path: Path, dataset: Path) -> tuple[int, dict[str, int]]:
     shutil.rmtree(dataset / STEP, ignore_errors=True)
     table.folder.rename(dataset / STEP)
     return rows, problems.tally(told)
+
+
+def _has_header(path: Path) -> bool:
+    """Whether the first line names the columns; it is refused if these are others or in another order."""
+    form = "user<TAB>item<TAB>text"
+    begin = first_lines(path, LINES_LOOKED_AT)
+    header = header_or_none(path, begin, ["user", "item", "text"], form=form, separator="\t")
+    if header is not None and (header.separator, [*header.places.values()]) != ("\t", [0, 1, 2]):
+        raise UserError(
+            f"{path}:1: the header is {begin[0][:80]!r}, expected {form!r} (or no header at all); reorder its columns"
+        )
+    return header is not None
+
+
+def _no_item_known(path: Path, strange: str, known: list[str]) -> UserError:
+    one, other, why = look_alike([strange], known, loosely=True) or (strange, known[0], "")
+    told = f"{one!r} there, {other!r} in the dataset" + (f", {why}" if why else "")
+    return UserError(
+        f"{path}: no comment is of an item of the dataset; ids are such as {told}; write the ids alike, or move the "
+        "file away to go on without comments"
+    )
 
 
 @dataclass
@@ -107,15 +139,17 @@ class _Lines:
         return f"{self.count:,} lines ({', '.join(map(str, self.first))}{more})"
 
 
-def _blocks(path: Path) -> Iterator[tuple[pa.Table, list[int]]]:
+def _blocks(path: Path, *, header: bool) -> Iterator[tuple[pa.Table, list[int]]]:
     """Some lines at a time: what they say with their numbers from 1, and which say nothing.
 
     There is one block at least, so that a table of comments exists even when it is empty.
     """
     with path.open("rb") as file:
-        start = 1
+        if header:
+            file.readline()
+        first = start = 1 + header
         lines = list(islice(file, SHARD))
-        while lines or start == 1:
+        while lines or start == first:
             yield _parse(lines, start)
             start += SHARD
             lines = list(islice(file, SHARD))
@@ -127,7 +161,9 @@ def _parse(lines: list[bytes], start: int) -> tuple[pa.Table, list[int]]:
     for number, line in enumerate(lines, start):
         try:
             user, item, text = line.rstrip(b"\r\n").decode("utf-8-sig").split("\t", 2)
-            rows.append({"item_id": item, "user_id": user, "text": text, "line": number})
+            rows.append(
+                {"item_id": item.strip(), "user_id": user.strip(), "text": text, "line": number}
+            )
         except ValueError:  # fewer fields than three, or not UTF-8
             if line.strip():
                 broken.append(number)

@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prep.config import PrepConfig
 from prep.reporting.captions import describe_captions
 from prep.reporting.duplicates import describe_duplicates
 from prep.reporting.failures import describe_failures, describe_tables
 from prep.reporting.findings import find, headline
 from prep.reporting.interactions import describe_interactions
 from prep.reporting.items import describe_items
+from prep.reporting.leakage import share_later_than_test
 from prep.reporting.media import describe_covers, describe_frames
 from prep.reporting.page import render
 from prep.reporting.published import compare, recognise
@@ -19,6 +21,7 @@ from toolkit.colours import Style, painted
 from toolkit.store import write_atomically, write_json
 
 REPORT_VERSION = 1
+ORDER_KEYS = ("ties", "duplicates")
 COLOURS: dict[str, Style] = {"error": "red", "warning": "yellow"}
 
 
@@ -64,6 +67,14 @@ def collect(data: Dataset) -> dict[str, Any]:
         duplicates = describe_duplicates(data, connection)
         captions = describe_captions(data, connection)
         covers, frames = describe_covers(data, connection), describe_frames(data, connection)
+        interactions = describe_interactions(data)
+        order = {
+            key: ingest.get("config", {}).get(key, getattr(PrepConfig, key)) for key in ORDER_KEYS
+        }
+        order |= {
+            **interactions["order"],
+            "share_later_than_test": share_later_than_test(data, connection),
+        }
     return {
         "name": data.name,
         "layout": layout,
@@ -76,7 +87,8 @@ def collect(data: Dataset) -> dict[str, Any]:
         "covers": covers,
         "frames": frames,
         "captions": captions,
-        **describe_interactions(data),
+        **interactions,
+        "order": order,
         "inputs": inputs,
         "steps": {
             name: {key: value for key, value in step.items() if key != "inputs"}

@@ -58,23 +58,28 @@ def document(title: str, parts: Iterable[Html], *, css: str = "", script: str = 
         parts: what stands on it; empty ones are left out.
         css: the look of what this page alone has.
         script: JavaScript that runs when the page is there. The browser is told to run no other, and to
-            load nothing.
+            load nothing, whatever titles and captions hold.
     """
     body = "\n".join(part for part in parts if part)
-    policy, end = (_policy(script), f"\n<script>{script}</script>") if script else ("", "")
+    end = f"\n<script>{script}</script>" if script else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'{policy}<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'{_policy(script)}<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{text(title)}</title>\n<style>\n{CSS}{css}</style>\n</head>\n<body>\n"
         f"{body}{end}\n</body>\n</html>\n"
     )
 
 
 def _policy(script: str) -> str:
-    """A content security policy: styles and pictures of the page itself, one script by its hash, no network."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    allowed = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    return f'<meta http-equiv="Content-Security-Policy" content="{allowed}">\n'
+    """A content security policy: styles and pictures of the page itself, no network, and no script but one by its
+    hash; forms and a base for links are not allowed either.
+    """
+    allowed = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        allowed += f"; script-src 'sha256-{digest}'"
+    # In capitals, which HTML does not mind: "http" in a page is then an address, and there is none.
+    return f'<meta HTTP-EQUIV="Content-Security-Policy" content="{allowed}">\n'
 
 
 def header(over: str, heading: str, values: Mapping[str, int]) -> Html:

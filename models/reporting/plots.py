@@ -9,6 +9,7 @@ from html import escape
 from typing import NamedTuple
 
 from toolkit.drawing import FRAME, Frame, figure, round_ticks, scale, x_axis, y_axis
+from toolkit.graphemes import cut_start
 
 COLOURS = 8  # of series; more begin again
 NAME_LETTERS = 18
@@ -299,7 +300,7 @@ def shortened(name: str) -> str:
     >>> shortened("runs/first-try/video-caption")
     '…try/video-caption'
     """
-    return name if len(name) <= NAME_LETTERS else f"…{name[1 - NAME_LETTERS :]}"
+    return name if len(name) <= NAME_LETTERS else f"…{cut_start(name, NAME_LETTERS - 1)}"
 
 
 def _begin(place: int | None) -> str:

@@ -10,6 +10,7 @@ import unicodedata
 from typing import Literal, NamedTuple
 
 from prep.captioners.answers import flatten_answer, read_answer
+from toolkit.graphemes import whole_end
 
 Flaw = Literal["empty", "repeats", "not_json"]
 
@@ -143,8 +144,8 @@ def cut(text: str, max_characters: int) -> str:
     for ends in (_ends(_SENTENCE_END, text), _word_ends(text)):
         fitting = [end for end in ends if max_characters / 2 <= end <= max_characters]
         if fitting:
-            return head[: fitting[-1]].rstrip(" ,;:，、；：")
-    return head[: _whole_character(text, max_characters)].rstrip()
+            return head[: whole_end(text, fitting[-1])].rstrip(" ,;:，、；：")
+    return head[: whole_end(text, max_characters)].rstrip()
 
 
 def _ends(pattern: re.Pattern[str], text: str) -> list[int]:
@@ -154,22 +155,6 @@ def _ends(pattern: re.Pattern[str], text: str) -> list[int]:
 def _word_ends(text: str) -> list[int]:
     spaces = [match.start() for match in re.finditer(r"\s", text)]
     return sorted(spaces + _ends(_CLAUSE_END, text))
-
-
-def _whole_character(text: str, end: int) -> int:
-    """The last place at or before `end` that is not within a character as the eye sees it."""
-    while 0 < end < len(text) and (_joins(text[end]) or text[end - 1] == "\u200d"):
-        end -= 1
-    return end
-
-
-def _joins(character: str) -> bool:
-    """Whether a code point belongs to the one before it: accents, variation selectors, joiners, skin tones."""
-    return (
-        unicodedata.category(character) in ("Mn", "Me", "Mc")
-        or character == "\u200d"
-        or "\U0001f3fb" <= character <= "\U0001f3ff"
-    )
 
 
 def find_loop(text: str) -> str | None:

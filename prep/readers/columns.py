@@ -124,21 +124,13 @@ def read_columns(sheet: Sheet, names: dict[str, str]) -> Iterator[pa.RecordBatch
 
 
 def _batches(sheet: Sheet, names: list[str]) -> Iterator[tuple[Path, pa.RecordBatch]]:
-    if sheet.separator:
-        for batch in _read_csv(sheet, names):
-            yield sheet.path, batch
-        return
     empty = True
     for part in parts(sheet.path):
-        for batch in _read_parquet(part, names):
+        for batch in _read_csv(sheet, names) if sheet.separator else _read_parquet(part, names):
             empty = False
             yield part, batch
     if empty:
-        yield sheet.path, _nothing(names)
-
-
-def _nothing(names: list[str]) -> pa.RecordBatch:
-    return pa.record_batch({name: pa.array([], pa.string()) for name in names})
+        yield sheet.path, pa.record_batch({name: pa.array([], pa.string()) for name in names})
 
 
 def _read_csv(sheet: Sheet, names: list[str]) -> Iterator[pa.RecordBatch]:
@@ -163,7 +155,6 @@ def _read_csv(sheet: Sheet, names: list[str]) -> Iterator[pa.RecordBatch]:
     except pa.ArrowInvalid as error:
         refuse_other_encoding(sheet.path)
         if "Empty CSV" in str(error):  # a header and nothing else
-            yield _nothing(names)
             return
         words = " ".join(str(error).split())
         raise UserError(

@@ -146,7 +146,7 @@ def _may_be_header(lines: Sequence[str], roles: Sequence[str], separator: str) -
         return True
     firsts = [line.partition(separator)[0].strip() for line in lines[1:]]
     numbers = len(firsts) >= 2 and all(_is_number(first) for first in firsts)
-    return numbers and not _is_number(own[0].strip()) and own[0].strip() != ""
+    return numbers and not _is_number(own[0].strip())
 
 
 def _starts_with_names(fields: list[str], roles: Sequence[str]) -> bool:

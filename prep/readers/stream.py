@@ -55,7 +55,7 @@ def lines(
         columns = [f"_{place}" for place in range(header.width)]
         for name in names:
             columns[header.places[name]] = name
-    first = header_lines + 1
+    first, empty_file = header_lines + 1, True
     for batch in _blocks(path, columns, names, sep, expected, quoted, header_lines):
         if header is not None and header.spaced:
             batch = pa.record_batch([_unspaced(column) for column in batch.columns], names)
@@ -70,7 +70,11 @@ def lines(
                 broken = broken if name in may_be_empty else pc.or_(broken, column)
             _refuse_first(path, batch, pc.and_not(broken, blank), expected, sep)
             batch = batch.filter(pc.invert(blank))
+        empty_file = False
         yield batch
+    if empty_file:
+        types = [(name, pa.string()) for name in names] + [("line", pa.int64())]
+        yield pa.RecordBatch.from_pylist([], pa.schema(types))
 
 
 def _unspaced(column: pa.Array) -> pa.Array:
@@ -118,7 +122,6 @@ def _blocks(
             raise UserError(f"{where}: {words}") from None
         refuse_other_encoding(path)
         if header_lines and "Empty CSV" in str(error):
-            yield pa.record_batch([pa.array([], pa.string())] * len(names), names)
             return  # a header and nothing else
         raise UserError(f"{path}: expected {expected} on every line ({error}); mend it") from None
 

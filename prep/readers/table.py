@@ -165,7 +165,8 @@ def read(files: dict[str, Path], *, columns: dict[str, str], time_unit: TimeUnit
     path = files["interactions"]
     log = open_sheet(path, columns.values())
     if "titles" in files:
-        items, problems = items_apart(open_sheet(files["titles"], columns.values()), columns), []
+        items = items_apart(open_sheet(files["titles"], columns.values()), columns)
+        problems = list[Problem]()
     else:
         items, problems = items_of(log, columns)
     return Raw(
@@ -180,7 +181,7 @@ def read(files: dict[str, Path], *, columns: dict[str, str], time_unit: TimeUnit
 
 def items_apart(sheet: Sheet, columns: dict[str, str]) -> pa.Table:
     """Items of a file of their own, with titles where `columns` names them."""
-    wanted = {role: columns[role] for role in ("item", "title") if role in columns}
+    wanted = {role: name for role, name in columns.items() if role in ("item", "title")}
     items = pa.Table.from_batches(list(read_columns(sheet, wanted)))
     if "title" not in wanted:
         items = items.append_column("title", pa.nulls(items.num_rows, pa.string()))

@@ -15,13 +15,14 @@ import pyarrow.compute as pc
 from prep.config import TimeUnit
 from toolkit.errors import UserError
 
-# Of each unit: its name, milliseconds in one (or how many make one), and the digits for which 64 bits suffice.
-_UNITS: dict[TimeUnit, tuple[str, int, int, int]] = {
-    "s": ("seconds", 1000, 1, 15),
-    "ms": ("milliseconds", 1, 1, 18),
-    "us": ("microseconds", 1, 1000, 18),
-    "ns": ("nanoseconds", 1, 1_000_000, 18),
+# Of each unit: its name, what a number is multiplied by, and the digits of what makes less than a millisecond.
+_UNITS: dict[TimeUnit, tuple[str, int, int]] = {
+    "s": ("seconds", 1000, 0),
+    "ms": ("milliseconds", 1, 0),
+    "us": ("microseconds", 1, 3),
+    "ns": ("nanoseconds", 1, 6),
 }
+_LONGEST = 18  # digits for which 64 bits suffice
 _ISO = (
     r"^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|UTC|[+-]\d{2}:?(\d{2})?)?)?\s*$"
 )
@@ -84,7 +85,10 @@ class Times:
         if bad.any():
             place = int(np.argmax(bad))
             raise _refused(self._path, line, values, place, "a time like 2020-09-13T12:26:40Z")
-        return pa.array(points.to_numpy().astype("datetime64[ms]").astype(np.int64), pa.int64())
+        return pa.array(
+            points.dt.tz_localize(None).to_numpy().astype("datetime64[ms]").astype(np.int64),
+            pa.int64(),
+        )
 
 
 def milliseconds(path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit) -> pa.Array:
@@ -101,38 +105,43 @@ def milliseconds(path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit) -
     Raises:
         UserError: naming the first line whose value is no such number, or too large a one.
     """
-    word, factor, divisor, digits = _UNITS[unit]
-    expected = f"a timestamp in {word}"
-    if (
-        not _all_digits(values, digits)
-        and pc.any(pc.match_substring_regex(values, r"[.,eE]")).as_py()
-    ):
-        return _decimals(path, values, line, unit, expected)
-    numbers = integers(path, values, line, expected, digits=digits)
-    return pc.multiply(numbers, factor) if divisor == 1 else _floor(numbers, divisor)
+    word, factor, finer = _UNITS[unit]
+    expected, digits = f"a timestamp in {word}", _LONGEST - len(str(factor)) + 1
+    if not finer:
+        if _all_digits(values, digits):
+            return pc.multiply(values.cast(pa.int64()), factor)
+        if not _any_decimal(values):
+            return pc.multiply(integers(path, values, line, expected, digits=digits), factor)
+    if finer and _all_digits(values, digits + finer):
+        return _without_last(values, finer).cast(pa.int64())
+    return _decimals(path, values, line, unit, expected)
 
 
-def _floor(numbers: pa.Array, divisor: int) -> pa.Array:
-    return pa.array(numbers.to_numpy() // divisor, pa.int64())
+def _any_decimal(values: pa.Array) -> bool:
+    return bool(pc.any(pc.match_substring_regex(values, r"\d[.,eE]")).as_py())
+
+
+def _without_last(values: pa.Array, digits: int) -> pa.Array:
+    cut = pc.utf8_slice_codeunits(values, 0, -digits)
+    return pc.if_else(pc.equal(cut, ""), "0", cut)
 
 
 def _decimals(
     path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit, expected: str
 ) -> pa.Array:
-    """As `milliseconds`, for strings of which some have a decimal point or an exponent."""
-    _, factor, divisor, _ = _UNITS[unit]
-    places = 3 if unit == "s" else 0  # fractions of a millisecond and of smaller units are no times
-    good = pc.match_substring_regex(values, _DECIMAL).to_numpy(zero_copy_only=False)
-    texts = pc.replace_substring(pc.utf8_trim_whitespace(values), ",", ".")
-    told = np.array([t if ok else "0" for t, ok in zip(texts.to_pylist(), good, strict=True)])
-    numbers = [_scaled(text, factor) for text in told.tolist()]
-    bad = [
-        not ok or abs(number) >= 10**18 or (not places and fraction)
-        for ok, (number, fraction) in zip(good.tolist(), numbers, strict=True)
-    ]
-    if any(bad):
-        raise _refused(path, line, values, bad.index(True), expected)
-    return pa.array([number // divisor for number, _ in numbers], pa.int64())
+    """As `milliseconds`, for strings of which some have a decimal point or an exponent, exactly."""
+    _, factor, finer = _UNITS[unit]
+    good = pc.match_substring_regex(values, _DECIMAL).to_pylist()
+    texts = pc.replace_substring(pc.utf8_trim_whitespace(values), ",", ".").to_pylist()
+    read = []
+    for place, (text, fits) in enumerate(zip(texts, good, strict=True)):
+        number, left = _scaled(text, factor) if fits else (0, True)
+        number //= 10**finer
+        # Of a second, a fraction is a time; of what is smaller, a mistake.
+        if not fits or abs(number) >= 10**_LONGEST or (left and unit != "s"):
+            raise _refused(path, line, values, place, expected)
+        read.append(number)
+    return pa.array(read, pa.int64())
 
 
 def _scaled(text: str, factor: int) -> tuple[int, bool]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from prep.reporting.limits import SHOWN
 from toolkit.measures import number
 from toolkit.splits import MIN_INTERACTIONS
 
@@ -13,6 +14,8 @@ Facts = dict[str, Any]
 
 # Both of one text: a share, because any may come twice; a number, because few items have few texts.
 SAME_SHARE, SAME_ITEMS = 0.10, 20
+# Of all interactions, later than a user's test: less is what every split has, and few users are chance.
+LEAKAGE_SHARE, LEAKAGE_USERS = 0.05, 100
 FAILED_SHARE = 0.05  # of what a model was shown
 
 
@@ -133,7 +136,7 @@ def _times(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "implausible_time",
-            f"{number(times['implausible'], 'timestamp')} before 2000 or after 2034 "
+            f"{number(times['implausible'], 'timestamp')} before 1990 or after 2034 "
             f"(first {times['first']}, last {times['last']}), so their unit is probably wrong",
             "ingest again with another --time_unit (ms or s), or mend the file if its layout takes none",
         )
@@ -154,6 +157,13 @@ def _other_steps(facts: Facts) -> Iterator[Finding]:
         if entry["step"] not in steps:
             word = entry["error_class"]
             known = _INGEST.get(word) if entry["step"] == "ingest" else None
+            if entry["step"] == "ingest" and word in _AS_TOLD:
+                severity, advice = _AS_TOLD[word]
+                yield from (
+                    Finding(severity, word, row["message"], advice)
+                    for row in entry["listed"][:SHOWN]
+                )
+                continue
             severity, noun, plural, advice = known or _OTHER
             what = number(entry["count"], noun, plural).format(**entry)
             if word == "unknown_item":
@@ -212,6 +222,18 @@ _INGEST: dict[str, tuple[Severity, str, str, str]] = {
         "lower k_core to keep more",
     ),
 }
+# Of what a step says once about a whole file: severity and advice; the message is the finding.
+_AS_TOLD: dict[str, tuple[Severity, str]] = {
+    "most_unknown": (
+        "error",
+        "write both files' ids alike, or see that they are of one release, and ingest again",
+    ),
+    "ids_differ": ("warning", "write both files' ids alike if they are the same items"),
+    "dropped_duplicates": ("note", "leave --duplicates drop out to keep them"),
+    "joined_splits": ("note", "compare with numbers of that split only what was trained on it"),
+    "not_read": ("note", "nothing need be done"),
+    "title_column": ("note", "titles feed the tower of that name"),
+}
 _OTHER: tuple[Severity, str, str, str] = (
     "warning",
     "row with {error_class} at step {step}",
@@ -237,16 +259,14 @@ def _counts(facts: Facts) -> Iterator[Finding]:
 
 
 def _repetitions(facts: Facts) -> Iterator[Finding]:
-    identical, repeated, simultaneous = (
-        facts["repetitions"][kind] for kind in ("identical", "repeated_items", "simultaneous")
-    )
+    identical, repeated = (facts["repetitions"][kind] for kind in ("identical", "repeated_items"))
     surplus = identical["interactions"] - identical["groups"]
     if surplus:
         yield Finding(
             "warning",
             "identical_interactions",
             f"{number(surplus, 'interaction')} with user, item and time of an earlier one, all kept",
-            "remove them from the dump if they are copies and no second clicks",
+            "if they are copies and no second clicks, ingest with --duplicates drop",
         )
     if repeated["users"]:
         yield Finding(
@@ -255,12 +275,56 @@ def _repetitions(facts: Facts) -> Iterator[Finding]:
             f"{number(repeated['users'], 'user')} with an item more than once",
             "under protocol paper such a target can never hit, so report protocol clean beside it",
         )
-    if simultaneous["interactions"]:
+
+
+def _order(facts: Facts) -> Iterator[Finding]:
+    """Which share of the order within users is no order of time, and whether it follows the ids."""
+    order = facts["order"]
+    if not order["by_file"]:
+        return
+    share, hashed = order["share_ascending"], order["ties"] == "hash"
+    if order["untimed"]:
+        what = "Not every interaction has a time" if order["tied"] else "No times"
+        what += ", so the order within users is that of " + ("a hash" if hashed else "the file")
+        kind = "no_times"
+    else:
+        what = (
+            f"{_percent(order['share_by_file'])} of users' neighbouring interactions have the same time "
+            f"({order['by_file']:,} of {order['pairs']:,}), and the order of "
+            + ("a hash" if hashed else "the file")
+        )
+        kind = "simultaneous"
+    if share is not None:
+        what += f"; within {'users' if order['untimed'] else 'them'}, items ascend in {_percent(share)} of steps"
+    if order["follows_ids"]:
+        advice = (
+            "a file sorted by id teaches the order of ids instead of that of time: ingest with --ties hash into another "
+            "folder, or sort the file by time, before any number is trusted"
+        )
+        yield Finding("warning", kind, what, advice)
+    else:
+        advice = "build nothing on their order" + (
+            "" if hashed else ", or see what --ties hash changes"
+        )
+        yield Finding("note", kind, what, advice)
+
+
+def _percent(share: float) -> str:
+    """A share in percent; 100 % and 0 % only where it is all or nothing."""
+    return (
+        f"{100 * share:.4g}%" if share in (0, 1) else f"{min(max(100 * share, 0.01), 99.99):.1f}%"
+    )
+
+
+def _leakage(facts: Facts) -> Iterator[Finding]:
+    share = facts["order"]["share_later_than_test"]
+    many = facts["splits"]["users"] >= LEAKAGE_USERS
+    if many and share is not None and share >= LEAKAGE_SHARE:
         yield Finding(
             "note",
-            "simultaneous",
-            f"{number(simultaneous['interactions'], 'interaction')} at the time of another of the same user",
-            "their order is that of the file, so build nothing on it",
+            "leave_one_out",
+            f"Under leave-one-out, {share:.1%} of all interactions lie later than a user's own test time (mean over users)",
+            "what is trained knows the future of other users' tests, so state this share beside the numbers",
         )
 
 
@@ -310,6 +374,8 @@ _LOOKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _other_steps,
     _counts,
     _repetitions,
+    _order,
+    _leakage,
     _duplicates,
     _captions,
     _unseen,

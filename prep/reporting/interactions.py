@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from prep.reporting.measures import share, spread, utc
+from prep.reporting.order import Order
 from prep.reporting.repetitions import Repetition, agree
 from prep.reporting.shapes import curve, histogram, share_of_top
 from toolkit import Dataset, schema
@@ -23,8 +24,8 @@ from toolkit.store import Table
 
 CHUNK_ROWS = 2_000_000
 MAX_LEN = 10  # L of the paper's protocol
-# Timestamps outside 2000-01-01 .. 2035-01-01 are rather of another unit than of another age.
-PLAUSIBLE_MS = (946_684_800_000, 2_051_222_400_000)
+# Timestamps outside 1990-01-01 .. 2035-01-01 are rather of another unit than of another age.
+PLAUSIBLE_MS = (631_152_000_000, 2_051_222_400_000)
 
 Ints = NDArray[np.int64]
 
@@ -39,7 +40,7 @@ def describe_interactions(data: Dataset, *, chunk_rows: int = CHUNK_ROWS) -> dic
     Raises:
         UserError: if the table is absent or broken.
     """
-    table, tally = Table(data.path / "interactions"), _Tally(data.items.num_rows)
+    table, tally = Table(data.path / "interactions"), _Tally(data.items)
     for chunk in whole_users(table.batches(schema.INTERACTIONS.names), chunk_rows):
         tally.add(chunk)
     return tally.facts(data.items.column("item_id"))
@@ -65,7 +66,9 @@ def whole_users(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Tab
 class _Tally:
     """What has been counted so far; N items."""
 
-    def __init__(self, items: int) -> None:
+    def __init__(self, known: pa.Table) -> None:
+        items = known.num_rows
+        self.order = Order(known.column("item_id"))
         self.lengths = np.zeros(1, np.int64)  # users by their number of interactions
         self.popularity = np.zeros(items + 1, np.int64)  # interactions by item
         self.kept = np.zeros(items + 1, np.bool_)  # items that the splits will know
@@ -91,6 +94,7 @@ class _Tally:
         self._add_lengths(item, starts, stops)
         self.popularity += np.bincount(item, minlength=len(self.popularity))
         self._add_times(chunk.column("timestamp_ms"))
+        self.order.add(user, item, chunk.column("timestamp_ms"))
         self._add_repetitions(chunk, user, item)
 
     def _add_lengths(self, item: NDArray[np.int32], starts: Ints, stops: Ints) -> None:
@@ -134,6 +138,8 @@ class _Tally:
     def facts(self, item_ids: pa.ChunkedArray) -> dict[str, Any]:
         """All of it as JSON."""
         user_item, user_time = ("user_id", "item_id"), ("user_id", "timestamp_ms")
+        exact = self.identical.interactions - self.identical.groups
+        repeats = self.repeated.interactions - self.repeated.groups
         return {
             "sequences": self._sequences(),
             "popularity": self._popularity(),
@@ -142,7 +148,10 @@ class _Tally:
                 "identical": self.identical.facts((*user_item, "timestamp_ms"), item_ids),
                 "repeated_items": self.repeated.facts(user_item, item_ids),
                 "simultaneous": self.simultaneous.facts(user_time, item_ids),
+                "exact_duplicates": exact,
+                "repeats_at_other_times": repeats - exact,
             },
+            "order": self.order.facts(untimed=self.null_times > 0),
             "splits": self._splits(),
         }
 

@@ -209,7 +209,27 @@ def _interactions(facts: Facts) -> Html:
         ["last interaction (UTC)", date(times["last"])],
         ["interactions without a time", Percent.of(times["share_null"])],
     ]
-    return Html(f"{spreads}\n<h3>Shares and times</h3>\n{table(None, rows)}")
+    shares = f"{spreads}\n<h3>Shares and times</h3>\n{table(None, rows)}"
+    return Html(f"{shares}\n<h3>Order and repetitions</h3>\n{table(None, _order(facts))}")
+
+
+def _order(facts: Facts) -> list[list[Cell]]:
+    order, repetitions = facts["order"], facts["repetitions"]
+    return [
+        ["neighbouring interactions of a user at the same time", Percent.of(order["share_tied"])],
+        ["neighbours in the order of " + _BY[order["ties"]], Percent.of(order["share_by_file"])],
+        ["steps among these in which item ids ascend", Percent.of(order["share_ascending"])],
+        ["exact duplicates (user, item, time)", repetitions["exact_duplicates"]],
+        ["exact duplicates are", {"keep": "kept", "drop": "dropped"}[order["duplicates"]]],
+        ["repeats of an item at another time", repetitions["repeats_at_other_times"]],
+        [
+            "interactions later than a user's own test (leave-one-out)",
+            Percent.of(order["share_later_than_test"]),
+        ],
+    ]
+
+
+_BY = {"file": "the file (--ties file)", "hash": "a hash (--ties hash)"}
 
 
 def _spreads(rows: dict[str, dict[str, Any] | None]) -> Html:

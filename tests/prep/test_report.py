@@ -1,6 +1,7 @@
 """The report says what is in a dataset: every number here is counted by hand from the dump below."""
 
 import doctest
+import re
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -384,6 +385,14 @@ def test_of_captions_whose_pictures_are_gone_nothing_is_said_that_nobody_can_kno
     assert (entry["ok"], entry["characters"], entry["most_common"]) == (0, None, [])
 
 
+def test_pages_tell_the_browser_to_run_and_load_nothing(facts, ingested, tmp_path):
+    page = (tmp_path / "out/report.html").read_text()
+    (policy,) = re.findall(r'<meta HTTP-EQUIV="Content-Security-Policy" content="([^"]*)">', page)
+    assert policy.startswith("default-src 'none'; ") and "script" not in policy
+    assert page.index("Content-Security-Policy") < page.index("<title>")
+    assert "<script" not in page and EVIL not in page
+
+
 def test_captions_that_are_configured_and_not_made_are_said(ingested):
     dataset = ingested()
     manifest.record_config(dataset, caption={"said": {}})
@@ -397,7 +406,8 @@ def test_captions_that_are_configured_and_not_made_are_said(ingested):
 def captioned(ingested: Callable[..., Path], texts: list[str | None]) -> dict[str, Any]:
     """The report on as many items as texts, all with covers; None is a caption that failed."""
     ids = [f"i{number}" for number in range(len(texts))]
-    dataset = ingested(titles="item,title\n" + "".join(f"{id_},t{id_}\n" for id_ in ids))
+    titles = "item,title\n" + "".join(f"{id_},t{id_}\n" for id_ in ids)
+    dataset = ingested(titles=titles, pairs_csv="user,item,timestamp\nu,i0,1\n", likes=None)
     put_table(dataset, "covers", schema.COVERS, [cover(i, "ok", i.encode()) for i in ids])
     told = {i: ("ok" if t else "empty", t) for i, t in zip(ids, texts, strict=True)}
     put_captions(dataset, told)
@@ -503,8 +513,9 @@ def test_an_unfinished_table_and_one_without_anything_are_errors(ingested):
     ]
 
 
-def test_a_dataset_without_a_known_item_is_an_error(ingested):
-    dataset = ingested(pairs_csv="user,item,timestamp\nu,q,1\n", likes=None)
+def test_a_dataset_without_interactions_is_an_error(ingested):
+    dataset = ingested(likes=None)
+    Table(dataset / "interactions").replace(0, schema.INTERACTIONS.empty_table())
     found = prep.report(dataset)
     assert kinds(found)[0] == ("error", "nothing_to_train")
     assert found["sequences"]["length"] is None and found["popularity"]["gini"] is None
@@ -583,7 +594,8 @@ def random_interactions(seed: int, users: int = 60, items: int = 25) -> pa.Table
 @pytest.fixture
 def sharded(ingested) -> tuple[Path, pa.Table]:
     """A dataset of random interactions whose shards and batches cut users anywhere."""
-    dataset = ingested(titles="item,title\n" + "".join(f"i{n},t{n}\n" for n in range(25)))
+    titles = "item,title\n" + "".join(f"i{n},t{n}\n" for n in range(25))
+    dataset = ingested(titles=titles, pairs_csv="user,item,timestamp\nu,i0,1\n")
     interactions = random_interactions(seed=3)
     shutil.rmtree(dataset / "interactions")
     for start in range(0, interactions.num_rows, 70):

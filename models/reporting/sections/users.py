@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from models.reporting.plots import COLOURS
+from toolkit.graphemes import cut
 from toolkit.markup import Html, text
 from toolkit.measures import number
 
@@ -172,7 +173,7 @@ def _caption(name: str, words: str) -> str:
     label = f'<span class="soft">{escape(name)}</span> '
     if len(words) <= LONG:
         return f'<p class="said" dir="auto">{label}{escape(words)}</p>'
-    start = words[:LONG].rsplit(" ", 1)[0]
+    start = cut(words, LONG).rsplit(" ", 1)[0]
     return (
         f'<details class="said"><summary dir="auto">{label}{escape(start)} …</summary>'
         f'<p dir="auto">{escape(words)}</p></details>'
