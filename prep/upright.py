@@ -6,7 +6,7 @@ Colour profiles are not applied: pixels are taken as sRGB.
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.Image import Transpose
 
 _ORIENTATION = 0x0112  # of EXIF and TIFF
@@ -62,10 +62,10 @@ def _orientation(image: Image.Image) -> int:
 
 def _drawn(image: Image.Image) -> tuple[int, int, int, int] | None:
     """The part of a GIF that its first frame draws, None if that is all."""
-    if image.format != "GIF" or not image.tile:
+    if image.format != "GIF" or not isinstance(image, ImageFile.ImageFile) or not image.tile:
         return None
-    box = tuple(image.tile[0][1])
-    return None if box == (0, 0, *image.size) else (box[0], box[1], box[2], box[3])
+    box = image.tile[0][1]
+    return None if box is None or box == (0, 0, *image.size) else box
 
 
 def _bare_outside(image: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:
