@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from prep import jpeg
 from prep.problems import ItemProblem
 from prep.sniff import HEAD_BYTES, Kind, kind_of, refuse_other, unreadable
-from prep.upright import as_seen
+from prep.upright import as_seen, orientation
 from toolkit.schema import Status
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -82,7 +82,10 @@ def read_picture(path: Path) -> Picture:
         image = _opened(path.name, data, kind)
         refuse_too_large(path.name, *image.size)
         if image.format in ("JPEG", "MPO"):
-            image = _opened(path.name, _whole_jpeg(path.name, data), kind)
+            picture = _whole_jpeg(path.name, data)
+            if image.mode in ("L", "RGB") and orientation(image) not in range(2, 9):
+                return _plain_jpeg(path.name, picture)
+            image = _opened(path.name, picture, kind)
         return _decoded(path.name, image)
 
 
@@ -134,6 +137,15 @@ def _whole_jpeg(name: str, data: bytes) -> bytes:
     if picture is None:
         raise ItemProblem("corrupt", f"{name} ends in the middle of its JPEG data")
     return picture
+
+
+def _plain_jpeg(name: str, data: bytes) -> Picture:
+    """What most covers are. OpenCV has the pixels of Pillow for it, in half the time."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None:
+        raise ItemProblem("corrupt", f"{name} cannot be decoded as an image")
+    return Picture(pixels.astype(np.uint8, copy=False), False)
 
 
 def _with_known_brand(data: bytes, kind: Kind) -> bytes:

@@ -214,6 +214,17 @@ def test_values_without_a_range_are_told(tmp_path):
         read_image(path)
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_both_decoders_of_jpegs_have_the_same_pixels(tmp_path, options):
+    """Plain ones are OpenCV's, turned ones Pillow's."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    plain = written(tmp_path, Image.fromarray(pixels), "JPEG", name="1.jpg", **options)
+    turned = written(tmp_path, Image.fromarray(pixels), "JPEG", name="2.jpg", exif=exif, **options)
+    assert (rgb(plain) == np.rot90(rgb(turned), 2)).all()
+
+
 # --- what lies around a JPEG's picture
 
 
