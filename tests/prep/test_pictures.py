@@ -195,6 +195,12 @@ def test_metadata_that_cannot_be_read_leave_a_picture_as_it_lies(tmp_path):
     assert near(rgb(path), scene())
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_an_orientation_in_xmp_is_not_for_viewers(tmp_path, kind):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
+    assert near(rgb(written(tmp_path, Image.fromarray(scene()), kind, xmp=xmp)), scene())
+
+
 # --- colours
 
 
