@@ -11,7 +11,6 @@ from prep.problems import ItemProblem
 from prep.source import fingerprint
 from toolkit import schema
 
-SUFFIX = ".jpg"
 STORED = schema.COVERS.append(pa.field("note", pa.string()))
 SCHEMA = STORED.append(pa.field("message", pa.string()))
 

@@ -18,7 +18,6 @@ from prep.watchdog import CrashedError, shared
 from toolkit import schema
 from toolkit.versions import versions
 
-SUFFIX = ".mp4"
 SCHEMA = schema.FRAMES.append(pa.field("message", pa.string()))
 _LOADERS = {name: partial(load, name) for name in BACKENDS}
 

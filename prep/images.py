@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from prep import jpeg
 from prep.problems import ItemProblem
 from prep.sniff import HEAD_BYTES, Kind, kind_of, refuse_other, unreadable
-from prep.upright import as_seen
+from prep.upright import as_seen, orientation
 from toolkit.schema import Status
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -24,6 +24,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 PIXEL_LIMIT = 50_000_000  # an image or frame beyond this is a mistake or an attack
 FILE_LIMIT_BYTES = 2**29
 JPEG_QUALITY = 90
+MESSAGE_LETTERS = 300
 ON_WHITE = "transparent parts put on white"  # of a row's column `note`
 _KNOWN_BRANDS = {
     "AVIF": (b"avif", b"avis"),
@@ -81,7 +82,10 @@ def read_picture(path: Path) -> Picture:
         image = _opened(path.name, data, kind)
         refuse_too_large(path.name, *image.size)
         if image.format in ("JPEG", "MPO"):
-            image = _opened(path.name, _whole_jpeg(path.name, data), kind)
+            picture = _whole_jpeg(path.name, data)
+            if image.mode in ("L", "RGB") and orientation(image) not in range(2, 9):
+                return _plain_jpeg(path.name, picture)
+            image = _opened(path.name, picture, kind)
         return _decoded(path.name, image)
 
 
@@ -118,17 +122,30 @@ def _opened(name: str, data: bytes, kind: Kind | None) -> Image.Image:
         raise ItemProblem("too_large", f"{name}: {error}") from None
     except Exception as error:  # hostile bytes raise anything in a decoder
         reason = f"not of {kind.name}" if isinstance(error, UnidentifiedImageError) else error
-        raise ItemProblem("corrupt", f"{name} has no readable image header ({reason})") from None
+        raise ItemProblem(
+            "corrupt", f"{name} has no readable image header ({_line(reason)})"
+        ) from None
 
 
 def _whole_jpeg(name: str, data: bytes) -> bytes:
     try:
         picture = jpeg.whole(data)
     except Exception as error:  # as above
-        raise ItemProblem("corrupt", f"{name} cannot be decoded as an image ({error})") from None
+        raise ItemProblem(
+            "corrupt", f"{name} cannot be decoded as an image ({_line(error)})"
+        ) from None
     if picture is None:
         raise ItemProblem("corrupt", f"{name} ends in the middle of its JPEG data")
     return picture
+
+
+def _plain_jpeg(name: str, data: bytes) -> Picture:
+    """What most covers are. OpenCV has the pixels of Pillow for it, in half the time."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None:
+        raise ItemProblem("corrupt", f"{name} cannot be decoded as an image")
+    return Picture(pixels.astype(np.uint8, copy=False), False)
 
 
 def _with_known_brand(data: bytes, kind: Kind) -> bytes:
@@ -150,7 +167,7 @@ def _heif(name: str, data: bytes, kind: Kind) -> Image.Image:
         file = library.open_heif(io.BytesIO(data))
     except Exception as error:  # RuntimeError, ValueError and others; the first word is libheif's
         status: Status = "unsupported" if str(error).startswith("Unsupported") else "corrupt"
-        reason = " ".join(str(error).split())
+        reason = _line(error)
         raise ItemProblem(
             status, f"{name} holds {kind.name} that cannot be read ({reason}); convert it to JPEG"
         ) from None
@@ -173,8 +190,16 @@ def _decoded(name: str, image: Image.Image) -> Picture:
         with image:
             seen = as_seen(image)
     except Exception as error:  # as above
-        raise ItemProblem("corrupt", f"{name} cannot be decoded as an image ({error})") from None
-    return Picture(np.ascontiguousarray(np.asarray(seen.image)[:, :, ::-1]), seen.on_white)
+        raise ItemProblem(
+            "corrupt", f"{name} cannot be decoded as an image ({_line(error)})"
+        ) from None
+    pixels = cv2.cvtColor(np.asarray(seen.image), cv2.COLOR_RGB2BGR)
+    return Picture(pixels.astype(np.uint8, copy=False), seen.on_white)
+
+
+def _line(reason: object) -> str:
+    """What a library says, on one line of bounded length."""
+    return " ".join(str(reason).split())[:MESSAGE_LETTERS]
 
 
 def fitted(width: int, height: int, shorter_px: int | None) -> tuple[int, int]:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # no stuffed zero, no restart mark
-_RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
+# No stuffed zero, no restart mark. One byte first, so that the search is for a byte and fast.
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _EOI, _SOI, _SOS, _DRI = 0xD9, 0xD8, 0xDA, 0xDD
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _END = b"\xff\xd9"
@@ -55,8 +56,7 @@ def whole(data: bytes) -> bytes | None:
     picture = data[: found.end]
     if found.has_end and len(data) == found.end + len(_END):
         return data
-    if not found.has_end:
-        picture = picture.rstrip(b"\xff")  # half an end mark
+    picture = picture.rstrip(b"\xff")  # half an end mark, or what fills up before one
     is_whole = _all_coefficients(found) and not _wants_more(picture, found)
     if is_whole and not found.has_end:
         # Zeros that fill up a download decode as well: all that is there must be needed.

@@ -161,12 +161,10 @@ class MediaFolder:
         except FileNotFoundError:
             raise ItemProblem("missing", f"{where} leads to no file") from None
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop, before Python 3.13
-            loops = not isinstance(error, OSError) or error.errno == errno.ELOOP
-            what = (
-                "is a link that leads to itself"
-                if loops
-                else f"cannot be reached ({error.strerror})"
-            )
+            if isinstance(error, OSError) and error.errno != errno.ELOOP:
+                what = f"cannot be reached ({error.strerror})"
+            else:
+                what = "is a link that leads to itself"
             raise ItemProblem("missing", f"{where} {what}") from None
         if not any(target.is_relative_to(root) for root in self._roots):
             raise ItemProblem("unsafe", f"{where} leads out of the dump, to {target}")

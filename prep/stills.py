@@ -15,8 +15,6 @@ from prep.problems import ItemProblem
 from prep.source import combined, fingerprint
 from toolkit import schema
 
-FOLDER_WORD = "frame"
-FILES = "-[0-9].jpg"  # how the names of a folder of released frames end
 BACKEND = "released"  # stands in the column `backend`
 STORED = schema.FRAMES.append(pa.field("note", pa.string()))
 SCHEMA = STORED.append(pa.field("message", pa.string()))

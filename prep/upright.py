@@ -6,7 +6,7 @@ Colour profiles are not applied: pixels are taken as sRGB.
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.Image import Transpose
 
 _ORIENTATION = 0x0112  # of EXIF and TIFF
@@ -41,17 +41,17 @@ def as_seen(image: Image.Image) -> Seen:
         ValueError: if its values have no range that is known.
         OSError: if its data are cut, and whatever else Pillow raises about broken data.
     """
-    turn = _TURNS.get(_orientation(image))
+    turn = _TURNS.get(orientation(image))
     box = _drawn(image)
     image.load()  # a TIFF is turned here, and forgets that it was to be
     if image.format == "TIFF":
-        turn = _TURNS.get(_orientation(image))
+        turn = _TURNS.get(orientation(image))
     seen = _over_white(_bare_outside(_eight_bits(image), box))
     return Seen(seen.image.transpose(turn), seen.on_white) if turn is not None else seen
 
 
-def _orientation(image: Image.Image) -> int:
-    """What EXIF says, 1 where it says nothing that can be read; the orientation in XMP is not for viewers."""
+def orientation(image: Image.Image) -> int:
+    """What EXIF says, 1 (upright) where it says nothing that can be read; the orientation in XMP is not for viewers."""
     for name in ("xmp", "XML:com.adobe.xmp"):
         image.info.pop(name, None)  # Pillow would take it in place of EXIF's
     try:
@@ -62,10 +62,10 @@ def _orientation(image: Image.Image) -> int:
 
 def _drawn(image: Image.Image) -> tuple[int, int, int, int] | None:
     """The part of a GIF that its first frame draws, None if that is all."""
-    if image.format != "GIF" or not image.tile:
+    if image.format != "GIF" or not isinstance(image, ImageFile.ImageFile) or not image.tile:
         return None
-    box = tuple(image.tile[0][1])
-    return None if box == (0, 0, *image.size) else (box[0], box[1], box[2], box[3])
+    box = image.tile[0][1]
+    return None if box is None or box == (0, 0, *image.size) else box
 
 
 def _bare_outside(image: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:
@@ -99,7 +99,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _over_white(image: Image.Image) -> Seen:
     if not image.has_transparency_data:
-        return Seen(image.convert("RGB"), False)
+        return Seen(image if image.mode == "RGB" else image.convert("RGB"), False)
     image = image.convert("RGBA")
     alpha = image.getchannel("A")
     if alpha.getextrema()[0] == _OPAQUE:

@@ -15,6 +15,7 @@ from prep.media_folder import CLIPS, PICTURES, MediaFolder
 from prep.media_places import MediaPlaces
 from prep.problems import ItemProblem
 from prep.survey import Survey
+from toolkit import schema
 
 COMPOSED, TAKEN_APART = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
 
@@ -308,3 +309,19 @@ def test_a_build_reads_any_suffix_and_says_what_it_could_not(write_microlens, tm
     verdict = [finding["what"] for finding in prep.report(tmp_path / "out")["verdict"]]
     assert "1 cover with transparent parts put on white" in verdict
     assert prep.check(data.path) == []
+
+
+def test_a_table_that_an_earlier_version_began_keeps_its_columns(
+    write_microlens, tmp_path, monkeypatch
+):
+    dump, config = write_microlens(), PrepConfig(media=MediaConfig(workers=1))
+    (dump / "covers").mkdir()
+    Image.new("RGB", (8, 8)).save(dump / "covers" / "a.jpg")
+    monkeypatch.setattr("prep.covers.STORED", schema.COVERS)  # as it was
+    prep.build(dump, tmp_path / "out", config)
+    monkeypatch.undo()
+    Image.new("LA", (8, 8)).save(dump / "covers" / "b.png")
+    prep.build(dump, tmp_path / "out", config, retry_failed=True)
+    covers = toolkit.open_dataset(tmp_path / "out").covers
+    assert covers["status"].to_pylist() == ["ok", "ok"] and "note" not in covers.schema.names
+    assert prep.check(tmp_path / "out") == []

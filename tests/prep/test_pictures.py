@@ -195,6 +195,12 @@ def test_metadata_that_cannot_be_read_leave_a_picture_as_it_lies(tmp_path):
     assert near(rgb(path), scene())
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_an_orientation_in_xmp_is_not_for_viewers(tmp_path, kind):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
+    assert near(rgb(written(tmp_path, Image.fromarray(scene()), kind, xmp=xmp)), scene())
+
+
 # --- colours
 
 
@@ -212,6 +218,17 @@ def test_values_without_a_range_are_told(tmp_path):
     path = written(tmp_path, Image.fromarray(np.float32([[0, 3.5e8]])), "TIFF")
     with pytest.raises(ItemProblem, match=r"values of 0 to 3.5e\+08, and no range is known"):
         read_image(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_both_decoders_of_jpegs_have_the_same_pixels(tmp_path, options):
+    """Plain ones are OpenCV's, turned ones Pillow's."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    plain = written(tmp_path, Image.fromarray(pixels), "JPEG", name="1.jpg", **options)
+    turned = written(tmp_path, Image.fromarray(pixels), "JPEG", name="2.jpg", exif=exif, **options)
+    assert (rgb(plain) == np.rot90(rgb(turned), 2)).all()
 
 
 # --- what lies around a JPEG's picture
