@@ -3,6 +3,7 @@
 H height, W width.
 """
 
+import re
 import warnings
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +18,10 @@ from prep.problems import ItemProblem
 Pixels: TypeAlias = NDArray[np.uint8]
 
 PIXEL_LIMIT = 50_000_000  # an image or frame beyond this is a mistake or an attack
+SCAN_LIMIT = 500  # libjpeg-turbo's for what is not trusted; its own encoder writes ten
 JPEG_QUALITY = 90
+# The header of a scan of one to four components (ITU T.81, B.2.3): so long that other data hardly hold it.
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 
 def refuse_too_large(name: str, width_px: int, height_px: int) -> None:
@@ -33,14 +37,29 @@ def refuse_too_large(name: str, width_px: int, height_px: int) -> None:
         )
 
 
+def refuse_scan_bomb(name: str, data: bytes) -> None:
+    """Lets through a JPEG of no more scans than any encoder writes: each decodes the whole picture anew.
+
+    Raises:
+        ItemProblem: unsafe.
+    """
+    scans = len(_SCAN.findall(data))
+    if scans > SCAN_LIMIT:
+        raise ItemProblem(
+            "unsafe",
+            f"{name} is a JPEG of {scans:,} scans, more than {SCAN_LIMIT}: it is made to decode for minutes",
+        )
+
+
 def read_image(path: Path) -> Pixels:
     """An image file as it is meant to be seen (EXIF orientation applied), (H, W, 3) BGR uint8.
 
     Raises:
-        ItemProblem: too_large, by its header alone; corrupt.
+        ItemProblem: too_large, by its header alone; unsafe; corrupt.
     """
     _check_header(path)
     data = path.read_bytes()
+    refuse_scan_bomb(path.name, data)
     if _is_cut_jpeg(data):
         raise ItemProblem("corrupt", f"{path.name} ends in the middle of its JPEG data")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

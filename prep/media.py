@@ -11,7 +11,7 @@ from prep.executors import choose
 from prep.files import find_folder
 from prep.pipeline import Step, run_step
 from prep.video import BACKENDS, load
-from prep.watchdog import close_shared
+from prep.watchdog import sharing
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.versions import versions
@@ -20,6 +20,7 @@ COVERS_SHARD = 256
 FRAMES_SHARD = 64
 
 
+@sharing()
 def media(
     dump: str | Path,
     dataset: str | Path,
@@ -52,12 +53,7 @@ def media(
             manifest.record_step(dataset, name, {}, skipped="the dump has none")
             continue
         items = open_dataset(dataset).items.select(["item_id"])
-        try:
-            counts = run_step(
-                dataset, step, items, execute=choose(config), retry_failed=retry_failed
-            )
-        finally:
-            close_shared()
+        counts = run_step(dataset, step, items, execute=choose(config), retry_failed=retry_failed)
         found = versions(*BACKENDS.values())
         manifest.record_step(dataset, name, step.config, versions=found, items=counts)
     manifest.record_config(dataset, media=asdict(config.media))
@@ -92,14 +88,18 @@ def _choose_frames_step(dump: Path, config: MediaConfig) -> Step | None:
 
 def _stills_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
     settings = {"frame_count": config.frame_count, "frame_px": config.frame_px}
-    work = partial(stills.make_stills, dump=dump, folder=folder, **settings)
+    work = partial(
+        stills.make_stills, dump=dump, folder=folder, limit_seconds=config.clip_seconds, **settings
+    )
     about = {**settings, "backend": stills.BACKEND}
     return Step("frames", "frames", schema.FRAMES, about, work, FRAMES_SHARD)
 
 
 def _covers_step(dump: Path, folder: Path, config: MediaConfig) -> Step:
     settings = {"cover_px": config.cover_px}
-    work = partial(covers.make_covers, dump=dump, folder=folder, cover_px=config.cover_px)
+    work = partial(
+        covers.make_covers, dump=dump, folder=folder, limit_seconds=config.clip_seconds, **settings
+    )
     return Step("covers", "covers", schema.COVERS, settings, work, COVERS_SHARD)
 
 

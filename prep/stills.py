@@ -13,6 +13,7 @@ from prep.files import locate
 from prep.images import read_image, shrink, to_jpeg
 from prep.problems import ItemProblem
 from prep.sniff import refuse_other
+from prep.watchdog import ReadsFile, watched
 from toolkit import schema
 
 FOLDER_WORD = "frame"
@@ -22,7 +23,13 @@ SCHEMA = schema.FRAMES.append(pa.field("message", pa.string()))
 
 
 def make_stills(
-    batch: pa.RecordBatch, *, dump: Path, folder: Path, frame_count: int, frame_px: int
+    batch: pa.RecordBatch,
+    *,
+    dump: Path,
+    folder: Path,
+    frame_count: int,
+    frame_px: int,
+    limit_seconds: float | None = None,
 ) -> pa.Table:
     """A row for each item of the batch (`toolkit.schema.FRAMES` and `message`).
 
@@ -35,20 +42,34 @@ def make_stills(
         frame_count: frames asked for, the first of an item's; more than were released leave every
             item truncated.
         frame_px: shorter side of what is stored, in pixels.
+        limit_seconds: time limit of one frame; it is decoded in a process that is killed beyond it. None
+            decodes in this process, without a limit.
     """
+    read = watched(still_of, limit_seconds)
     ids = batch.column("item_id").to_pylist()
-    rows = [{"item_id": id_, **_row(id_, dump, folder, frame_count, frame_px)} for id_ in ids]
+    rows = [{"item_id": id_, **_row(read, id_, dump, folder, frame_count, frame_px)} for id_ in ids]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _row(item_id: str, dump: Path, folder: Path, frame_count: int, frame_px: int) -> dict[str, Any]:
+def still_of(path: Path, frame_px: int) -> dict[str, Any]:
+    """One released frame, as it is stored, in the column `frame`.
+
+    Raises:
+        ItemProblem: if it is no picture that can be read.
+    """
+    refuse_other(path, "image")
+    return {"frame": to_jpeg(shrink(read_image(path), frame_px))}
+
+
+def _row(
+    read: ReadsFile, item_id: str, dump: Path, folder: Path, frame_count: int, frame_px: int
+) -> dict[str, Any]:
     frames: list[bytes] = []
     problems: list[ItemProblem] = []
     for k in range(1, frame_count + 1):
         try:
             path = locate(dump, folder, item_id, f"-{k}.jpg")
-            refuse_other(path, "image")
-            frames.append(to_jpeg(shrink(read_image(path), frame_px)))
+            frames.append(read(path, frame_px=frame_px)["frame"])
         except ItemProblem as problem:
             problems.append(problem)
     if not frames:  # a file that is there but broken says more than one that is not
