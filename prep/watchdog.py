@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 from prep.executors.local import prepare_worker
 from prep.problems import ItemProblem
@@ -208,15 +208,8 @@ def sharing() -> Iterator[None]:
 Row: TypeAlias = dict[str, Any]
 
 
-class ReadsFile(Protocol):
-    """Reads what is stored of a file; its further arguments are picklable."""
-
-    def __call__(self, path: Path, **options: Any) -> Row:
-        """See `Watchdog`.
-
-        Raises:
-            ItemProblem: if the file cannot be used.
-        """
+# Reads what is stored of a file, of which the path comes first; raises ItemProblem if it cannot be used.
+ReadsFile: TypeAlias = Callable[..., Row]
 
 
 def watched(

@@ -195,7 +195,7 @@ def _read(path: Path, container: Any, stream: Any) -> VideoInfo:
         fps=fps,
         time_base=stream.time_base,
         pts=pts,
-        keyframes=sorted({p.pts for p in packed if p.is_keyframe} & set(pts)),
+        keyframes=sorted(set(pts) & {p.pts for p in packed if p.is_keyframe}),
         held_seconds=held_seconds,
         matrix=matrix,
         stream=stream.index,
@@ -244,7 +244,7 @@ def _shown(packed: Sequence[_Packet], first: Any | None) -> list[int]:
     """
     pts = sorted({p.pts for p in packed if p.is_shown and p.pts is not None})
     keyframe = next((p.pts for p in packed if p.is_keyframe), None)
-    if first is not None and first.pts is not None and first.pts == keyframe:
+    if first is not None and keyframe is not None and first.pts == keyframe:
         pts = pts[bisect_left(pts, keyframe) :]
     return pts
 
@@ -283,7 +283,7 @@ def _counted(times: Sequence[int | None], packed: Sequence[_Packet], stream: Any
     known = sorted({time for time in times if time is not None})
     steps = [after - before for before, after in pairwise(known)]
     steps = steps if len(known) == len(times) else [packet.duration for packet in packed]
-    step = median(steps) if steps else 0
+    step = float(median(steps)) if steps else 0.0
     if not step:
         step = 1 / (stream.average_rate or 25) / stream.time_base
     return [round(row * step) for row in range(len(times) or len(packed))]
@@ -297,7 +297,7 @@ def _end_seconds(
     last = pts[-1]
     end = max(ends, default=last)
     if end <= last or is_counted:
-        end = last + (last - pts[0]) / max(len(pts) - 1, 1)
+        end = last + round((last - pts[0]) / max(len(pts) - 1, 1))
     return float((end - pts[0]) * stream.time_base)
 
 
