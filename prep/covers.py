@@ -9,6 +9,7 @@ from prep.images import ON_WHITE, read_picture, shrink, to_jpeg
 from prep.media_folder import PICTURES, MediaFolder, as_media_folder
 from prep.problems import ItemProblem
 from prep.source import fingerprint
+from prep.watchdog import ReadsFile, watched
 from toolkit import schema
 
 STORED = schema.COVERS.append(pa.field("note", pa.string()))
@@ -16,7 +17,12 @@ SCHEMA = STORED.append(pa.field("message", pa.string()))
 
 
 def make_covers(
-    batch: pa.RecordBatch, *, dump: Path, folder: Path | MediaFolder, cover_px: int
+    batch: pa.RecordBatch,
+    *,
+    dump: Path,
+    folder: Path | MediaFolder,
+    cover_px: int,
+    limit_seconds: float | None = None,
 ) -> pa.Table:
     """A row for each item of the batch (`STORED` and `message`).
 
@@ -25,18 +31,21 @@ def make_covers(
         dump: the dump's folder.
         folder: where the covers lie.
         cover_px: shorter side of what is stored, in pixels.
+        limit_seconds: time limit of one cover; it is decoded in a process that is killed beyond it. None
+            decodes in this process, without a limit.
     """
     place = as_media_folder(dump, folder, PICTURES)
+    read = watched(cover_of, limit_seconds)
     ids = batch.column("item_id").to_pylist()
-    return pa.Table.from_pylist([_row(id_, place, cover_px) for id_ in ids], schema=SCHEMA)
+    return pa.Table.from_pylist([_row(read, id_, place, cover_px) for id_ in ids], schema=SCHEMA)
 
 
-def _row(item_id: str, folder: MediaFolder, cover_px: int) -> dict[str, Any]:
+def _row(read: ReadsFile, item_id: str, folder: MediaFolder, cover_px: int) -> dict[str, Any]:
     row: dict[str, Any] = {"item_id": item_id}
     try:
         path = folder.locate(item_id)
         row |= fingerprint(path)
-        return row | cover_of(path, cover_px)
+        return row | read(path, cover_px=cover_px)
     except ItemProblem as problem:
         return {**row, "status": problem.status, "message": problem.message}
 

@@ -1,6 +1,5 @@
 """Frames: a few stills of each item's clip, smaller, as JPEG."""
 
-from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from prep.sniff import refuse_other
 from prep.source import fingerprint
 from prep.video import BACKENDS, VideoInfo, load
 from prep.video.sampling import POLICIES
-from prep.watchdog import CrashedError, shared
+from prep.watchdog import ReadsFile, watched
 from toolkit import schema
 from toolkit.versions import versions
 
@@ -59,10 +58,13 @@ def make_frames(
         "px": frame_px,
     }
     made_by = {"backend": backend, "backend_version": _version(backend)}
-    decode: Callable[..., dict[str, Any]] = stills
-    if clip_seconds is not None:
-        decode = shared(stills, limit_seconds=clip_seconds, prepare=_LOADERS[backend])
     place = as_media_folder(dump, folder, CLIPS)
+    decode = watched(
+        stills,
+        clip_seconds,
+        prepare=_LOADERS[backend],
+        crash_advice="; another media.backend may not",
+    )
     rows = [
         {"item_id": id_, **made_by, **_row(decode, id_, place, options)}
         for id_ in batch.column("item_id").to_pylist()
@@ -77,7 +79,7 @@ def _version(backend: str) -> str:
 
 
 def _row(
-    decode: Callable[..., dict[str, Any]],
+    decode: ReadsFile,
     item_id: str,
     folder: MediaFolder,
     options: dict[str, Any],
@@ -89,12 +91,6 @@ def _row(
         return {**source, **decode(path, **options)}
     except ItemProblem as problem:
         return {**source, "status": problem.status, "message": problem.message}
-    except TimeoutError as error:
-        message = f"{path.name}: {error}; a higher media.clip_seconds may do"
-        return {**source, "status": "timeout", "message": message}
-    except CrashedError as error:
-        message = f"{path.name}: the decoder crashed on it ({error}); another media.backend may not"
-        return {**source, "status": "corrupt", "message": message}
 
 
 def stills(

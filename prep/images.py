@@ -4,6 +4,7 @@ H height, W width.
 """
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -23,6 +24,9 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 PIXEL_LIMIT = 50_000_000  # an image or frame beyond this is a mistake or an attack
 FILE_LIMIT_BYTES = 2**29
+SCAN_LIMIT = 500  # libjpeg-turbo's for what is not trusted; its own encoder writes ten
+# The header of a scan of one to four components (ITU T.81, B.2.3): so long that other data hardly hold it.
+_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 JPEG_QUALITY = 90
 MESSAGE_LETTERS = 300
 ON_WHITE = "transparent parts put on white"  # of a row's column `note`
@@ -58,6 +62,20 @@ def refuse_too_large(name: str, width_px: int, height_px: int) -> None:
         )
 
 
+def refuse_scan_bomb(name: str, data: bytes) -> None:
+    """Lets through a JPEG of no more scans than any encoder writes: each decodes the whole picture anew.
+
+    Raises:
+        ItemProblem: unsafe.
+    """
+    scans = len(_SCAN.findall(data))
+    if scans > SCAN_LIMIT:
+        raise ItemProblem(
+            "unsafe",
+            f"{name} is a JPEG of {scans:,} scans, more than {SCAN_LIMIT}: it is made to decode for minutes",
+        )
+
+
 def read_image(path: Path) -> Pixels:
     """An image file as it is meant to be seen, (H, W, 3) BGR uint8: `read_picture` without its remark."""
     return read_picture(path).pixels
@@ -69,11 +87,12 @@ def read_picture(path: Path) -> Picture:
     The one function that reads pictures of a dump. Bytes behind the picture do not matter.
 
     Raises:
-        ItemProblem: too_large, by its header alone; unsupported, if it is no picture or one that nothing
+        ItemProblem: too_large, by its header alone; unsafe, if it is made to decode for minutes; unsupported, if it is no picture or one that nothing
             here decodes; corrupt, if it is cut, broken or cannot be read.
     """
     refuse_other(path, "image")
     data = _bytes_of(path)
+    refuse_scan_bomb(path.name, data)
     kind = kind_of(data[:HEAD_BYTES])
     with warnings.catch_warnings():
         warnings.simplefilter(

@@ -13,7 +13,7 @@ from prep.media_folder import MediaFolder
 from prep.media_places import MediaPlaces
 from prep.pipeline import Step, run_step
 from prep.video import BACKENDS, load
-from prep.watchdog import close_shared
+from prep.watchdog import sharing
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.store import Table
@@ -23,6 +23,7 @@ COVERS_SHARD = 256
 FRAMES_SHARD = 64
 
 
+@sharing()
 def media(
     dump: str | Path,
     dataset: str | Path,
@@ -57,12 +58,7 @@ def media(
             continue
         step = _as_begun(dataset, step)
         items = open_dataset(dataset).items.select(["item_id"])
-        try:
-            counts = run_step(
-                dataset, step, items, execute=choose(config), retry_failed=retry_failed
-            )
-        finally:
-            close_shared()
+        counts = run_step(dataset, step, items, execute=choose(config), retry_failed=retry_failed)
         _say_notes(dataset, step)
         found = versions(*BACKENDS.values())
         manifest.record_step(dataset, name, step.config, versions=found, items=counts)
@@ -115,14 +111,18 @@ def _choose_frames_step(dump: Path, places: MediaPlaces, config: MediaConfig) ->
 
 def _stills_step(dump: Path, folder: MediaFolder, config: MediaConfig) -> Step:
     settings = {"frame_count": config.frame_count, "frame_px": config.frame_px}
-    work = partial(stills.make_stills, dump=dump, folder=folder, **settings)
+    work = partial(
+        stills.make_stills, dump=dump, folder=folder, limit_seconds=config.clip_seconds, **settings
+    )
     about = {**settings, "backend": stills.BACKEND}
     return Step("frames", "frames", stills.STORED, about, work, FRAMES_SHARD)
 
 
 def _covers_step(dump: Path, folder: MediaFolder, config: MediaConfig) -> Step:
     settings = {"cover_px": config.cover_px}
-    work = partial(covers.make_covers, dump=dump, folder=folder, cover_px=config.cover_px)
+    work = partial(
+        covers.make_covers, dump=dump, folder=folder, limit_seconds=config.clip_seconds, **settings
+    )
     return Step("covers", "covers", covers.STORED, settings, work, COVERS_SHARD)
 
 

@@ -13,6 +13,7 @@ from prep.images import ON_WHITE, read_picture, shrink, to_jpeg
 from prep.media_folder import PICTURES, MediaFolder, as_media_folder
 from prep.problems import ItemProblem
 from prep.source import combined, fingerprint
+from prep.watchdog import ReadsFile, watched
 from toolkit import schema
 
 BACKEND = "released"  # stands in the column `backend`
@@ -27,6 +28,7 @@ def make_stills(
     folder: Path | MediaFolder,
     frame_count: int,
     frame_px: int,
+    limit_seconds: float | None = None,
 ) -> pa.Table:
     """A row for each item of the batch (`STORED` and `message`).
 
@@ -39,11 +41,25 @@ def make_stills(
         frame_count: frames asked for, the first of an item's; more than were released leave every
             item truncated.
         frame_px: shorter side of what is stored, in pixels.
+        limit_seconds: time limit of one frame; it is decoded in a process that is killed beyond it. None
+            decodes in this process, without a limit.
     """
     place = as_media_folder(dump, folder, PICTURES)
+    read = watched(still_of, limit_seconds)
     ids = batch.column("item_id").to_pylist()
-    rows = [{"item_id": id_, **_row(id_, place, frame_count, frame_px)} for id_ in ids]
+    rows = [{"item_id": id_, **_row(read, id_, place, frame_count, frame_px)} for id_ in ids]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def still_of(path: Path, frame_px: int) -> dict[str, Any]:
+    """One released frame as it is stored, in `frame`, and `note`, which is null where there is nothing to note.
+
+    Raises:
+        ItemProblem: if it is no picture that can be read.
+    """
+    picture = read_picture(path)
+    frame = to_jpeg(shrink(picture.pixels, frame_px))
+    return {"frame": frame, "note": ON_WHITE if picture.on_white else None}
 
 
 def located(folder: MediaFolder, item_id: str, count: int) -> tuple[list[Path], list[ItemProblem]]:
@@ -58,7 +74,9 @@ def located(folder: MediaFolder, item_id: str, count: int) -> tuple[list[Path], 
     return paths, problems
 
 
-def _row(item_id: str, folder: MediaFolder, frame_count: int, frame_px: int) -> dict[str, Any]:
+def _row(
+    read: ReadsFile, item_id: str, folder: MediaFolder, frame_count: int, frame_px: int
+) -> dict[str, Any]:
     paths, problems = located(folder, item_id, frame_count)
     sources: list[dict[str, Any]] = []
     frames: list[bytes] = []
@@ -66,12 +84,12 @@ def _row(item_id: str, folder: MediaFolder, frame_count: int, frame_px: int) -> 
     for path in paths:
         try:
             sources.append(fingerprint(path))
-            picture = read_picture(path)
+            still = read(path, frame_px=frame_px)
         except ItemProblem as problem:
             problems.append(problem)
             continue
-        frames.append(to_jpeg(shrink(picture.pixels, frame_px)))
-        note = ON_WHITE if picture.on_white else note
+        frames.append(still["frame"])
+        note = still["note"] or note
     source = combined(sources)
     if not frames:  # a file that is there but broken says more than one that is not
         worst = next((p for p in problems if p.status != "missing"), problems[0])

@@ -64,3 +64,12 @@ def prepare_slowly() -> None:
 
 def what_was_prepared(_: int) -> list[bytes]:
     return LEAKED
+
+
+def read_slowly(path: Path, **options: object) -> dict[str, object]:
+    """Reads a picture, unless its name says how it goes wrong."""
+    if path.name.startswith("slow"):
+        spin_with_the_lock(0)
+    if path.name.startswith("crash"):
+        crash(0)
+    return {"status": "ok", "frame": path.read_bytes()}

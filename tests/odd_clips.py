@@ -134,11 +134,10 @@ def shown_by_ffmpeg(path: Path, filters: str | None = None) -> list[Picture]:
     command = ["ffmpeg", "-v", "quiet", "-i", str(path), *(["-vf", filters] if filters else [])]
     command += ["-fps_mode", "passthrough", "-f", "image2pipe", "-c:v", "ppm", "-"]
     data = subprocess.run(command, capture_output=True, check=True).stdout
-    pictures = []
-    source = io.BytesIO(data)
-    while source.tell() < len(data):
-        with Image.open(source) as image:
-            image.load()
+    pictures: list[Picture] = []
+    at = 0
+    while at < len(data):
+        with Image.open(io.BytesIO(data[at:])) as image:
             pictures.append(np.asarray(image))
-        source.seek(sum(p.nbytes + len(f"P6\n{p.shape[1]} {p.shape[0]}\n255\n") for p in pictures))
+            at += len(b"P6\n%d %d\n255\n" % image.size) + pictures[-1].nbytes
     return pictures

@@ -62,6 +62,7 @@ class VideoInfo:
         start_pts: the tick that the header calls the stream's start.
         video_streams: how many the file has.
         is_tagged_as_turned: whether an old tag `rotate` says so, which FFmpeg no longer reads.
+        marks_all: whether every packet is marked as a keyframe, in a codec of which that is hardly true.
         is_plain: whether every library counts the frames in the same way: one video stream, times, and no
             packets that are not shown.
     """
@@ -83,6 +84,7 @@ class VideoInfo:
     start_pts: int = 0
     video_streams: int = 1
     is_tagged_as_turned: bool = False
+    marks_all: bool = False
     is_plain: bool = True
 
     @property
@@ -173,8 +175,8 @@ def _read(path: Path, container: Any, stream: Any) -> VideoInfo:
         times = _decoded_times(path, stream)
         is_counted = not _ascend(times)
     pts = _counted(times, packed, stream) if is_counted else _shown(packed, first)
-    fps = _fps(stream, pts)
-    held_seconds = _end_seconds(stream, packed, pts)
+    fps = _fps(pts, stream, None if is_counted else stream.average_rate)
+    held_seconds = _end_seconds(stream, packed, pts, is_counted=is_counted)
     duration_seconds = max(held_seconds, tagged_seconds(stream) or 0.0)
     claim = claimed_seconds(container, stream)
     missing_seconds = claim - held_seconds - (2 / fps if fps else 0.0)
@@ -193,7 +195,7 @@ def _read(path: Path, container: Any, stream: Any) -> VideoInfo:
         fps=fps,
         time_base=stream.time_base,
         pts=pts,
-        keyframes=sorted({p.pts for p in packed if p.is_keyframe} & set(pts)),
+        keyframes=sorted(set(pts) & {p.pts for p in packed if p.is_keyframe}),
         held_seconds=held_seconds,
         matrix=matrix,
         stream=stream.index,
@@ -202,6 +204,9 @@ def _read(path: Path, container: Any, stream: Any) -> VideoInfo:
         start_pts=stream.start_time or 0,
         video_streams=len(container.streams.video),
         is_tagged_as_turned="rotate" in map(str.lower, stream.metadata),
+        marks_all=len(packed) > 1
+        and all(packet.is_keyframe for packet in packed)
+        and not context.codec.intra_only,
         is_plain=not is_counted and len(container.streams.video) == 1 and len(pts) == len(packed),
     )
 
@@ -239,7 +244,7 @@ def _shown(packed: Sequence[_Packet], first: Any | None) -> list[int]:
     """
     pts = sorted({p.pts for p in packed if p.is_shown and p.pts is not None})
     keyframe = next((p.pts for p in packed if p.is_keyframe), None)
-    if first is not None and first.pts is not None and first.pts == keyframe:
+    if first is not None and keyframe is not None and first.pts == keyframe:
         pts = pts[bisect_left(pts, keyframe) :]
     return pts
 
@@ -256,7 +261,7 @@ def _times_may_be_wrong(packed: Sequence[_Packet], stream: Any, container: Any) 
         for packet in packed
         if packet.pts is not None and packet.dts is not None
     }
-    is_suspect = delays == {0} or (len(delays) == 1 and container.format.name == "avi")
+    is_suspect = delays == {0} or container.format.name == "avi"
     return is_suspect and len(packed) > 1 and bool(stream.codec_context.has_b_frames)
 
 
@@ -274,29 +279,31 @@ def _decoded_times(path: Path, stream: Any) -> list[int | None]:
 
 
 def _counted(times: Sequence[int | None], packed: Sequence[_Packet], stream: Any) -> list[int]:
-    """Ticks for frames in the order in which they come: their own sorted, or as many steps where they have none."""
-    known = {time for time in times if time is not None}
-    if times and len(known) == len(times):
-        return sorted(known)
-    step = median(packet.duration for packet in packed)
+    """Ticks for frames in the order in which they come, in steps of what is usual between two of them."""
+    known = sorted({time for time in times if time is not None})
+    steps = [after - before for before, after in pairwise(known)]
+    steps = steps if len(known) == len(times) else [packet.duration for packet in packed]
+    step = float(median(steps)) if steps else 0.0
     if not step:
         step = 1 / (stream.average_rate or 25) / stream.time_base
     return [round(row * step) for row in range(len(times) or len(packed))]
 
 
-def _end_seconds(stream: Any, packed: Sequence[_Packet], pts: list[int]) -> float:
+def _end_seconds(
+    stream: Any, packed: Sequence[_Packet], pts: list[int], *, is_counted: bool
+) -> float:
     """When the last frame leaves the screen, by its packet; as long as the others on average, where that is silent."""
     ends = [p.pts + p.duration for p in packed if p.pts is not None and p.is_shown and p.duration]
     last = pts[-1]
     end = max(ends, default=last)
-    if end <= last or any(p.pts is None for p in packed):
-        end = last + (last - pts[0]) / max(len(pts) - 1, 1)
+    if end <= last or is_counted:
+        end = last + round((last - pts[0]) / max(len(pts) - 1, 1))
     return float((end - pts[0]) * stream.time_base)
 
 
-def _fps(stream: Any, pts: list[int]) -> float:
-    if stream.average_rate:
-        return float(stream.average_rate)
+def _fps(pts: list[int], stream: Any, average_rate: Fraction | None) -> float:
+    if average_rate:
+        return float(average_rate)
     seconds = float((pts[-1] - pts[0]) * stream.time_base)
     return (len(pts) - 1) / seconds if seconds else 0.0
 

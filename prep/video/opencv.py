@@ -24,10 +24,13 @@ def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tupl
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)  # it knows no mirrors
     try:
+        known = set(info.pts)
         rows = iter(wanted)
         row = next(rows, None)
         while row is not None and capture.grab():
             pts = _pts(capture, info)
+            if pts not in known:
+                raise NotReadableError
             while row is not None and row < pts:  # the frame asked for did not decode
                 row = next(rows, None)
             if row == pts:

@@ -80,7 +80,8 @@ def _on_screen(path: Path, info: VideoInfo, asked: set[int], size: int | None) -
                 found[wanted] = _Still(before[0], _upright(before[1], info, size))
         if not waiting:
             break
-        before = (pts, frame)
+        if pts is not None:
+            before = (pts, frame)
     return found
 
 

@@ -65,6 +65,10 @@ def every_frame(container: Any, stream: Any) -> Iterator[Any]:
 
 def claimed_seconds(container: Any, stream: Any) -> float:
     """How long the stream is by its own account, else how long the container is; 0 where neither says."""
+    if container.format.name == "avi" and stream.frames and stream.average_rate:
+        return float(
+            stream.frames / stream.average_rate
+        )  # FFmpeg's guess of the duration follows the size
     if stream.duration:
         return float(stream.duration * stream.time_base)
     tagged = tagged_seconds(stream)

@@ -18,7 +18,8 @@ if torchcodec.ffmpeg_major_version is None:  # it imports without them, and then
 
 
 def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
-    if info.is_counted or info.turn.tilt_degrees or not info.is_indexed:
+    # It believes what is marked as a keyframe, and seeks where only an index makes that exact.
+    if info.is_counted or info.marks_all or info.turn.tilt_degrees or not info.is_indexed:
         raise NotReadableError
     try:
         # One thread: clips are decoded side by side instead.

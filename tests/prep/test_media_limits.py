@@ -1,10 +1,18 @@
 """A clip over its time limit is quarantined, the run goes on, and a higher limit mends it."""
 
+import io
+import multiprocessing
 from pathlib import Path
 
+import misbehaving
+import pyarrow as pa
 import pytest
+from PIL import Image
 
 from prep import MediaConfig, PrepConfig, check, ingest, media
+from prep.covers import make_covers
+from prep.stills import make_stills
+from prep.watchdog import sharing
 from toolkit import UserError, open_dataset
 
 
@@ -38,3 +46,48 @@ def test_clips_over_their_limit_are_told_and_can_be_done_again(
 def test_a_limit_that_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match=r"media\.clip_seconds is 0"):
         MediaConfig(clip_seconds=0)
+
+
+def progressive(path: Path, scans: int) -> None:
+    """A progressive JPEG with its last scan repeated: a decoder refines the whole picture each time anew."""
+    buffer = io.BytesIO()
+    picture = Image.effect_noise((64, 64), 80).convert("RGB")
+    picture.save(buffer, format="JPEG", progressive=True, quality=90)
+    data = buffer.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    path.write_bytes(data[:-2] + last * scans + data[-2:])
+
+
+def test_a_picture_that_decodes_for_minutes_by_its_scans_is_unsafe(tmp_path: Path) -> None:
+    (tmp_path / "covers").mkdir()
+    progressive(tmp_path / "covers" / "bomb.jpg", 600)
+    progressive(tmp_path / "covers" / "fine.jpg", 10)
+    items = pa.RecordBatch.from_pydict({"item_id": ["bomb", "fine"]})
+    table = make_covers(items, dump=tmp_path, folder=tmp_path / "covers", cover_px=32)
+    bomb, fine = table.to_pylist()
+    assert (bomb["status"], fine["status"]) == ("unsafe", "ok")
+    assert "JPEG of 610 scans, more than 500" in bomb["message"]
+
+
+def test_pictures_over_their_limit_do_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "covers"
+    folder.mkdir()
+    for name in ("a", "slow", "crash", "z", "a-1", "slow-1", "z-1"):
+        Image.new("RGB", (32, 32), "red").save(folder / f"{name}.jpg")
+    monkeypatch.setattr("prep.covers.cover_of", misbehaving.read_slowly)
+    monkeypatch.setattr("prep.stills.still_of", misbehaving.read_slowly)
+    place = {"dump": tmp_path, "folder": folder, "limit_seconds": 2.0}
+    with sharing():
+        items = pa.RecordBatch.from_pydict({"item_id": ["a", "slow", "crash", "z"]})
+        covers = make_covers(items, cover_px=32, **place).to_pylist()
+        items = pa.RecordBatch.from_pydict({"item_id": ["a", "slow", "z"]})
+        frames = make_stills(items, frame_count=1, frame_px=32, **place).to_pylist()
+    assert multiprocessing.active_children() == []
+    assert [row["status"] for row in covers] == ["ok", "timeout", "corrupt", "ok"]
+    assert (
+        covers[1]["message"] == "slow.jpg: not done after 2 s; a higher media.clip_seconds may do"
+    )
+    assert covers[2]["message"].startswith("crash.jpg: the decoder crashed on it")
+    assert [row["status"] for row in frames] == ["ok", "timeout", "ok"]

@@ -120,6 +120,21 @@ def test_a_shared_process_is_kept_until_it_is_closed() -> None:
     close_shared()
 
 
+def test_shared_functions_have_one_process_and_a_kill_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    one = shared(misbehaving.process_id, limit_seconds=60)(0)
+    assert shared(misbehaving.double, limit_seconds=60)(2) == 4
+    assert shared(misbehaving.process_id, limit_seconds=50)(0) == one
+    with pytest.raises(TimeoutError):
+        shared(misbehaving.spin_with_the_lock, limit_seconds=0.3)(0)
+    assert not Path(f"/proc/{one}").exists()  # not even as a zombie
+    assert list(tmp_path.iterdir()) == []
+    close_shared()
+    assert multiprocessing.active_children() == []
+
+
 def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
@@ -133,7 +148,10 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
     assert "UserError: a process that decodes did not start" in done.stderr
 
 
-def test_a_spinning_process_dies_with_its_killed_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_spinning_process_dies_with_its_killed_parent(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     note = tmp_path / "pid"
     script = (
         "import sys; sys.path[:0] = sys.argv[2:]\n"
@@ -147,7 +165,7 @@ def test_a_spinning_process_dies_with_its_killed_parent(tmp_path: Path) -> None:
     wait_for(lambda: note.exists() and note.read_text() != "")
     child = int(note.read_text())
     assert alive(child)
-    parent.kill()
+    parent.send_signal(number)
     parent.wait()
     wait_for(lambda: not alive(child))
 
