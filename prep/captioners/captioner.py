@@ -20,6 +20,7 @@ class Answer(str):
     ended: Ended
 
     def __new__(cls, text: str, ended: Ended = "whole") -> Self:
+        """A string that also knows how it ended."""
         answer = super().__new__(cls, text)
         answer.ended = ended
         return answer

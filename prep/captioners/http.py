@@ -28,7 +28,11 @@ _MAX_ERROR_BYTES = 2**16  # of an answer that is none; only its beginning is sho
 _TOLD_CHARACTERS = 300  # of what a server says about an error
 _LOOK_SECONDS = 0.1  # between two looks whether anybody still waits
 _ACCEPTED = {"Content-Type": "application/json", "Accept": "application/json"}
-_COMPRESSED = ("gzip", "x-gzip", "deflate")  # what zlib reads; never asked for, sent by some proxies
+_COMPRESSED = (
+    "gzip",
+    "x-gzip",
+    "deflate",
+)  # what zlib reads; never asked for, sent by some proxies
 
 
 class FailedAttempt(Exception):
@@ -274,10 +278,12 @@ def _named(error: BaseException) -> str:
     """An exception on one line: what the system said, where the client wraps it in words of its own."""
     inner: BaseException | None = error
     while inner is not None and not (isinstance(inner, OSError) and inner.errno):
-        several = getattr(inner, "exceptions", None)  # of an ExceptionGroup: one for each address tried
+        several = getattr(
+            inner, "exceptions", None
+        )  # of an ExceptionGroup: one for each address tried
         inner = several[0] if several else inner.__cause__ or inner.__context__
     if type(inner) is OSError or isinstance(inner, ConnectionError):
-        said = os.strerror(inner.errno)  # asyncio says "Connect call failed" of all
+        said = os.strerror(inner.errno or 0)  # asyncio says "Connect call failed" of all
     else:
         said = printable(str(inner or error))
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -220,7 +220,9 @@ class TransformersCaptioner:
         self.usage.tokens += int((tokens != self._decoder.pad_token_id).sum())
         most = int(self._generation["max_new_tokens"])
         return [
-            Answer(self._decoded(row), "cut" if len(row) >= most and self._goes_on(row) else "whole")
+            Answer(
+                self._decoded(row), "cut" if len(row) >= most and self._goes_on(row) else "whole"
+            )
             for row in tokens.tolist()
         ]
 

@@ -7,7 +7,9 @@ Servers and tokenizers leave them in the text when they do not know them. What i
 import re
 from typing import NamedTuple
 
-_THINKING = "think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|scratchpad|seed:think"
+_THINKING = (
+    "think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|scratchpad|seed:think"
+)
 _ANSWER = "answer|final_answer|solution|box"
 REASONING = "<think>"  # stands for whatever opened the reasoning in a prompt
 _OPEN = re.compile(
@@ -23,9 +25,7 @@ _CLOSE = re.compile(
 # gpt-oss writes to channels, of which `final` alone is for the user. A tokenizer that leaves special tokens out
 # leaves "analysis… assistantfinal…".
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>")
-_BARE_CHANNELS = re.compile(
-    r"\s*(?:assistant)?(?:analysis|commentary).*assistantfinal", re.DOTALL
-)
+_BARE_CHANNELS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary).*assistantfinal", re.DOTALL)
 _HEADER = re.compile(
     r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|start\|>|<\|turn>)"
     r"\s*(?:assistant|model|user|system)?\s*(?:<\|end_header_id\|>|<\|message\|>)?"

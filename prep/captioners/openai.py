@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from functools import partial
 from threading import Event
 from typing import Any
 
@@ -28,6 +27,10 @@ SECRET_CHARACTERS = 8  # a shorter key is a word such as EMPTY, which a caption 
 _TOO_BUSY = (408, 425, 429)  # and 5xx: worth another attempt
 # URL, key or model, for every request alike; and every redirect
 _WRONG_ADDRESS = (401, 403, 404, 405)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 class ServerError(Exception):
@@ -83,7 +86,7 @@ class OpenAICaptioner:
         temperature: float = 0.0,
         repetition_penalty: float = 1.0,
         pause: Callable[[Event, float], object] = Event.wait,
-        tell: Callable[[str], object] = partial(print, file=sys.stderr, flush=True),
+        tell: Callable[[str], object] = _tell,
     ) -> None:
         self._url = _endpoint(server_url(url))
         self.endpoint = str(self._url.copy_with(query=None))  # a query may hold a secret
@@ -152,7 +155,10 @@ class OpenAICaptioner:
         for error in errors.values():
             if isinstance(error, UserError) or not isinstance(error, (ServerError, ValueError)):
                 raise error
-        if not any(isinstance(error, ValueError) or error.answered for error in errors.values()):
+        if not any(
+            isinstance(error, ValueError) or getattr(error, "answered", False)
+            for error in errors.values()
+        ):
             self.check()  # whether it is the requests or the server that is at fault
         row, *others = sorted(errors)
         reasons = {other: str(errors[other]) for other in others}
