@@ -120,6 +120,8 @@ def post_json(
     received = _Received()
     try:
         asyncio.run(_within(timeout_seconds, nobody_waits, _exchange(url, sent, headers, received)))
+    except UserError:  # which is a ValueError too
+        raise
     except FailedAttempt:
         if received.status in (None, 200):
             raise
