@@ -7,14 +7,16 @@ from typing import Any
 
 from prep import manifest
 from prep.captioners import Captioner
-from prep.captions import STEP_OF, Captioning
+from prep.captioners.postprocess import CUT
+from prep.captions import SHORTENED, STEP_OF, Captioning
 from prep.config import PrepConfig
 from prep.executors import choose
-from prep.pipeline import Step, run_step
+from prep.pipeline import Step, errors_of, run_step
 from toolkit import schema
 from toolkit.cache import cache_folder
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
+from toolkit.store import Table, read_file
 from toolkit.towers import PICTURES
 from toolkit.versions import versions
 
@@ -96,6 +98,13 @@ def _caption(
     )
     if work.asker.known or work.asker.asked:  # in a cluster, its workers know
         print(f"{step.name}: {work.told()}")
+    cut = _cut(dataset, step)
+    if any(cut.values()):
+        print(
+            f"{step.name}: {sum(cut.values()):,} answers were cut by max_new_tokens = {work.config.max_new_tokens}: "
+            f"{cut['shortened']:,} end with their last whole sentence or clause, {cut['flagged']:,} are flagged; "
+            "a larger one cuts fewer"
+        )
     manifest.record_step(
         dataset,
         step.name,
@@ -104,7 +113,22 @@ def _caption(
         prompt=asdict(work.prompt),
         versions=versions("torch", "transformers"),
         items=counts,
+        cut=cut,
     )
+
+
+def _cut(dataset: Path, step: Step) -> dict[str, int]:
+    """How many answers the limit of tokens cut: those that were shortened, and those that are flagged."""
+    shards = Table(dataset / step.folder).shards()
+    metadata = [read_file(shard.path).schema.metadata or {} for shard in shards]
+    flagged = [
+        message.startswith(CUT)
+        for message in errors_of(dataset, step.name).column("message").to_pylist()
+    ]
+    return {
+        "shortened": sum(int(found.get(SHORTENED, 0)) for found in metadata),
+        "flagged": sum(flagged),
+    }
 
 
 def caption_step(name: str, work: Captioning) -> Step:

@@ -28,8 +28,16 @@ from toolkit.errors import UserError
 from toolkit.schema import Status
 
 SCHEMA = schema.CAPTIONS.append(pa.field("message", pa.string()))
+SHORTENED = b"versa_shortened"  # in a shard's metadata: how many of its captions end early, whole
 STEP_OF = {"cover": "covers", "frames": "frames"}  # the step that stores a source
-_STATUS_OF_FLAW: dict[str, Status] = {"empty": "empty", "repeats": "corrupt", "not_json": "corrupt"}
+_STATUS_OF_FLAW: dict[str, Status] = {
+    "empty": "empty",
+    "reasoning": "empty",
+    "refused": "unsupported",
+    "repeats": "corrupt",
+    "not_json": "corrupt",
+    "cut": "corrupt",
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,10 @@ class Captioning:
             self._row(id_, payload if isinstance(payload, Problem) else said[id_])
             for id_, payload in zip(ids, payloads, strict=True)
         ]
-        return pa.Table.from_pylist(rows, schema=SCHEMA)
+        shortened = sum(row["status"] == "ok" and "message" in row for row in rows)
+        return pa.Table.from_pylist(rows, schema=SCHEMA).replace_schema_metadata(
+            {SHORTENED: str(shortened)}
+        )
 
     def __reduce__(self) -> tuple[type["Captioning"], tuple[Any, ...]]:
         return type(self), (self.dataset, self.config, self.cache, self.own)
@@ -127,12 +138,20 @@ class Captioning:
             self.captioner,
             cache=Cache(self.cache) if self.cache else None,
             worth_keeping=lambda said: self.finish(said).flaw is None,
+            hopeless=self._hopeless,
         )
 
     def finish(self, said: str) -> Finished:
         """What is stored of the model's words."""
         limit, answer = self.config.max_characters, self.prompt.answer
         return finish(said, max_characters=limit, answer=answer)
+
+    def _hopeless(self, said: str) -> str | None:
+        """Why an answer says that the others would be none either."""
+        done = self.finish(said)
+        if done.flaw != "reasoning":
+            return None
+        return f"{done.message} (max_new_tokens is {self.config.max_new_tokens})"
 
     @cached_property
     def _pictures(self) -> pa.Table:
@@ -179,4 +198,5 @@ class Captioning:
         if done.flaw:
             status = _STATUS_OF_FLAW[done.flaw]
             return {**row, "text": done.text or None, "status": status, "message": done.message}
-        return {**row, "text": done.text, "status": "ok"}
+        shortened = {"message": done.message} if done.message else {}
+        return {**row, "text": done.text, "status": "ok", **shortened}

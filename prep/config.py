@@ -182,7 +182,7 @@ class CaptionConfig:
         url: of openai: the server's, up to the version, such as http://localhost:8000/v1.
         key_variable: of openai: the environment variable that holds the key; none is sent where it is not set.
         concurrency: of openai: requests in flight at a time.
-        timeout_seconds: of openai: how long the server may be silent until a request is given up.
+        timeout_seconds: of openai: within which a whole answer must have come, until a request is given up.
         attempts: of openai: how often a request is made until it has failed.
     """
 

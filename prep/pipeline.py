@@ -198,6 +198,7 @@ def _commit(dataset: Path, table: Table, step: Step, result: pa.Table) -> pa.Tab
 
 
 def stored(step: Step, result: pa.Table) -> pa.Table:
-    """What a shard holds of a result of `step.work`: the table's columns, and the configuration."""
-    metadata = {**(step.schema.metadata or {}), CONFIG_KEY: json.dumps(step.config, sort_keys=True)}
+    """What a shard holds of a result of `step.work`: the table's columns, its metadata, and the configuration."""
+    metadata = {**(step.schema.metadata or {}), **(result.schema.metadata or {})}
+    metadata |= {CONFIG_KEY: json.dumps(step.config, sort_keys=True)}
     return result.select(step.schema.names).cast(step.schema).replace_schema_metadata(metadata)

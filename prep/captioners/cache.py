@@ -1,7 +1,7 @@
 """Every caption that a model has given, kept for all datasets: what was asked once is not asked again.
 
 An SQLite file, so that a caption is kept whole or not at all, and several processes may write. Only what the
-models said is in it, before any post-processing; no picture, no title, no key of a server.
+models said is in it, before any post-processing, and how it ended; no picture, no title, no key of a server.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from prep.captioners.captioner import Captioner, Request
+from prep.captioners.captioner import Answer, Captioner, Request, ended
 from toolkit.errors import UserError
 
 FILE = "captions.sqlite"
@@ -64,14 +64,14 @@ class Cache:
                 some = wanted[start : start + _AT_ONCE]
                 marks = ",".join("?" * len(some))
                 asked = f"SELECT key, text FROM captions WHERE key IN ({marks})"
-                found |= {key: json.loads(text) for key, text in database.execute(asked, some)}
+                found |= {key: _unpacked(text) for key, text in database.execute(asked, some)}
         return found
 
     def keep(self, captions: Mapping[str, str], captioner: Captioner) -> None:
         """Keeps captions by key, all of them or none."""
         made_by = (captioner.model, captioner.revision)
         # As JSON: half an emoji, which no UTF-8 can hold, is kept as the model gave it.
-        rows = [(key, json.dumps(text), *made_by) for key, text in captions.items()]
+        rows = [(key, _packed(text), *made_by) for key, text in captions.items()]
         with self._open() as database:
             database.executemany("INSERT OR REPLACE INTO captions VALUES (?, ?, ?, ?)", rows)
 
@@ -89,3 +89,14 @@ class Cache:
             f"{self.path}: the cache of captions cannot be used ({error}); make room or give its folder back, "
             "delete the file if it is damaged, or choose another folder with --caption_cache"
         )
+
+
+def _packed(said: str) -> str:
+    """An answer as JSON: its text, and how it ended where that is not as a whole."""
+    how = ended(said)
+    return json.dumps(str(said) if how == "whole" else {"text": said, "ended": how})
+
+
+def _unpacked(packed: str) -> str:
+    said = json.loads(packed)
+    return Answer(said["text"], said["ended"]) if isinstance(said, dict) else str(said)

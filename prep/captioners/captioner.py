@@ -1,9 +1,34 @@
 """What every captioner does: requests in, captions out."""
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, Self
+
+Ended = Literal["whole", "cut", "refused", "reasoning"]
+
+
+class Answer(str):
+    """A model's words, and how they ended; a captioner that does not know yields a plain `str`.
+
+    Args:
+        text: as the model wrote it.
+        ended: `whole`; `cut`, by the limit of tokens; `refused`, by the model or a filter before it;
+            `reasoning`, so that no caption came.
+    """
+
+    ended: Ended
+
+    def __new__(cls, text: str, ended: Ended = "whole") -> Self:
+        """A string that also knows how it ended."""
+        answer = super().__new__(cls, text)
+        answer.ended = ended
+        return answer
+
+
+def ended(said: str) -> Ended:
+    """How an answer ended, as far as its captioner knows."""
+    return said.ended if isinstance(said, Answer) else "whole"
 
 
 class Payload(NamedTuple):
@@ -44,18 +69,22 @@ class Request(NamedTuple):
 class CaptionError(Exception):
     """Some requests of a call could not be captioned.
 
-    What is not in `indices` and was not yielded before was not tried: ask for it again.
+    What is neither in `indices` nor in `others` and was not yielded before was not tried: ask for it again.
 
     Args:
         indices: requests that failed together, counted within the call. Of one, it is at fault; of several,
             nobody knows which: halve them and ask again.
         reason: what went wrong.
+        others: reasons of further requests that failed in the same call, each by itself.
     """
 
-    def __init__(self, indices: Sequence[int], reason: str) -> None:
+    def __init__(
+        self, indices: Sequence[int], reason: str, others: Mapping[int, str] | None = None
+    ) -> None:
         super().__init__(f"request {', '.join(map(str, indices))}: {reason}")
         self.indices = tuple(indices)
         self.reason = reason
+        self.others = dict(others or {})
 
 
 @dataclass
@@ -122,6 +151,8 @@ class Captioner(Protocol):
 
     def captions(self, requests: Sequence[Request]) -> Generator[dict[int, str], None, None]:
         """Captions as they are made, in any order, as the model gave them (`prep.captioners.postprocess`).
+
+        An `Answer` also says how it ended.
 
         It works ahead of whoever takes them (the next batch's pixels, the next requests to a server), so a
         call should have several batches. Ended early (`close`), it leaves nothing running.

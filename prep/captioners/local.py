@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from prep.captioners.captioner import CaptionError, Request, Usage
+from prep.captioners.captioner import Answer, CaptionError, Request, Usage
 from prep.captioners.inputs import UndecodableError, conversation, decode_batch, video_metadata
 from prep.captioners.loading import load_network, load_processor, refuse_other_kinds
+from prep.captioners.marks import REASONING, is_mark, opens_reasoning
 from toolkit.backbones.resolve import commit_of, revision_of
 from toolkit.errors import UserError
 
@@ -124,6 +125,10 @@ class TransformersCaptioner:
             for rows in batches:
                 try:
                     texts = self._generate(next(inputs))
+                    texts = [
+                        self._reopened(requests[row], text)
+                        for row, text in zip(rows, texts, strict=True)
+                    ]
                 except UndecodableError as error:
                     raise CaptionError([rows[error.row]], error.reason) from error
                 except Exception as error:  # whatever a model may stumble over; its batch is told
@@ -189,12 +194,18 @@ class TransformersCaptioner:
         turn = conversation(prompt, is_video=request.payload.is_video)
         return str(self._processor.apply_chat_template(turn, add_generation_prompt=True))
 
+    def _reopened(self, request: Request, answer: Answer) -> Answer:
+        """An answer with the mark of reasoning that the chat template opened in its prompt."""
+        if not (self.chats and opens_reasoning(self._text(request))):
+            return answer
+        return Answer(REASONING + answer, answer.ended)
+
     def _special_tokens(self) -> list[str]:
         own = (getattr(self._processor, name, None) for name in ("image_token", "video_token"))
         return [str(token) for token in (*own, *self._decoder.all_special_tokens) if token]
 
     @torch.inference_mode()
-    def _generate(self, inputs: dict[str, Any]) -> list[str]:
+    def _generate(self, inputs: dict[str, Any]) -> list[Answer]:
         """A batch's captions: (B, S) token ids and pixels -> B texts of the (B, N) new tokens alone."""
         started = time.perf_counter()
         new = NewTokens(self._repetition_penalty)
@@ -207,8 +218,42 @@ class TransformersCaptioner:
         self.usage.busy_seconds += time.perf_counter() - started
         self.usage.captions += len(tokens)
         self.usage.tokens += int((tokens != self._decoder.pad_token_id).sum())
-        texts = self._decoder.batch_decode(tokens, skip_special_tokens=True)
-        return [str(text) for text in texts]
+        most = int(self._generation["max_new_tokens"])
+        return [
+            Answer(
+                self._decoded(row), "cut" if len(row) >= most and self._goes_on(row) else "whole"
+            )
+            for row in tokens.tolist()
+        ]
+
+    def _decoded(self, tokens: list[int]) -> str:
+        """The text of new tokens, without special ones but those that say where the answer begins."""
+        if self._marks:
+            hidden = set(self._decoder.all_special_ids) - self._marks
+            tokens = [token for token in tokens if token not in hidden]
+        return str(self._decoder.decode(tokens, skip_special_tokens=not self._marks))
+
+    @cached_property
+    def _marks(self) -> set[int]:
+        """Special tokens that are marks of reasoning."""
+        special = zip(self._decoder.all_special_ids, self._decoder.all_special_tokens, strict=True)
+        return {int(id_) for id_, token in special if is_mark(str(token))}
+
+    def _goes_on(self, tokens: list[int]) -> bool:
+        """Whether new tokens hold none that ends an answer."""
+        return self._stops.isdisjoint(tokens)
+
+    @cached_property
+    def _stops(self) -> set[int]:
+        """Tokens after which nothing comes: where they stand differs by architecture."""
+        named = [self._network.generation_config.eos_token_id]
+        for config in (self._network.config, getattr(self._network.config, "text_config", None)):
+            named += [getattr(config, name, None) for name in ("eos_token_id", "sep_token_id")]
+        named += [self._decoder.eos_token_id, self._decoder.pad_token_id]
+        found: set[int] = set()
+        for ids in named:
+            found |= set(ids) if isinstance(ids, (list, tuple)) else {ids} - {None}
+        return found
 
     def _placed(self, name: str, value: Any) -> Any:
         if not isinstance(value, Tensor):

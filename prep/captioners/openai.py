@@ -2,38 +2,48 @@
 
 import base64
 import os
+import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from threading import Event
 from typing import Any
 
 import cv2
+import httpx2
 import numpy as np
 
-from prep.captioners.captioner import CaptionError, Payload, Request, Usage
-from prep.captioners.http import FailedAttempt, post_json, split_url
+from prep.captioners.captioner import Answer, CaptionError, Payload, Request, Usage
+from prep.captioners.completions import read_completion, refuse_error
+from prep.captioners.http import FailedAttempt, hidden, post_json, server_url
 from prep.captioners.in_flight import as_they_finish
 from prep.captioners.inputs import decode_frames
 from toolkit.errors import UserError
 
 FIRST_PAUSE_SECONDS = 1.0  # doubled before each further attempt,
-LONGEST_PAUSE_SECONDS = 60.0  # up to this; a server that asks for more by Retry-After gets it
+LONGEST_PAUSE_SECONDS = 60.0  # up to this; a server that asks for more by Retry-After gets it,
+LONGEST_RETRY_AFTER_SECONDS = 300.0  # up to this
+SECRET_CHARACTERS = 8  # a shorter key is a word such as EMPTY, which a caption may hold
 
 _TOO_BUSY = (408, 425, 429)  # and 5xx: worth another attempt
-_WRONG_ADDRESS = (
-    301,
-    302,
-    307,
-    308,
-    401,
-    403,
-    404,
-    405,
-)  # URL, key or model: for every request alike
+# URL, key or model, for every request alike; and every redirect
+_WRONG_ADDRESS = (401, 403, 404, 405)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 class ServerError(Exception):
-    """A request that got no caption; the message names the URL and the attempts."""
+    """A request that got no caption; the message names the URL and the attempts.
+
+    Args:
+        told: the message.
+        answered: whether a model answered, so that the server is well.
+    """
+
+    def __init__(self, told: str, answered: bool = False) -> None:
+        super().__init__(told)
+        self.answered = answered
 
 
 class OpenAICaptioner:
@@ -48,12 +58,13 @@ class OpenAICaptioner:
         revision: what pins the server's weights, where somebody knows; recorded, the server is not asked.
         key_variable: environment variable that holds the key; where it is not set, none is sent.
         concurrency: requests in flight at a time.
-        timeout_seconds: how long the server may be silent until a request is given up.
+        timeout_seconds: within which the whole answer must have come, until a request is given up.
         attempts: how often a request is made until it has failed, the first one counted.
         max_new_tokens: a caption ends there.
         temperature: 0 takes the likeliest token each time.
         repetition_penalty: only sent where it is not 1, because not every server knows it.
         pause: waits for so many seconds, or until the event is set.
+        tell: gets a line about a long wait.
 
     Raises:
         UserError: if the URL is none.
@@ -75,9 +86,10 @@ class OpenAICaptioner:
         temperature: float = 0.0,
         repetition_penalty: float = 1.0,
         pause: Callable[[Event, float], object] = Event.wait,
+        tell: Callable[[str], object] = _tell,
     ) -> None:
-        split_url(url)
-        self.endpoint = url.rstrip("/") + "/chat/completions"
+        self._url = _endpoint(server_url(url))
+        self.endpoint = str(self._url.copy_with(query=None))  # a query may hold a secret
         self.model = model
         self.revision = revision or "unknown"
         self.key_variable = key_variable
@@ -86,6 +98,7 @@ class OpenAICaptioner:
         self.attempts = attempts
         self.usage = Usage()
         self._pause = pause
+        self._tell = tell
         self._asked: dict[str, int | float] = {
             "max_tokens": max_new_tokens,
             "temperature": float(temperature),
@@ -102,10 +115,18 @@ class OpenAICaptioner:
         """
         square = cv2.imencode(".jpg", np.full((64, 64, 3), 127, dtype=np.uint8))[1].tobytes()
         question = self._body(Request(Payload([square]), "What is it?")) | {"max_tokens": 1}
-        try:
-            self._post(question)
-        except FailedAttempt as failure:
-            raise self._gone(failure) from None
+        # In a thread, as all requests are: a notebook has an event loop, and Ctrl-C must get through.
+        with closing(as_they_finish(self._post, [question], at_once=1)) as calls:
+            for _, call in calls:
+                error = call.exception()
+                if isinstance(error, FailedAttempt):
+                    raise self._gone(error) from None
+                if error is not None:
+                    raise error
+                try:
+                    refuse_error(call.result())
+                except FailedAttempt as failure:
+                    raise self._gone(failure) from None
 
     def captions(self, requests: Sequence[Request]) -> Generator[dict[int, str], None, None]:
         """Each caption when its answer comes; see `Captioner.captions`.
@@ -130,16 +151,20 @@ class OpenAICaptioner:
             self._raise_worst(errors)
 
     def _raise_worst(self, errors: dict[int, BaseException]) -> None:
-        """What makes all others pointless, else the first request that is at fault."""
+        """What makes all others pointless, else every request that is at fault."""
         for error in errors.values():
             if isinstance(error, UserError) or not isinstance(error, (ServerError, ValueError)):
                 raise error
-        row = min(errors)
-        if isinstance(errors[row], ServerError):
-            self.check()  # whether it is the request or the server that is at fault
-        raise CaptionError([row], str(errors[row])) from errors[row]
+        if not any(
+            isinstance(error, ValueError) or getattr(error, "answered", False)
+            for error in errors.values()
+        ):
+            self.check()  # whether it is the requests or the server that is at fault
+        row, *others = sorted(errors)
+        reasons = {other: str(errors[other]) for other in others}
+        raise CaptionError([row], str(errors[row]), reasons) from errors[row]
 
-    def _caption(self, request: Request, nobody_waits: Event) -> str:
+    def _caption(self, request: Request, nobody_waits: Event) -> Answer:
         """One caption, asked for until it comes, the attempts are used up, or nobody waits for it any more.
 
         Raises:
@@ -152,19 +177,44 @@ class OpenAICaptioner:
         attempt = 1
         while not nobody_waits.is_set():
             try:
-                return _content(self._post(body))
+                return self._without_key(read_completion(self._post(body, nobody_waits)))
             except FailedAttempt as failure:
-                if failure.status in _WRONG_ADDRESS:
+                if _wrong_address(failure):
                     raise self._gone(failure) from None
                 if attempt >= self.attempts or not _worth_another(failure):
                     told = f"{self.endpoint}: {failure.reason}, at attempt {attempt} of {self.attempts}"
-                    raise ServerError(told) from None
-                self._pause(nobody_waits, max(failure.wait_seconds, _pause_seconds(attempt)))
+                    raise ServerError(hidden(told, self._key()), failure.fixed) from None
+                self._wait(failure, attempt, nobody_waits)
             attempt += 1
         raise ServerError(f"{self.endpoint}: nobody waits for the answer any more")
 
-    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
-        return post_json(self.endpoint, body, key=self._key(), timeout_seconds=self.timeout_seconds)
+    def _wait(self, failure: FailedAttempt, attempt: int, nobody_waits: Event) -> None:
+        """Leaves the server alone before the next attempt, for as long as it asks, up to a limit."""
+        asked = failure.wait_seconds
+        seconds = max(min(asked, LONGEST_RETRY_AFTER_SECONDS), _pause_seconds(attempt))
+        if asked > LONGEST_PAUSE_SECONDS:
+            most = " at most" if asked > seconds else ""
+            self._tell(
+                f"{self.endpoint} asks to be left alone for {asked:,.0f} s; waiting{most} {seconds:,.0f} s, "
+                f"then attempt {attempt + 1} of {self.attempts} (Ctrl-C: what was captioned is kept)"
+            )
+        self._pause(nobody_waits, seconds)
+
+    def _post(self, body: dict[str, Any], nobody_waits: Event) -> dict[str, Any]:
+        return post_json(
+            self._url,
+            body,
+            key=self._key(),
+            timeout_seconds=self.timeout_seconds,
+            nobody_waits=nobody_waits,
+        )
+
+    def _without_key(self, answer: Answer) -> Answer:
+        """An answer that says the key (a proxy's error page, an echo) says stars instead."""
+        key = self._key()
+        if key is None or len(key) < SECRET_CHARACTERS:
+            return answer
+        return Answer(hidden(answer, key), answer.ended)
 
     def _key(self) -> str | None:
         key = os.environ.get(self.key_variable, "").strip()
@@ -196,30 +246,32 @@ class OpenAICaptioner:
             else "without a key, for there is none"
         )
         return UserError(
-            f"{self.endpoint} gives no captions: {failure.reason}. Model {self.model!r} was asked for, {key} "
+            f"{self.endpoint} gives no captions: {hidden(failure.reason, self._key())}. Model {self.model!r} was asked for, {key} "
             f"in the environment variable {self.key_variable}. Nothing is lost: start the server, or correct "
             "its URL, model or key, and run again"
         )
 
 
+def _endpoint(url: httpx2.URL) -> httpx2.URL:
+    """Where completions are asked for, be the URL that of the version or the whole; a query stays."""
+    path = url.path.rstrip("/").removesuffix("/chat/completions")
+    return url.copy_with(path=path + "/chat/completions", fragment=None)
+
+
+def _wrong_address(failure: FailedAttempt) -> bool:
+    status = failure.status or 0
+    return status in _WRONG_ADDRESS or 300 <= status < 400
+
+
 def _worth_another(failure: FailedAttempt) -> bool:
     status = failure.status
+    if failure.fixed:
+        return False
     return status is None or status in _TOO_BUSY or status >= 500
 
 
 def _pause_seconds(attempt: int) -> float:
     return min(FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)
-
-
-def _content(answer: dict[str, Any]) -> str:
-    """The text of an answer's first choice; it may be empty."""
-    try:
-        content = answer["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError):
-        raise FailedAttempt("an answer without a choice that has a message") from None
-    if not isinstance(content, str):
-        raise FailedAttempt(f"an answer whose content is {type(content).__name__}, no text")
-    return content
 
 
 def _introduction(payload: Payload) -> str:

@@ -10,12 +10,19 @@ import unicodedata
 from typing import Literal, NamedTuple
 
 from prep.captioners.answers import flatten_answer, read_answer
+from prep.captioners.captioner import ended
+from prep.captioners.marks import strip_half_token, strip_marks
+from prep.captioners.refusals import is_refusal
 from toolkit.graphemes import whole_end
 
-Flaw = Literal["empty", "repeats", "not_json"]
+Flaw = Literal["empty", "repeats", "not_json", "reasoning", "refused", "cut"]
+
+CUT = "cut by max_new_tokens"  # with this begins what is said of each answer that the limit of tokens cut
 
 LOOP_TIMES = 4  # a phrase said so often in a row is a loop,
 LOOP_COLUMNS = 24  # if all of it is as wide as this; a Chinese character counts two columns
+SENTENCE_COLUMNS = 6  # what is no wider is no sentence: "Mr.", "1."
+_TOLD_CHARACTERS = 100  # of a refusal
 
 _PREAMBLE = re.compile(
     r"""(?:
@@ -54,8 +61,10 @@ class Finished(NamedTuple):
     Args:
         text: of one line; empty if the model said nothing.
         flaw: what makes it unfit: `empty`; `repeats`, it goes round in a loop; `not_json`, it was to be
-            JSON and is not what the schema says. None if nothing does.
-        message: what exactly; empty where there is no flaw.
+            JSON and is not what the schema says; `reasoning`, it ended before there was a caption; `refused`;
+            `cut`, within its first sentence. None if nothing does.
+        message: what exactly; without a flaw, that it was cut and now ends with a whole sentence or clause
+            (`CUT`), else empty.
     """
 
     text: str
@@ -67,23 +76,70 @@ def finish(raw: str, *, max_characters: int, answer: Literal["text", "json"] = "
     """What to store of a model's words.
 
     Args:
-        raw: as the captioner gave it.
+        raw: as the captioner gave it; an `Answer` also tells how it ended.
         max_characters: a longer text is cut (`cut`).
         answer: what the prompt asked for.
     """
-    if not strip_wrapping(raw):
-        return Finished("", "empty", "the model said nothing")
-    loop = find_loop(collapse_whitespace(raw))
-    if loop:
-        text = cut(tidy(raw), max_characters)
-        return Finished(text, "repeats", f"the model repeats itself: {loop[:40]!r}")
+    unmarked, is_cut = strip_marks(raw), ended(raw) == "cut"
+    if unmarked.reasoning or ended(raw) == "reasoning":
+        why = "the model's reasoning did not end, so there is no caption; raise max_new_tokens, or turn it off"
+        return Finished("", "reasoning", f"{CUT}: {why}" if is_cut else why)
+    said = strip_half_token(unmarked.text) if is_cut else unmarked.text
+    flawed = _flawed(said, is_refused=ended(raw) == "refused")
+    if flawed:
+        flaw, message = flawed
+        message = f"{CUT}: {message}" if is_cut else message
+        return Finished(cut(tidy(said), max_characters), flaw, message)
     if answer == "json":
         try:
-            raw = flatten_answer(read_answer(raw))
+            said = flatten_answer(read_answer(said))
         except ValueError as error:
-            return Finished(cut(tidy(raw), max_characters), "not_json", str(error))
-    text = cut(tidy(raw), max_characters)
+            message = f"{CUT}: {error}" if is_cut else str(error)
+            return Finished(cut(tidy(said), max_characters), "not_json", message)
+        is_cut = False  # the object is whole
+    text = tidy(said)
+    if is_cut:
+        return _shortened(text, max_characters)
+    text = cut(text, max_characters)
     return Finished(text) if text else Finished("", "empty", "nothing is left of what it said")
+
+
+def _flawed(said: str, *, is_refused: bool) -> tuple[Flaw, str] | None:
+    """What is wrong with words, whatever they were to be."""
+    if is_refused or is_refusal(strip_preamble(strip_wrapping(said))):
+        words = collapse_whitespace(said)[:_TOLD_CHARACTERS]
+        return "refused", f"the model refused: {words!r}" if words else "refused without a word"
+    if not strip_wrapping(said):
+        return "empty", "the model said nothing"
+    loop = find_loop(collapse_whitespace(said))
+    if loop:
+        return "repeats", f"the model repeats itself: {loop[:40]!r}"
+    return None
+
+
+def _shortened(text: str, max_characters: int) -> Finished:
+    """A caption that the limit of tokens cut: as far as it goes in whole sentences or clauses."""
+    whole = whole_part(text)
+    if not whole:
+        return Finished(
+            cut(text, max_characters), "cut", f"{CUT} within its first sentence; raise it"
+        )
+    return Finished(cut(whole, max_characters), None, f"{CUT} after this sentence or clause")
+
+
+def whole_part(text: str) -> str:
+    """The whole sentences of a text that breaks off, else its clauses if they are half of it, else nothing.
+
+    >>> whole_part("A red lamp. It stands on a wooden ta")
+    'A red lamp.'
+    >>> whole_part("A red lamp on a table, a cat"), whole_part("A red lamp stands on a wooden ta")
+    ('A red lamp on a table', '')
+    """
+    sentences = [text[:end] for end in _ends(_SENTENCE_END, text)]
+    if sentences and _columns(sentences[-1]) >= SENTENCE_COLUMNS:
+        return sentences[-1]
+    clauses = [end for end in _ends(_CLAUSE_END, text) if end >= len(text) / 2]
+    return text[: clauses[-1]].rstrip(" ,;:，、；：") if clauses else ""
 
 
 def tidy(text: str) -> str:

@@ -5,8 +5,9 @@ import math
 import pytest
 from fake_captioner import FakeCaptioner, request
 
-from prep.captioners.asking import GIVE_UP_AFTER, Asker, Failure
-from prep.captioners.cache import Cache
+from prep.captioners import CaptionError
+from prep.captioners.asking import GIVE_UP_AFTER, LOOKS, Asker, Failure
+from prep.captioners.cache import Cache, key_of
 from toolkit import UserError
 
 
@@ -14,7 +15,7 @@ def test_captions_come_in_the_order_of_requests():
     captioner = FakeCaptioner()
     said = Asker(captioner).ask([request(word) for word in "abcdef"])
     assert said == [f"caption of {word}" for word in "abcdef"]
-    assert captioner.calls == [list("abcd"), list("ef")]
+    assert captioner.calls == [["a"], list("bcde"), ["f"]]  # the first is looked at alone
 
 
 def test_nothing_is_asked_where_nothing_is_wanted():
@@ -103,7 +104,7 @@ def test_what_was_made_before_a_crash_is_in_the_cache(tmp_path):
         Asker(FakeCaptioner(say, batch_size=2), cache=Cache(tmp_path)).ask(requests)
     again = FakeCaptioner(batch_size=2)
     Asker(again, cache=Cache(tmp_path)).ask(requests)
-    assert again.asked == list("efgh")
+    assert again.asked == list("defgh")  # d was on its way with e
 
 
 def test_only_captions_worth_keeping_are_kept(tmp_path):
@@ -115,3 +116,55 @@ def test_only_captions_worth_keeping_are_kept(tmp_path):
     again = FakeCaptioner()
     assert asker(again).ask([request("a"), request("b")]) == ["words", "caption of b"]
     assert again.asked == ["b"]
+
+
+def test_a_first_answer_that_is_fine_is_looked_at_alone_and_used():
+    captioner, looked = FakeCaptioner(), []
+    asker = Asker(captioner, hopeless=looked.append)
+    assert asker.ask([request(word) for word in "abc"]) == [f"caption of {w}" for w in "abc"]
+    assert (captioner.calls, looked) == ([["a"], ["b", "c"]], ["caption of a"])
+    asker.ask([request("d")])
+    assert len(looked) == 1
+
+
+def test_a_model_whose_first_answers_are_all_hopeless_is_not_asked_for_thousands():
+    captioner = FakeCaptioner()
+    asker = Asker(captioner, hopeless=lambda said: "it thinks for ever")
+    told = rf"'fake' was asked about {LOOKS} items before the others.*it thinks for ever"
+    with pytest.raises(UserError, match=told):
+        asker.ask([request(str(number)) for number in range(1000)])
+    assert len(captioner.asked) == LOOKS
+
+
+def test_one_hopeless_answer_among_the_first_ends_nothing():
+    captioner = FakeCaptioner()
+    asker = Asker(captioner, hopeless=lambda said: "it thinks" if said.endswith("a") else None)
+    assert len(asker.ask([request(word) for word in "abcdefg"])) == 7
+    assert captioner.calls == [["a"], ["b"], list("cdef"), ["g"]]
+
+
+def test_several_that_failed_each_by_itself_are_not_asked_again():
+    class TwoAtOnce(FakeCaptioner):
+        def captions(self, requests):
+            prompts = [asked.prompt for asked in requests]
+            self.calls.append(prompts)
+            bad = [row for row, prompt in enumerate(prompts) if prompt in "bd"]
+            yield {row: "fine" for row in range(len(prompts)) if row not in bad}
+            if bad:
+                first, *others = bad
+                raise CaptionError([first], "too small", dict.fromkeys(others, "too large"))
+
+    captioner = TwoAtOnce()
+    said = Asker(captioner).ask([request(word) for word in "abcd"])
+    assert said == ["fine", Failure("too small"), "fine", Failure("too large")]
+    assert captioner.calls == [["a"], ["b", "c", "d"]]
+
+
+def test_what_an_older_version_kept_and_this_one_would_not_is_asked_again(tmp_path):
+    captioner = FakeCaptioner()
+    Cache(tmp_path).keep({key_of(request("a"), captioner): "<think>for"}, captioner)
+    asker = Asker(captioner, cache=Cache(tmp_path), worth_keeping=lambda said: "<" not in said)
+    assert asker.ask([request("a")]) == ["caption of a"]
+    assert Cache(tmp_path).find([key_of(request("a"), captioner)]) == {
+        key_of(request("a"), captioner): "caption of a"
+    }

@@ -9,6 +9,7 @@ from fake_captioner import FakeCaptioner, request
 
 from prep.captioners import Payload, Request
 from prep.captioners.cache import FILE, Cache, key_of
+from prep.captioners.captioner import Answer, ended
 from toolkit import UserError
 
 
@@ -17,6 +18,14 @@ def test_a_caption_is_found_again_exactly(tmp_path):
     Cache(tmp_path / "new" / "folder").keep(texts, FakeCaptioner())
     found = Cache(tmp_path / "new" / "folder").find(["d", "a", "unknown", "b", "c", "a"])
     assert found == texts
+
+
+def test_how_an_answer_ended_is_kept_with_it(tmp_path):
+    said = {"a": Answer("A dog. A c", "cut"), "b": Answer("A dog.")}
+    Cache(tmp_path).keep(said, FakeCaptioner())
+    found = Cache(tmp_path).find(said)
+    assert found == said
+    assert {key: ended(text) for key, text in found.items()} == {"a": "cut", "b": "whole"}
 
 
 def test_more_keys_than_one_question_takes(tmp_path):
