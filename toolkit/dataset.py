@@ -202,6 +202,17 @@ class Dataset:
             )
         return about
 
+    def states_settings(self, name: str) -> dict[str, Any]:
+        """All that a stored tower's states depend on (`toolkit.schema.settings_of`), in prep's own words.
+
+        Tables of an older Versa lack `processor`, tables of other origin everything.
+
+        Raises:
+            UserError: if the tower is not stored, or its record is broken.
+        """
+        where = str(self.path / "states" / name)
+        return schema.settings_of(self._states(name).schema(), where=where)
+
     def states(self, name: str) -> "torch.Tensor":
         """Hidden states of a tower, (N + 1, K, D), read into memory; row 0 (padding) is zeros.
 
