@@ -221,13 +221,16 @@ def _backbone_of(dataset: Dataset, name: str, device: torch.device | str) -> "Ba
         dtype=about.get("precision", "float32"),  # type: ignore[arg-type]
         quantize=about.get("quantize", "none"),  # type: ignore[arg-type]
     )
-    now = {"revision": backbone.revision_as(about["revision"]), "processor": backbone.processor}
-    then = {"revision": about["revision"], **dataset.states_settings(name)}
-    for key, value in now.items():
-        if value != then.get(key, value):  # states of an older Versa do not tell the processor
+    made_now = {
+        "revision": backbone.revision_as(about["revision"]),
+        "processor": backbone.processor,
+    }
+    made_then = {**dataset.states_settings(name), "revision": about["revision"]}
+    for key, value in made_now.items():
+        if value != made_then.get(key, value):  # states of an older Versa lack the processor
             raise UserError(
                 f"tower {name!r}: encoder {about['encoder']!r} is at {key} {value}, "
-                f"the stored states came from {then[key]}; run prep encode again"
+                f"the stored states came from {made_then[key]}; run prep encode again"
             )
     return backbone
 

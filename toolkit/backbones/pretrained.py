@@ -59,8 +59,9 @@ def processor_name(processor: Any) -> str:
     """
     backend = getattr(processor, "backend", None)
     if not isinstance(backend, str):
-        fast = getattr(processor, "is_fast", None)
-        backend = {True: "fast", False: "slow"}.get(fast, type(processor).__module__.split(".")[0])
+        library = type(processor).__module__.split(".")[0]
+        kinds: dict[Any, str] = {True: "fast", False: "slow"}
+        backend = kinds.get(getattr(processor, "is_fast", None), library)
     return f"{type(processor).__name__} ({backend})"
 
 
