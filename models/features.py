@@ -221,11 +221,17 @@ def _backbone_of(dataset: Dataset, name: str, device: torch.device | str) -> "Ba
         dtype=about.get("precision", "float32"),  # type: ignore[arg-type]
         quantize=about.get("quantize", "none"),  # type: ignore[arg-type]
     )
-    if backbone.revision != about["revision"]:
-        raise UserError(
-            f"tower {name!r}: encoder {about['encoder']!r} is at revision {backbone.revision}, "
-            f"the stored states came from {about['revision']}; run prep encode again"
-        )
+    made_now = {
+        "revision": backbone.revision_as(about["revision"]),
+        "processor": backbone.processor,
+    }
+    made_then = {**dataset.states_settings(name), "revision": about["revision"]}
+    for key, value in made_now.items():
+        if value != made_then.get(key, value):  # states of an older Versa lack the processor
+            raise UserError(
+                f"tower {name!r}: encoder {about['encoder']!r} is at {key} {value}, "
+                f"the stored states came from {made_then[key]}; run prep encode again"
+            )
     return backbone
 
 

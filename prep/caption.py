@@ -16,10 +16,12 @@ from toolkit import schema
 from toolkit.cache import cache_folder
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
+from toolkit.schema import settings_of
 from toolkit.store import Table, read_file
 from toolkit.towers import PICTURES
 from toolkit.versions import versions
 
+_OF_A_FOLDER = "sha256:"  # so begin fingerprints
 SHARD = 512  # its first batch's pixels are the only ones that the model waits for
 
 
@@ -88,7 +90,9 @@ def _caption(
     dataset: Path, name: str, work: Captioning, config: PrepConfig, *, retry_failed: bool
 ) -> None:
     work.refuse_absent_source()
-    step = caption_step(name, work)
+    table = Table(dataset / "captions" / name)
+    recorded = settings_of(table.schema(), where=str(table.folder)) if table.exists() else {}
+    step = caption_step(name, work, recorded)
     counts = run_step(
         dataset,
         step,
@@ -131,15 +135,21 @@ def _cut(dataset: Path, step: Step) -> dict[str, int]:
     }
 
 
-def caption_step(name: str, work: Captioning) -> Step:
-    """The step that writes `captions/NAME/`."""
-    config, prompt = work.config, work.prompt
+def caption_step(name: str, work: Captioning, recorded: dict[str, Any] | None = None) -> Step:
+    """The step that writes `captions/NAME/`.
+
+    Args:
+        name: of the captions.
+        work: what it does.
+        recorded: the configuration of the rows that exist, which new ones must have.
+    """
+    config, prompt, recorded = work.config, work.prompt, recorded or {}
     source_step = work.data.manifest["steps"].get(STEP_OF[config.source], {})
     depends: dict[str, Any] = {
         "source": config.source,
         "captioner": type(work.own).__name__ if work.own else config.captioner,
         "model": work.captioner.model,
-        "revision": work.captioner.revision,
+        "revision": _revision(work.captioner, str(recorded.get("revision", ""))),
         "prompt": f"{prompt.name}@{prompt.version}" if prompt.version else prompt.name,
         "prompt_hash": prompt.hash,
         "max_new_tokens": config.max_new_tokens,
@@ -149,6 +159,20 @@ def caption_step(name: str, work: Captioning) -> Step:
         "dtype": config.dtype,
         **source_step.get("config", {}),
     }
+    processor = getattr(work.captioner, "processor", None)
+    if processor and (not recorded or "processor" in recorded):  # an older Versa did not tell
+        depends["processor"] = processor
     return Step(
         f"caption:{name}", f"captions/{name}", schema.CAPTIONS, depends, work, SHARD, "zstd"
     )
+
+
+def _revision(captioner: Captioner, recorded: str) -> str:
+    """A model's revision in the form in which existing rows have it: a folder's fingerprint, like with like."""
+    if not (recorded.startswith(_OF_A_FOLDER) and captioner.revision.startswith(_OF_A_FOLDER)):
+        return captioner.revision
+    from toolkit.backbones.resolve import (
+        revision_as,
+    )  # here: it takes seconds, and servers need none
+
+    return revision_as(recorded, captioner.model, None)

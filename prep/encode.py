@@ -19,9 +19,9 @@ from prep.states import SHARD
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
-from toolkit.schema import StatesDtype
+from toolkit.schema import StatesDtype, settings_of
 from toolkit.sources import captions_behind, refuse_unknown
-from toolkit.store import Table, read_file, tables_in
+from toolkit.store import Table, tables_in
 from toolkit.towers import PICTURES
 from toolkit.versions import versions
 
@@ -147,7 +147,8 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
         dataset.absolute(), _placed(settings, config), _dtype_of(table) or settings.store
     )
     shape = _shape_of(work, config)
-    step = encode_step(tower, work, backbone=shape)
+    recorded = _recorded(table)
+    step = encode_step(tower, work, backbone=shape, recorded=recorded)
     items = work.data.items.select(["item_id", "item"])
     execute = choose(config, model=True)
     try:
@@ -164,6 +165,7 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
         asdict(replace(settings, max_tokens=settings.token_limit)),
         revision=step.config["revision"],
         encoder_parameters=shape.parameters,
+        processor=shape.processor,
         versions=versions("torch", "transformers"),
         items=counts,
     )
@@ -171,9 +173,12 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
 
 def _dtype_of(table: Table) -> StatesDtype | None:
     """What the states that exist are stored in."""
-    for shard in table.shards()[:1]:
-        return schema.states_dtype(read_file(shard.path).schema, where=str(table.folder))
-    return None
+    return schema.states_dtype(table.schema(), where=str(table.folder)) if table.exists() else None
+
+
+def _recorded(table: Table) -> dict[str, Any]:
+    """The configuration that existing states were made with; empty where there are none."""
+    return settings_of(table.schema(), where=str(table.folder)) if table.exists() else {}
 
 
 def _placed(settings: EncodeConfig, config: PrepConfig) -> EncodeConfig:
@@ -199,16 +204,20 @@ def _shape_of(work: "Encoding", config: PrepConfig) -> "Backbone":
     return replace(copy, quantize=work.config.quantize)
 
 
-def encode_step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
+def encode_step(
+    tower: str, work: Encoding, *, backbone: "Backbone", recorded: dict[str, Any] | None = None
+) -> Step:
     """The step that writes `states/TOWER/`.
 
     Args:
         tower: its name.
         work: what it does.
         backbone: the encoder that `work` uses, or a copy of it.
+        recorded: the configuration of the rows that exist, which new ones must have.
     """
-    config = work.config
+    config, recorded = work.config, recorded or {}
     about = {**backbone.metadata(source=config.source), "dtype": work.dtype}
+    about["revision"] = _revision(tower, backbone, recorded)
     depends: dict[str, Any] = {
         "encoder": about["encoder"],
         "revision": about["revision"],
@@ -219,6 +228,8 @@ def encode_step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
         "quantize": about["quantize"],
         "store": config.store,
     }
+    if not recorded or "processor" in recorded:  # states of an older Versa do not tell
+        depends["processor"] = backbone.processor
     if backbone.modality == "text":
         depends |= {"max_tokens": config.token_limit, "lowercase": config.lowercase}
     if config.source in PICTURES:
@@ -227,3 +238,16 @@ def encode_step(tower: str, work: Encoding, *, backbone: "Backbone") -> Step:
         depends["captions"] = about["captions"] = captions
     columns = schema.states(backbone.layers, backbone.width, work.dtype).with_metadata(about)
     return Step(f"encode:{tower}", f"states/{tower}", columns, depends, work, SHARD)
+
+
+def _revision(tower: str, backbone: "Backbone", recorded: dict[str, Any]) -> str:
+    """The encoder's revision, in the form in which existing rows have it."""
+    then = str(recorded.get("revision", ""))
+    now = backbone.revision_as(then)
+    if now == then != backbone.revision:
+        print(
+            f"encode:{tower}: its states were recorded by an older Versa that hashed only parts of the encoder's "
+            "files; these are the same, and whether the others are cannot be told: to be sure, delete "
+            f"states/{tower} and run prep encode again"
+        )
+    return now

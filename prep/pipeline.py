@@ -29,11 +29,10 @@ from toolkit.store import (
     read_file,
     read_schema,
     remove_shard,
-    translated,
     write_table,
 )
 
-CONFIG_KEY = b"versa_config"
+CONFIG_KEY = schema.SETTINGS
 
 
 @dataclass(frozen=True)
@@ -125,9 +124,7 @@ def _errors_shards(dataset: Path, step: str) -> list[Shard]:
 
 def _refuse_other_config(table: Table, step: Step) -> None:
     for shard in table.shards()[:1]:
-        metadata = read_schema(shard.path).metadata or {}
-        with translated(shard.path):
-            recorded = dict(json.loads(metadata.get(CONFIG_KEY, b"{}")))
+        recorded = schema.settings_of(read_schema(shard.path), where=str(shard.path))
         manifest.refuse_change(
             recorded, step.config, where=str(table.folder), afresh=f"delete {table.folder}"
         )

@@ -165,7 +165,8 @@ class Dataset:
         Raises:
             UserError: if its metadata tell of none.
         """
-        about, stored = self.states_metadata(name), self._states(name).schema()
+        stored = self._states(name).schema()
+        about = self._about(name, stored)
         try:
             tower = TowerSpec.of_metadata(name, about)
             dtype = schema.states_dtype(stored, where=str(self.path / "states" / name))
@@ -187,7 +188,10 @@ class Dataset:
         Raises:
             UserError: if the tower is not stored, or its metadata lack something or are no text.
         """
-        metadata = self._states(name).schema().metadata or {}
+        return self._about(name, self._states(name).schema())
+
+    def _about(self, name: str, stored: pa.Schema) -> dict[str, str]:
+        metadata = stored.metadata or {}
         try:
             about = {key.decode(): value.decode() for key, value in metadata.items()}
         except UnicodeDecodeError as error:
@@ -201,6 +205,17 @@ class Dataset:
                 f"{self.path / 'states' / name}: metadata lack {absent}; run prep encode again"
             )
         return about
+
+    def states_settings(self, name: str) -> dict[str, Any]:
+        """All that a stored tower's states depend on (`toolkit.schema.settings_of`), in prep's own words.
+
+        Tables of an older Versa lack `processor`, tables of other origin everything.
+
+        Raises:
+            UserError: if the tower is not stored, or its record is broken.
+        """
+        where = str(self.path / "states" / name)
+        return schema.settings_of(self._states(name).schema(), where=where)
 
     def states(self, name: str) -> "torch.Tensor":
         """Hidden states of a tower, (N + 1, K, D), read into memory; row 0 (padding) is zeros.

@@ -1,12 +1,14 @@
 """The Arrow tables in which prep and models meet: every column name and type, written down once."""
 
-from typing import Literal, TypeVar
+import json
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
 from toolkit.errors import UserError
 
 SCHEMA_VERSION = 1
+SETTINGS = b"versa_config"  # key of a table's metadata
 
 Status = Literal[
     "ok",
@@ -170,6 +172,24 @@ def states_dtype(found: pa.Schema, *, where: str) -> StatesDtype:
         f"{where}: its metadata say dtype {said!r}; known: {', '.join(STATES_TYPES)}; "
         "write the table again with prep"
     )
+
+
+def settings_of(found: pa.Schema, *, where: str) -> dict[str, Any]:
+    """All that the rows of a table depend on, as prep recorded it in the table's metadata; empty if it did not.
+
+    Of states: encoder, revision, processor, source, pooling, layers, precision, quantize, store; of texts
+    max_tokens and lowercase; of pictures the settings of the step that stored them (cover_px, or frame_count,
+    frame_px, sampling, frame_interval and backend); and the captions behind them.
+
+    Raises:
+        UserError: if it is broken.
+    """
+    try:
+        return dict(json.loads((found.metadata or {}).get(SETTINGS, b"{}")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{where}: its metadata {SETTINGS.decode()} are broken ({error!s:.80}); write the table again with prep"
+        ) from None
 
 
 Columns = TypeVar("Columns", pa.Table, pa.RecordBatch)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
@@ -156,7 +157,9 @@ def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
     """
     with translated(path):
         table = _read(path, pa.memory_map(str(path)), columns)
-        table.validate(full=True)
+        for column in table.columns:
+            for chunk in column.chunks:
+                _validate(chunk)
     return table
 
 
@@ -200,6 +203,29 @@ def _read(path: Path, source: pa.NativeFile, columns: list[str] | None = None) -
         chosen = ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
         file = ipc.open_file(source, options=chosen)
     return file.read_all()
+
+
+def _validate(values: pa.Array) -> None:
+    """What `validate(full=True)` finds, several times as fast where values are numbers or texts in ASCII.
+
+    Raises:
+        pa.ArrowInvalid: if an offset leads astray, or a text is not UTF-8.
+    """
+    values.validate()  # sizes of buffers, the first and the last offset
+    numbers = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
+    if not numbers and not _is_ascii(values):
+        values.validate(full=True)
+
+
+def _is_ascii(values: pa.Array) -> bool:
+    """Whether these are texts without nulls, in order in their buffer, and in ASCII."""
+    _, offsets, text = values.buffers()[:3] if pa.types.is_string(values.type) else (None,) * 3
+    if offsets is None or text is None or values.null_count:
+        return False
+    bounds = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+    if not (bounds[1:] >= bounds[:-1]).all():
+        return False
+    return bool((np.frombuffer(text, np.int8)[bounds[0] : bounds[-1]] >= 0).all())
 
 
 @contextlib.contextmanager

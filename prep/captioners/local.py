@@ -19,6 +19,7 @@ from prep.captioners.captioner import Answer, CaptionError, Request, Usage
 from prep.captioners.inputs import UndecodableError, conversation, decode_batch, video_metadata
 from prep.captioners.loading import load_network, load_processor, refuse_other_kinds
 from prep.captioners.marks import REASONING, is_mark, opens_reasoning
+from toolkit.backbones.pretrained import processor_name
 from toolkit.backbones.resolve import commit_of, revision_of
 from toolkit.errors import UserError
 
@@ -79,6 +80,7 @@ class TransformersCaptioner:
         self._decoder = copy.deepcopy(self._processor.tokenizer)
         commit = commit_of(model, revision)
         self.revision = revision_of(model, commit)
+        self.processor = processor_name(self._processor.image_processor)
         # The commit, for a hub's branch may move on before the weights are loaded.
         self._network_options = {
             **options,

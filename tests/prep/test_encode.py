@@ -13,11 +13,13 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 import prep
 import toolkit
+from models.features import load_live
 from prep import EncodeConfig, MediaConfig, PrepConfig, manifest
 from prep.encode import _placed
 from prep.pipeline import errors_of
 from toolkit import UserError
 from toolkit.backbones import load_backbone, pooling
+from toolkit.backbones.fingerprint import fingerprint_of_parts
 from toolkit.images import decode_jpeg
 from toolkit.store import Table, read_file
 
@@ -338,3 +340,55 @@ def test_towers_that_cannot_be(dataset, config, message):
 def test_encode_needs_an_ingested_dataset(tmp_path):
     with pytest.raises(UserError, match="nothing has been ingested yet"):
         prep.encode(tmp_path)
+
+
+def recorded_as(dataset, tower, **changes):
+    """The tower as an older Versa, or another library, has recorded it: settings that are None are left out."""
+    table = Table(dataset / "states" / tower, compression=None)
+    for shard in table.shards():
+        found = read_file(shard.path)
+        metadata = {key.decode(): value.decode() for key, value in found.schema.metadata.items()}
+        settings = {**json.loads(metadata["versa_config"]), **changes}
+        kept = {key: value for key, value in settings.items() if value is not None}
+        metadata |= {"versa_config": json.dumps(kept, sort_keys=True)}
+        metadata |= {"revision": settings["revision"]}
+        table.replace(shard.index, found.replace_schema_metadata(metadata))
+
+
+def test_states_record_their_processor_and_settings(dataset, tiny_bert):
+    settings = encoded(dataset, encoder=str(tiny_bert)).states_settings("title")
+    assert settings["processor"] == "BertTokenizer (tokenizers)"
+    assert {"max_tokens", "lowercase", "quantize", "precision", "revision"} <= set(settings)
+
+
+def test_another_processor_is_refused(dataset, tiny_bert):
+    data = encoded(dataset, encoder=str(tiny_bert))
+    recorded_as(dataset, "title", processor="BertTokenizer (python)")
+    with pytest.raises(
+        UserError, match=r'processor = "BertTokenizer \(python\)", and now .*tokenizers'
+    ):
+        encoded(dataset, encoder=str(tiny_bert))
+    with pytest.raises(UserError, match=r"is at processor .*tokenizers.*came from .*python"):
+        load_live(data, ["title"])
+
+
+def test_states_of_an_older_versa_go_on(dataset, tiny_bert, tmp_path, monkeypatch, capsys):
+    """Its fingerprint is of parts of the files, and it did not record the processor."""
+    monkeypatch.setattr(sys.modules["prep.encode"], "SHARD", 2)
+    copy = shutil.copytree(tiny_bert, tmp_path / "bert")
+    whole = encoded(dataset, encoder=str(copy)).states("title").clone()
+    then = fingerprint_of_parts(copy)
+    recorded_as(dataset, "title", revision=then, processor=None)
+    Table(dataset / "states" / "title").shards()[1].path.unlink()
+    capsys.readouterr()
+    data = encoded(dataset, encoder=str(copy))
+    assert "an older Versa that hashed only parts of the encoder's files" in capsys.readouterr().out
+    assert torch.equal(data.states("title"), whole)
+    assert data.states_metadata("title")["revision"] == then
+    assert torch.equal(
+        load_live(data, ["title"]).gather(torch.arange(1, 3))["title"].half(), whole[1:3]
+    )
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    with pytest.raises(UserError, match=rf'revision = "{then}", and now revision = "sha256:'):
+        encoded(dataset, encoder=str(copy))

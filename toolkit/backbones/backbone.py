@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from toolkit.backbones.batching import by_length
 from toolkit.backbones.pooling import POOLINGS, Pooling
+from toolkit.backbones.resolve import revision_as
 from toolkit.backbones.weights import Quantize
 from toolkit.towers import Modality, select_layers
 
@@ -56,6 +57,7 @@ class Encoder:
         frames: how many frames a video encoder reads of a clip; None for one that reads texts or images.
         has_cls: whether the first token stands for the whole item.
         tokenize: of a text encoder: each text's tokens.
+        processor: class and backend of what makes its tensors: a tokenizer, or an image or video processor.
     """
 
     model: torch.nn.Module
@@ -68,6 +70,7 @@ class Encoder:
     frames: int | None = None
     has_cls: bool = True
     tokenize: Callable[[Sequence[str]], list[Tokens]] | None = None
+    processor: str = "unknown"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -136,6 +139,15 @@ class Backbone:
     def device(self) -> torch.device:
         """Where the encoder computes."""
         return next(self.encoder.model.parameters()).device
+
+    @property
+    def processor(self) -> str:
+        """Class and backend of what makes the encoder's tensors, such as `ViTImageProcessor (torchvision)`."""
+        return self.encoder.processor
+
+    def revision_as(self, recorded: str) -> str:
+        """The revision in the form in which an older Versa may have recorded it, to be compared with that."""
+        return revision_as(recorded, self.name, self.encoder.commit)
 
     def metadata(self, *, source: str) -> dict[str, str]:
         """What identifies the states that this backbone makes of `source`."""

@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor
 
 from toolkit.backbones.backbone import Encoder, Hidden
 from toolkit.backbones.listening import as_tokens, run_timm
-from toolkit.backbones.pretrained import load_pretrained
+from toolkit.backbones.pretrained import load_pretrained, processor_name
 from toolkit.backbones.resolve import commit_of
 from toolkit.backbones.weights import Weights
 from toolkit.errors import UserError
@@ -39,12 +39,23 @@ def load(name: str, *, revision: str | None, trust_remote_code: bool, weights: W
     )
     model = getattr(model, "vision_model", model).requires_grad_(False).eval()
     return of_pictures(
-        name, model, _prepare_with(processor), _run_with(model), commit_of(name, revision)
+        name,
+        model,
+        _prepare_with(processor),
+        _run_with(model),
+        commit_of(name, revision),
+        processor=processor_name(processor),
     )
 
 
 def of_pictures(
-    name: str, model: nn.Module, prepare: Prepare, run: Run, commit: str | None = None
+    name: str,
+    model: nn.Module,
+    prepare: Prepare,
+    run: Run,
+    commit: str | None = None,
+    *,
+    processor: str,
 ) -> Encoder:
     """An encoder of pictures; two blank ones tell its depth and widths: configurations differ too much.
 
@@ -64,6 +75,7 @@ def of_pictures(
         depth=len(widths) - 1,
         width=max(widths),
         commit=commit,
+        processor=processor,
         widths=widths if len(set(widths)) > 1 else None,
         # In some, a [CLS] token comes in late; a token from the start is the same for every picture.
         has_cls=has_cls(model) and torch.allclose(*states[0][:, 0]),

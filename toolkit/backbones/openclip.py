@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from toolkit.backbones.backbone import Encoder, Hidden
 from toolkit.backbones.image import Prepare, Run, of_pictures
 from toolkit.backbones.listening import as_tokens, listen, run_timm
-from toolkit.backbones.pretrained import run_with
+from toolkit.backbones.pretrained import processor_name, run_with
 from toolkit.backbones.resolve import commit_of, resolve, unreachable
 from toolkit.errors import UserError
 from toolkit.images import decode_jpeg
@@ -41,7 +41,14 @@ def load_image(name: str) -> Encoder:
         images = [transform(Image.fromarray(decode_jpeg(item))) for item in items]
         return {"pixel_values": torch.stack(images)}
 
-    return of_pictures(name, tower, prepare, _run_image(tower), _commit_of(name))
+    return of_pictures(
+        name,
+        tower,
+        prepare,
+        _run_image(tower),
+        _commit_of(name),
+        processor=processor_name(transform),
+    )
 
 
 def load_text(name: str, *, max_tokens: int, lowercase: bool) -> Encoder:
@@ -76,6 +83,7 @@ def load_text(name: str, *, max_tokens: int, lowercase: bool) -> Encoder:
         width=width,
         commit=_commit_of(name),
         has_cls=isinstance(tower, HFTextEncoder),
+        processor=processor_name(getattr(tokenizer, "tokenizer", None) or tokenizer),
     )
 
 

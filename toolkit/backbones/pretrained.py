@@ -52,6 +52,19 @@ def load_pretrained(
     return processor, model
 
 
+def processor_name(processor: Any) -> str:
+    """Class and backend of what makes tensors of texts or pixels, such as `ViTImageProcessor (torchvision)`.
+
+    Libraries change which one they take by default, and the pixels of a resized picture with it.
+    """
+    backend = getattr(processor, "backend", None)
+    if not isinstance(backend, str):
+        library = type(processor).__module__.split(".")[0]
+        kinds: dict[Any, str] = {True: "fast", False: "slow"}
+        backend = kinds.get(getattr(processor, "is_fast", None), library)
+    return f"{type(processor).__name__} ({backend})"
+
+
 def run_with(model: Any) -> Callable[[dict[str, Tensor]], Hidden]:
     """What gives a model's hidden states, with a mask of all ones where the inputs have none."""
 

@@ -1,18 +1,15 @@
 """Where an encoder lies: a local folder, a folder inside an installed package, or the hub."""
 
-import hashlib
 import importlib.util
-from itertools import chain
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
+from toolkit.backbones.fingerprint import fingerprint, fingerprint_of_parts, is_of_parts
 from toolkit.errors import UserError
 
 PACKAGE = "package:"
 OPEN_CLIP = "open_clip:"
-_SAMPLE_BYTES = 1 << 20
-_FINGERPRINTED = ("*config.json", "*.jinja", "*.safetensors")
 
 
 def resolve(encoder: str, *, kind: str = "encoder") -> str:
@@ -51,23 +48,26 @@ def commit_of(encoder: str, revision: str | None, *, config: str = "config.json"
 
 
 def revision_of(encoder: str, commit: str | None) -> str:
-    """What pins an encoder: the hub's commit, or a fingerprint of a local folder's weights.
+    """What pins an encoder: the hub's commit, or a fingerprint of a local folder.
 
-    The fingerprint covers the configurations, chat templates and, of each weight file, its size and its first and
-    last MiB: enough to tell two trainings apart without reading a 140 GB model twice.
+    The fingerprint covers whatever decides the output (`toolkit.backbones.fingerprint`), byte by byte.
     """
     folder = Path(resolve(encoder))
-    if not folder.is_dir():
-        return commit or "unknown"
-    digest = hashlib.sha256()
-    for path in sorted(chain.from_iterable(map(folder.glob, _FINGERPRINTED))):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_SAMPLE_BYTES))
-            file.seek(max(size - _SAMPLE_BYTES, 0))
-            digest.update(file.read())
-    return "sha256:" + digest.hexdigest()[:16]
+    return fingerprint(folder) if folder.is_dir() else commit or "unknown"
+
+
+def revision_as(recorded: str, encoder: str, commit: str | None) -> str:
+    """What pins an encoder, in the form that was recorded of it: fingerprints are compared like with like.
+
+    Args:
+        recorded: of states or captions; by an older Versa, a fingerprint of parts of the files.
+        encoder: as the user gives it.
+        commit: of the hub; None for a local folder.
+    """
+    folder = Path(resolve(encoder))
+    if is_of_parts(recorded) and folder.is_dir():
+        return fingerprint_of_parts(folder)
+    return revision_of(encoder, commit)
 
 
 def unreachable(encoder: str, error: Exception, *, kind: str = "encoder") -> UserError:

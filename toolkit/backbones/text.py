@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from toolkit.backbones.backbone import Encoder, Tokens
 from toolkit.backbones.pooling import Pooling
-from toolkit.backbones.pretrained import load_pretrained, run_with, shape_of
+from toolkit.backbones.pretrained import load_pretrained, processor_name, run_with, shape_of
 from toolkit.backbones.resolve import commit_of
 from toolkit.backbones.weights import Weights
 from toolkit.errors import UserError
@@ -60,6 +60,7 @@ def load(
         width=width,
         commit=commit_of(name, revision),
         tokenize=_tokenize_with(tokenizer, max_tokens, lowercase),
+        processor=processor_name(tokenizer),
     )
 
 

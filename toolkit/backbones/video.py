@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, AutoVideoProcessor
 
 from toolkit.backbones.backbone import Encoder, Hidden
 from toolkit.backbones.image import Prepare, Run, has_cls
-from toolkit.backbones.pretrained import load_pretrained, shape_of
+from toolkit.backbones.pretrained import load_pretrained, processor_name, shape_of
 from toolkit.backbones.resolve import commit_of
 from toolkit.backbones.weights import Weights
 from toolkit.images import decode_jpeg
@@ -60,6 +60,7 @@ def load(
         commit=commit_of(name, revision),
         frames=frames,
         has_cls=has_cls(model),
+        processor=processor_name(processor),
     )
 
 
