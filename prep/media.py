@@ -9,9 +9,11 @@ from prep import covers, frames, manifest, stills
 from prep.config import MediaConfig, PrepConfig
 from prep.executors import choose
 from prep.files import find_folder
+from prep.ingest import refuse_one_folder
 from prep.pipeline import Step, run_step
 from prep.video import BACKENDS, load
 from prep.watchdog import close_shared
+from prep.writing import writing
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.versions import versions
@@ -45,22 +47,28 @@ def media(
     manifest.require(dataset)
     if not dump.is_dir():
         raise UserError(f"{dump}: no such folder; give the folder that holds the dump")
+    refuse_one_folder(dump, dataset)
     load(config.media.backend)  # one that does not is told of before anything runs
     for name, step in media_steps(dump, config.media).items():
-        if step is None:
-            print(f"{name}: skipped, the dump has none")
-            manifest.record_step(dataset, name, {}, skipped="the dump has none")
-            continue
-        items = open_dataset(dataset).items.select(["item_id"])
-        try:
-            counts = run_step(
-                dataset, step, items, execute=choose(config), retry_failed=retry_failed
-            )
-        finally:
-            close_shared()
-        found = versions(*BACKENDS.values())
-        manifest.record_step(dataset, name, step.config, versions=found, items=counts)
+        with writing(dataset, name):
+            _store(dataset, name, step, config, retry_failed=retry_failed)
     manifest.record_config(dataset, media=asdict(config.media))
+
+
+def _store(
+    dataset: Path, name: str, step: Step | None, config: PrepConfig, *, retry_failed: bool
+) -> None:
+    if step is None:
+        print(f"{name}: skipped, the dump has none")
+        manifest.record_step(dataset, name, {}, skipped="the dump has none")
+        return
+    items = open_dataset(dataset).items.select(["item_id"])
+    try:
+        counts = run_step(dataset, step, items, execute=choose(config), retry_failed=retry_failed)
+    finally:
+        close_shared()
+    found = versions(*BACKENDS.values())
+    manifest.record_step(dataset, name, step.config, versions=found, items=counts)
 
 
 def media_steps(dump: Path, config: MediaConfig) -> dict[str, Step | None]:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.ids import IdMap
+from toolkit.manifest import read_manifest
 from toolkit.sources import read_source
 from toolkit.splits import Ints, Protocol, Splits, make_splits, user_histories
-from toolkit.store import MANIFEST, Table, read_json, tables_in
+from toolkit.store import MANIFEST, Table, tables_in
 from toolkit.towers import TowerSpec
 
 if TYPE_CHECKING:
@@ -38,14 +39,7 @@ def open_dataset(path: str | Path) -> "Dataset":
             f"{path}: no {MANIFEST} here, so this is no finished dataset; "
             "write one with: python -m prep build DUMP DATASET"
         )
-    manifest = read_json(path / MANIFEST)
-    version = manifest.get("schema_version")
-    if version != schema.SCHEMA_VERSION:
-        raise UserError(
-            f"{path / MANIFEST}: schema version {version}, this Versa reads {schema.SCHEMA_VERSION}; "
-            "write the dataset again with prep build"
-        )
-    return Dataset(path, manifest)
+    return Dataset(path, read_manifest(path / MANIFEST))
 
 
 class Dataset:
@@ -73,7 +67,8 @@ class Dataset:
         table = self._table("items", schema.ITEMS)
         if not np.array_equal(table.column("item").to_numpy(), np.arange(1, table.num_rows + 1)):
             raise UserError(
-                f"{self.path / 'items'}: items are not numbered 1..N; run prep ingest again"
+                f"{self.path / 'items'}: items are not numbered 1..N, as two builds at once leave them; to start afresh "
+                f"delete {self.path} and build it again"
             )
         return table
 
