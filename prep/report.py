@@ -64,7 +64,10 @@ def collect(data: Dataset) -> dict[str, Any]:
     steps = data.manifest.get("steps", {})
     ingest = steps.get("ingest", {})
     layout, inputs = ingest.get("config", {}).get("layout"), ingest.get("inputs", {})
-    counts = manifest.part(data.manifest, "counts", dataset=data.path)
+    counts = {
+        what: manifest.part(data.manifest, "counts", what, dataset=data.path)
+        for what in ("users", "items", "interactions")
+    }
     release = recognise(layout, inputs)
     failures = describe_failures(data)
     with database(data.path) as connection:

@@ -58,18 +58,29 @@ def _refuse_other_types(path: Path, manifest: dict[str, Any]) -> None:
     for name, count in manifest.get("counts", {}).items():
         _expect(path, f"counts.{name}", count, (int,))
     for step, entry in manifest["steps"].items():
-        _expect(path, f"steps.{step}", entry, (dict,))
-        for key, kinds in _STEP.items():
-            if key in entry:
-                _expect(path, f"steps.{step}.{key}", entry[key], kinds)
-        for key in ("items", "errors"):
-            for word, count in entry.get(key, {}).items():
-                _expect(path, f"steps.{step}.{key}.{word}", count, (int,))
+        _refuse_other_step(path, f"steps.{step}", entry)
     for part in _OF_NAMES:
         named = manifest["config"].get(part, {})
         _expect(path, f"config.{part}", named, (dict,))
         for name, settings in named.items():
             _expect(path, f"config.{part}.{name}", settings, (dict,))
+
+
+def _refuse_other_step(path: Path, where: str, entry: Any) -> None:
+    _expect(path, where, entry, (dict,))
+    entry.setdefault("config", {})
+    if where.startswith("steps.caption:"):  # towers tell captions apart by it
+        entry.setdefault("config_hash", None)
+    for key, kinds in _STEP.items():
+        if key in entry:
+            _expect(path, f"{where}.{key}", entry[key], kinds)
+    for key in ("items", "errors"):
+        for word, count in entry.get(key, {}).items():
+            _expect(path, f"{where}.{key}.{word}", count, (int,))
+    for name, file in entry.get("inputs", {}).items():
+        _expect(path, f"{where}.inputs.{name}", file, (dict,))
+        _expect(path, f"{where}.inputs.{name}.sha256", file.get("sha256"), (str,))
+        _expect(path, f"{where}.inputs.{name}.bytes", file.get("bytes"), (int,))
 
 
 def _expect(path: Path, key: str, value: Any, kinds: tuple[type, ...]) -> None:
