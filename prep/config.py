@@ -20,6 +20,7 @@ Sampling = Literal["middle", "uniform", "near", "keyframes"]
 ExecutorName = Literal["processes", "ray"]
 FeatureSource = Literal["title", "cover", "frames", "mixed"]
 
+_OWN_CODE = "it comes with Python code of its own, which is not run unasked"
 TITLE_TOKENS = 30  # as in the papers
 TEXT_TOKENS = 128  # of longer texts: captions, and what is joined
 
@@ -114,7 +115,7 @@ class EncodeConfig:
     dtype: Literal["auto", "saved", "float32", "bfloat16", "float16"] = "auto"
     store: StatesDtype = "float16"
     quantize: Literal["none", "8bit", "4bit"] = "none"
-    trust_remote_code: bool = users_word(False)
+    trust_remote_code: bool = users_word(False, why=_OWN_CODE)
 
     def __post_init__(self) -> None:
         for key in ("max_tokens", "batch_size", "batch_tokens"):
@@ -210,7 +211,7 @@ class CaptionConfig:
     batch_size: int = 8
     device_map: str = "auto"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    trust_remote_code: bool = users_word(False)
+    trust_remote_code: bool = users_word(False, why=_OWN_CODE)
     url: str = users_word("http://localhost:8000/v1")
     key_variable: str = users_word("OPENAI_API_KEY")
     concurrency: int = 8

@@ -12,8 +12,9 @@ from prep.config import CaptionConfig, EncodeConfig, FeaturesConfig, MediaConfig
 from prep.trust import LeftOut, of_keys, refuse_left_out, settings_of_data
 from prep.writing import clear_temporary, writing
 from toolkit.errors import UserError
+from toolkit.ids import is_safe
 from toolkit.manifest import read_manifest
-from toolkit.store import MANIFEST, write_json
+from toolkit.store import MANIFEST, Table, write_json
 
 _WAIT_SECONDS = 60.0  # for another step to record what it did, which takes milliseconds
 _BY_NAME = (
@@ -119,7 +120,20 @@ def recorded_settings(dataset: Path) -> tuple[dict[str, Any], list[LeftOut]]:
     Raises:
         UserError: if nothing has been ingested yet, or it is no configuration.
     """
-    return settings_of_data(require(dataset)["config"], PrepConfig, where=dataset / MANIFEST)
+    manifest = require(dataset)
+    values, left_out = settings_of_data(manifest["config"], PrepConfig, where=dataset / MANIFEST)
+    for name, settings in manifest["config"].get("features", {}).items():
+        if _is_imported(dataset, manifest, name):
+            values["features"][name] = settings
+            left_out = [o for o in left_out if not o.key.startswith(f"features.{name}.")]
+    return values, left_out
+
+
+def _is_imported(dataset: Path, manifest: dict[str, Any], tower: str) -> bool:
+    """Whether a tower is stored as the configuration asks: its file is then compared with the rows, and not read in."""
+    done = manifest["steps"].get(f"encode:{tower}", {}).get("config")
+    is_stored = is_safe(tower) and Table(dataset / "states" / tower).exists()
+    return is_stored and bool(done == manifest["config"]["features"][tower])
 
 
 def recorded_config(dataset: Path, *used: str) -> PrepConfig:

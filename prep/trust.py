@@ -5,6 +5,7 @@ declared so where it is defined (`users_word`, in `prep.config`). `settings_of_d
 configuration that came with a dump or a dataset; whoever reads one refuses to go on without them (`refuse_left_out`).
 """
 
+import json
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, field, fields, is_dataclass
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 from toolkit.command_help import did_you_mean
 from toolkit.errors import UserError
 
-_ASKS = "asks"  # key of a field's metadata
+_ASKS, _WHY = "asks", "why"  # keys of a field's metadata
 
 Asks = Callable[[Any, Path], bool]
 
@@ -25,10 +26,16 @@ class LeftOut(NamedTuple):
     Args:
         key: with dots, such as `encode.title.trust_remote_code`.
         value: that it asks for.
+        why: what that would do; maybe empty.
     """
 
     key: str
     value: Any
+    why: str = ""
+
+    def __str__(self) -> str:
+        value = _printable(json.dumps(self.value, default=str, ensure_ascii=False))
+        return f"{self.key} = {value}" + (f" ({self.why})" if self.why else "")
 
     @property
     def option(self) -> str:
@@ -37,19 +44,20 @@ class LeftOut(NamedTuple):
         return f"--{self.key} {shlex.quote(_printable(value))}"
 
 
-def users_word(default: Any, asks: Asks | None = None) -> Any:
+def users_word(default: Any, asks: Asks | None = None, *, why: str = "") -> Any:
     """A field of a configuration that only the user sets, by typing it in this call.
 
     Args:
         default: its value otherwise.
         asks: whether a value, in a file of this folder, asks for what the file may not decide; by default any other
             value than `default` does.
+        why: what another value would do, for the message.
     """
 
     def differs(value: Any, folder: Path) -> bool:
         return bool(value != default or type(value) is not type(default))
 
-    return field(default=default, metadata={_ASKS: asks or differs})
+    return field(default=default, metadata={_ASKS: asks or differs, _WHY: why})
 
 
 def leaves(value: Any, folder: Path) -> bool:
@@ -108,7 +116,7 @@ def refuse_left_out(
     several = "these keys count" if len(missing) > 1 else "this key counts"
     whole = f", or, if you trust all of it, --config {shlex.quote(str(where))}" if file else ""
     raise UserError(
-        f"{where} asks for {', '.join(f'{one.key} = {_printable(str(one.value))!r}' for one in missing)}; "
+        f"{where} asks for {', '.join(map(str, missing))}; "
         f"{several} only when typed in this call, since the file may be somebody else's: to allow it, add "
         f"{' '.join(one.option for one in missing)}{whole}"
     )
@@ -134,7 +142,7 @@ def _without(
                 for tower, settings in named.items()
             }
         elif _asks(known[name], value, where.parent):
-            left_out.append(LeftOut(lead + name, value))
+            left_out.append(LeftOut(lead + name, value, known[name].metadata[_WHY]))
         else:
             kept[name] = value
     return kept

@@ -43,7 +43,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     version = manifest.get("schema_version")
     if version != schema.SCHEMA_VERSION or isinstance(version, bool):
         raise UserError(
-            f"{path}: schema version {str(version)[:40]}, this Versa reads and writes {schema.SCHEMA_VERSION}; "
+            f"{path}: schema version {str(version)[:40]}, this Versa reads {schema.SCHEMA_VERSION}; "
             "write the dataset again with prep build, into a new folder"
         )
     manifest.setdefault("steps", {})

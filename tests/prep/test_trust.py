@@ -50,25 +50,25 @@ SERVER = {
     }
 }
 COMMANDS_IN_DATA = [
-    (TRUST, "encode.extra.trust_remote_code = 'True'", "--encode.extra.trust_remote_code true"),
-    (SERVER, "caption.said.captioner = 'openai'", "--caption.said.captioner openai"),
+    (TRUST, "encode.extra.trust_remote_code = true", "--encode.extra.trust_remote_code true"),
+    (SERVER, 'caption.said.captioner = "openai"', "--caption.said.captioner openai"),
     (SERVER, "caption.said.url = ", "--caption.said.url http://127.0.0.1:9/v1"),
     (SERVER, "caption.said.key_variable = ", "--caption.said.key_variable AWS_SECRET_ACCESS_KEY"),
     (SERVER, "caption.said.prompt = ", "--caption.said.prompt /etc/passwd"),
     (
         {"caption": {"said": {"model": "m", "trust_remote_code": 1}}},
-        "caption.said.trust_remote_code = '1'",
+        "caption.said.trust_remote_code = 1",
         "--caption.said.trust_remote_code 1",
     ),
-    ({"caption_cache": "/root"}, "caption_cache = '/root'", "--caption_cache /root"),
+    ({"caption_cache": "/root"}, 'caption_cache = "/root"', "--caption_cache /root"),
     (
         {"executor": "ray", "address": "10.0.0.1:6379"},
-        "address = '10.0.0.1:6379'",
+        'address = "10.0.0.1:6379"',
         "--address 10.0.0.1:6379",
     ),
     (
         {"features": {"f": {"file": "/etc/secret.npy", "ids": "../../ids.txt"}}},
-        "features.f.file = '/etc/secret.npy', features.f.ids",
+        'features.f.file = "/etc/secret.npy", features.f.ids',
         "--features.f.file /etc/secret.npy --features.f.ids ../../ids.txt",
     ),
 ]
@@ -191,11 +191,11 @@ def test_a_yaml_bomb_is_refused_in_both_places(small, tmp_path):
 
 def test_python_and_the_command_line_ask_the_same_function(dataset):
     with_settings(dataset, **TRUST, **SERVER)
-    with pytest.raises(UserError, match=r"asks for encode.extra.trust_remote_code = 'True'"):
+    with pytest.raises(UserError, match=r"asks for encode.extra.trust_remote_code = true"):
         prep.encode(dataset)
-    with pytest.raises(UserError, match=r"asks for caption.said.captioner = 'openai'"):
+    with pytest.raises(UserError, match=r"asks for caption.said.captioner = .openai"):
         prep.caption(dataset)
-    with pytest.raises(UserError, match=r"asks for caption.said.captioner = 'openai'"):
+    with pytest.raises(UserError, match=r"asks for caption.said.captioner = .openai"):
         prep.sample_captions(dataset)
     bare = manifest.recorded_config(dataset)  # nothing of it is used, so nothing is refused
     assert bare.encode["extra"] == EncodeConfig("evil")
@@ -244,3 +244,21 @@ def test_text_of_any_kind_comes_through_the_default_file(small, tmp_path):
     (small / "prep.yaml").write_text(yaml.safe_dump({"name": name}), encoding="utf-8")
     assert run("ingest", small, tmp_path / "out") == 0
     assert toolkit.open_dataset(tmp_path / "out").name == name
+
+
+def test_features_that_are_imported_already_are_only_compared(dataset, tmp_path, capsys):
+    """Of a tower that is stored as it is recorded, the file may lie anywhere; of any other it may not."""
+    file = tmp_path / "features.json"
+    file.write_text(json.dumps({"a": [1.0, 2.0], "b": [3.0, 4.0]}))
+    words = ["encode", dataset, "--features.f.file", file]
+    assert run(*words) == 0
+    assert run("encode", dataset) == 0
+    assert "encode:f: 0 of 2 items done now" in capsys.readouterr().out
+    path = dataset / "dataset.json"
+    said = json.loads(path.read_text())
+    said["config"]["features"] = {"g": said["config"]["features"]["f"]}
+    said["steps"]["encode:g"] = said["steps"]["encode:f"]
+    path.write_text(json.dumps(said))
+    with pytest.raises(UserError, match=r"asks for features\.g\.file"):
+        run("encode", dataset)
+    assert not (dataset / "states" / "g").exists()
