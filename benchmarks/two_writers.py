@@ -62,7 +62,7 @@ def at_once(
 ) -> Counter[str]:
     """Runs two commands at once; `seconds` is about how long one takes."""
     processes = [start(first)]
-    time.sleep(draw.random() * seconds)
+    time.sleep(draw.random() * seconds / 4)
     processes.append(start(second))
     if kill:
         time.sleep(draw.random() * seconds)
