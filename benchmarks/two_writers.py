@@ -1,6 +1,6 @@
 """Two writers of one dataset at once, again and again: is anything lost or mixed?
 
-    python -m benchmarks.two_writers [--rounds 20] [--seed 0]
+    python -m benchmarks.two_writers [--rounds 20] [--seed 0] [--only PAIR]
 
 Each round starts two commands with a random delay between them and, in every second round, kills one of them with
 SIGKILL at a random moment. Then the same command runs alone, and `prep check` must find nothing. A table counts how
@@ -90,6 +90,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--only", help="the beginning of the pairs to try; all by default", default=""
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder, draw = Path(name), random.Random(options.seed)
@@ -115,6 +118,8 @@ def main() -> None:
             "| pair | rounds | done | refused | killed | other | whole |\n|---|---|---|---|---|---|---|"
         )
         for label, (copies, first, second, towers) in pairs.items():
+            if not label.startswith(options.only):
+                continue
             counted: Counter[str] = Counter()
             for turn in range(options.rounds):
                 out = folder / "out"
