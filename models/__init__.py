@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from toolkit.starting import guard
+
 if TYPE_CHECKING:
     from models.export import export_items
     from models.items import IdEmbedding, SideNetwork
@@ -41,6 +43,9 @@ _MODULES = {
     "push_to_hub": "models.pretrained",
     "save_pretrained": "models.pretrained",
 }
+
+
+guard()  # before modules that import torch
 
 
 def __getattr__(name: str) -> Any:

@@ -15,8 +15,8 @@ from models.run import TrainedRecommender, load
 from toolkit import schema
 from toolkit.arguments import a_path, whole_number
 from toolkit.errors import UserError
-from toolkit.ids import as_ids
 from toolkit.graphemes import cut
+from toolkit.ids import as_ids
 from toolkit.spreadsheets import defused
 from toolkit.store import write_atomically, write_table
 from toolkit.text_files import read_text

@@ -1,5 +1,10 @@
 """From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `check_sources`, `export_tower`, `report`, `estimate`."""
 
+# ruff: noqa: E402
+from toolkit.starting import guard
+
+guard()  # before imports that take seconds
+
 from prep.build import build
 from prep.caption import caption
 from prep.check import check

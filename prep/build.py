@@ -8,9 +8,10 @@ from prep.config import PrepConfig
 from prep.encode import encode, refuse_incomplete, refuse_other_clips
 from prep.executors import running
 from prep.features import suggest
-from prep.ingest import ingest
+from prep.ingest import STEP, ingest, read_from
 from prep.media import media
 from prep.report import report
+from prep.writing import writing
 
 
 def build(
@@ -29,12 +30,21 @@ def build(
         retry_failed: whether items that are not ok are done again.
 
     Raises:
-        UserError: whatever a step raises.
+        UserError: whatever a step raises, and if another process is building or ingesting the dataset.
     """
     config = config or PrepConfig()
-    captionings(Path(dataset), config)  # what is wrong with a model is told now, not after a day
+    # What is wrong is told now, not after a day, and before a lock is left in a new folder.
+    captionings(Path(dataset), config)
     refuse_incomplete(config, Path(dataset))
     refuse_other_clips(config, Path(dataset))
+    read_from(Path(dump), Path(dataset), config)
+    with writing(Path(dataset), STEP):
+        _build(dump, dataset, config, retry_failed=retry_failed)
+
+
+def _build(
+    dump: str | Path, dataset: str | Path, config: PrepConfig, *, retry_failed: bool
+) -> None:
     ingest(dump, dataset, config)
     comments(dump, dataset)
     suggest(Path(dump), config.features)

@@ -12,6 +12,7 @@ from prep.captions import SHORTENED, STEP_OF, Captioning
 from prep.config import PrepConfig
 from prep.executors import choose
 from prep.pipeline import Step, errors_of, run_step
+from prep.writing import writing
 from toolkit import schema
 from toolkit.cache import cache_folder
 from toolkit.errors import UserError
@@ -47,15 +48,17 @@ def caption(
         UserError: if a prompt or model cannot be had, or existing captions were made with another.
     """
     dataset = Path(dataset)
-    config = config or manifest.recorded_config(dataset)
+    before = manifest.require(dataset)["config"]
+    config = config or manifest.recorded_config(dataset, "caption", "caption_cache", "address")
     if not config.caption:
         print("caption: no captions are configured; --caption.NAME.model MODEL makes some")
     works = captionings(dataset, config, captioners)
     for name in list(
         works
     ):  # each is let go once it is done: two models might not fit side by side
-        _caption(dataset, name, works.pop(name), config, retry_failed=retry_failed)
-    manifest.record_config(dataset, caption=asdict(config)["caption"])
+        with writing(dataset, f"caption:{name}"):
+            _caption(dataset, name, works.pop(name), config, retry_failed=retry_failed)
+    manifest.record_config(dataset, before, caption=asdict(config)["caption"])
 
 
 def captionings(

@@ -8,7 +8,7 @@ from typing import Any
 
 from prep.checksums import belongs_to, files_of
 from toolkit.checksums import Known, damage, known_checksums, recorded_checksums
-from toolkit.dataset import read_manifest
+from toolkit.manifest import read_manifest
 from toolkit.store import MANIFEST, SEAL, content_digest
 
 _THREADS = 8  # a disk has no use for more
@@ -23,7 +23,7 @@ def check_files(dataset: Path) -> list[str]:
     Raises:
         UserError: if the manifest cannot be read.
     """
-    manifest = read_manifest(dataset)
+    manifest = read_manifest(dataset / MANIFEST)
     reasons = list(_check_content(manifest))
     known = known_checksums(dataset, manifest)
     for step in _steps(manifest):
@@ -41,7 +41,7 @@ def without_checksums(dataset: str | Path) -> list[str]:
     Raises:
         UserError: if the manifest cannot be read.
     """
-    manifest = read_manifest(Path(dataset))
+    manifest = read_manifest(Path(dataset) / MANIFEST)
     recorded = recorded_checksums(manifest)
     return [
         step

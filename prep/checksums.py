@@ -14,8 +14,8 @@ from toolkit.checksums import (
     notes_of,
     shard_index,
 )
-from toolkit.dataset import read_manifest
 from toolkit.errors import UserError
+from toolkit.manifest import read_manifest
 from toolkit.store import MANIFEST
 
 
@@ -105,7 +105,7 @@ def refuse_damaged(dataset: Path, paths: Iterable[Path]) -> None:
 
 
 def _manifest(dataset: Path) -> dict[str, Any]:
-    return read_manifest(dataset) if (dataset / MANIFEST).exists() else {}
+    return read_manifest(dataset / MANIFEST) if (dataset / MANIFEST).exists() else {}
 
 
 def _settled(path: Path, known: list[Checksum | None]) -> Checksum:

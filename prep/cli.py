@@ -1,22 +1,26 @@
 """`python -m prep COMMAND`: the commands' options, read into `prep.config`."""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from prep import manifest
 from prep.commands import COMMANDS, CONFIG_NAME, PLACES, Command
 from prep.config import PrepConfig
 from prep.sample import COUNT, PAGE
+from prep.trust import LeftOut, of_keys, refuse_left_out, settings_of_data
 from toolkit.command_help import described, listed, refuse_unknown
 from toolkit.completion import SHELLS, completion_script
 from toolkit.config_help import ConfigHelp, told_clearly
 from toolkit.errors import UserError
+from toolkit.store import MANIFEST
 from toolkit.terminal import EXIT_STATUSES, add_answer_options, answer
+from toolkit.yaml_files import read_yaml
 
 PROG = "python -m prep"
 SCRIPT = "versa-prep"  # the same command, as shells complete it
@@ -79,35 +83,96 @@ def make_parser(prog: str = PROG) -> ArgumentParser:
     return parser
 
 
-def with_default_config(parser: ArgumentParser, words: list[str]) -> list[str]:
-    """Puts the configuration that goes without saying before what the user says.
+class _Default(NamedTuple):
+    """The default configuration of a call.
 
-    That is DUMP/prep.yaml where a dump is read, what `dataset.json` recorded where only a dataset
-    is, and nothing where the user gives --config.
+    Args:
+        where: the file.
+        values: of it, without what only the user may say.
+        left_out: what that is, as far as this command uses it.
+        is_dumps: whether it is DUMP/prep.yaml, which can be named with `--config`.
     """
-    chosen = parser.parse_args([word for word in words if not word.startswith("--print_config")])
-    options = chosen[chosen.command]
+
+    where: Path
+    values: dict[str, Any]
+    left_out: list[LeftOut]
+    is_dumps: bool
+
+
+def with_files_read(words: list[str]) -> list[str]:
+    """Puts the contents of every `--config FILE` in the place of its name, read safely.
+
+    Raises:
+        UserError: if one is no file of settings.
+    """
+    found = list(words)
+    for index, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option != "--config":
+            continue
+        if equals:
+            found[index] = f"--config={_read_file(value)}"
+        elif index + 1 < len(words):
+            found[index + 1] = _read_file(words[index + 1])
+    return found
+
+
+def _read_file(value: str) -> str:
+    if value.lstrip().startswith("{"):  # settings themselves, typed in the place of a file
+        return value
+    return _as_text(read_yaml(Path(value)))
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    # YAML, which holds any text: it is never taken for the name of a file, since it begins with a comment.
+    return "# settings\n" + yaml.safe_dump(values or {})
+
+
+def _default_config(command: Command, options: Namespace) -> _Default | None:
+    """The default configuration: DUMP/prep.yaml where a dump is read, else what `dataset.json` recorded.
+
+    None where the user gives --config, the command takes none, or the dump has no such file.
+    """
     if "config" not in options or options.config:
-        return words
+        return None
     if "dump" not in options:
-        default = json.dumps(manifest.require(options.dataset).get("config", {}))
-    elif (options.dump / CONFIG_NAME).is_file():
-        default = str(options.dump / CONFIG_NAME)
-        if not options.quiet:
-            print(f"configuration: {default}", file=sys.stderr)
-    else:
-        return words
-    return [words[0], "--config", default, *words[1:]]
+        values, left_out = manifest.recorded_settings(options.dataset)
+        return _Default(
+            options.dataset / MANIFEST, values, of_keys(left_out, command.uses), is_dumps=False
+        )
+    where = options.dump / CONFIG_NAME
+    if not where.is_file():
+        return None
+    if not options.quiet:
+        print(f"configuration: {where}", file=sys.stderr)
+    values = {key: value for key, value in read_yaml(where).items() if key not in _OF_THE_CALL}
+    return _Default(where, *settings_of_data(values, PrepConfig, where=where), True)
+
+
+# What --print_config prints besides the configuration: each call has its own.
+_OF_THE_CALL = {*PLACES, "config", "retry_failed", "sample", "html", "json", "quiet"}
 
 
 def _parse(parser: ArgumentParser, words: list[str]) -> Namespace:
     refuse_unknown(words[0], COMMANDS)
+    if words[0] not in COMMANDS:  # --help
+        return parser.parse_args(words)
+    command, default = COMMANDS[words[0]], None
     try:
-        return parser.instantiate(parser.parse_args(with_default_config(parser, words)))
+        if command.configured:
+            words = with_files_read(words)
+        asked = parser.parse_args([w for w in words if not w.startswith("--print_config")])
+        default = _default_config(command, asked[asked.command])
+        if default is None:
+            return parser.instantiate(parser.parse_args(words))
+        refuse_left_out(default.left_out, where=default.where, words=words, file=default.is_dumps)
+        text = _as_text(default.values)
+        return parser.instantiate(parser.parse_args([words[0], "--config", text, *words[1:]]))
     except ArgumentError as error:
-        parser = _command_parser(PROG, words[0], COMMANDS[words[0]])
+        parser = _command_parser(PROG, words[0], command)
         told = told_clearly(error, parser.format_help())
-        raise UserError(f"{told}; see {PROG} {words[0]} --help") from None
+        where = f" (a part of the settings is from {default.where})" if default else ""
+        raise UserError(f"{told}{where}; see {PROG} {words[0]} --help") from None
 
 
 def _command_parser(prog: str, name: str, command: Command) -> ArgumentParser:

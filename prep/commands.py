@@ -38,6 +38,7 @@ class Command(NamedTuple):
         run: what it does.
         configured: whether it takes the options of `PrepConfig`.
         retries: whether it takes --retry-failed.
+        uses: keys of the configuration that it goes on from, where `dataset.json` has it.
     """
 
     help: str
@@ -47,6 +48,7 @@ class Command(NamedTuple):
     run: Callable[[Namespace], Answer]
     configured: bool = False
     retries: bool = False
+    uses: tuple[str, ...] = ()
 
 
 def _synth(options: Namespace) -> Answer:
@@ -209,6 +211,7 @@ COMMANDS = {
         run=_caption,
         configured=True,
         retries=True,
+        uses=("caption", "caption_cache", "address"),
     ),
     "encode": Command(
         help="stores encoders' hidden states",
@@ -222,6 +225,7 @@ COMMANDS = {
         run=_encode,
         configured=True,
         retries=True,
+        uses=("encode", "features", "address"),
     ),
     "estimate": Command(
         help="says what a build would take: time, disk, memory",

@@ -4,7 +4,6 @@ MicroLens has `*comment*.txt`, lines of user, item and text between tabs, withou
 is left out). The text may be empty and may hold tabs.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,6 +19,7 @@ from prep.problems import Problem
 from prep.readers.headers import header_or_none
 from prep.readers.stream import LINES_LOOKED_AT
 from prep.readers.text import first_lines
+from prep.writing import clear_table, clear_temporary, writing
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.store import Table, write_table
@@ -44,11 +44,20 @@ def comments(dump: str | Path, dataset: str | Path) -> None:
         dataset: what `ingest` wrote.
 
     Raises:
-        UserError: if nothing is ingested, or the comments were read from another file.
+        UserError: if nothing is ingested, the comments were read from another file, or another process is
+            reading them.
     """
     dump, dataset = Path(dump), Path(dataset)
-    steps = manifest.require(dataset)["steps"]
-    has_any = steps["ingest"]["config"]["layout"] == "microlens"
+    manifest.require(dataset)
+    with writing(dataset, STEP):
+        _comments(dump, dataset)
+
+
+def _comments(dump: Path, dataset: Path) -> None:
+    done = manifest.require(dataset)
+    steps = done["steps"]
+    layout = manifest.part(done, "steps", "ingest", "config", "layout", dataset=dataset)
+    has_any = layout == "microlens"
     path = find_file(dump, "*comment*.txt") if has_any else None
     inputs = {path.name: fingerprint(path)} if path else {}
     table = Table(dataset / STEP)
@@ -58,7 +67,8 @@ def comments(dump: str | Path, dataset: str | Path) -> None:
             steps[STEP]["inputs"], inputs, where=str(table.folder), afresh=afresh
         )
         manifest.record_checksums(dataset, STEP)
-        print(f"{STEP}: already done ({steps[STEP]['rows']:,} rows)")
+        rows = manifest.part(done, "steps", STEP, "rows", dataset=dataset)
+        print(f"{STEP}: already done ({rows:,} rows)")
     elif path is None:
         print(f"{STEP}: skipped, the dump has none")
         manifest.record_step(dataset, STEP, {}, skipped="the dump has none")
@@ -71,7 +81,8 @@ def comments(dump: str | Path, dataset: str | Path) -> None:
 def _write(path: Path, dataset: Path) -> tuple[int, dict[str, int]]:
     """Writes the table, whole or not at all; returns how many rows it and `errors/` have by class."""
     table = Table(dataset / f"{STEP}.tmp")
-    shutil.rmtree(table.folder, ignore_errors=True)  # what an unfinished run left
+    clear_table(table.folder)  # what an unfinished run left
+    clear_temporary(dataset / "errors", rf"{STEP}-\d{{5,}}\.arrow")
     items = open_dataset(dataset).items.column("item_id")
     header = _has_header(path)
     left_out = {word: _Lines() for word in _WHY}
@@ -97,7 +108,7 @@ def _write(path: Path, dataset: Path) -> tuple[int, dict[str, int]]:
         ],
     )
     write_table(dataset / "errors" / f"{STEP}-00000.arrow", told, compression="zstd")
-    shutil.rmtree(dataset / STEP, ignore_errors=True)
+    clear_table(dataset / STEP)
     table.folder.rename(dataset / STEP)
     return rows, problems.tally(told)
 

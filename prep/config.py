@@ -1,8 +1,13 @@
-"""What a user can set, as typed dataclasses; the commands' options and `prep.yaml` are read into them."""
+"""What a user can set, as typed dataclasses; the commands' options and `prep.yaml` are read into them.
+
+`users_word` marks what a `prep.yaml` or `dataset.json` that comes with data may not decide (`prep.trust`).
+"""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+from prep.trust import leaves, users_word
 from toolkit.errors import UserError
 from toolkit.schema import StatesDtype
 from toolkit.towers import Modality, modality_of
@@ -17,6 +22,7 @@ Sampling = Literal["middle", "uniform", "near", "keyframes"]
 ExecutorName = Literal["processes", "ray"]
 FeatureSource = Literal["title", "cover", "frames", "mixed"]
 
+_OWN_CODE = "it comes with Python code of its own, which is not run unasked"
 TITLE_TOKENS = 30  # as in the papers
 TEXT_TOKENS = 128  # of longer texts: captions, and what is joined
 
@@ -111,7 +117,7 @@ class EncodeConfig:
     dtype: Literal["auto", "saved", "float32", "bfloat16", "float16"] = "auto"
     store: StatesDtype = "float16"
     quantize: Literal["none", "8bit", "4bit"] = "none"
-    trust_remote_code: bool = False
+    trust_remote_code: bool = users_word(False, why=_OWN_CODE)
 
     def __post_init__(self) -> None:
         for key in ("max_tokens", "batch_size", "batch_tokens"):
@@ -146,15 +152,24 @@ class FeaturesConfig:
         column: of a .parquet, the one that holds the vectors.
     """
 
-    file: str = ""
+    file: str = users_word("", leaves)
     source: FeatureSource = "title"
-    ids: str | None = None
+    ids: str | None = users_word(None, leaves)
     column: str | None = None
 
     @property
     def modality(self) -> Modality:
         """`text` or `image`: it follows from the source."""
         return "image" if self.source == "mixed" else modality_of(self.source)
+
+
+def _is_file_elsewhere(prompt: Any, folder: Path) -> bool:
+    """Whether a prompt is none of ours by name, and no file that came with the data."""
+    from prep.captioners.prompts import (
+        built_in_prompts,  # here, because captioners are made from this module
+    )
+
+    return str(prompt).partition("@")[0] not in built_in_prompts() and leaves(prompt, folder)
 
 
 @dataclass(frozen=True)
@@ -187,10 +202,10 @@ class CaptionConfig:
     """
 
     source: Literal["cover", "frames"] = "cover"
-    captioner: Literal["transformers", "openai"] = "transformers"
+    captioner: Literal["transformers", "openai"] = users_word("transformers")
     model: str = ""
     revision: str | None = None
-    prompt: str = ""
+    prompt: str = users_word("", _is_file_elsewhere)
     max_new_tokens: int = 128
     max_characters: int = 1000
     temperature: float = 0.0
@@ -198,9 +213,9 @@ class CaptionConfig:
     batch_size: int = 8
     device_map: str = "auto"
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    trust_remote_code: bool = False
-    url: str = "http://localhost:8000/v1"
-    key_variable: str = "OPENAI_API_KEY"
+    trust_remote_code: bool = users_word(False, why=_OWN_CODE)
+    url: str = users_word("http://localhost:8000/v1")
+    key_variable: str = users_word("OPENAI_API_KEY")
     concurrency: int = 8
     timeout_seconds: float = 120.0
     attempts: int = 5
@@ -268,11 +283,11 @@ class PrepConfig:
     memory_gib: float = 1.0
     media: MediaConfig = field(default_factory=MediaConfig)
     caption: dict[str, CaptionConfig] = field(default_factory=dict)
-    caption_cache: str | None = None
+    caption_cache: str | None = users_word(None)
     encode: dict[str, EncodeConfig] = field(default_factory=dict)
     features: dict[str, FeaturesConfig] = field(default_factory=dict)
     executor: ExecutorName = "processes"
-    address: str | None = None
+    address: str | None = users_word(None)
     gpus_per_worker: float = 0.0
 
     def __post_init__(self) -> None:

@@ -3,7 +3,6 @@
 A frozen encoder makes them here, or somebody else has made them already (`prep.features`).
 """
 
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from prep.executors import choose
 from prep.features import import_tower
 from prep.pipeline import Step, run_step
 from prep.states import SHARD
+from prep.writing import clear_table, writing
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
@@ -46,7 +46,8 @@ def encode(
         UserError: if a tower or its encoder cannot be had, or existing states were made with another.
     """
     dataset = Path(dataset)
-    config = config or manifest.recorded_config(dataset)
+    before = manifest.require(dataset)["config"]
+    config = config or manifest.recorded_config(dataset, "encode", "features", "address")
     if not config.encode and not config.features:
         print("encode: no tower is configured; give one, e.g. --encode.title.encoder NAME_OR_PATH")
     refuse_incomplete(config, dataset)
@@ -54,11 +55,12 @@ def encode(
         Encoding(dataset.absolute(), settings).refuse_absent_source()
     refuse_other_clips(config, dataset)
     for tower in config.encode:
-        _encode_tower(dataset, tower, config, retry_failed=retry_failed)
+        with writing(dataset, f"encode:{tower}"):
+            _encode_tower(dataset, tower, config, retry_failed=retry_failed)
     for tower, features in config.features.items():
         import_tower(dataset, tower, features, retry_failed=retry_failed)
     towers = asdict(config)
-    manifest.record_config(dataset, encode=towers["encode"], features=towers["features"])
+    manifest.record_config(dataset, before, encode=towers["encode"], features=towers["features"])
 
 
 def refuse_incomplete(config: PrepConfig, dataset: Path) -> None:
@@ -155,7 +157,7 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
         counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
     except BeyondFloat16Error as error:  # one table is of one dtype, so all of it is written again
         print(f"{step.name}: {error}, so the table is written afresh")
-        shutil.rmtree(table.folder, ignore_errors=True)
+        clear_table(table.folder)
         work.dtype = "bfloat16"
         step = encode_step(tower, work, backbone=shape)
         counts = run_step(dataset, step, items, execute=execute)

@@ -1,7 +1,6 @@
 """DuckDB, for tables that may be larger than memory: it spills to disk, and leaves nothing behind."""
 
 import contextlib
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,6 +8,7 @@ from typing import Any, TypeAlias
 import duckdb
 import pyarrow as pa
 
+from prep.writing import clear_scratch
 from toolkit.errors import UserError
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
@@ -19,14 +19,36 @@ def engine(folder: Path, *, memory_gib: float) -> Iterator[Connection]:
     """A database of its own, gone with the `with` block.
 
     Args:
-        folder: for its files, deleted before and afterwards.
+        folder: for its files, deleted before and afterwards; the caller holds the lock of whoever uses it.
         memory_gib: what DuckDB may hold in memory; the rest of the process comes on top.
 
     Raises:
-        UserError: if memory and disk do not suffice.
+        UserError: if memory and disk do not suffice, at the beginning, in between or at the end.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    clear_scratch(folder)
     folder.mkdir(parents=True)
+    try:
+        with contextlib.closing(_connect(folder, memory_gib)) as connection:
+            yield connection
+    except _NO_ROOM as error:
+        raise UserError(
+            f"{folder}: sorting needs more room ({str(error).splitlines()[0]}); make room on this disk, or let it "
+            "hold more in memory (--memory_gib), and run the same command again"
+        ) from None
+    finally:
+        clear_scratch(folder)
+
+
+# A disk that fills up while a transaction ends is told as the transaction's failure, and the database is closed by it.
+_NO_ROOM = (
+    duckdb.IOException,
+    duckdb.OutOfMemoryException,
+    duckdb.TransactionException,
+    duckdb.FatalException,
+)
+
+
+def _connect(folder: Path, memory_gib: float) -> Connection:
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{int(memory_gib * 1024)}MiB",
         "temp_directory": str(folder),
@@ -34,16 +56,7 @@ def engine(folder: Path, *, memory_gib: float) -> Iterator[Connection]:
     }
     connection = duckdb.connect(str(folder / "log.duckdb"), config=settings)
     connection.execute("SET enable_progress_bar = false")  # it would write between our own lines
-    try:
-        yield connection
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise UserError(
-            f"{folder}: sorting needs more room ({str(error).splitlines()[0]}); make room on this disk, or let it "
-            "hold more in memory (--memory_gib), and run the same command again"
-        ) from None
-    finally:
-        connection.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    return connection
 
 
 def create(

@@ -17,6 +17,7 @@ from prep.files import find_file, find_files, fingerprint
 from prep.pipeline import Step, run_step
 from prep.states import FLOAT16_LARGEST, SHARD, state_rows
 from prep.vectors import Vectors, read_vectors, vector_columns
+from prep.writing import writing
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.schema import Status
@@ -55,15 +56,16 @@ def import_tower(
     _refuse_unfit(config, vectors.values, rows)
     step = _step(tower, config, vectors.values, rows)
     items = data.items.select(["item_id", "item"])
-    counts = run_step(dataset, step, items, retry_failed=retry_failed)
-    manifest.record_step(
-        dataset,
-        step.name,
-        asdict(config),
-        revision=step.config["revision"],
-        versions=versions("numpy"),
-        items=counts,
-    )
+    with writing(dataset, step.name):
+        counts = run_step(dataset, step, items, retry_failed=retry_failed)
+        manifest.record_step(
+            dataset,
+            step.name,
+            asdict(config),
+            revision=step.config["revision"],
+            versions=versions("numpy"),
+            items=counts,
+        )
 
 
 def _rows_by_id(data: Dataset, config: FeaturesConfig, vectors: Vectors) -> dict[str, int]:

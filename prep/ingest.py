@@ -1,12 +1,13 @@
 """The first step: a dump's ids, titles and interactions become numbered tables."""
 
-import shutil
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 
@@ -17,16 +18,19 @@ from prep.files import fingerprint
 from prep.interactions import Log
 from prep.numbering import number_items, numbered
 from prep.readers import Raw, Reader, choose, make_readers, parts, refuse_unused
+from prep.writing import clear_scratch, clear_table, clear_temporary, refuse_foreign, writing
 from toolkit import schema
 from toolkit.checksums import NOTES, SHARDS
 from toolkit.errors import UserError
+from toolkit.lock import LOCKS
 from toolkit.progress import Progress
-from toolkit.store import MANIFEST, SEAL, Table, write_json, write_table
+from toolkit.store import MANIFEST, SEAL, Table, read_file, write_table
 from toolkit.versions import versions
 
 STEP = "ingest"
 SCRATCH = ".ingest.tmp"
 ERRORS_SHARD = 100_000
+_ERRORS = r"[\w.+-]+-\d{5,}\.arrow"  # files of any step
 
 
 def ingest(
@@ -48,9 +52,44 @@ def ingest(
         readers: of layouts of your own by name, which go before ours; layout `auto` looks for them first.
 
     Raises:
-        UserError: if the dump cannot be understood, or the dataset was ingested from something else.
+        UserError: if the dump cannot be understood, the dataset was ingested from something else, or another process
+            is ingesting into it.
     """
     dump, dataset, config = Path(dump), Path(dataset), config or PrepConfig()
+    source = read_from(dump, dataset, config, readers)
+    finished = manifest.read(dataset) is not None  # then it is only compared, which needs no lock
+    with nullcontext() if finished else writing(dataset, STEP):
+        _ingest(dump, dataset, config, source)
+
+
+class Source(NamedTuple):
+    """What a dump is read with.
+
+    Args:
+        layout: its name.
+        files: of the dump, as the layout's reader finds them.
+        reader: of the layout.
+    """
+
+    layout: str
+    files: dict[str, Path]
+    reader: Reader
+
+
+def read_from(
+    dump: Path, dataset: Path, config: PrepConfig, readers: Mapping[str, Reader] | None = None
+) -> Source:
+    """What a dump is read with, once it is sure that its dataset may be written; nothing is written yet.
+
+    Args:
+        dump: folder of what was downloaded.
+        dataset: folder to write.
+        config: as of `ingest`.
+        readers: as of `ingest`.
+
+    Raises:
+        UserError: if the dump cannot be understood, or the folder of the dataset holds something else.
+    """
     own = dict(readers or {})
     known_readers = {
         **own,
@@ -60,8 +99,17 @@ def ingest(
     layout, files = choose(config.layout, dump, known_readers)
     reader = known_readers[layout]
     refuse_unused(config, layout, reader)
+    _refuse_other_folder(dataset)
+    refuse_one_folder(dump, dataset)
+    return Source(layout, files, reader)
+
+
+def _ingest(dump: Path, dataset: Path, config: PrepConfig, source: Source) -> None:
+    layout, files, reader = source
     done = manifest.read(dataset)
-    known = done["name"] if done else dump.resolve().name  # a dump may move without a change
+    known = (
+        manifest.part(done, "name", dataset=dataset) if done else dump.resolve().name
+    )  # a dump may move without a change
     settings = {"layout": layout, "name": config.name or known, **reader.settings}
     # Defaults are not recorded: datasets of before have no such keys.
     plain = PrepConfig()
@@ -73,12 +121,13 @@ def ingest(
         for part in parts(path)
     }
     if done is None:
-        _start_afresh(dataset)
+        _clear_unfinished(dataset)
         _write(dataset, reader.read(files), settings, inputs, config)
     else:
         _refuse_other(dataset, done, settings, inputs)
         manifest.record_checksums(dataset, STEP)
-        print(f"ingest: already done ({_summary(done['counts'])})")
+        counts = manifest.part(done, "counts", dataset=dataset)
+        print(f"ingest: already done ({_summary(counts)})")
 
 
 def _write(
@@ -134,7 +183,7 @@ def _write(
         SHARDS: checksums.settle(dataset, STEP, {}),
         SEAL: "",
     }
-    write_json(dataset / MANIFEST, finished)
+    manifest.create(dataset, finished)
     checksums.forget_notes(dataset, STEP)
     print(f"ingest: {settings['layout']}, {_summary(counts)}{problems.summary(told)}")
 
@@ -155,35 +204,86 @@ def _summary(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in counts.items())
 
 
-def _start_afresh(dataset: Path) -> None:
-    """Clears what an unfinished ingest left, and nothing else."""
-    ours = {"items", "interactions", "errors"}
+def refuse_one_folder(dump: Path, dataset: Path) -> None:
+    """Refuses to write a dataset into the very folder of its dump.
+
+    Raises:
+        UserError: if both are one folder.
+    """
+    if dump.is_dir() and dataset.is_dir() and dump.samefile(dataset):
+        raise UserError(f"{dump} is the dump itself; give another folder for the dataset")
+
+
+def _refuse_other_folder(dataset: Path) -> None:
+    """Refuses a folder that holds anything but a dataset, or what an unfinished ingest left.
+
+    Raises:
+        UserError: naming some of what it holds.
+    """
     if dataset.exists() and not dataset.is_dir():
         raise UserError(f"{dataset} is a file; give a folder for the dataset")
-    others = [
-        p.name
-        for p in dataset.glob("*")
-        if p.name not in ours and not p.name.endswith((".tmp", NOTES))
+    if (dataset / MANIFEST).exists():
+        return
+    ours = re.compile(
+        rf"items|interactions|errors|{re.escape(SCRATCH)}|{re.escape(LOCKS)}|\.{re.escape(MANIFEST)}\.\d+\.tmp|"
+        rf"\.{STEP}{re.escape(NOTES)}"
+    )
+    found = [path.name for path in dataset.iterdir()] if dataset.exists() else []
+    others = sorted(name for name in found if not ours.fullmatch(name))
+    others += [
+        name for name in _COLUMNS if (dataset / name).is_dir() and _is_foreign(dataset / name)
     ]
     if others:
         raise UserError(
-            f"{dataset} holds {', '.join(sorted(others)[:3])} but no {MANIFEST}: not a dataset; "
+            f"{dataset} holds {', '.join(others[:3])} but no {MANIFEST}: not a dataset; "
             "give an empty or a new folder"
         )
-    for name in ours:
-        shutil.rmtree(dataset / name, ignore_errors=True)
+
+
+# What tells our tables from others' files of such names.
+_COLUMNS = {
+    "items": schema.ITEMS.names,
+    "interactions": schema.INTERACTIONS.names,
+    "errors": schema.ERRORS.names,
+}
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether a folder holds anything that an unfinished ingest does not leave."""
+    try:
+        refuse_foreign(folder, **_names_in(folder))
+        return any(
+            not set(_COLUMNS[folder.name]) <= set(read_file(path).schema.names)
+            for path in folder.glob("*.arrow")
+        )
+    except UserError:
+        return True
+
+
+def _names_in(folder: Path) -> dict[str, str]:
+    return {"names": _ERRORS} if folder.name == "errors" else {}
+
+
+def _clear_unfinished(dataset: Path) -> None:
+    """Removes what a killed ingest left, once `_refuse_other_folder` has found nothing else."""
+    for name in _COLUMNS:
+        clear_table(dataset / name, **_names_in(dataset / name))
+    checksums.forget_notes(dataset, STEP)
+    clear_scratch(dataset / SCRATCH)
+    clear_temporary(dataset, re.escape(MANIFEST))
 
 
 def _refuse_other(
     dataset: Path, done: dict[str, Any], settings: dict[str, Any], inputs: dict[str, Any]
 ) -> None:
-    entry = done["steps"][STEP]
+    recorded = manifest.part(done, "steps", STEP, "config", dataset=dataset)
+    known = manifest.part(done, "steps", STEP, "inputs", dataset=dataset)
     afresh = f"build into another folder or delete {dataset}"
-    manifest.refuse_change(entry["config"], settings, where=str(dataset), afresh=afresh)
-    for name in sorted({*entry["inputs"], *inputs}):
-        if entry["inputs"].get(name) != inputs.get(name):
+    manifest.refuse_change(recorded, settings, where=str(dataset), afresh=afresh)
+    for name in sorted({*known, *inputs}):
+        if known.get(name) != inputs.get(name):
             change = "is gone" if name not in inputs else "has changed"
-            change = "is new" if name not in entry["inputs"] else change
+            change = "is new" if name not in known else change
             raise UserError(
                 f"{name} {change} since {dataset} was ingested; to start afresh {afresh}"
             )

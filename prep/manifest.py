@@ -2,16 +2,28 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from prep.checksums import belongs_to, forget_notes, settle
 from prep.config import CaptionConfig, EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
-from toolkit import schema
+from prep.trust import LeftOut, of_keys, refuse_left_out, settings_of_data
+from prep.writing import clear_temporary, writing
 from toolkit.checksums import SHARDS
-from toolkit.dataset import read_manifest
 from toolkit.errors import UserError
-from toolkit.store import MANIFEST, SEAL, write_json
+from toolkit.ids import is_safe
+from toolkit.manifest import read_manifest
+from toolkit.store import MANIFEST, SEAL, Table, write_json
+
+_WAIT_SECONDS = 60.0  # for another step to record what it did, which takes milliseconds
+_BY_NAME = (
+    "caption",
+    "encode",
+    "features",
+)  # parts of the configuration that several processes add to
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -27,13 +39,7 @@ def read(dataset: Path) -> dict[str, Any] | None:
     """
     if not (dataset / MANIFEST).exists():
         return None
-    manifest = read_manifest(dataset)
-    if manifest.get("schema_version") != schema.SCHEMA_VERSION:
-        raise UserError(
-            f"{dataset / MANIFEST}: schema version {manifest.get('schema_version')}, this Versa writes "
-            f"{schema.SCHEMA_VERSION}; build into a new folder"
-        )
-    return manifest
+    return read_manifest(dataset / MANIFEST)
 
 
 def require(dataset: Path) -> dict[str, Any]:
@@ -51,53 +57,130 @@ def require(dataset: Path) -> dict[str, Any]:
     return manifest
 
 
+def part(manifest: dict[str, Any], *keys: str, dataset: Path) -> Any:
+    """What stands under some keys of a manifest, one within the other.
+
+    Raises:
+        UserError: if it is not there, as after an accident: prep writes it.
+    """
+    value: Any = manifest
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            raise UserError(
+                f"{dataset / MANIFEST} has no {'.'.join(keys)!r}, which prep ingest writes; the file is damaged: take "
+                "it from a copy, or build into a new folder"
+            )
+        value = value[key]
+    return value
+
+
+def create(dataset: Path, manifest: dict[str, Any]) -> None:
+    """Writes the manifest of a dataset that has none yet."""
+    with _alone(dataset):
+        write_json(dataset / MANIFEST, manifest)
+
+
 def record_step(dataset: Path, step: str, config: dict[str, Any], **facts: Any) -> None:
-    """Adds a finished step to the manifest, with the checksums of its files, in one atomic write."""
-    manifest = require(dataset)
-    manifest["steps"][step] = {"config": config, "config_hash": config_hash(config), **facts}
-    manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
-    write_json(dataset / MANIFEST, manifest)
-    forget_notes(dataset, step)
+    """Adds a finished step and the checksums of its files to the manifest, in one atomic write.
+
+    What others add at the same time stays.
+    """
+    with _alone(dataset):
+        manifest = require(dataset)
+        manifest["steps"][step] = {"config": config, "config_hash": config_hash(config), **facts}
+        manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
+        write_json(dataset / MANIFEST, manifest)
+        forget_notes(dataset, step)
 
 
 def record_checksums(dataset: Path, step: str) -> None:
     """Adds the checksums of a finished step's files where an older Versa has left them out."""
-    manifest = require(dataset)
-    if not any(belongs_to(name, step) for name in manifest.get(SHARDS, {})):
-        manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
-        write_json(dataset / MANIFEST, manifest)
+    with _alone(dataset):
+        manifest = require(dataset)
+        if not any(belongs_to(name, step) for name in manifest.get(SHARDS, {})):
+            manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
+            write_json(dataset / MANIFEST, manifest)
 
 
-def record_config(dataset: Path, **parts: Any) -> None:
-    """Keeps the parts of the configuration that a step has used; `prep encode DATASET` goes on from it."""
-    manifest = require(dataset)
-    config = {**manifest.get("config", {}), **parts}
-    if manifest.get("config") != config:
-        write_json(dataset / MANIFEST, {**manifest, "config": config})
+def record_config(dataset: Path, before: dict[str, Any] | None = None, **parts: Any) -> None:
+    """Keeps the parts of the configuration that a step has used; `prep encode DATASET` goes on from it.
+
+    Args:
+        dataset: its folder.
+        before: the recorded configuration when the step began: towers and captions that another process has added
+            since then stay. None: none has.
+        parts: of the configuration, by key.
+    """
+    with _alone(dataset):
+        manifest = require(dataset)
+        config = dict(manifest["config"])
+        for key, value in parts.items():
+            others = config.get(key, {}) if before is not None and key in _BY_NAME else {}
+            known = (before or {}).get(key, {})
+            config[key] = {name: o for name, o in others.items() if name not in known} | value
+        if manifest["config"] != config:
+            write_json(dataset / MANIFEST, {**manifest, "config": config})
 
 
-def recorded_config(dataset: Path) -> PrepConfig:
-    """The configuration that a dataset was made with so far.
+@contextmanager
+def _alone(dataset: Path) -> Iterator[None]:
+    """Reading, changing and writing the manifest, with no other process in between."""
+    with writing(dataset, MANIFEST, wait_seconds=_WAIT_SECONDS):
+        clear_temporary(dataset, re.escape(MANIFEST))
+        yield
 
-    Trust in code is not part of it: a dataset may come from somebody else, so who trusts its encoders says so anew.
+
+def recorded_settings(dataset: Path) -> tuple[dict[str, Any], list[LeftOut]]:
+    """The configuration that a dataset was made with so far, and what of it a dataset may not decide (`prep.trust`).
 
     Raises:
-        UserError: if nothing has been ingested yet.
+        UserError: if nothing has been ingested yet, or it is no configuration.
     """
-    config = require(dataset).get("config", {})
-    distrust = {"trust_remote_code": False}
-    towers = {
-        name: EncodeConfig(**{**tower, **distrust})
-        for name, tower in config.get("encode", {}).items()
+    manifest = require(dataset)
+    values, left_out = settings_of_data(manifest["config"], PrepConfig, where=dataset / MANIFEST)
+    for name, settings in manifest["config"].get("features", {}).items():
+        if _is_imported(dataset, manifest, name):
+            values["features"][name] = settings
+            left_out = [o for o in left_out if not o.key.startswith(f"features.{name}.")]
+    return values, left_out
+
+
+def _is_imported(dataset: Path, manifest: dict[str, Any], tower: str) -> bool:
+    """Whether a tower is stored as the configuration asks: its file is then compared with the rows, and not read in."""
+    done = manifest["steps"].get(f"encode:{tower}", {}).get("config")
+    is_stored = is_safe(tower) and Table(dataset / "states" / tower).exists()
+    return is_stored and bool(done == manifest["config"]["features"][tower])
+
+
+def recorded_config(dataset: Path, *used: str) -> PrepConfig:
+    """The configuration that a dataset was made with so far.
+
+    A dataset may come from somebody else, so what runs code, calls a server or reads elsewhere is not part of it.
+
+    Args:
+        dataset: its folder.
+        used: keys of the configuration that are needed as they were: what is missing of them is refused.
+
+    Raises:
+        UserError: if nothing has been ingested yet, or what is used asks for what only the user may say.
+    """
+    values, left_out = recorded_settings(dataset)
+    refuse_left_out(of_keys(left_out, used), where=dataset / MANIFEST)
+    made: dict[str, Any] = {
+        "media": MediaConfig,
+        "caption": CaptionConfig,
+        "encode": EncodeConfig,
+        "features": FeaturesConfig,
     }
-    files = {name: FeaturesConfig(**tower) for name, tower in config.get("features", {}).items()}
-    captions = {
-        name: CaptionConfig(**{**one, **distrust})
-        for name, one in config.get("caption", {}).items()
+    parts = {
+        key: (
+            kind(**values.get(key, {}))
+            if key == "media"
+            else {name: kind(**settings) for name, settings in values.get(key, {}).items()}
+        )
+        for key, kind in made.items()
     }
-    media = MediaConfig(**config.get("media", {}))
-    parts = {"media": media, "caption": captions, "encode": towers, "features": files}
-    return PrepConfig(**{**config, **parts})
+    return PrepConfig(**{**values, **parts})
 
 
 def configured_towers(manifest: dict[str, Any]) -> list[str]:

@@ -9,11 +9,13 @@ from typing import Any
 from prep import covers, frames, manifest, stills
 from prep.config import MediaConfig, PrepConfig
 from prep.executors import choose
+from prep.ingest import refuse_one_folder
 from prep.media_folder import MediaFolder
 from prep.media_places import MediaPlaces
 from prep.pipeline import Step, run_step
 from prep.video import BACKENDS, load
 from prep.watchdog import sharing
+from prep.writing import writing
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.store import Table
@@ -49,20 +51,34 @@ def media(
     manifest.require(dataset)
     if not dump.is_dir():
         raise UserError(f"{dump}: no such folder; give the folder that holds the dump")
+    refuse_one_folder(dump, dataset)
     load(config.media.backend)  # one that does not is told of before anything runs
     for name, step in media_steps(dump, config.media).items():
-        if step is None:
-            reason = MediaPlaces(dump).why_none(name)
-            print(f"{name}: skipped, {reason}")
-            manifest.record_step(dataset, name, {}, skipped=reason)
-            continue
-        step = _as_begun(dataset, step)
-        items = open_dataset(dataset).items.select(["item_id"])
-        counts = run_step(dataset, step, items, execute=choose(config), retry_failed=retry_failed)
-        _say_notes(dataset, step)
-        found = versions(*BACKENDS.values())
-        manifest.record_step(dataset, name, step.config, versions=found, items=counts)
+        with writing(dataset, name):
+            _store(dump, dataset, name, step, config, retry_failed=retry_failed)
     manifest.record_config(dataset, media=asdict(config.media))
+
+
+def _store(
+    dump: Path,
+    dataset: Path,
+    name: str,
+    step: Step | None,
+    config: PrepConfig,
+    *,
+    retry_failed: bool,
+) -> None:
+    if step is None:
+        reason = MediaPlaces(dump).why_none(name)
+        print(f"{name}: skipped, {reason}")
+        manifest.record_step(dataset, name, {}, skipped=reason)
+        return
+    step = _as_begun(dataset, step)
+    items = open_dataset(dataset).items.select(["item_id"])
+    counts = run_step(dataset, step, items, execute=choose(config), retry_failed=retry_failed)
+    _say_notes(dataset, step)
+    found = versions(*BACKENDS.values())
+    manifest.record_step(dataset, name, step.config, versions=found, items=counts)
 
 
 def media_steps(dump: Path, config: MediaConfig) -> dict[str, Step | None]:

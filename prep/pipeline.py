@@ -3,11 +3,12 @@
 A shard `part-00003.arrow` of a table and `errors/STEP-00003.arrow` belong together. The errors are
 written first, the table's shard last: it is what makes the rows count. An errors row stands only
 while its item has a row in the shard of the same number, so whatever a kill left half done is
-recognised and removed at the next start.
+recognised and removed at the next start. A step is its table's only writer (`prep.writing`): the
+numbers of new shards are found by looking at the folder.
 """
 
 import json
-import shutil
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,8 +21,10 @@ import pyarrow.compute as pc
 from prep import manifest, problems
 from prep.checksums import errors_name, refuse_damaged
 from prep.executors import Executor, Work, processes
+from prep.writing import clear_temporary, writing
 from toolkit import schema
 from toolkit.checksums import ERRORS, shard_index
+from toolkit.errors import UserError
 from toolkit.progress import Progress, pace
 from toolkit.store import (
     Shard,
@@ -81,15 +84,23 @@ def run_step(
         How many items have which status.
 
     Raises:
-        UserError: if existing rows were made with another configuration.
+        UserError: if existing rows were made with another configuration, an item has two of them, or another
+            process is writing the table.
     """
+    with writing(dataset, step.name):
+        return _run(dataset, step, items, execute or processes(1), retry_failed=retry_failed)
+
+
+def _run(
+    dataset: Path, step: Step, items: pa.Table, execute: Executor, *, retry_failed: bool
+) -> dict[str, int]:
     table = Table(dataset / step.folder, compression=step.compression)
     _refuse_other_config(table, step)
     _clear_leftovers(dataset, table, step)
     if retry_failed:
         _forget_failed(dataset, table, step)
     pending = _without_row(items, table)
-    results = (execute or processes(1))(step.work, list(_batches(pending, step.shard_rows)))
+    results = execute(step.work, list(_batches(pending, step.shard_rows)))
     with (
         closing(results),  # ends its workers at once if a result cannot be written
         Progress(step.name, total=pending.num_rows, unit="items") as progress,
@@ -132,9 +143,8 @@ def _refuse_other_config(table: Table, step: Step) -> None:
 
 def _clear_leftovers(dataset: Path, table: Table, step: Step) -> None:
     """Removes what a killed run left: temporary files, and errors rows without their item's row."""
-    for folder in (dataset, dataset / "errors", table.folder):
-        for path in folder.glob(".*.tmp"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    clear_temporary(table.folder, r"part-\d{5,}\.arrow")
+    clear_temporary(dataset / "errors", rf"{re.escape(errors_name(step.name))}-\d{{5,}}\.arrow")
     shards = {shard.index: shard.path for shard in table.shards()}
     for errors in _errors_shards(dataset, step.name):
         told = read_file(errors.path)
@@ -169,9 +179,19 @@ def _rewrite(
 
 
 def _without_row(items: pa.Table, table: Table) -> pa.Table:
-    """The items that have no row yet, in their order."""
+    """The items that have no row yet, in their order.
+
+    Raises:
+        UserError: if an item has several.
+    """
     done = [read_file(shard.path, ["item_id"]).column("item_id") for shard in table.shards()]
     ids = pa.chunked_array([chunk for column in done for chunk in column.chunks], pa.string())
+    twice = len(ids) - pc.count_distinct(ids).as_py()
+    if twice:
+        raise UserError(
+            f"{table.folder}: {twice:,} rows stand for an item that has another row, as two runs at once leave "
+            f"them; to start afresh delete {table.folder} and run prep again"
+        )
     return items.filter(pc.invert(pc.is_in(items.column("item_id"), ids)))
 
 

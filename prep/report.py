@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prep import manifest
 from prep.config import PrepConfig
 from prep.reporting.captions import describe_captions
 from prep.reporting.duplicates import describe_duplicates
@@ -16,6 +17,7 @@ from prep.reporting.media import describe_covers, describe_frames
 from prep.reporting.page import render
 from prep.reporting.published import compare, recognise
 from prep.reporting.tables import database
+from prep.writing import clear_temporary, writing
 from toolkit import Dataset, open_dataset
 from toolkit.colours import Style, painted
 from toolkit.store import write_atomically, write_json
@@ -38,18 +40,25 @@ def report(dataset: str | Path) -> dict[str, Any]:
         What `report.json` holds.
 
     Raises:
-        UserError: if the folder is no dataset, or a table in it cannot be read.
+        UserError: if the folder is no dataset, a table in it cannot be read, or another process is writing the report.
     """
     data = open_dataset(dataset)
+    with writing(data.path, "report"):
+        clear_temporary(data.path, r"report\.(?:json|html)")
+        facts = _write(data)
+    print(f"report: {headline(facts['verdict'])}; {data.path / 'report.html'}")
+    for finding in facts["verdict"]:
+        severity = painted(finding["severity"], COLOURS.get(finding["severity"]), sys.stdout)
+        print(f"  {severity}: {finding['what']}; {finding['advice']}")
+    return facts
+
+
+def _write(data: Dataset) -> dict[str, Any]:
     facts = collect(data)
     facts = {"report_version": REPORT_VERSION, "verdict": find(facts), **facts}
     write_json(data.path / "report.json", facts)
     page = render(facts).encode()
     write_atomically(data.path / "report.html", lambda file: file.write(page))
-    print(f"report: {headline(facts['verdict'])}; {data.path / 'report.html'}")
-    for finding in facts["verdict"]:
-        severity = painted(finding["severity"], COLOURS.get(finding["severity"]), sys.stdout)
-        print(f"  {severity}: {finding['what']}; {finding['advice']}")
     return facts
 
 
@@ -58,7 +67,10 @@ def collect(data: Dataset) -> dict[str, Any]:
     steps = data.manifest.get("steps", {})
     ingest = steps.get("ingest", {})
     layout, inputs = ingest.get("config", {}).get("layout"), ingest.get("inputs", {})
-    counts = data.manifest["counts"]
+    counts = {
+        what: manifest.part(data.manifest, "counts", what, dataset=data.path)
+        for what in ("users", "items", "interactions")
+    }
     release = recognise(layout, inputs)
     failures = describe_failures(data)
     with database(data.path) as connection:

@@ -166,7 +166,7 @@ def sample_captions(
             cannot be had, or there are no pictures.
     """
     dataset = Path(dataset)
-    config = config or manifest.recorded_config(dataset)
+    config = config or manifest.recorded_config(dataset, "caption", "caption_cache")
     _refuse_useless(dataset, config, count, html)
     works = captionings(dataset, config)
     for work in works.values():

@@ -1,5 +1,10 @@
 """The ground prep and models stand on: tables, stores, ids, splits, metrics, towers, backbones."""
 
+# ruff: noqa: E402
+from toolkit.starting import guard
+
+guard()  # before imports that take seconds
+
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.errors import UserError
 from toolkit.splits import Evaluation, Splits

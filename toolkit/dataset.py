@@ -1,6 +1,5 @@
 """Opens a dataset folder: the read side of what prep writes."""
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,9 +13,10 @@ from toolkit import schema
 from toolkit.checksums import ERRORS, SHARDS, recorded_checksums, refuse_other_files
 from toolkit.errors import UserError
 from toolkit.ids import IdMap, as_ids
+from toolkit.manifest import read_manifest
 from toolkit.sources import read_source
 from toolkit.splits import Ints, Protocol, Splits, make_splits, user_histories
-from toolkit.store import MANIFEST, SEAL, Table, read_file, read_json_object, tables_in
+from toolkit.store import MANIFEST, SEAL, Table, read_file, tables_in
 from toolkit.towers import TowerSpec
 
 if TYPE_CHECKING:
@@ -39,35 +39,7 @@ def open_dataset(path: str | Path) -> "Dataset":
             f"{path}: no {MANIFEST} here, so this is no finished dataset; "
             "write one with: python -m prep build DUMP DATASET"
         )
-    manifest = read_manifest(path)
-    version = manifest.get("schema_version")
-    if version != schema.SCHEMA_VERSION:
-        raise UserError(
-            f"{path / MANIFEST}: schema version {version}, this Versa reads {schema.SCHEMA_VERSION}; "
-            "write the dataset again with prep build"
-        )
-    return Dataset(path, manifest)
-
-
-def read_manifest(dataset: Path) -> dict[str, Any]:
-    """What `dataset.json` holds, of any schema version.
-
-    Raises:
-        UserError: if it is no JSON object, or a part of it that others look into has another shape.
-    """
-    path = dataset / MANIFEST
-    manifest = read_json_object(path)
-    steps = manifest.get("steps", {})
-    parts = {key: manifest.get(key, {}) for key in ("steps", "config", "counts", SHARDS)}
-    if isinstance(steps, dict):
-        parts |= {f"steps, {name}": step for name, step in steps.items()}
-    for key, part in parts.items():
-        if not isinstance(part, dict):
-            raise UserError(
-                f"{path}: {key} is {json.dumps(part):.40}, expected an object; restore the file, or build into "
-                "a new folder"
-            )
-    return manifest
+    return Dataset(path, read_manifest(path / MANIFEST))
 
 
 class Dataset:
@@ -100,7 +72,8 @@ class Dataset:
         table = self._table("items", schema.ITEMS)
         if not np.array_equal(table.column("item").to_numpy(), np.arange(1, table.num_rows + 1)):
             raise UserError(
-                f"{self.path / 'items'}: items are not numbered 1..N; run prep ingest again"
+                f"{self.path / 'items'}: items are not numbered 1..N, as two builds at once leave them; to start afresh "
+                f"delete {self.path} and build it again"
             )
         return table
 

@@ -60,7 +60,9 @@ def _record_holder(path: Path) -> None:
         "host": socket.gethostname(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
-    path.with_suffix(".json").write_text(json.dumps(holder), encoding="utf-8")
+    # The lock holds without it: on a full disk, others hear of "another process".
+    with contextlib.suppress(OSError):
+        path.with_suffix(".json").write_text(json.dumps(holder), encoding="utf-8")
 
 
 def _holder(path: Path) -> str:

@@ -181,7 +181,7 @@ def _connect(address: str) -> None:
     try:
         _knock(address)
         ray.init(address=address, **_QUIET)
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except (OSError, ValueError, OverflowError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({reason}); start one with `ray start "

@@ -17,6 +17,7 @@ from prep.synth import taste
 from prep.synth.scenes import FRAMES_PER_SECOND, SIDE_PX, Image, draw_cover, draw_frames
 from prep.synth.world import ATTRIBUTES, Item, Purpose, User, draw_items, draw_users, generator
 from toolkit.errors import UserError
+from toolkit.lock import LOCKS, locked
 from toolkit.progress import track
 
 NAME = "MicroLens-synth"
@@ -50,7 +51,7 @@ def write_dump(
         progress: whether to draw a progress bar on stderr.
 
     Raises:
-        UserError: a number is too small, or `out` is a file or holds something already.
+        UserError: a number is too small, `out` is a file or holds something already, or another process is writing it.
     """
     out = Path(out)
     _check_numbers(items=items, users=users, seed=seed)
@@ -58,12 +59,32 @@ def write_dump(
     catalogue = draw_items(items, seed)
     people = draw_users(users, catalogue, seed)
     partial = out / _PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted run left
-    partial.mkdir(parents=True)
-    _write_media(partial, catalogue, seed, progress=progress)
-    _write_tables(partial, catalogue, people)
-    _write_truth(partial, catalogue, people)
-    _move_up(partial)
+    _refuse_foreign(partial)
+    with locked(partial, "synth"):
+        _clear(partial)
+        _write_media(partial, catalogue, seed, progress=progress)
+        _write_tables(partial, catalogue, people)
+        _write_truth(partial, catalogue, people)
+        _move_up(partial)
+
+
+def _refuse_foreign(partial: Path) -> None:
+    """The lock within it tells a folder of ours from another of that name."""
+    if partial.is_symlink() or (
+        partial.is_dir() and any(partial.iterdir()) and not (partial / LOCKS).is_dir()
+    ):
+        raise UserError(
+            f"{partial}: this command did not make it; remove it, or name another folder"
+        )
+
+
+def _clear(partial: Path) -> None:
+    """Removes what an interrupted run left."""
+    for entry in list(partial.iterdir()):
+        if entry.is_dir() and entry.name != LOCKS:
+            shutil.rmtree(entry)
+        elif not entry.is_dir():
+            entry.unlink()
 
 
 def _check_numbers(*, items: int, users: int, seed: int) -> None:
@@ -170,6 +191,6 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 def _move_up(partial: Path) -> None:
     last = partial / "truth.json"
-    for entry in [*sorted(set(partial.iterdir()) - {last}), last]:
+    for entry in [*sorted(set(partial.iterdir()) - {last, partial / LOCKS}), last]:
         entry.rename(partial.parent / entry.name)
-    partial.rmdir()
+    shutil.rmtree(partial)

@@ -1,5 +1,6 @@
 """A full disk: one clear error, nothing half-written counts, and a rerun goes on."""
 
+import errno
 import os
 import shutil
 import signal
@@ -86,6 +87,57 @@ def test_a_limit_on_file_sizes_is_told_like_a_full_disk(dump, tmp_path):
     assert Table(out / "covers").exists() and not Table(out / "frames").exists()
     assert list(out.rglob("*.tmp")) == []
     assert build(dump, out).returncode == 0
+    assert prep.check(out) == []
+
+
+def fill(folder, *, but_bytes):
+    """Takes all room on a file system but some."""
+    free = shutil.disk_usage(folder).free
+    (folder / "ballast").write_bytes(b"x" * (free - but_bytes))
+
+
+def scratch_in(out):
+    return [path for path in out.rglob("*") if path.suffix in (".tmp", ".duckdb", ".wal")]
+
+
+@pytest.mark.parametrize("free_kib", [4, 8, 16, 24, 40])
+def test_a_disk_that_is_full_from_the_start_leaves_nothing_of_the_sorting(
+    dump, small_disk, tmp_path, free_kib
+):
+    """DuckDB fails where it opens its file, where it writes, or where a transaction ends."""
+    out = small_disk / "out"
+    fill(small_disk, but_bytes=free_kib * 1024)
+    with pytest.raises((UserError, OSError)) as full:
+        prep.ingest(dump, out)
+    assert isinstance(full.value, UserError) or full.value.errno == errno.ENOSPC
+    assert scratch_in(out) == [] and not (out / "dataset.json").exists()
+    (small_disk / "ballast").unlink()
+    prep.ingest(dump, out)
+    assert prep.check(out) == []
+
+
+@pytest.mark.parametrize("free_kib", [0, 4, 12])
+def test_a_disk_that_is_full_when_the_report_is_written(dump, small_disk, free_kib):
+    out = small_disk / "out"
+    prep.ingest(dump, out)
+    fill(small_disk, but_bytes=free_kib * 1024)
+    with pytest.raises((UserError, OSError)) as full:
+        prep.report(out)
+    assert isinstance(full.value, UserError) or full.value.errno == errno.ENOSPC
+    assert scratch_in(out) == []
+    (small_disk / "ballast").unlink()
+    prep.report(out)
+    assert (out / "report.html").exists()
+
+
+def test_a_disk_that_cannot_be_written_is_one_line(dump, small_disk):
+    out = small_disk / "out"
+    prep.ingest(dump, out)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for command in (lambda: prep.report(out), lambda: prep.build(dump, out, CONFIG)):
+        with pytest.raises(OSError, match="Read-only file system") as refused:
+            command()
+        assert refused.value.filename  # `run_command` makes one line of it
     assert prep.check(out) == []
 
 

@@ -155,13 +155,30 @@ def test_a_retry_killed_before_its_errors_were_deleted_goes_on(tmp_path):
     assert [row[0] for row in told(tmp_path)] == ["b?"]
 
 
-def test_temporary_files_of_a_killed_run_are_removed(tmp_path):
+def test_temporary_files_of_a_killed_run_are_removed_and_no_others(tmp_path):
+    """What another process may be writing at this moment stays: its step has other names."""
     run_step(tmp_path, step(), items("a"))
-    for folder in ("lengths", "errors", "."):
-        (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder / ".part-00001.arrow.123.tmp").write_bytes(b"half")
+    own = ["lengths/.part-00001.arrow.123.tmp", "errors/.measure-00001.arrow.123.tmp"]
+    others = [
+        ".dataset.json.123.tmp",
+        ".report.tmp/log.duckdb",
+        "errors/.measure-more-00001.arrow.123.tmp",
+        "errors/.covers-00001.arrow.123.tmp",
+        "covers/.part-00001.arrow.123.tmp",
+    ]
+    for name in (*own, *others):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
     run_step(tmp_path, step(), items("a"))
-    assert list(tmp_path.rglob("*.tmp")) == []
+    assert [name for name in (*own, *others) if (tmp_path / name).exists()] == others
+
+
+def test_an_item_that_has_two_rows_is_told_with_how_to_start_afresh(tmp_path):
+    """As two runs at once left it before there were locks."""
+    run_step(tmp_path, step(), items("a", "b"))
+    shutil.copy(tmp_path / "lengths/part-00000.arrow", tmp_path / "lengths/part-00001.arrow")
+    with pytest.raises(UserError, match=r"2 rows stand for an item .* delete .*lengths and run"):
+        run_step(tmp_path, step(), items("a", "b"))
 
 
 def test_results_do_not_depend_on_workers(tmp_path):

@@ -21,6 +21,7 @@ from prep.synth.truth import oracle_scores
 from prep.synth.vit_task import CLASSES, HELD_OUT, SEEN, draw_batch
 from prep.synth.world import Purpose, draw_items, draw_users, generator
 from toolkit.errors import UserError
+from toolkit.lock import locked
 
 ITEMS, USERS = 24, 60
 TINY_VIT = Path(__file__).parents[2] / "prep/synth/tiny_vit"
@@ -441,3 +442,21 @@ def test_bundled_vit_reads_covers_of_a_dump(tmp_path: Path) -> None:
     states = cls_states(coded)
     named = ridge_reads(states[:520], shapes[:520], states[520:], len(SHAPES))
     assert (named == shapes[520:]).double().mean() > 0.8  # measured: 0.97; chance: 1/4
+
+
+def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(tmp_path):
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / ".partial" / "mine").write_text("mine")
+    with pytest.raises(UserError, match="this command did not make it"):
+        write_dump(tmp_path, items=20, users=1, progress=False)
+    assert (tmp_path / ".partial" / "mine").read_text() == "mine"
+
+
+def test_a_second_writer_of_a_dump_is_refused(tmp_path):
+    with (
+        locked(tmp_path / ".partial", "synth"),
+        pytest.raises(UserError, match="synth is being written by process"),
+    ):
+        write_dump(tmp_path, items=20, users=1, progress=False)
+    write_dump(tmp_path, items=20, users=1, progress=False)
+    assert not (tmp_path / ".partial").exists()

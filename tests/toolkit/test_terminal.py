@@ -1,6 +1,7 @@
 """How commands answer: words, JSON or nothing; colours; and how a process ends."""
 
 import doctest
+import errno
 import io
 import json
 import os
@@ -10,15 +11,18 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
-from toolkit import UserError, command_help
+from toolkit import UserError, command_help, starting
 from toolkit.colours import painted
 from toolkit.errors import run_command
 from toolkit.interrupts import leaving_interrupts
 from toolkit.progress import Progress
 from toolkit.terminal import Answer, answer, take_answer_options
+
+ROOT = Path(__file__).parents[2]
 
 
 class Terminal(io.StringIO):
@@ -169,3 +173,90 @@ def test_ctrl_c_reaches_the_parent_alone():
             os.kill(os.getpid(), signal.SIGINT)
         assert signal.SIGINT in child.result()
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["ENOENT", "ELOOP", "ENAMETOOLONG", "EROFS", "EIO", "ESTALE", "ETXTBSY", "EMFILE", "ENOTEMPTY"],
+)
+def test_whatever_the_system_refuses_of_a_path_is_one_line(capsys, number):
+    code = getattr(errno, number)
+    assert ends(OSError(code, os.strerror(code), "some/file\nname")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: some/file name: {os.strerror(code)}; ")
+
+
+@pytest.mark.parametrize("number", ["ENOSPC", "EROFS", "EIO", "EMFILE"])
+def test_a_machine_that_fails_is_one_line_without_a_path_too(capsys, number):
+    code = getattr(errno, number)
+    assert ends(OSError(code, os.strerror(code))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {os.strerror(code)}; ")
+
+
+def test_a_user_without_a_home_folder_hears_of_it(capsys, monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    with pytest.raises(SystemExit) as end:
+        run_command(nowhere)
+    assert end.value.code == 2
+    assert "error: this user has no home folder" in capsys.readouterr().err
+
+
+def test_an_interrupt_that_a_library_wraps_is_an_interrupt(capsys):
+    def wrapped():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise ImportError("half imported") from None
+
+    with pytest.raises(SystemExit) as end:
+        run_command(wrapped)
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "\ninterrupted; run the command again\n"
+
+
+# A stand-in for imports that take long: the package is imported, then `pause` while it still is.
+SLOW = """
+import sys
+sys.argv = ["-m"]
+import toolkit.starting
+print("importing", flush=True)
+import time
+time.sleep(60)
+"""
+
+
+def test_ctrl_c_while_a_command_imports_is_one_line():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "\ninterrupted; run the command again\n")
+
+
+def test_as_a_library_nothing_of_the_program_changes():
+    handler = signal.getsignal(signal.SIGINT)
+    starting.guard()
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("command", ["prep", "models"])
+def test_a_current_folder_that_is_gone_is_one_line(tmp_path, command):
+    script = f"mkdir gone && cd gone && rmdir ../gone && {sys.executable} -m {command} --help"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: the current folder does not exist any more; cd to one that does\n"
