@@ -39,6 +39,8 @@ class Batches:
         rank: this process.
         world: W, number of processes.
         device: where batches are wanted.
+        accumulation: steps that make one update together. Each batch's `share` is its part of their positions, in
+            all processes, so that the sum of losses by their shares is the loss of one batch of all of them.
         fixed_sizes: whether batches come in few sizes, as CUDA graphs want them: B always, all positions as rows
             of the loss, and columns filled up with padding to a multiple of 64. No result depends on it.
     """
@@ -55,6 +57,7 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        accumulation: int = 1,
         fixed_sizes: bool = False,
     ) -> None:
         self.sequences = splits.train
@@ -66,6 +69,7 @@ class Batches:
         self.rank = rank
         self.world = world
         self.device = torch.device(device)
+        self.accumulation = accumulation
         self.fixed_sizes = fixed_sizes
 
     def __len__(self) -> int:
@@ -80,24 +84,40 @@ class Batches:
         size = self.batch_size * self.world
         return self.order(epoch)[number * size : (number + 1) * size][rank :: self.world]
 
+    def ends_update(self, number: int) -> bool:
+        """Whether an update follows a batch of an epoch, numbered from 0: the last group may be smaller."""
+        return (number + 1) % self.accumulation == 0 or number + 1 == len(self)
+
+    def shares(self, epoch: int) -> NDArray[np.float64]:
+        """(len(self),) each batch's part of the positions of those that make one update with it."""
+        positions = (self.sequences[self.order(epoch), :-1] != 0).sum(1)
+        each = np.add.reduceat(positions, np.arange(len(self)) * self.batch_size * self.world)
+        groups = np.arange(len(self)) // self.accumulation
+        return each / np.maximum(np.bincount(groups, each), 1)[groups]
+
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, in order, from the one numbered `first`; made ahead where features must be fetched."""
         order, size = self.order(epoch), self.batch_size * self.world
+        shares = self.shares(epoch) if self.accumulation > 1 else np.ones(len(self))
 
         def make(number: int) -> Batch:
             rows = order[number * size : (number + 1) * size]
-            return self.batch(self.sequences[rows], seed=(self.seed, epoch, number))
+            seed = (self.seed, epoch, number)
+            return self.batch(self.sequences[rows], seed=seed, share=float(shares[number]))
 
         numbers = range(first, len(self))
         ahead = self.features.ahead or self.device.type == "cuda"
         return make_each(make, numbers, ahead=ahead, device=self.device)
 
-    def batch(self, sequences: NDArray[np.int32], *, seed: tuple[int, ...] = (0,)) -> Batch:
+    def batch(
+        self, sequences: NDArray[np.int32], *, seed: tuple[int, ...] = (0,), share: float = 1.0
+    ) -> Batch:
         """This process's part of a step.
 
         Args:
             sequences: (G, L + 1) left-padded, of all processes: the first is the first one's, and so on in turn.
             seed: of what the step draws.
+            share: of the step in its update.
         """
         own = self._filled(sequences[self.rank :: self.world])
         shared = self.negatives == "global"
@@ -123,6 +143,7 @@ class Batches:
             hide_own=self.candidates.hide_own,
             shared=shared and self.world > 1,
             items=items,
+            share=share,
         )
 
     def _filled(self, own: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -23,7 +23,8 @@ from toolkit.errors import UserError
 from toolkit.store import write_atomically
 
 FOLDER = "checkpoints"
-_FORMAT = "1"
+_FORMAT = "2"
+_TENSORS_ALONE = "1"  # an older Versa's, whose digest covers no metadata
 
 
 @dataclass
@@ -36,7 +37,6 @@ class Place:
         batch: batches of this epoch that are done.
         best: best validation metric so far; -1 before the first evaluation.
         best_epoch: when it was reached; 0 before the first evaluation.
-        is_over: whether the run has stopped early.
     """
 
     step: int = 0
@@ -44,7 +44,16 @@ class Place:
     batch: int = 0
     best: float = -1.0
     best_epoch: int = 0
-    is_over: bool = False
+
+    def is_over(self, *, epochs: int, patience: int) -> bool:
+        """Whether the run ends here: it depends on what is asked for now, so no checkpoint holds it.
+
+        Args:
+            epochs: at most so many.
+            patience: epochs without a better one.
+        """
+        done = self.epoch - 1
+        return done >= epochs or done - self.best_epoch >= patience
 
 
 class Checkpoints:
@@ -84,8 +93,9 @@ class Checkpoints:
         if rank != 0:
             return
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        names = self._optimized()
         for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
+            tensors |= {f"optimizer/{names[index]}/{key}": value for key, value in state.items()}
         tensors |= {f"random/{index}": state for index, state in enumerate(random)}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         about = {
@@ -93,8 +103,8 @@ class Checkpoints:
             "place": json.dumps(asdict(place)),
             "processes": str(world),
             "scaler": json.dumps(self.scaler.state_dict() if self.scaler else {}),
-            "digest": _digest(tensors),
         }
+        about["digest"] = _digest(tensors, about)
         data = save(tensors, metadata=about)
         path = self.folder / f"step-{place.step:08d}.safetensors"
         write_atomically(path, lambda file: file.write(data))
@@ -128,8 +138,14 @@ class Checkpoints:
                     f"{path}: of a run of {about['processes']} processes, and this one has {world}; "
                     "launch as many, or start afresh in another folder"
                 )
-            self._restore(about, tensors, rank)
-            return Place(**json.loads(about["place"]))
+            try:
+                self._restore(about, tensors, rank)
+            except (RuntimeError, KeyError, ValueError) as error:
+                raise UserError(
+                    f"{path}: this run cannot go on from it ({' '.join(str(error).split())}); start afresh in another "
+                    "folder"
+                ) from None
+            return _place(about)
         if paths:
             raise UserError(
                 f"{self.folder}: all checkpoints are damaged; start afresh in another folder"
@@ -141,16 +157,35 @@ class Checkpoints:
         paths = self.paths()
         return f"the last good checkpoint is {paths[-1]}" if paths else "there is no checkpoint yet"
 
+    def _optimized(self) -> list[str]:
+        """Names of the optimizer's parameters, in its order."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        return [names[p] for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _indices(self, about: dict[str, str]) -> dict[str, int]:
+        """The optimizer's index of each parameter, by what a checkpoint calls it.
+
+        Raises:
+            ValueError: if an older Versa numbered them in another order, as it did where weights decay.
+        """
+        names = self._optimized()
+        if about["format"] != _TENSORS_ALONE:
+            return {name: index for index, name in enumerate(names)}
+        if any(group.get("weight_decay") for group in self.optimizer.param_groups):
+            raise ValueError("an older Versa wrote it, which decayed biases and embeddings too")
+        return {str(index): index for index in range(len(names))}
+
     def _restore(self, about: dict[str, str], tensors: dict[str, Tensor], rank: int) -> None:
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = value
         self.model.load_state_dict(parts["model"])
+        index_of = self._indices(about)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            state.setdefault(int(index), {})[key] = value
+            parameter, _, key = name.rpartition("/")
+            state.setdefault(index_of[parameter], {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         if self.scaler:
@@ -168,16 +203,28 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         with safe_open(path, framework="pt") as file:
             about: dict[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise ValueError(error) from None
-    if about.get("format") != _FORMAT or about.get("digest") != _digest(tensors):
+    digest = about.pop("digest", None)
+    kept = {} if about.get("format") == _TENSORS_ALONE else about
+    if about.get("format") not in (_FORMAT, _TENSORS_ALONE) or digest != _digest(tensors, kept):
         raise ValueError("its content has changed since it was written")
+    try:
+        _place(about), int(about["processes"]), json.loads(about["scaler"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise ValueError("its metadata are not those of a checkpoint") from None
     return about, tensors
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of names, shapes and bytes, in the order of names."""
-    digest = hashlib.sha256()
+def _place(about: dict[str, str]) -> Place:
+    """Where a run stands; older Versas also wrote whether it was over."""
+    told = json.loads(about["place"])
+    return Place(**{key: value for key, value in told.items() if key != "is_over"})
+
+
+def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
+    """SHA-256 of metadata, names, shapes and bytes, in the order of names."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode() if about else b"")
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())

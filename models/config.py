@@ -24,6 +24,7 @@ from toolkit.terminal import EXIT_STATUSES
 from toolkit.towers import Modality
 from toolkit.yaml_files import read_yaml
 
+Precision = Literal["no", "bf16", "fp16"]
 PRESETS = Path(__file__).parent / "configs"
 LOCAL = ("tensorboard",)  # trackers that write files and call nobody
 ABOUT = """Trains a recommender on a dataset that prep wrote, and tests its best epoch once.
@@ -124,8 +125,9 @@ class TrainConfig:
     Args:
         epochs: at most so many.
         batch_size: users a step, of each process.
-        accumulation: steps whose gradients are averaged into one update; what `accelerate launch` sets goes
-            before.
+        accumulation: steps that make one update together, each weighed by its positions: the update of one batch of
+            all their users, but for `in-batch`, whose columns stay each step's own. The launcher's setting overrides
+            it.
         patience: epochs without a better validation HR@10 before training stops.
         seed: of initial weights, order, drawn items and dropout.
         initial_std: weights of the sequence encoder and vectors of `id` begin normal with it, as RecBole's do with 0.02;
@@ -148,7 +150,7 @@ class TrainConfig:
             trackers/), `wandb`, `mlflow` and others; none where the list is empty.
         checkpoint_every_steps: steps between checkpoints; 0 makes one an epoch.
         keep_checkpoints: how many of the newest stay.
-        mixed_precision: `no`, `bf16` or `fp16`; what `accelerate launch` sets goes before.
+        mixed_precision: `no`, `bf16`, or `fp16` (on a GPU); the launcher's setting overrides it.
         compile: has torch compile the item encoder (and on a GPU the sequence encoder): a minute or two at the
             start, and shorter steps from then on.
         cuda_graphs: records the step of each size of batch once and replays it on the GPU, where the launches of
@@ -176,7 +178,7 @@ class TrainConfig:
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     checkpoint_every_steps: int = 0
     keep_checkpoints: int = 2
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Precision = "no"
     compile: bool = False
     cuda_graphs: bool = False
     rates: RatesConfig = field(default_factory=RatesConfig)

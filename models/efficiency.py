@@ -20,7 +20,7 @@ from accelerate import Accelerator
 
 from models.config import RunConfig
 from models.identity import open_data, refuse_to_resume_on_other_data
-from models.launch import accumulation, mixed_precision
+from models.launcher import settled, start_accelerator
 from models.markdown import printable
 from models.plots import plot_bars
 from models.run_files import read_run_config
@@ -205,9 +205,8 @@ def _in_own_process(measure: Callable[..., Cost], *arguments: Any) -> Cost:
 def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
     """Trains for a few epochs as `models.train` does, without its log, checkpoints and evaluation."""
     before = psutil.Process().memory_info().rss
-    accelerator = Accelerator(
-        mixed_precision=mixed_precision(config), gradient_accumulation_steps=accumulation(config)
-    )
+    config = settled(config)
+    accelerator = start_accelerator(config)
     training = prepare(config, accelerator)
     seconds = [
         time_epoch(training, number, accelerator) for number in range(1, warmup + epochs + 1)
@@ -231,11 +230,11 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
 
 def time_epoch(training: Training, number: int, accelerator: Accelerator) -> float:
     """Seconds of one epoch, from a device at rest to a device at rest."""
-    every, batches = accelerator.gradient_accumulation_steps, training.batches
+    batches = training.batches
     rest(accelerator)
     started = time.perf_counter()
-    for place, batch in enumerate(batches.epoch(number), start=1):
-        training.step(batch, is_update=place % every == 0 or place == len(batches))
+    for place, batch in enumerate(batches.epoch(number)):
+        training.step(batch, is_update=batches.ends_update(place))
     rest(accelerator)
     return time.perf_counter() - started
 

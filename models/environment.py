@@ -25,15 +25,9 @@ def describe_environment(
     config: RunConfig, accelerator: Accelerator, dataset: Dataset, features: Features
 ) -> dict[str, Any]:
     """Versions, device, processes, git commit and dataset of a run, for environment.json."""
-    device = accelerator.device
     return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": platform.python_version(),
-        "versions": {"torch": torch.__version__, **versions(*PACKAGES)},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "processes": accelerator.num_processes,
-        "threads": torch.get_num_threads(),
-        "mixed_precision": accelerator.mixed_precision,
+        "started": now(),
+        **describe_machine(accelerator),
         "residency": features.residency and asdict(features.residency),
         "git_commit": _git_commit(),
         "dataset": {
@@ -41,6 +35,24 @@ def describe_environment(
             **describe_data(config, dataset),
         },
     }
+
+
+def describe_machine(accelerator: Accelerator) -> dict[str, Any]:
+    """What a process computes with: it may be another where a run is resumed."""
+    device = accelerator.device
+    return {
+        "python": platform.python_version(),
+        "versions": {"torch": torch.__version__, **versions(*PACKAGES)},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "mixed_precision": accelerator.mixed_precision,
+    }
+
+
+def now() -> str:
+    """The time, with its zone."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _git_commit() -> str | None:

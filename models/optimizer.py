@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from models.config import RunConfig
-from models.parameters import rate_groups
+from models.parameters import decayed, rate_groups
 from models.schedule import rate_factor
 
 
@@ -15,14 +15,14 @@ def make_optimizer(
     model: nn.Module, config: RunConfig, device: torch.device
 ) -> torch.optim.Optimizer:
     """The optimizer over the model's groups, in one kernel where the device has one: three times as fast on a CPU."""
-    groups = parameter_groups(model, asdict(config.train.rates))
+    groups = parameter_groups(model, asdict(config.train.rates), config.train.weight_decay)
     options: dict[str, Any] = {"fused": device.type in ("cpu", "cuda")}
     if config.train.cuda_graphs:  # a recorded step reads its rates where they lie
         options["capturable"] = True
         for group in groups:
             group["lr"] = torch.tensor(group["lr"], device=device)
     if config.train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, weight_decay=config.train.weight_decay, **options)
+        return torch.optim.AdamW(groups, **options)
     return torch.optim.Adam(groups, **options)
 
 
@@ -46,12 +46,21 @@ def rates_now(optimizer: Any) -> dict[str, float]:
     return {group["name"]: float(group["lr"]) for group in optimizer.param_groups}
 
 
-def parameter_groups(model: nn.Module, rates: dict[str, float]) -> list[dict[str, Any]]:
-    """Optimizer groups: every trainable parameter under the rate of its declared group."""
-    groups: dict[str, list[nn.Parameter]] = {}
+def parameter_groups(
+    model: nn.Module, rates: dict[str, float], weight_decay: float = 0.0
+) -> list[dict[str, Any]]:
+    """Optimizer groups: every trainable parameter under the rate of its declared group; decayed ones apart."""
+    matrices = decayed(model) if weight_decay else set()
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for group, parameter in rate_groups(model):
-        groups.setdefault(group, []).append(parameter)
+        groups.setdefault((group, parameter in matrices), []).append(parameter)
     return [
-        {"params": group, "name": name, "lr": rates[name], "rate": rates[name]}
-        for name, group in groups.items()
+        {
+            "params": group,
+            "name": name,
+            "lr": rates[name],
+            "rate": rates[name],
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for (name, decays), group in groups.items()
     ]

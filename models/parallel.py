@@ -1,11 +1,16 @@
 """The little of torch.distributed that Versa needs; one process is the ordinary case."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from toolkit.errors import UserError
+
+T = TypeVar("T")
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -13,6 +18,28 @@ def rank_and_world() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def decided_by_first(decide: Callable[[], T]) -> T:
+    """What the first process decides, in all of them; all call it.
+
+    Raises:
+        UserError: in all of them, where `decide` raises it.
+    """
+    rank, world = rank_and_world()
+    if world == 1:
+        return decide()
+    found: list[Any] = [None, None]
+    if rank == 0:
+        try:
+            found[0] = decide()
+        except UserError as error:
+            found[1] = str(error)
+    dist.broadcast_object_list(found, src=0)
+    if found[1] is not None:
+        raise UserError(found[1])
+    decided: T = found[0]
+    return decided
 
 
 def share(count: int) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 from torch import nn
 
 RateGroup = Literal["base", "side_block", "image_head", "image_gate", "text_head"]
+_MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -18,6 +19,23 @@ def in_group(module: M, group: RateGroup) -> M:
 def count_trainable(module: nn.Module) -> int:
     """How many trainable parameters a module has."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def decayed(module: nn.Module) -> set[nn.Parameter]:
+    """The trainable parameters that weight decay pulls to 0: those that multiply what they read, as matrices.
+
+    Biases, normalisations, gates and embeddings are left as they are, as the field does (Loshchilov and Hutter 2019
+    decay all; BERT's and later training codes leave these out). A module whose own parameters are such matrices and
+    that is none of torch's says so with `decays = True`.
+    """
+    matrices = [
+        parameter
+        for part in module.modules()
+        if isinstance(part, _MATRICES) or getattr(part, "decays", False)
+        for parameter in part.parameters(recurse=False)
+        if parameter.ndim > 1
+    ]
+    return {parameter for parameter in matrices if parameter.requires_grad}
 
 
 def rate_groups(module: nn.Module, group: str = "base") -> Iterator[tuple[str, nn.Parameter]]:

@@ -31,6 +31,7 @@ class Batch:
         hide_own: whether columns of a row's own sequence are masked.
         shared: whether the M columns are those that all processes encode, U each, rather than this one's U.
         items: (U,) the numbers of the items.
+        share: of this step's loss in its update; 1 unless gradients are accumulated.
     """
 
     features: Any
@@ -42,6 +43,7 @@ class Batch:
     hide_own: bool
     shared: bool
     items: Tensor
+    share: float = 1.0
 
 
 class Recommender(nn.Module):

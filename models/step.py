@@ -38,10 +38,13 @@ class Step:
         self.clip_norm = clip_norm
 
     def __call__(self, batch: Batch, *, is_update: bool = True) -> Tensor:
-        """The batch's loss, a scalar without a graph; where it is no update, gradients are only added up."""
+        """The batch's loss, a scalar without a graph; where it is no update, gradients are only added up.
+
+        Its gradients count by the batch's share in the update.
+        """
         with nullcontext() if is_update else self.accelerator.no_sync(self.model):
             loss = self.model(batch)
-            self.accelerator.backward(loss)
+            self.accelerator.backward(loss if batch.share == 1 else loss * batch.share)
         if is_update:
             if self.clip_norm:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)

@@ -5,8 +5,11 @@ processes compute; only the main one writes.
 """
 
 import gc
+import signal
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +17,25 @@ import torch
 from accelerate import Accelerator, PartialState
 
 from models.checkpoint import Checkpoints, Place
-from models.config import RunConfig, make_parser, parse_run_config, save_run_config
+from models.config import RunConfig, make_parser, parse_run_config
 from models.divergence import Divergence
-from models.environment import describe_environment
 from models.evaluate import format_report, measure
 from models.identity import refuse_to_resume_on_other_data
-from models.launch import accumulation, mixed_precision, refuse_cut_up, refuse_other_run
+from models.launch import begin, record_beginning
+from models.launcher import own_state, settled, start_accelerator
 from models.optimizer import rates_now, set_rates
+from models.parallel import decided_by_first
 from models.pretrained import from_pretrained, save_pretrained
 from models.ranking import encode_catalogue, rank_targets
-from models.run import CONFIG, ENVIRONMENT, MODEL, TrainedRecommender
+from models.run import MODEL, TrainedRecommender
 from models.run_log import RunLog
+from models.stopping import Stopped, Stopping
 from models.trackers import start_trackers, tracker_options
 from models.training import prepare
 from toolkit import metrics
 from toolkit.completion import completion_script
 from toolkit.errors import run_command
 from toolkit.progress import track
-from toolkit.store import write_atomically, write_json
 from toolkit.terminal import Answer, answer, take_answer_options
 
 BEST_BY = "HR@10"
@@ -51,54 +55,54 @@ def train(config: RunConfig) -> dict[str, Any]:
         UserError: if the dataset or the settings do not allow the run.
     """
     output = Path(config.output)
-    settings = config.train
-    accelerator = Accelerator(
-        mixed_precision=mixed_precision(config),
-        gradient_accumulation_steps=accumulation(config),
-        **tracker_options(settings.trackers, output),
-    )
-    refuse_cut_up(accelerator.distributed_type)
-    batches_an_update = accelerator.gradient_accumulation_steps
-    main = accelerator.is_main_process
-    device = accelerator.device
-    config.data = str(Path(config.data).resolve())
-    is_new = refuse_other_run(config, output)
-
-    # Data, model and optimizer. The seed is set for this run alone and differs between ranks after
-    # initialisation, so that dropout does.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        run = prepare(config, accelerator)
-        model, optimizer, batches, splits = run.model, run.optimizer, run.batches, run.splits
-        updates_an_epoch = -(-len(batches) // batches_an_update)
-        torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
-
-        # Where the run begins: at its start, or where it was left.
-        refuse_to_resume_on_other_data(output, config, run.dataset)
-        if main and is_new:
-            text = save_run_config(config)
-            write_atomically(output / CONFIG, lambda file: file.write(text.encode()))
-            about = describe_environment(config, accelerator, run.dataset, run.features)
-            write_json(output / ENVIRONMENT, about)
-        log = RunLog(output, enabled=main)
-        checkpoints = Checkpoints(
-            output,
-            keep=settings.keep_checkpoints,
-            model=model,
-            optimizer=optimizer.optimizer,
-            scaler=accelerator.scaler,
+    config = settled(replace(config, data=str(Path(config.data).resolve())))
+    with own_state(), ExitStack() as held:
+        options = tracker_options(config.train.trackers, output)
+        accelerator = start_accelerator(config, **options)
+        is_new = decided_by_first(
+            lambda: begin(config, output, held, processes=accelerator.num_processes)
         )
-        place = (checkpoints.resume() if config.resume else None) or Place()
-        log.go_back_to(place.step)
-        start_trackers(accelerator, config, output, log)
-        log.say(f"{config.item} {config.towers}: {splits}, {run.trainable_parameters:,} parameters")
-        if config.resume:
-            log.say(f"resuming at epoch {place.epoch}, step {place.step:,}")
-        if run.features.residency:
-            log.say(str(run.features.residency))
-        watch = Divergence(accelerator, batches, checkpoints, place, splits.user_ids)
+        # The seed is set for this run alone.
+        device = accelerator.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            return _run(config, output, accelerator, is_new=is_new)
 
-        # Loop.
-        while place.epoch <= settings.epochs and not place.is_over:
+
+def _run(
+    config: RunConfig, output: Path, accelerator: Accelerator, *, is_new: bool
+) -> dict[str, Any]:
+    settings, main, device = config.train, accelerator.is_main_process, accelerator.device
+
+    # Data, model and optimizer. The seed differs between ranks after initialisation, so that dropout does.
+    run = prepare(config, accelerator)
+    model, optimizer, batches, splits = run.model, run.optimizer, run.batches, run.splits
+    updates_an_epoch = -(-len(batches) // settings.accumulation)
+    torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
+
+    # Where the run begins: at its start, or where it was left.
+    refuse_to_resume_on_other_data(output, config, run.dataset)
+    log = RunLog(output, enabled=main)
+    checkpoints = Checkpoints(
+        output,
+        keep=settings.keep_checkpoints,
+        model=model,
+        optimizer=optimizer.optimizer,
+        scaler=accelerator.scaler,
+    )
+    place = (checkpoints.resume() if config.resume else None) or Place()
+    record_beginning(config, output, accelerator, run, place, is_new=is_new)
+    log.go_back_to(place.step)
+    start_trackers(accelerator, config, output, log)
+    log.say(f"{config.item} {config.towers}: {splits}, {run.trainable_parameters:,} parameters")
+    if config.resume:
+        log.say(f"resuming at epoch {place.epoch}, step {place.step:,}")
+    if run.features.residency:
+        log.say(str(run.features.residency))
+    watch = Divergence(accelerator, batches, checkpoints, place, splits.user_ids)
+
+    # Loop.
+    with Stopping() as stopping:
+        while not place.is_over(epochs=settings.epochs, patience=settings.patience):
             model.train()
             epoch_started = time.perf_counter()
             bar = track(
@@ -108,11 +112,11 @@ def train(config: RunConfig) -> dict[str, Any]:
                 enabled=main,
             )
             for batch in bar:
+                is_update = batches.ends_update(place.batch)
+                update = place.batch // settings.accumulation
+                update += (place.epoch - 1) * updates_an_epoch
                 place.batch += 1
                 place.step += 1
-                is_update = place.batch % batches_an_update == 0 or place.batch == len(batches)
-                update = (place.batch - 1) // batches_an_update
-                update += (place.epoch - 1) * updates_an_epoch
                 set_rates(optimizer, config, update, settings.epochs * updates_an_epoch)
                 loss = run.step(batch, is_update=is_update)
                 watch.note(loss)
@@ -122,9 +126,17 @@ def train(config: RunConfig) -> dict[str, Any]:
                     now = rates_now(optimizer)
                     log.write(step=place.step, epoch=place.epoch, loss=mean, rates=now)
                 every = settings.checkpoint_every_steps
-                if every and place.step % every == 0 and is_update and place.batch < len(batches):
+                due = every and place.step % every == 0 and place.batch < len(batches)
+                stopped = is_update and stopping.signal()
+                if (due and is_update) or stopped:
                     watch.check()
                     checkpoints.save(place)
+                if stopped:
+                    log.say(
+                        f"stopped by {signal.Signals(stopped).name} after step {place.step:,}, which is kept; go on "
+                        "with the same command and --resume"
+                    )
+                    raise Stopped(stopped)
             watch.check()
             train_seconds = time.perf_counter() - epoch_started
 
@@ -141,7 +153,6 @@ def train(config: RunConfig) -> dict[str, Any]:
                 place.best, place.best_epoch = valid[BEST_BY], place.epoch
                 if main:
                     save_pretrained(model, output / MODEL)
-            place.is_over = place.epoch - place.best_epoch >= settings.patience
             place.epoch, place.batch = place.epoch + 1, 0
             checkpoints.save(place)
 

@@ -70,6 +70,7 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         device=device,
+        accumulation=settings.accumulation,
         fixed_sizes=settings.cuda_graphs,
     )
     torch.manual_seed(settings.seed)
@@ -99,7 +100,7 @@ def _refuse_graphs(config: RunConfig, accelerator: Accelerator) -> None:
         "needs a GPU": accelerator.device.type != "cuda",
         "goes with one process": accelerator.num_processes > 1,
         "goes with bf16 or no mixed precision": accelerator.mixed_precision == "fp16",
-        "goes with train.accumulation 1": accelerator.gradient_accumulation_steps > 1,
+        "goes with train.accumulation 1": config.train.accumulation > 1,
         "goes with stored states": config.item != "id" and config.states == "live",
     }
     for reason, holds in reasons.items():

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +17,11 @@ from safetensors.torch import load_file
 
 import models
 from models.checkpoint import Checkpoints, Place
-from models.config import RunConfig, parse_run_config
+from models.config import RunConfig, load_run_config, parse_run_config
+from models.stopping import SIGNALS, Stopped, Stopping
 from models.train import train
 from toolkit import UserError
+from toolkit.lock import locked
 
 ROOT = Path(__file__).parents[2]
 THREADS = len(os.sched_getaffinity(0))
@@ -133,6 +137,120 @@ def test_stopped_at_a_step_and_resumed_it_is_the_same_run(
     assert_same_run(run, whole)
 
 
+@pytest.mark.parametrize(
+    ("number", "stop_at", "stands_at"),
+    [(signal.SIGTERM, 3, 4), (signal.SIGUSR1, 8, 8), (signal.SIGTERM, 13, 14)],
+)  # between two updates of accumulated gradients; at an epoch's last step; later
+def test_told_to_end_it_ends_after_an_update_and_resumes_to_the_same_run(
+    dataset: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    stop_at: int,
+    stands_at: int,
+) -> None:
+    run, note = tmp_path / "run", models.divergence.Divergence.note
+
+    def told(self, loss):
+        note(self, loss)
+        if self.place.step == stop_at:
+            os.kill(os.getpid(), number)
+
+    before = [signal.getsignal(one) for one in SIGNALS]
+    with monkeypatch.context() as patch:
+        patch.setattr("models.divergence.Divergence.note", told)
+        with pytest.raises(Stopped) as stopped:
+            train(config(dataset, run))
+    assert stopped.value.code == 128 + number
+    assert [signal.getsignal(one) for one in SIGNALS] == before
+    assert f"after step {stands_at}, which is kept; go on with" in capsys.readouterr().out
+    assert (
+        max(path.name for path in (run / "checkpoints").iterdir())
+        == f"step-{stands_at:08d}.safetensors"
+    )
+    train(config(dataset, run, "--resume"))
+    assert f"step {stands_at}" in capsys.readouterr().out
+    assert_same_run(run, whole)
+
+
+def test_in_another_thread_no_signal_is_caught() -> None:
+    before = [signal.getsignal(one) for one in SIGNALS]
+
+    def look() -> None:
+        with Stopping() as stopping:
+            found.append([stopping.signal(), *(signal.getsignal(one) for one in SIGNALS)])
+
+    found: list[list] = []
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [[0, *before]]
+
+
+def test_a_run_that_another_process_trains_is_left_alone(dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with (
+        locked(run, "training"),
+        pytest.raises(UserError, match="training is being written by process"),
+    ):
+        train(config(dataset, run))
+    assert {path.name for path in run.iterdir()} == {".locks"}
+
+
+@pytest.mark.parametrize("left", ["config.yaml", ".config.yaml.77.tmp", "nothing"])
+def test_a_run_that_was_killed_before_its_environment_was_written_begins(
+    dataset: Path, whole: Path, tmp_path: Path, left: str
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    if left != "nothing":
+        (run / left).write_bytes((whole / "config.yaml").read_bytes())
+    if left == "config.yaml":
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints" / ".step-00000004.safetensors.77.tmp").write_bytes(b"half")
+    train(config(dataset, run, "--resume", "--train.epochs=1"))
+    assert (run / "environment.json").exists() and (run / "metrics" / "test.json").exists()
+    assert not list(run.rglob("*.tmp"))
+
+
+def test_a_run_whose_environment_is_gone_is_not_begun_again(
+    dataset: Path, whole: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    (run / "environment.json").unlink()
+    with pytest.raises(UserError, match=r"environment\.json is gone"):
+        train(config(dataset, run, "--resume"))
+
+
+def test_patience_is_what_is_asked_for_now_and_the_change_is_recorded(
+    dataset: Path, tmp_path: Path
+) -> None:
+    groups = (
+        "base",
+        "side_block",
+        "image_head",
+        "image_gate",
+        "text_head",
+    )  # at rate 0 nothing gets better
+    constant = [
+        "--train.schedule=constant",
+        "--train.epochs=6",
+        *(f"--train.rates.{g}=0" for g in groups),
+    ]
+    train(config(dataset, tmp_path / "long", *constant, "--train.patience=6"))
+    train(config(dataset, tmp_path / "short", *constant, "--train.patience=1"))
+    epochs = {line["epoch"] for line in curve(tmp_path / "short") if "epoch" in line}
+    assert len(epochs) < 6  # it stopped early
+    train(config(dataset, tmp_path / "short", *constant, "--train.patience=6", "--resume"))
+    assert_same_run(tmp_path / "short", tmp_path / "long")
+    assert load_run_config(tmp_path / "short" / "config.yaml").train.patience == 6
+    about = json.loads((tmp_path / "short" / "environment.json").read_text())
+    assert [entry["changed"] for entry in about["resumed"]] == [{"train.patience": [1, 6]}]
+    assert about["resumed"][0]["epoch"] == len(epochs) + 1
+
+
 def test_a_finished_run_resumes_to_its_report(dataset: Path, whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     first = train(config(dataset, run, "--resume"))  # there is nothing yet: it starts
@@ -198,7 +316,7 @@ def test_the_newest_are_kept_and_nothing_is_left_beside_them(tmp_path: Path) -> 
     assert sorted(names) == ["step-00000100.safetensors", "step-00001000.safetensors"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "place", "empty", "text"])
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
@@ -212,6 +330,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
         {
             "cut": data[:-10],
             "flipped": data[:-1] + bytes([data[-1] ^ 1]),
+            "place": data.replace(rb"\"step\": 2", rb"\"step\": 3"),
             "empty": b"",
             "text": b"no checkpoint",
         }[damage]

@@ -23,7 +23,7 @@ import models
 from models.cli import main as command
 from models.config import RunConfig, parse_run_config
 from models.evaluate import evaluate
-from models.launch import refuse_cut_up
+from models.launcher import refuse_cut_up
 from models.train import main as train_command
 from models.train import train
 from toolkit import UserError
@@ -360,6 +360,6 @@ def test_what_the_launcher_sets_goes_before_the_config(
 ) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     train(config("raw-image", dataset, tmp_path / "run", "--train.epochs=1"))
-    assert "bf16 from the launcher, not no" in capsys.readouterr().out
+    assert "bf16, from the launcher, overrides no" in capsys.readouterr().out
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["mixed_precision"] == "bf16"
