@@ -286,7 +286,7 @@ def test_a_jpeg_without_its_end_mark_is_whole(tmp_path, form, end):
     assert (read_image(path) == expected).all()
 
 
-@pytest.mark.parametrize("behind", ["nothing", *BEHIND.keys() - {"end again"}])
+@pytest.mark.parametrize("behind", ["nothing", *(name for name in BEHIND if name != "end again")])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_cut_jpeg_is_corrupt_whatever_follows(tmp_path, form, behind):
     path, plain = tmp_path / "a.jpg", jpeg_of(**FORMS[form])
