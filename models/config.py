@@ -1,6 +1,5 @@
 """What a run is made from: typed settings, presets and recipes in YAML, the command line on top."""
 
-import itertools
 import sys
 import textwrap
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from models.schedule import Schedule
 from toolkit.command_help import WIDTH, listed
 from toolkit.config_help import ConfigHelp, told_clearly
 from toolkit.errors import UserError
+from toolkit.settings import OPTION, refuse_other_shape, split_files
 from toolkit.splits import Protocol
 from toolkit.terminal import EXIT_STATUSES
 from toolkit.towers import Modality
@@ -31,8 +31,8 @@ ABOUT = """Trains a recommender on a dataset that prep wrote, and tests its best
 
 Reads DATASET and writes RUN: config.yaml, log.jsonl, checkpoints/, model/,
 metrics/test.json. --config takes presets and recipes (listed below) or YAML
-files; later ones go before earlier ones, and keys on the command line before
-all. `python -m models.train` trains with one process. --json prints the
+files; later ones override earlier ones, and keys on the command line override
+all of them. `python -m models.train` trains with one process. --json prints the
 test's metrics as JSON, and nothing else on stdout; --quiet prints neither
 progress nor results."""
 EXAMPLES = (
@@ -268,20 +268,25 @@ def presets() -> list[str]:
 def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
     """Reads a `RunConfig` from command-line arguments.
 
-    `--config` takes a preset, a recipe or a file, and may be given several times; later ones and
-    options go before earlier ones.
+    `--config` takes a preset, a recipe or a file, and may be given several times; later ones override
+    earlier ones, and options override all of them, wherever they stand.
 
     Raises:
         UserError: if a key is unknown, a value does not fit, or a file cannot be read.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = make_parser()
-    words = _with_preset_files(arguments)
-    _refuse_trackers_of_records(words)
+    named, others = split_files(arguments)
+    files = [_config_file(name) for name in named]
+    # A flag on the command line, a value in files.
+    others = ["--resume=true" if word == "--resume" else word for word in others]
+    for file in files:
+        _refuse_foreign(Path(file), others)
     try:
-        return _run_config(parser, parser.parse_args(words))
+        return _run_config(
+            parser, parser.parse_args([*(f"{OPTION}={file}" for file in files), *others])
+        )
     except ArgumentError as error:
-        files = [word for word in words if word.endswith((".yaml", ".yml"))]
         where = f" (read: {', '.join(files)})" if files else ""
         told = told_clearly(error, parser.format_help())
         raise UserError(f"{told}{where}; every key: python -m models.train --help") from None
@@ -332,6 +337,7 @@ def load_run_config(path: Path) -> RunConfig:
         raise UserError(
             f"{path}: empty; expected the settings of a run, which training writes there"
         )
+    refuse_other_shape(values, RunConfig, where=path)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RunConfig)
     try:
@@ -357,42 +363,27 @@ def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
     return RunConfig(**values)
 
 
-def _refuse_trackers_of_records(words: list[str]) -> None:
-    """A run's config.yaml may be somebody else's: which servers follow a run is for whoever starts it to say.
+def _refuse_foreign(file: Path, words: list[str]) -> None:
+    """Refuses a file that is none of settings, and a run's record that would call a server.
+
+    A run's config.yaml may be somebody else's: which servers follow a run is for whoever starts it to say.
 
     Raises:
-        UserError: if one names trackers that keep no local files, and the command line names none.
+        UserError: if it has another shape, or names trackers that keep no local files and the command line names none.
     """
+    values = read_yaml(file)
+    refuse_other_shape(
+        {key: value for key, value in values.items() if key != "format"}, RunConfig, where=file
+    )
     if any(word.partition("=")[0] == "--train.trackers" for word in words):
         return
-    files = [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
-    files += [word for flag, word in itertools.pairwise(words) if flag == "--config"]
-    for file in files:
-        values = read_yaml(Path(file))
-        train = values.get("train")
-        named = train.get("trackers") if isinstance(train, dict) else None
-        distant = [name for name in named if name not in LOCAL] if isinstance(named, list) else []
-        if {"format", "resume"} & values.keys() and distant:  # older records have no number
-            raise UserError(
-                f"--config {file}: a run's record, whose train.trackers is {named}: who is told of a run is yours to "
-                f"say; type --train.trackers '{named}' to allow it, or --train.trackers '[]'"
-            )
-
-
-def _with_preset_files(arguments: list[str]) -> list[str]:
-    """Replaces preset names after `--config` by the files in the package."""
-    result = []
-    for place, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag == "--config" and equals:
-            result.append(f"--config={_config_file(value)}")
-        elif place and arguments[place - 1] == "--config":
-            result.append(_config_file(argument))
-        elif argument == "--resume":  # a flag on the command line, a value in files
-            result.append("--resume=true")
-        else:
-            result.append(argument)
-    return result
+    named = values.get("train", {}).get("trackers")
+    distant = [name for name in named if name not in LOCAL] if isinstance(named, list) else []
+    if {"format", "resume"} & values.keys() and distant:  # older records have no number
+        raise UserError(
+            f"--config {file}: a run's record, whose train.trackers is {named}: who is told of a run is yours to "
+            f"say; type --train.trackers '{named}' to allow it, or --train.trackers '[]'"
+        )
 
 
 def _config_file(name: str) -> str:

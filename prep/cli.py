@@ -18,6 +18,7 @@ from toolkit.command_help import described, listed, refuse_unknown
 from toolkit.completion import SHELLS, completion_script
 from toolkit.config_help import ConfigHelp, told_clearly
 from toolkit.errors import UserError
+from toolkit.settings import OPTION, refuse_other_shape, split_files
 from toolkit.store import MANIFEST
 from toolkit.terminal import EXIT_STATUSES, add_answer_options, answer
 from toolkit.yaml_files import read_yaml
@@ -100,27 +101,22 @@ class _Default(NamedTuple):
 
 
 def with_files_read(words: list[str]) -> list[str]:
-    """Puts the contents of every `--config FILE` in the place of its name, read safely.
+    """A command's words with the contents of every `--config FILE` in the place of its name, read safely, and first.
 
     Raises:
         UserError: if one is no file of settings.
     """
-    found = list(words)
-    for index, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if option != "--config":
-            continue
-        if equals:
-            found[index] = f"--config={_read_file(value)}"
-        elif index + 1 < len(words):
-            found[index + 1] = _read_file(words[index + 1])
-    return found
+    files, others = split_files(words[1:])
+    return [words[0], *(f"{OPTION}={_read_file(file)}" for file in files), *others]
 
 
 def _read_file(value: str) -> str:
     if value.lstrip().startswith("{"):  # settings themselves, typed in the place of a file
         return value
-    return _as_text(read_yaml(Path(value)))
+    values = read_yaml(Path(value))
+    shown = {key: part for key, part in values.items() if key not in _OF_THE_CALL}
+    refuse_other_shape(shown, PrepConfig, where=Path(value))
+    return _as_text(values)
 
 
 def _as_text(values: dict[str, Any]) -> str:

@@ -10,10 +10,11 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from toolkit.command_help import did_you_mean
 from toolkit.errors import UserError
+from toolkit.settings import dataclass_by_name
 
 _ASKS, _WHY = "asks", "why"  # keys of a field's metadata
 
@@ -135,7 +136,7 @@ def _without(
             )
         if is_dataclass(kinds[name]):
             kept[name] = _without(value, kinds[name], f"{lead}{name}.", where, left_out)
-        elif one := _class_by_name(kinds[name]):
+        elif one := dataclass_by_name(kinds[name]):
             named = _mapping(value, f"{lead}{name}.", where)
             kept[name] = {
                 tower: _without(settings, one, f"{lead}{name}.{tower}.", where, left_out)
@@ -151,12 +152,6 @@ def _without(
 def _asks(key: "Field[Any]", value: Any, folder: Path) -> bool:
     asks: Asks | None = key.metadata.get(_ASKS)
     return asks is not None and asks(value, folder)
-
-
-def _class_by_name(kind: Any) -> type | None:
-    """The dataclass of a `dict[str, dataclass]`."""
-    parts = get_args(kind)
-    return parts[1] if len(parts) == 2 and is_dataclass(parts[1]) else None  # type: ignore[return-value]
 
 
 def _mapping(values: Any, lead: str, where: Path) -> dict[str, Any]:
