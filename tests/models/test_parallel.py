@@ -2,11 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 from tiny_dataset import ITEMS, walks, write_dataset
@@ -85,3 +88,33 @@ def test_weights_make_the_mean_over_all_positions(uneven: Path, negatives: str) 
 def test_every_process_encodes_an_equal_share_and_none_is_left_out() -> None:
     shares = [share_of(torch.arange(10, 17), rank, 3) for rank in range(3)]
     assert [share.tolist() for share in shares] == [[10, 11, 12], [13, 14, 15], [16, 16, 16]]
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_both_at_one_checkpoint(uneven: Path, tmp_path: Path) -> None:
+    """After which both go on from it."""
+    words = [*SETTINGS, f"--data={uneven}", "--train.batch_size=4", "--train.epochs=40",
+             "--train.patience=40", "--train.trackers=[]", f"--output={tmp_path / 'run'}"]  # fmt: skip
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    process = subprocess.Popen(
+        [sys.executable, *launcher, "-m", "models.train", *words],
+        env={**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    log, deadline = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
+    while not (log.exists() and log.read_bytes().count(b'"loss"') >= 3):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    ranks = {child.environ()["RANK"]: child for child in psutil.Process(process.pid).children()}
+    ranks["1"].send_signal(signal.SIGUSR1)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert told.count("stopped by SIGUSR1 after step") == 1, told
+    step = int(max(p.stem for p in (tmp_path / "run" / "checkpoints").iterdir())[-8:])
+    assert f"after step {step:,}," in told
+    before = losses(tmp_path / "run")
+    assert len(before) == step  # of which none is made again
+    epochs = step // 7 + 1
+    launch_two(*words, f"--train.epochs={epochs}", "--resume")
+    after = losses(tmp_path / "run")
+    assert after[:step] == before and len(after) == 7 * epochs
