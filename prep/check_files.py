@@ -9,7 +9,7 @@ from typing import Any
 from prep.checksums import belongs_to, files_of
 from toolkit.checksums import Known, damage, known_checksums, recorded_checksums
 from toolkit.manifest import read_manifest
-from toolkit.store import MANIFEST, SEAL, content_digest
+from toolkit.store import MANIFEST, SEAL, content_digest, read_json_object
 
 _THREADS = 8  # a disk has no use for more
 
@@ -24,7 +24,7 @@ def check_files(dataset: Path) -> list[str]:
         UserError: if the manifest cannot be read.
     """
     manifest = read_manifest(dataset / MANIFEST)
-    reasons = list(_check_content(manifest))
+    reasons = list(_check_content(read_json_object(dataset / MANIFEST)))  # as it is written
     known = known_checksums(dataset, manifest)
     for step in _steps(manifest):
         reasons += _absent_or_foreign(dataset, step, known)

@@ -226,7 +226,7 @@ def _refuse_other_folder(dataset: Path) -> None:
         return
     ours = re.compile(
         rf"items|interactions|errors|{re.escape(SCRATCH)}|{re.escape(LOCKS)}|\.{re.escape(MANIFEST)}\.\d+\.tmp|"
-        rf"\.{STEP}{re.escape(NOTES)}"
+        rf"\.errors-{STEP}{re.escape(NOTES)}"
     )
     found = [path.name for path in dataset.iterdir()] if dataset.exists() else []
     others = sorted(name for name in found if not ours.fullmatch(name))

@@ -95,11 +95,12 @@ def record_step(dataset: Path, step: str, config: dict[str, Any], **facts: Any) 
 
 def record_checksums(dataset: Path, step: str) -> None:
     """Adds the checksums of a finished step's files where an older Versa has left them out."""
+    if any(belongs_to(name, step) for name in require(dataset).get(SHARDS, {})):
+        return
     with _alone(dataset):
         manifest = require(dataset)
-        if not any(belongs_to(name, step) for name in manifest.get(SHARDS, {})):
-            manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
-            write_json(dataset / MANIFEST, manifest)
+        manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
+        write_json(dataset / MANIFEST, manifest)
 
 
 def record_config(dataset: Path, before: dict[str, Any] | None = None, **parts: Any) -> None:

@@ -89,7 +89,7 @@ def _row(
             problems.append(problem)
             continue
         frames.append(still["frame"])
-        note = still["note"] or note
+        note = still.get("note") or note
     source = combined(sources)
     if not frames:  # a file that is there but broken says more than one that is not
         worst = next((p for p in problems if p.status != "missing"), problems[0])

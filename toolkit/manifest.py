@@ -13,7 +13,7 @@ _LARGEST = 2**53  # counts that every reader of JSON keeps
 # What may stand where; a key that is not named here is not looked at by this version.
 _STEP: dict[str, tuple[type, ...]] = {
     "config": (dict,),
-    "config_hash": (str,),
+    "config_hash": (str, type(None)),
     "encoder_parameters": (int, type(None)),
     "errors": (dict,),
     "inputs": (dict,),

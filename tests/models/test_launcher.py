@@ -121,10 +121,11 @@ def test_processes_that_do_not_know_of_one_another_are_refused(
 ) -> None:
     with own_state():
         accelerator = Accelerator(cpu=True)
-        assert accelerator.num_processes == 1
+        processes = accelerator.num_processes
+    assert processes == 1
     monkeypatch.setenv(variable, "4")
     with pytest.raises(UserError, match=f"{variable} is 4, so the launcher started 4 processes"):
-        launcher._refuse_strangers(accelerator.num_processes)
+        launcher._refuse_strangers(processes)
 
 
 def test_a_batch_script_that_starts_one_process_of_its_own_is_no_launcher(

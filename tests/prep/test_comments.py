@@ -14,7 +14,7 @@ from prep import PrepConfig
 from prep.check import count, describe
 from prep.pipeline import errors_of
 from toolkit import UserError, schema
-from toolkit.store import Table, read_file
+from toolkit.store import Table, read_file, write_json
 
 # In order: plain; tabs in the text; empty; not split (2); unknown item (9); quotes; blank.
 LINES = b'u1\tb\tnice\nu2\ta\tone\ttwo\tthree\r\nu1\ta\t\nno tab\n\nu3\t9\twho?\nu4\tb\t"x, \xe5\xa5\xbd\nu5 b hm\n'
@@ -125,7 +125,7 @@ def test_a_table_that_was_not_recorded_is_unfinished(dump, tmp_path):
     out = commented(dump, tmp_path / "out").path
     manifest = json.loads((out / "dataset.json").read_text())
     del manifest["steps"]["comments"]
-    (out / "dataset.json").write_text(json.dumps(manifest))
+    write_json(out / "dataset.json", manifest)  # as prep writes it
     assert prep.check(out) == ["comments: 4 rows, dataset.json says unfinished; run prep again"]
     prep.comments(dump, out)
     assert prep.check(out) == []

@@ -80,11 +80,11 @@ MANIFESTS = {
     "\udcff\udcfe{": "not valid JSON",
     "": "not valid JSON",
     '{"schema_version": []}': "schema version",
-    '{"schema_version": 1, "steps": []}': r"steps is \[\], expected an object",
-    '{"schema_version": 1, "steps": {"ingest": 3}}': "steps, ingest is 3, expected an object",
-    '{"schema_version": 1, "config": "x"}': r'config is "x", expected an object',
-    '{"schema_version": 1, "counts": null}': "counts is null, expected an object",
-    '{"schema_version": 1, "shards": 7}': "shards is 7, expected an object",
+    '{"schema_version": 1, "steps": []}': r"expected dict under 'steps', found list",
+    '{"schema_version": 1, "steps": {"ingest": 3}}': r"expected dict under 'steps\.ingest', found int '3'",
+    '{"schema_version": 1, "config": "x"}': "expected dict under 'config', found str 'x'",
+    '{"schema_version": 1, "counts": null}': "expected dict under 'counts', found NoneType",
+    '{"schema_version": 1, "shards": 7}': "expected dict under 'shards', found int '7'",
 }
 
 
