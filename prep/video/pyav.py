@@ -103,6 +103,11 @@ def _counted(path: Path, info: VideoInfo) -> Iterator[tuple[int | None, Any]]:
             yield from ((frame.pts, frame) for frame in frames if frame.pts is not None)
 
 
+def keyframes_hold(path: Path, info: VideoInfo, asked: Sequence[int]) -> bool:
+    """Whether frames decode from what is marked as the keyframe of each."""
+    return set(asked) <= {frame.pts for frame in _decoded(path, info, set(asked))}
+
+
 def _near(
     path: Path,
     info: VideoInfo,

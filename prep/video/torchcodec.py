@@ -9,6 +9,7 @@ from torchcodec.decoders import VideoDecoder
 from prep.images import Pixels
 from prep.video.backend import NotReadableError, forward
 from prep.video.info import VideoInfo, probe
+from prep.video.pyav import keyframes_hold
 from prep.video.rotation import quarter_turn
 
 __all__ = ["frames_at", "probe"]
@@ -18,8 +19,11 @@ if torchcodec.ffmpeg_major_version is None:  # it imports without them, and then
 
 
 def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
-    # It believes what is marked as a keyframe, and seeks where only an index makes that exact.
-    if info.is_counted or info.marks_all or info.turn.tilt_degrees or not info.is_indexed:
+    # It seeks where only an index makes that exact.
+    if info.is_counted or info.turn.tilt_degrees or not info.is_indexed:
+        raise NotReadableError
+    # It believes what is marked as a keyframe.
+    if info.marks_all and not keyframes_hold(path, info, wanted):
         raise NotReadableError
     try:
         # One thread: clips are decoded side by side instead.
