@@ -90,7 +90,8 @@ def compile_parts(model: Recommender, device: torch.device) -> None:
 
     On a CPU the sequence encoder leaves padding out, which no compiled code knows the size of.
     """
-    model.item_encoder.compile()
+    # Batches of any number of items at once: torch would compile for the first number, and once more for others.
+    model.item_encoder.compile(dynamic=True if device.type == "cpu" else None)
     if device.type == "cuda":
         model.sequence_encoder.compile()
 

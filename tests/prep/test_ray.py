@@ -213,8 +213,8 @@ def test_a_local_cluster_is_quiet_closed_to_others_and_gone_at_the_end(tmp_path,
         members = [member for member in members if not member.name().endswith("Agent")]
     assert len(members) > 3
     process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
-    _, alive = psutil.wait_procs(members, timeout=60)
+    _, errors = process.communicate(timeout=180)
+    _, alive = psutil.wait_procs(members, timeout=180)
     assert alive == []
     assert list(tmp_path.iterdir()) == [tmp_path / "script.py"]  # no token left at home
     if how == signal.SIGINT:
