@@ -66,7 +66,7 @@ def _refuse(values: Any, config: type, lead: str, where: Path) -> None:
             )
         inner = {rest: value} if dot else value
         if is_dataclass(kinds[name]):
-            _refuse(inner, kinds[name], f"{lead}{name}.", where)  # type: ignore[arg-type]
+            _refuse(inner, kinds[name], f"{lead}{name}.", where)
         elif one := dataclass_by_name(kinds[name]):
             for part, settings in inner.items() if isinstance(inner, dict) else ():
                 _refuse(settings, one, f"{lead}{name}.{part}.", where)
