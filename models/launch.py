@@ -125,13 +125,12 @@ def refuse_other_run(config: RunConfig, output: Path) -> bool:
     if not (output / ENVIRONMENT).exists():
         _refuse_lost_environment(output)
         return True
-    changed = [key for key in changes_since(output, config) if key not in _free(config)]
-    if changed:
-        old, new = changes_since(output, config)[changed[0]]
-        raise UserError(
-            f"{output} was begun with {changed[0]} = {old}, and now {changed[0]} = {new} is asked "
-            "for; set it back, or start afresh in another folder"
-        )
+    for key, (old, new) in changes_since(output, config).items():
+        if key not in _free(config):
+            raise UserError(
+                f"{output} was begun with {key} = {old}, and now {key} = {new} is asked "
+                "for; set it back, or start afresh in another folder"
+            )
     return False
 
 

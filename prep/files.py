@@ -1,12 +1,12 @@
 """Finds the tables of a dump, and the folders of its media (`prep.media_folder` finds an item's file there)."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from prep.media_folder import is_hidden
 from prep.survey import Survey
+from toolkit.checksums import checksum_of
 from toolkit.errors import UserError
 
 
@@ -56,9 +56,7 @@ def find_files(dump: Path, pattern: str) -> list[Path]:
 
 def fingerprint(path: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file, as `dataset.json` records inputs."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
+    return checksum_of(path)._asdict()
 
 
 def _visible(dump: Path, pattern: str) -> Iterator[Path]:
