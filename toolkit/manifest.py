@@ -72,7 +72,7 @@ def _refuse_other_step(path: Path, where: str, entry: Any) -> None:
     _expect(path, where, entry, (dict,))
     entry.setdefault("config", {})
     if where.startswith("steps.caption:"):  # towers tell captions apart by it
-        entry.setdefault("config_hash", None)
+        _expect(path, f"{where}.config_hash", entry.get("config_hash"), (str,))
     for key, kinds in _STEP.items():
         if key in entry:
             _expect(path, f"{where}.{key}", entry[key], kinds)

@@ -79,7 +79,7 @@ def test_no_content_of_the_manifest_is_a_traceback(small, dataset, tmp_path, cap
         ["report", out],
         ["export", out, "title", str(tmp_path / "title.npy")],
     ):
-        with pytest.raises(UserError, match=r"dataset\.json(: | has no )") as refused:
+        with pytest.raises(UserError, match=r"dataset\.json: ") as refused:
             main(words)
         assert len(str(refused.value)) < 600 and "\n" not in str(refused.value)
     assert main(["check", out]) == 1
