@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.ranking import Catalogue, count_ranks
+from models.ranking.catalogue import Catalogue
+from models.ranking.ranks import count_ranks
 from prep.synth.truth import oracle_scores
 from toolkit import metrics, open_dataset
 from toolkit.splits import Splits

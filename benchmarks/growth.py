@@ -21,14 +21,15 @@ import pyarrow as pa
 import torch
 
 from benchmarks.train import load
-from models.batches import Batches
 from models.config import RunConfig
-from models.features import StoredStates
+from models.inputs.batches import Batches
+from models.inputs.features import StoredStates
 from models.items import SideNetwork
-from models.optimizer import make_optimizer
-from models.ranking import encode_catalogue, rank_targets
+from models.ranking.catalogue import encode_catalogue
+from models.ranking.ranks import rank_targets
 from models.recommender import Recommender
 from models.sequence import SASRec
+from models.training.optimizer import make_optimizer
 from toolkit.splits import Evaluation, Splits, make_splits
 from toolkit.states import StateTable
 from toolkit.towers import TowerSpec

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from benchmarks.reference import training
 from benchmarks.reference.files import write_files
 from benchmarks.reference.network import Reference
-from models.batches import Batches
-from models.build import build
-from models.candidates import log_popularity
+from models.build import build, make_features
 from models.config import parse_run_config
-from models.features import Features
-from models.optimizer import make_optimizer
+from models.inputs.batches import Batches
+from models.inputs.features import Features
+from models.losses.candidates import log_popularity
 from models.recommender import Recommender
-from models.run import make_features
+from models.training.optimizer import make_optimizer
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.splits import Splits
 

@@ -19,8 +19,9 @@ import models
 from benchmarks.pair import make_pair
 from benchmarks.reference.ranking import encode_items, rank_users
 from benchmarks.train import NAMES, load, prepared, trained_run
-from models.ranking import encode_catalogue, rank_targets
-from models.run import TrainedRecommender
+from models.ranking.catalogue import encode_catalogue
+from models.ranking.ranks import rank_targets
+from models.runs.trained import TrainedRecommender
 from toolkit import metrics
 
 PUBLIC_SECONDS = (

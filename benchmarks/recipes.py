@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluate import evaluate
-from models.run import load
+from models.runs.run import load
 from toolkit import metrics
 from toolkit.errors import run_command
 from toolkit.store import read_file

@@ -22,10 +22,10 @@ import torch
 
 from models import IdEmbedding, Recommender, SASRec
 from models.config import RunConfig
-from models.features import ItemNumbers
-from models.histories import dataset_histories
-from models.history_files import read_histories
-from models.run import TrainedRecommender
+from models.inputs.features import ItemNumbers
+from models.inputs.histories import dataset_histories
+from models.inputs.history_files import read_histories
+from models.runs.trained import TrainedRecommender
 from toolkit import Dataset, open_dataset, schema
 from toolkit.store import Table, write_json
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import models
-from models.ranking import score
+from models.ranking.catalogue import score
 from toolkit import metrics
 
 DUMP = Path(__file__).parents[1].parent / "shared" / "data" / "amazon-scientific"

@@ -26,9 +26,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from models.ahead import make_each
-from models.features import StoredStates
-from models.residency import Place
+from models.inputs.features import StoredStates
+from models.machine.prefetch import make_each
+from models.machine.residency import Place
 from prep.states import SHARD, state_rows
 from toolkit import open_dataset, schema
 from toolkit.store import MANIFEST, Table, write_json

@@ -8,10 +8,11 @@ from toolkit.starting import guard
 if TYPE_CHECKING:
     from models.export import export_items
     from models.items import IdEmbedding, SideNetwork
-    from models.official import load_official_iisan
-    from models.pretrained import from_pretrained, push_to_hub, save_pretrained
+    from models.public_iisan.weights import load_official_iisan
     from models.recommender import Recommender
-    from models.run import TrainedRecommender, load
+    from models.runs.pretrained import from_pretrained, push_to_hub, save_pretrained
+    from models.runs.run import load
+    from models.runs.trained import TrainedRecommender
     from models.sequence import SASRec
 
 __all__ = [
@@ -35,13 +36,13 @@ _MODULES = {
     "Recommender": "models.recommender",
     "SASRec": "models.sequence",
     "SideNetwork": "models.items",
-    "TrainedRecommender": "models.run",
+    "TrainedRecommender": "models.runs.trained",
     "export_items": "models.export",
-    "from_pretrained": "models.pretrained",
-    "load": "models.run",
-    "load_official_iisan": "models.official",
-    "push_to_hub": "models.pretrained",
-    "save_pretrained": "models.pretrained",
+    "from_pretrained": "models.runs.pretrained",
+    "load": "models.runs.trained",
+    "load_official_iisan": "models.public_iisan.weights",
+    "push_to_hub": "models.runs.pretrained",
+    "save_pretrained": "models.runs.pretrained",
 }
 
 

@@ -1,16 +1,18 @@
 """From a run's config to its model and its loss: the only place where configs become arguments."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from models.candidates import Candidates, Full, InBatch, Sampled
 from models.config import RunConfig, SideConfig
+from models.inputs.features import Features, ItemNumbers, StoredStates, load_live
+from models.inputs.provenance import describe_towers
 from models.items import IdEmbedding, SideNetwork
 from models.items.side_network import INTER
-from models.made_with import describe_towers
-from models.official import begin_from_official, read_weights
+from models.losses.candidates import Candidates, Full, InBatch, Sampled
+from models.public_iisan.weights import begin_from_official, read_weights
 from models.recommender import Recommender
 from models.sequence import SASRec
 from toolkit.dataset import Dataset
@@ -105,3 +107,20 @@ def choose_candidates(config: RunConfig, splits: Splits) -> Candidates:
 def _tower(config: RunConfig, dataset: Dataset, name: str) -> TowerSpec:
     spec = dataset.tower(name)
     return replace(spec, modality=config.side.modality.get(name, spec.modality))
+
+
+def make_features(
+    config: RunConfig, dataset: Dataset, *, device: torch.device | str = "cpu"
+) -> Features:
+    """What the run's item encoder reads."""
+    if config.item == "id":
+        return ItemNumbers(dataset.items.num_rows, device=device)
+    if not config.towers:
+        raise UserError(
+            "towers: none named; use a preset (--config text-only) or --towers '[title]'; "
+            f"stored in {config.data}: {dataset.towers() or 'none'}"
+        )
+    if config.states == "live":
+        return load_live(dataset, config.towers, device=device)
+    tables = {name: dataset.state_table(name) for name in config.towers}
+    return StoredStates(tables, device=device, **asdict(config.residency))

@@ -1,112 +1,23 @@
 """Runs side by side: metrics with intervals, and whether each differs from the first, over the same users."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.comparison_tables import latex, markdown, text
 from models.evaluate import Split
-from models.identity import INTERACTIONS, differing_data
-from models.markdown import printable
-from models.run_files import read_environment, read_ranks, read_report
-from toolkit.arguments import a_path, one_of, paths
+from models.results.comparison import Comparison, Row
+from models.results.evaluations import Evaluated, read_evaluation, refuse_incomparable, run_names
+from models.runs.identity import INTERACTIONS
+from toolkit.arguments import paths
 from toolkit.errors import UserError
 from toolkit.ids import as_ids
 from toolkit.metrics import METRICS, summarise
-from toolkit.significance import Paired, paired_test
+from toolkit.significance import paired_test
 from toolkit.splits import Protocol
 
 COMPARED = ("HR@10", "NDCG@10")
-Format = Literal["text", "markdown", "latex", "json"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run.
-
-    Args:
-        name: of the run.
-        values: by metric: value, low, high, as fractions.
-        against_first: by metric, how it differs from the first run; empty for the first.
-        corrected: by metric, that test's p-value after Holm's correction for all runs compared.
-    """
-
-    name: str
-    values: dict[str, dict[str, float]]
-    against_first: dict[str, Paired]
-    corrected: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Several runs on one split under one protocol; as a string, a table for the terminal.
-
-    Args:
-        split: that was ranked.
-        protocol: what was masked.
-        users: how many.
-        catalogue: how many items were ranked.
-        metrics: those compared.
-        rows: of the runs, in the order asked for.
-        notes: what could not be made sure of.
-    """
-
-    split: str
-    protocol: str
-    users: int
-    catalogue: int
-    metrics: list[str]
-    rows: list[Row]
-    notes: list[str]
-
-    def __str__(self) -> str:
-        return self.show("text")
-
-    def show(self, how: Format) -> str:
-        """The comparison as text, Markdown, LaTeX or JSON; metrics and differences in percent."""
-        if how == "json":
-            return json.dumps(self.as_dict(), indent=2)
-        return {"text": text, "markdown": markdown, "latex": latex}[how](self)
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
-        rows = [
-            {
-                "run": row.name,
-                "metrics": row.values,
-                "against_first": {
-                    name: {**test._asdict(), "corrected_p_value": row.corrected[name]}
-                    for name, test in row.against_first.items()
-                },
-            }
-            for row in self.rows
-        ]
-        about = {key: getattr(self, key) for key in ("split", "protocol", "users", "catalogue")}
-        corrected = {"correction": "holm", "corrected_over_runs": len(self.rows) - 1}
-        return {**about, **corrected, "notes": self.notes, "runs": rows}
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What an evaluation left behind of one run.
-
-    Args:
-        run: its folder.
-        report: protocol, split, users, catalogue and metrics.
-        dataset: what the run was trained on, by its hashes.
-        ranks: every user's target and its rank (`toolkit.schema.RANKS`).
-    """
-
-    run: Path
-    report: dict[str, Any]
-    dataset: dict[str, Any]
-    ranks: pa.Table
 
 
 def compare(
@@ -177,68 +88,6 @@ def _metric(name: str) -> str:
     return f"{kind}@{int(cutoff)}"
 
 
-def read_evaluation(run: Path, split: Split, protocol: Protocol | None) -> Evaluated:
-    """Reads an evaluation.
-
-    Raises:
-        UserError: if the run has not been evaluated so; the message has the command.
-    """
-    run = a_path(run, name="run")
-    name: str = one_of(split, Split, name="split")
-    if protocol is not None:
-        one_of(protocol, Protocol, name="protocol")
-    own = run / "metrics" / f"{split}.json"
-    if protocol is not None and not (own.exists() and read_report(own)["protocol"] == protocol):
-        name = f"{split}.{protocol}"  # the run's own protocol has no place in the name
-    report, ranks = run / "metrics" / f"{name}.json", run / "ranks" / f"{name}.arrow"
-    if not report.exists() or not ranks.exists():
-        asked = f" --protocol {protocol}" if protocol else ""
-        raise UserError(
-            f"{run}: not evaluated on {split}{f' under {protocol}' if protocol else ''} yet; "
-            f"run: python -m models evaluate {run} --split {split}{asked}"
-        )
-    found = Evaluated(run, read_report(report), read_environment(run)["dataset"], read_ranks(ranks))
-    if found.report["users"] != found.ranks.num_rows:
-        raise UserError(
-            f"{ranks}: ranks of {found.ranks.num_rows} users, and {report.name} is of {found.report['users']}; "
-            "evaluate the run again"
-        )
-    return found
-
-
-def refuse_incomparable(first: Evaluated, other: Evaluated) -> None:
-    """Refuses runs of other data, another split or protocol, or other users.
-
-    Raises:
-        UserError: saying in what they differ.
-    """
-    differing = [
-        *(f"the {what} of their datasets" for what in differing_data(first.dataset, other.dataset)),
-        *(
-            f"{key} ({first.report[key]} and {other.report[key]})"
-            for key in ("split", "protocol", "catalogue")
-            if first.report[key] != other.report[key]
-        ),
-    ]
-    differing = differing or _other_users(first.ranks, other.ranks)
-    if differing:
-        one_protocol = first.report["protocol"] == other.report["protocol"]
-        cure = "" if one_protocol else "; evaluate both under one, and name it with --protocol"
-        raise UserError(
-            f"{first.run} and {other.run} are not comparable: they differ in {', '.join(differing)}{cure}"
-        )
-
-
-def _other_users(first: pa.Table, other: pa.Table) -> list[str]:
-    told = {"user_id": "users", "item_id": "targets of the users"}
-    differing = [
-        f"the {words}"
-        for column, words in told.items()
-        if not first.column(column).equals(other.column(column))
-    ]
-    return differing[:1]  # other users have other targets
-
-
 def _notes(found: list[Evaluated]) -> list[str]:
     silent = [str(one.run) for one in found if INTERACTIONS not in one.dataset]
     if len(found) == 1 or not silent:
@@ -259,10 +108,3 @@ def _values(ranks: NDArray[np.float64], names: list[str]) -> dict[str, dict[str,
     cutoffs = sorted({int(name.partition("@")[2]) for name in names})
     summary = summarise(ranks, cutoffs)
     return {name: summary[name] for name in names}
-
-
-def run_names(paths: list[Path]) -> list[str]:
-    """The folders' own names, or whole paths where those are not distinct; characters that a terminal obeys are shown."""
-    names = [path.resolve().name for path in paths]
-    names = names if len(set(names)) == len(names) else [str(path) for path in paths]
-    return [printable(name) for name in names]

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 
-from models.candidates import Loss, Negatives, Sampling
 from models.items.side_blocks import Activation
 from models.items.side_network import Mixing, Parts
+from models.losses.candidates import Loss, Negatives, Sampling
 from models.migrate import FORMATS, migrate
 from models.schedule import Schedule
 from toolkit.command_help import WIDTH, listed

@@ -19,12 +19,12 @@ import torch
 from accelerate import Accelerator
 
 from models.config import RunConfig
-from models.identity import open_data, refuse_to_resume_on_other_data
-from models.launcher import settled, start_accelerator
-from models.markdown import printable
-from models.plots import plot_bars
-from models.run_files import read_run_config
-from models.training import Training, prepare
+from models.machine.launcher import settled, start_accelerator
+from models.prepare import Training, prepare
+from models.results.plots import plot_bars
+from models.runs.files import read_run_config
+from models.runs.identity import open_data, refuse_to_resume_on_other_data
+from models.runs.markdown import printable
 from toolkit.arguments import a_path, one_of, paths, whole_number
 from toolkit.errors import UserError
 from toolkit.ids import as_list

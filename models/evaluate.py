@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.card import write_card
-from models.parallel import rank_and_world
-from models.ranking import rank_targets
-from models.run import TrainedRecommender, load_own
+from models.machine.parallel import rank_and_world
+from models.ranking.ranks import rank_targets
+from models.runs.card import write_card
+from models.runs.run import load_own
+from models.runs.trained import TrainedRecommender
 from toolkit import metrics, schema
 from toolkit.arguments import a_path, one_of
 from toolkit.splits import Evaluation, Protocol

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from models.histories import dataset_histories
-from models.run import TrainedRecommender, load
+from models.inputs.histories import dataset_histories
+from models.runs.run import load
+from models.runs.trained import TrainedRecommender
 from toolkit.errors import UserError
 from toolkit.store import write_atomically
 from toolkit.vectors import ids_beside, write_vectors
@@ -46,7 +47,7 @@ def export_items(
             dataset, the catalogue); what it finds are rows of OUT.npy.
         kind: of the index: `flat` searches exactly, `hnsw` approximately and faster.
         users: to write, likewise, the state of every user of the dataset, (S, E), after all interactions.
-        data: another dataset with the run's towers (`models.run.load`).
+        data: another dataset with the run's towers (`models.runs.run.load`).
         device: where to compute.
 
     Returns:

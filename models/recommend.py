@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from models.histories import Histories, dataset_histories
-from models.history_files import read_histories
-from models.run import TrainedRecommender, load
+from models.inputs.histories import Histories, dataset_histories
+from models.inputs.history_files import read_histories
+from models.runs.run import load
+from models.runs.trained import TrainedRecommender
 from toolkit import schema
 from toolkit.arguments import a_path, whole_number
 from toolkit.errors import UserError
@@ -41,8 +42,8 @@ def recommend(
     Args:
         run: run folder.
         users: user ids (`toolkit.ids.as_ids`); all users of the dataset by default.
-        histories: file of histories instead (`models.history_files.read_histories`).
-        data: another dataset with the run's towers (`models.run.load`).
+        histories: file of histories instead (`models.inputs.history_files.read_histories`).
+        data: another dataset with the run's towers (`models.runs.run.load`).
         items: ids of the items that may be recommended (`TrainedRecommender.recommend`).
         k: items a user.
         output: file to write, .arrow, .csv, .jsonl or .json.

@@ -4,46 +4,15 @@ B sequences, L inputs, U items that a process encodes for a batch, M columns of 
 E embedding.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.losses import in_batch_loss, softmax_loss
-from models.parallel import gather_with_gradient
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one training step of one process reads. Every item stands in it once.
-
-    Args:
-        features: what the item encoder reads for the U items that this process encodes.
-        places: (B, L + 1) for each position, 1 + the index of its item among the columns; 0 is
-            padding.
-        rows: (R,) the positions, among the flattened (B, L), that have a next item; or all, where sizes are fixed.
-        weights: (R,) of each in the loss; 0 without a next item. The mean of all processes' losses is the mean over
-            all their positions.
-        bias: (M + 1,) added to the logits of each column; index 0 is padding.
-        log_counts: (M + 1,) log of how often each column counts; -inf for padding.
-        hide_own: whether columns of a row's own sequence are masked.
-        shared: whether the M columns are those that all processes encode, U each, rather than this one's U.
-        items: (U,) the numbers of the items.
-        share: of this step's loss in its update; 1 unless gradients are accumulated.
-    """
-
-    features: Any
-    places: Tensor
-    rows: Tensor
-    weights: Tensor
-    bias: Tensor
-    log_counts: Tensor
-    hide_own: bool
-    shared: bool
-    items: Tensor
-    share: float = 1.0
+from models.inputs.batch import Batch
+from models.losses.softmax import in_batch_loss, softmax_loss
+from models.machine.parallel import gather_with_gradient
 
 
 class Recommender(nn.Module):
@@ -54,7 +23,7 @@ class Recommender(nn.Module):
     Args:
         item_encoder: from what it reads of U items to (U, E).
         sequence_encoder: from (B, L, E), (B, L) to (B, L, E); its states at padding are not looked at.
-        made_with: what the states of its towers were made with (`models.made_with`), where that is known. It
+        made_with: what the states of its towers were made with (`models.inputs.provenance`), where that is known. It
             goes where the model goes; nothing is computed from it.
     """
 
@@ -79,7 +48,7 @@ class Recommender(nn.Module):
         return self.sequence_encoder(items, real)
 
     def loss(self, ids: Tensor, items: Tensor, log_popularity: Tensor) -> Tensor:
-        """The in-batch loss (`models.losses.in_batch_loss`).
+        """The in-batch loss (`models.losses.softmax.in_batch_loss`).
 
         Args:
             ids: (B, L + 1) rows of `items`, left-padded with 0.

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from models.compare import Evaluated, read_evaluation, run_names
 from models.evaluate import Split
 from models.reporting.costs import read_costs
 from models.reporting.covers import small_covers
@@ -25,8 +24,9 @@ from models.reporting.groups import Group, group_runs
 from models.reporting.lists import refuse_other_users, top_items, whole_histories
 from models.reporting.page import render
 from models.reporting.runs import describe_run
-from models.run import load_own
-from models.run_files import read_run_config
+from models.results.evaluations import Evaluated, read_evaluation, run_names
+from models.runs.files import read_run_config
+from models.runs.run import load_own
 from toolkit.arguments import a_path, paths, whole_number
 from toolkit.errors import UserError
 from toolkit.progress import track

@@ -14,7 +14,7 @@ from typing import Any
 from accelerate import PartialState
 
 from models.config import parse_run_config
-from models.plots import Point, can_plot, plot_points
+from models.results.plots import Point, can_plot, plot_points
 from models.train import train
 from toolkit.command_help import CommandParser, listed
 from toolkit.dataset import Dataset, open_dataset

@@ -16,22 +16,24 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 
-from models.checkpoint import Checkpoints, Place
 from models.config import RunConfig, make_parser, parse_run_config
-from models.divergence import Divergence
 from models.evaluate import format_report, measure
-from models.identity import refuse_to_resume_on_other_data
-from models.launch import begin, record_beginning
-from models.launcher import own_state, settled, start_accelerator
-from models.optimizer import rates_now, set_rates
-from models.parallel import decided_by_first
-from models.pretrained import from_pretrained, save_pretrained
-from models.ranking import encode_catalogue, rank_targets
-from models.run import MODEL, TrainedRecommender
-from models.run_log import RunLog
-from models.stopping import Stopped, Stopping
-from models.trackers import start_trackers, tracker_options
-from models.training import prepare
+from models.machine.launcher import own_state, settled, start_accelerator
+from models.machine.parallel import decided_by_first
+from models.prepare import prepare
+from models.ranking.catalogue import encode_catalogue
+from models.ranking.ranks import rank_targets
+from models.runs.begin import begin, record_beginning
+from models.runs.files import MODEL
+from models.runs.identity import refuse_to_resume_on_other_data
+from models.runs.pretrained import from_pretrained, save_pretrained
+from models.runs.trained import TrainedRecommender
+from models.training.checkpoints import Checkpoints, Place
+from models.training.divergence import Divergence
+from models.training.log import RunLog
+from models.training.optimizer import rates_now, set_rates
+from models.training.stopping import Stopped, Stopping
+from models.training.trackers import start_trackers, tracker_options
 from toolkit import metrics
 from toolkit.completion import completion_script
 from toolkit.errors import run_command
@@ -90,7 +92,7 @@ def _run(
         scaler=accelerator.scaler,
     )
     place = (checkpoints.resume() if config.resume else None) or Place()
-    record_beginning(config, output, accelerator, run, place, is_new=is_new)
+    record_beginning(config, output, accelerator, run.dataset, run.features, place, is_new=is_new)
     log.go_back_to(place.step)
     start_trackers(accelerator, config, output, log)
     log.say(f"{config.item} {config.towers}: {splits}, {run.trainable_parameters:,} parameters")

@@ -15,8 +15,9 @@ from tiny_dataset import write_captions
 
 import models
 import prep
+from models.build import make_features
 from models.config import parse_run_config, presets
-from models.run import TrainedRecommender, make_features
+from models.runs.trained import TrainedRecommender
 from models.train import train
 from prep.config import EncodeConfig, MediaConfig, PrepConfig
 from toolkit import UserError, open_dataset

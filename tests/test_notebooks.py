@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 import models
 from models.compare import compare
 from models.config import parse_run_config
-from models.ranking import rank_targets
+from models.ranking.ranks import rank_targets
 from models.train import train
 from prep import CaptionConfig, EncodeConfig, MediaConfig, PrepConfig, build
 from toolkit import Dataset, metrics, open_dataset

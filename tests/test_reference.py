@@ -10,7 +10,8 @@ from tiny_dataset import walks, write_dataset
 from benchmarks.pair import Pair, make_pair
 from benchmarks.reference.files import write_files
 from benchmarks.reference.ranking import encode_items, rank_users
-from models.ranking import encode_catalogue, rank_targets
+from models.ranking.catalogue import encode_catalogue
+from models.ranking.ranks import rank_targets
 from toolkit import metrics
 
 ITEMS, STEPS = 60, 12

@@ -1,6 +1,6 @@
 """Ranking metrics as pure functions of ranks, with 95% confidence intervals over users.
 
-A rank is 1 for the best place; ties give half ranks (`models.ranking`), so ranks are floats. A target that could not
+A rank is 1 for the best place; ties give half ranks (`models.ranking.ranks`), so ranks are floats. A target that could not
 be found has an infinite rank, at which every metric is 0 at every cutoff. With
 one relevant item a user, HR@k, NDCG@k and MRR@k depend on that item's rank alone.
 """

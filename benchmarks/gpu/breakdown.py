@@ -16,8 +16,8 @@ from benchmarks.gpu.copies import ceilings
 from benchmarks.gpu.made import Size
 from benchmarks.gpu.step import prepared, settings
 from models.efficiency import rest, time_epoch
-from models.tensors import tensors_of
-from models.training import Training
+from models.machine.tensors import tensors_of
+from models.prepare import Training
 
 STEPS, TOP = 40, 15
 # Adam reads weights, gradients and two moments, and writes weights and moments; gradients are written before.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.made import TOWERS, Size
-from models.features import StoredStates
+from models.inputs.features import StoredStates
 from toolkit.dataset import open_dataset
 
 ROUNDS = 20

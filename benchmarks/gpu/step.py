@@ -15,9 +15,10 @@ from torch import Tensor
 from benchmarks.gpu.made import TOWERS, Size
 from models.config import RunConfig, parse_run_config
 from models.efficiency import rest, time_epoch
-from models.ranking import encode_catalogue, rank_targets
-from models.step import GraphStep, Step
-from models.training import Training, prepare
+from models.prepare import Training, prepare
+from models.ranking.catalogue import encode_catalogue
+from models.ranking.ranks import rank_targets
+from models.training.step import GraphStep, Step
 
 COMPARED_STEPS = 30
 

@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Answer:
     """Trains each run afresh for a few epochs, in a process of its own."""
     from models.efficiency import efficiency, format_costs, plot_costs
-    from models.plots import check_plot
+    from models.results.plots import check_plot
     from toolkit.store import write_json
 
     if options.plot:

@@ -18,8 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Answer:
     """Uploads what `models.from_pretrained` and a reader need, and nothing else of the run."""
-    from models.pretrained import push_to_hub
-    from models.run import MODEL
+    from models.runs.files import MODEL
+    from models.runs.pretrained import push_to_hub
 
     address = push_to_hub(Path(options.run) / MODEL, options.name, private=not options.public)
     return Answer(address, {"address": address})

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.run_files import log_lines
+from models.runs.files import log_lines
 
 POINTS = 240  # of a curve at most; more would not be told apart
 METRICS = ("HR@10", "NDCG@10")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from models.comparison_tables import LEVEL
+from models.results.comparison import LEVEL
 from toolkit.measures import number
 
 Facts = dict[str, Any]

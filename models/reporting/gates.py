@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from models.items.side_network import INTER, SideNetwork
-from models.run import TrainedRecommender
+from models.runs.trained import TrainedRecommender
 
 EMBEDDING = "emb."  # the embedding output, which stands before the layers
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.compare import Comparison, Evaluated, compare, refuse_incomparable
+from models.compare import compare
 from models.evaluate import Split
+from models.results.comparison import Comparison
+from models.results.evaluations import Evaluated, refuse_incomparable
 from toolkit.errors import UserError
 from toolkit.splits import Protocol
 

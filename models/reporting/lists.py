@@ -6,10 +6,10 @@ S users, k items a user.
 import numpy as np
 import pyarrow as pa
 
-from models.compare import Evaluated
 from models.evaluate import Split
-from models.histories import Histories, find_items
-from models.run import TrainedRecommender
+from models.inputs.histories import Histories, find_items
+from models.results.evaluations import Evaluated
+from models.runs.trained import TrainedRecommender
 from toolkit.errors import UserError
 from toolkit.splits import Evaluation, Ints
 

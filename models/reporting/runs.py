@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from models.compare import Evaluated
-from models.launch import flat
 from models.parameters import count_trainable
 from models.reporting.buckets import describe_bias, describe_warmth
 from models.reporting.curves import describe_curves
 from models.reporting.gates import describe_gates
-from models.run import TrainedRecommender
-from models.run_files import read_environment
+from models.results.evaluations import Evaluated
+from models.runs.files import read_environment
+from models.runs.trained import TrainedRecommender
+from models.training.log import flat
 from toolkit.splits import Ints
 
 PLACES = ("data", "output", "resume")  # settings that say where, not what

@@ -9,10 +9,10 @@ from tiny_dataset import ITEMS, write_dataset
 
 import models
 from models.config import parse_run_config, presets
-from models.optimizer import make_optimizer
 from models.parameters import decayed
+from models.prepare import Training, prepare
 from models.train import train
-from models.training import Training, prepare
+from models.training.optimizer import make_optimizer
 
 WORDS = ["--config=id", "--train.loss=full", "--sequence.dropout=0", "--sequence.max_len=5",
          "--train.epochs=2", "--train.trackers=[]"]  # fmt: skip
@@ -70,7 +70,7 @@ def test_an_accumulated_run_is_the_run_of_the_larger_batch(uneven: Path, tmp_pat
 
 
 def test_accelerates_own_division_is_off(uneven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from models.launcher import own_state, settled, start_accelerator
+    from models.machine.launcher import own_state, settled, start_accelerator
 
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "3")
     config = settled(parse_run_config([*WORDS, f"--data={uneven}", "--output=none"]))

@@ -19,9 +19,9 @@ from models.config import load_run_config, parse_run_config
 from models.efficiency import efficiency
 from models.evaluate import evaluate
 from models.export import export_items
-from models.pretrained import push_to_hub
 from models.recommend import recommend
 from models.report import report
+from models.runs.pretrained import push_to_hub
 from models.train import train
 from toolkit import UserError, schema
 from toolkit.store import read_json, write_json, write_table

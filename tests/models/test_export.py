@@ -13,7 +13,7 @@ from tiny_dataset import write_dataset
 import models
 from models.cli import main
 from models.export import build_index, export_items
-from models.histories import dataset_histories
+from models.inputs.histories import dataset_histories
 from toolkit import UserError
 
 

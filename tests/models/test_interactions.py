@@ -9,8 +9,8 @@ import pytest
 from tiny_dataset import ITEMS, walks, write_dataset
 
 from models.config import parse_run_config
-from models.environment import interactions_sha256
 from models.evaluate import evaluate
+from models.runs.identity import interactions_sha256
 from models.train import train
 from toolkit import UserError, open_dataset
 from toolkit.store import Table, read_json, write_json

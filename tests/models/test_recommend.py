@@ -14,10 +14,10 @@ from circle import KNOWN, NEW, PLACES, states
 from tiny_dataset import write_dataset, write_tower
 
 import models
-from models.best import best_items
 from models.cli import main
-from models.histories import dataset_histories
-from models.ranking import make_catalogue
+from models.inputs.histories import dataset_histories
+from models.ranking.catalogue import make_catalogue
+from models.ranking.top_k import best_items
 from models.recommend import format_recommendations, read_ids, recommend
 from toolkit import UserError, open_dataset, schema
 from toolkit.store import read_file, read_json, write_json

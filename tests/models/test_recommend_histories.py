@@ -13,8 +13,8 @@ import pytest
 import torch
 from tiny_dataset import write_dataset
 
-from models.histories import dataset_histories, list_histories
-from models.history_files import read_histories
+from models.inputs.histories import dataset_histories, list_histories
+from models.inputs.history_files import read_histories
 from models.recommend import read_ids
 from toolkit import Dataset, UserError, open_dataset
 from toolkit.arguments import a_path, paths, whole_number
@@ -81,7 +81,7 @@ def test_parquet(data: Dataset, tmp_path: Path) -> None:
 
 
 def test_json_lines(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.history_files._LINES_AT_ONCE", 2)
+    monkeypatch.setattr("models.inputs.history_files._LINES_AT_ONCE", 2)
     rows: list[dict[str, Any]] = [{"user_id": u, "items": items} for u, items in LISTS.items()]
     rows[1] = {"user_id": 11, "items": [7]}
     lines = "".join(json.dumps(row) + "\n" for row in rows)

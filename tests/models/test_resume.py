@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 import models
-from models.checkpoint import Checkpoints, Place
 from models.config import RunConfig, load_run_config, parse_run_config
-from models.stopping import SIGNALS, Stopped, Stopping
 from models.train import train
+from models.training.checkpoints import Checkpoints, Place
+from models.training.stopping import SIGNALS, Stopped, Stopping
 from toolkit import UserError
 from toolkit.lock import locked
 
@@ -122,7 +122,7 @@ def test_stopped_at_a_step_and_resumed_it_is_the_same_run(
     class Stop(Exception):
         pass
 
-    note = models.divergence.Divergence.note
+    note = models.training.divergence.Divergence.note
 
     def stop(self, loss):
         note(self, loss)
@@ -130,7 +130,7 @@ def test_stopped_at_a_step_and_resumed_it_is_the_same_run(
             raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("models.divergence.Divergence.note", stop)
+        patch.setattr("models.training.divergence.Divergence.note", stop)
         with pytest.raises(Stop):
             train(config(dataset, run))
     train(config(dataset, run, "--resume"))
@@ -151,7 +151,7 @@ def test_told_to_end_it_ends_after_an_update_and_resumes_to_the_same_run(
     stop_at: int,
     stands_at: int,
 ) -> None:
-    run, note = tmp_path / "run", models.divergence.Divergence.note
+    run, note = tmp_path / "run", models.training.divergence.Divergence.note
 
     def told(self, loss):
         note(self, loss)
@@ -160,7 +160,7 @@ def test_told_to_end_it_ends_after_an_update_and_resumes_to_the_same_run(
 
     before = [signal.getsignal(one) for one in SIGNALS]
     with monkeypatch.context() as patch:
-        patch.setattr("models.divergence.Divergence.note", told)
+        patch.setattr("models.training.divergence.Divergence.note", told)
         with pytest.raises(Stopped) as stopped:
             train(config(dataset, run))
     assert stopped.value.code == 128 + number
@@ -363,7 +363,7 @@ def test_another_number_of_processes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advance(checkpoints(tmp_path), 1)
-    monkeypatch.setattr("models.checkpoint.rank_and_world", lambda: (0, 2))
+    monkeypatch.setattr("models.training.checkpoints.rank_and_world", lambda: (0, 2))
     with pytest.raises(UserError, match="of a run of 1 processes, and this one has 2"):
         checkpoints(tmp_path).resume()
 

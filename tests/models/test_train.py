@@ -23,7 +23,7 @@ import models
 from models.cli import main as command
 from models.config import RunConfig, parse_run_config
 from models.evaluate import evaluate
-from models.launcher import refuse_cut_up
+from models.machine.launcher import refuse_cut_up
 from models.train import main as train_command
 from models.train import train
 from toolkit import UserError
@@ -217,8 +217,8 @@ def test_two_processes_train_and_measure_as_one_does(dataset: Path, tmp_path: Pa
 
 
 def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
-    from models.batches import Batches
-    from models.features import ItemNumbers
+    from models.inputs.batches import Batches
+    from models.inputs.features import ItemNumbers
     from toolkit import open_dataset
 
     splits = open_dataset(dataset).splits(max_len=5)

@@ -13,7 +13,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 import prep
 import toolkit
-from models.features import load_live
+from models.inputs.features import load_live
 from prep import EncodeConfig, MediaConfig, PrepConfig, manifest
 from prep.encode import _placed
 from prep.pipeline import errors_of

@@ -21,7 +21,7 @@ from transformers import (
 
 import prep
 import toolkit
-from models.features import load_live
+from models.inputs.features import load_live
 from prep import EncodeConfig, MediaConfig, PrepConfig, manifest
 from prep.estimate import estimate
 from prep.pipeline import errors_of

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from models.comparison_tables import LEVEL
 from models.reporting import plots
 from models.reporting.plots import Values
 from models.reporting.sections.parts import (
@@ -15,6 +14,7 @@ from models.reporting.sections.parts import (
     runs_of,
     side_by_side,
 )
+from models.results.comparison import LEVEL
 from toolkit.markup import Cell, Html, details, table, text
 from toolkit.measures import number
 from toolkit.metrics import METRICS

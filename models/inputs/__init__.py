@@ -1,0 +1,1 @@
+"""What a recommender reads: histories, features and batches."""

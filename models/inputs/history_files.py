@@ -1,0 +1,286 @@
+"""Histories out of a file, CSV, Parquet or JSON lines: `python -m models recommend RUN --histories FILE`.
+
+R rows of the file, V interactions.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from models.inputs.histories import AT_LEAST_ONE, Histories, find_items, first_true
+from toolkit.arguments import a_path
+from toolkit.dataset import Dataset
+from toolkit.errors import UserError
+from toolkit.text_files import ENCODING, refuse_wide_text
+
+_EXPECTED = (
+    "user_id and item_id, and timestamp_ms where a user's rows are not in time order; "
+    "or user_id and items, all of a user's item ids in time order"
+)
+_CSV_TYPES = {
+    **dict.fromkeys(("user_id", "item_id", "items"), pa.string()),
+    "timestamp_ms": pa.int64(),
+}
+_READ = ("user_id", "item_id", "items", "timestamp_ms")
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
+_OF_TIME = re.compile(r"time|date|^ts$|_ts$|when")
+_LINES_AT_ONCE = 1 << 16
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+Rows = NDArray[np.int64]
+
+
+def read_histories(path: str | Path, dataset: Dataset) -> Histories:
+    """Reads histories.
+
+    A CSV or Parquet file has a row for each interaction (`user_id`, `item_id` and, where a user's rows
+    are not in time order, `timestamp_ms`) or for each user (`user_id`, `items`: a list, or text with
+    spaces between ids). JSON lines are `{"user_id": …, "items": […]}`. Ids are text; whole numbers are
+    taken as their decimal digits. A user's rows belong together wherever they stand.
+
+    The index that pandas writes (`__index_level_0__`, a first column of CSV without a name, `Unnamed: 0`) is left out,
+    and so, with a line on stderr, is every other column (`rating`), but for one that seems to hold times under another
+    name: whether those order the rows, and in which unit, is not guessed.
+
+    Args:
+        path: the file, .csv, .parquet or .jsonl.
+        dataset: whose items they are.
+
+    Returns:
+        The users in the order of their first rows.
+
+    Raises:
+        UserError: if the file cannot be read or has other columns; if an id or a time is missing, a user
+            has no items, or an item is not in the dataset.
+    """
+    path = a_path(path, name="histories")
+    name, reader = f"--histories {path}", _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(f"{name}: histories are read from {', '.join(_READERS)}; convert the file")
+    try:
+        if reader.is_text:
+            refuse_wide_text(path, name=name)
+        table = reader.read(path)
+    except UserError as error:
+        raise UserError(
+            str(error) if str(error).startswith(name) else f"{name}: cannot be read: {error}"
+        ) from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{name}: cannot be read: {' '.join(str(error).split())}") from None
+    return _HistoryFile(name, _without_more(name, table), reader).histories(dataset)
+
+
+def _without_more(name: str, table: pa.Table) -> pa.Table:
+    """The columns that are read; which others there are is said on stderr.
+
+    Raises:
+        UserError: if a column comes twice, or one may hold times under another name.
+    """
+    names = table.column_names
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice is not None:
+        raise UserError(f"{name}: column {twice!r} comes twice; leave one of them out")
+    more = [
+        one for place, one in enumerate(names) if one not in _READ and not _is_index(place, one)
+    ]
+    read = [one for one in names if one in _READ]
+    if not {"user_id", "item_id"} <= {*read} and not {"user_id", "items"} <= {*read}:
+        raise UserError(f"{name}: its columns are {', '.join(names)}; expected {_EXPECTED}")
+    times = [one for one in more if _OF_TIME.search(one.lower())]
+    if times:
+        raise UserError(
+            f"{name}: its columns are {', '.join(names)}; expected {_EXPECTED}. If {times[0]!r} orders a user's rows, "
+            "call it timestamp_ms, in milliseconds; otherwise leave it out"
+        )
+    if more:
+        print(f"{name}: not read: {', '.join(map(repr, more))}", file=sys.stderr)
+    return table.select(read)
+
+
+def _is_index(place: int, name: str) -> bool:
+    """Whether a column is an index that pandas wrote: nobody chose its name."""
+    return bool(_INDEX.fullmatch(name)) or (place == 0 and name == "")
+
+
+class _Reader(NamedTuple):
+    """A format.
+
+    Args:
+        read: what makes a table of a file.
+        row: what a row is called, and
+        first: which number the first one has.
+        is_text: whether it is text.
+    """
+
+    read: Callable[[Path], pa.Table]
+    row: str = "row"
+    first: int = 1
+    is_text: bool = True
+
+
+class _HistoryFile:
+    """What a file holds, and how messages call its rows.
+
+    Args:
+        name: of the file.
+        table: (R,) with the columns that its rows have.
+        reader: of its format.
+    """
+
+    def __init__(self, name: str, table: pa.Table, reader: _Reader) -> None:
+        self.name, self.table, self.reader = name, table, reader
+        columns = set(table.column_names) - {"timestamp_ms"}
+        lists = "items" in columns and "timestamp_ms" not in table.column_names
+        if columns != {"user_id", "items" if lists else "item_id"}:
+            found = ", ".join(table.column_names)
+            raise UserError(f"{name}: its columns are {found}; expected {_EXPECTED}")
+        if not table.num_rows:
+            raise UserError(f"{name}: it has no rows; expected {_EXPECTED}")
+        rows: Rows = np.arange(table.num_rows)
+        self.users = self._ids(table.column("user_id"), rows, "user_id")
+        self.rows, self.items = self._lists() if lists else (rows, table.column("item_id"))
+
+    def histories(self, dataset: Dataset) -> Histories:
+        """The interactions brought together by user, and by time where it is known."""
+        ids = self._ids(self.items, self.rows, "item id")
+        numbers = find_items(ids, dataset)
+        if not numbers.all():
+            place = int(np.argmin(numbers))
+            raise UserError(
+                f"{self._row(self.rows[place])}: item {ids[place].as_py()!r} is none of the "
+                f"{dataset.items.num_rows:,} of {dataset.path}; correct it or leave it out (a new item "
+                "needs its states in a dataset: --data)"
+            )
+        users = self.users.dictionary_encode().combine_chunks()
+        codes = users.indices.to_numpy()[self.rows]
+        order = np.lexsort([*self._times(), codes])  # by user, then time, then as in the file
+        stops = np.cumsum(np.bincount(codes))
+        return Histories(users.dictionary, numbers[order], np.append(0, stops[:-1]), stops)
+
+    def _lists(self) -> tuple[Rows, pa.ChunkedArray]:
+        """(V,) the row of each interaction, from 0, and its item."""
+        lists = self.table.column("items")
+        if pa.types.is_dictionary(lists.type):
+            lists = lists.cast(lists.type.value_type)
+        if _is_text(lists.type):
+            lists = _split(lists)
+        if not any(is_list(lists.type) for is_list in _LISTS):
+            raise UserError(
+                f"{self.name}: items are of type {lists.type}; expected lists of ids, or text with "
+                "spaces between them"
+            )
+        lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
+        if not lengths.all():
+            row = self._row(int(np.argmin(lengths)))
+            raise UserError(f"{row}: no items; {AT_LEAST_ONE}: leave the user out")
+        return np.repeat(np.arange(len(lists)), lengths), pc.list_flatten(lists)
+
+    def _times(self) -> list[NDArray[np.int64]]:
+        """(V,) when each interaction was, if the file says so."""
+        if "timestamp_ms" not in self.table.column_names:
+            return []
+        times = self.table.column("timestamp_ms")
+        if not (pa.types.is_integer(times.type) or pa.types.is_timestamp(times.type)):
+            raise UserError(
+                f"{self.name}: timestamp_ms is of type {times.type}; expected whole numbers"
+            )
+        if times.null_count:
+            row = self._row(first_true(times.is_null()))
+            raise UserError(f"{row}: no timestamp_ms; give every row one, or leave the column out")
+        return [times.cast(pa.int64()).to_numpy()]
+
+    def _ids(self, ids: pa.ChunkedArray, rows: Rows, what: str) -> pa.ChunkedArray:
+        """Ids, of which each stands in one of `rows`, as text."""
+        if pa.types.is_dictionary(ids.type):
+            ids = ids.cast(ids.type.value_type)
+        if not (_is_text(ids.type) or pa.types.is_integer(ids.type)):
+            raise UserError(
+                f"{self.name}: its {what} is of type {ids.type}; ids are text or whole numbers"
+            )
+        texts = ids.cast(pa.string())
+        absent = pc.equal(pc.binary_length(texts), 0).fill_null(True)
+        if pc.any(absent).as_py():
+            row = self._place(rows[first_true(absent)])
+            raise UserError(f"{row}: no {what}; give one, or leave it out")
+        return texts
+
+    def _row(self, row: int) -> str:
+        return f"{self._place(row)} (user {self.users[row].as_py()!r})"
+
+    def _place(self, row: int) -> str:
+        return f"{self.name}: {self.reader.row} {row + self.reader.first}"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _split(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Lists of what stands between spaces; none for a text that holds nothing else."""
+    trimmed = pc.utf8_trim_whitespace(texts)
+    return pc.utf8_split_whitespace(pc.if_else(pc.equal(trimmed, ""), None, trimmed))
+
+
+def _read_csv(path: Path) -> pa.Table:
+    return pa.csv.read_csv(
+        path,
+        read_options=pa.csv.ReadOptions(use_threads=False),  # names the row that is broken
+        convert_options=pa.csv.ConvertOptions(column_types=_CSV_TYPES, strings_can_be_null=False),
+    )
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    return pa.parquet.ParquetFile(path).read()
+
+
+def _read_jsonl(path: Path) -> pa.Table:
+    parts = [_json_table([])]
+    with path.open(encoding=ENCODING) as file:
+        numbered = enumerate(file, start=1)
+        while lines := list(islice(numbered, _LINES_AT_ONCE)):
+            parts.append(_json_table([_json_row(*line) for line in lines if line[1].strip()]))
+    return pa.concat_tables(parts)
+
+
+def _json_row(number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"line {number} is no JSON ({error})") from None
+    if (
+        not isinstance(row, dict)
+        or not {"items", "user_id"} <= row.keys()
+        or any(_OF_TIME.search(key.lower()) for key in row)
+        or not isinstance(row["items"], list)
+        or not {*map(type, row["items"]), type(row["user_id"])} <= {str, int}
+    ):
+        raise UserError(
+            f'line {number}: expected {{"user_id": ID, "items": [ID, …]}}, ids as text or whole numbers, the items in '
+            "time order"
+        )
+    return row
+
+
+def _json_table(rows: list[dict[str, Any]]) -> pa.Table:
+    lists = [row["items"] for row in rows]
+    users = pa.array([str(row["user_id"]) for row in rows], pa.string())
+    items = pa.array(list(map(str, chain.from_iterable(lists))), pa.string())
+    offsets = np.cumsum([0, *map(len, lists)], dtype=np.int32)
+    return pa.table({"user_id": users, "items": pa.ListArray.from_arrays(offsets, items)})
+
+
+_READERS = {
+    ".csv": _Reader(_read_csv, "line", 2),  # the header is the first
+    ".parquet": _Reader(_read_parquet, is_text=False),
+    ".jsonl": _Reader(_read_jsonl, "line"),
+}

@@ -1,0 +1,1 @@
+"""What is asked of a recommender while it trains: columns and losses."""

@@ -1,0 +1,138 @@
+"""The softmax losses: cross-entropy of each position's next item over a table of columns, in linear memory.
+
+B sequences, L inputs, M rows of the item table, E embedding, R real positions of the batch, C positions of a
+chunk. Which items are columns, and how often each counts, `models.losses.candidates` says.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+MASKED = -1e4
+CHUNK_BYTES = {
+    "cpu": 1 << 22,
+    "cuda": 1 << 28,
+}  # of logits that are held at a time; a CPU's cache holds few
+
+
+def in_batch_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Tensor) -> Tensor:
+    """Cross-entropy of every position's next item against all items of the batch.
+
+    The logit of a column is the dot product minus the log popularity of its item (sampling-bias
+    correction, Yi et al. 2019, as in arXiv 2404.02059). Every *occurrence* in `ids` is a column.
+    Columns of padding, and of any item that stands in the row's own sequence, are masked, the
+    row's own target excepted. Occurrences of one item have one logit, so they are joined into
+    one column with the log of its multiplicity added: the same value in less memory.
+
+    Args:
+        users: (B, L, E) states after each input.
+        items: (M, E) item table; row 0 is padding.
+        ids: (B, L + 1) rows of `items`, left-padded with 0: inputs and, shifted by one, targets.
+        log_popularity: (M,) log of each item's share of the training interactions.
+
+    Returns:
+        The mean over the R real positions, a scalar in float32.
+    """
+    rows = (ids[:, :-1] != 0).flatten().nonzero().squeeze(1)
+    weights = users.new_full(rows.shape, 1 / max(len(rows), 1), dtype=torch.float32)
+    counts = torch.bincount(ids.flatten(), minlength=len(items))
+    counts[0] = 0  # padding is no column
+    log_counts = counts.float().log()
+    return softmax_loss(
+        users,
+        items,
+        ids,
+        rows,
+        weights=weights,
+        bias=-log_popularity,
+        log_counts=log_counts,
+        hide_own=True,
+    )
+
+
+def softmax_loss(
+    users: Tensor,
+    items: Tensor,
+    ids: Tensor,
+    rows: Tensor,
+    *,
+    weights: Tensor,
+    bias: Tensor,
+    log_counts: Tensor,
+    hide_own: bool,
+) -> Tensor:
+    """Cross-entropy of every position's next item against columns that may count more or less than once.
+
+    With z_j = u·v_j + bias_j, the loss of a position whose next item is t is
+    log(exp z_t + Σ_{j≠t} count_j exp z_j) - z_t: the target counts once, however often it was drawn.
+
+    Args:
+        users: (B, L, E) states after each input.
+        items: (M, E) item table; row 0 is padding.
+        ids: (B, L + 1) rows of `items`, left-padded with 0: inputs and, shifted by one, targets.
+        rows: (R,) positions among the flattened (B, L): the real ones.
+        weights: (R,) of each in the loss: 1/R for the mean; 0 where there is no next item after all.
+        bias: (M,) added to the logits of each column; finite where a column counts or is a target.
+        log_counts: (M,) log of how often each column counts; -inf for none, as for padding.
+        hide_own: whether columns of the row's own sequence, the target excepted, are masked.
+
+    Returns:
+        The weighted sum over the R positions, a scalar in float32; 0 where there is none.
+    """
+    length = ids.shape[1] - 1
+    with torch.autocast(users.device.type, enabled=False):
+        states = users.float().flatten(0, 1).index_select(0, rows)
+        targets = ids[:, 1:].flatten().index_select(0, rows)
+        own = ids.index_select(0, rows // length) if hide_own else targets[:, None]
+        columns = (bias.float(), log_counts.float())
+        return _Softmax.apply(states, items.float(), targets, own, weights, *columns)
+
+
+class _Softmax(torch.autograd.Function):
+    """Σ weight·(logsumexp(logits) - logits[target]) over R rows, C rows of logits (C, M) at a time.
+
+    The gradient of a row of logits is softmax(logits) - onehot(target), which the forward pass has at hand:
+    it is multiplied into those of states and items there, and no (R, M) matrix is kept for the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        own: Tensor,
+        weights: Tensor,
+        bias: Tensor,
+        log_counts: Tensor,
+    ) -> Tensor:
+        """(R, E), (M, E), (R,), (R, H) masked columns, (R,), (M,), (M,) of all but targets -> ()."""
+        total = states.new_zeros(())
+        wanted = any(ctx.needs_input_grad)
+        of_states, of_items = torch.empty_like(states), torch.zeros_like(items)
+        of_columns = bias + log_counts
+        size = max(1, CHUNK_BYTES[items.device.type] // (4 * len(items)))
+        for start in range(0, len(states), size):
+            chunk = slice(start, start + size)
+            here, target, weight = states[chunk], targets[chunk, None], weights[chunk, None]
+            at_target = (here * items.index_select(0, targets[chunk])).sum(1, keepdim=True)
+            logits = torch.addmm(of_columns, here, items.T)
+            logits.scatter_(1, own[chunk], MASKED + log_counts[own[chunk]])
+            logits.scatter_(1, target, at_target + bias[target])
+            slopes = logits.log_softmax(1)
+            total -= (slopes.gather(1, target) * weight).sum()
+            if wanted:
+                slopes.exp_().scatter_add_(1, target, torch.full_like(at_target, -1.0))
+                of_states[chunk] = (slopes @ items) * weight
+                of_items.addmm_(slopes.T, here * weight)
+        ctx.save_for_backward(of_states, of_items)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """() -> (R, E), (M, E)."""
+        of_states, of_items = ctx.saved_tensors
+        return gradient * of_states, gradient * of_items, None, None, None, None, None

@@ -1,0 +1,1 @@
+"""The processes, devices and memory that a run computes on."""

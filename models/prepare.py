@@ -1,0 +1,108 @@
+"""What a run trains with, put together from its config: data, batches, model, optimizer and step."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from models.build import build, choose_candidates, make_features
+from models.config import RunConfig
+from models.inputs.batches import Batches
+from models.inputs.features import Features
+from models.parameters import count_trainable
+from models.recommender import Recommender
+from models.training.optimizer import make_optimizer
+from models.training.step import GraphStep, Step, gpu_recorder
+from toolkit.dataset import Dataset, open_dataset
+from toolkit.errors import UserError
+from toolkit.splits import Splits
+
+
+@dataclass(frozen=True)
+class Training:
+    """The parts of a run in one process.
+
+    Args:
+        dataset: that it reads.
+        splits: of the dataset, under the run's protocol.
+        features: what the item encoder reads.
+        batches: of this process.
+        model: itself, which is saved and evaluated.
+        optimizer: prepared by Accelerate.
+        step: trains the prepared model on a batch.
+    """
+
+    dataset: Dataset
+    splits: Splits
+    features: Features
+    batches: Batches
+    model: Recommender
+    optimizer: Any
+    step: Step | GraphStep
+
+    @property
+    def trainable_parameters(self) -> int:
+        """How many the model has."""
+        return count_trainable(self.model)
+
+
+def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
+    """Puts a run together. Weights are drawn with the run's seed; the caller keeps torch's generators (`fork_rng`).
+
+    Raises:
+        UserError: if the dataset or the settings do not allow the run.
+    """
+    settings, device = config.train, accelerator.device
+    if settings.cuda_graphs:
+        _refuse_graphs(config, accelerator)
+    dataset = open_dataset(config.data)
+    splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
+    features = make_features(config, dataset, device=device)
+    batches = Batches(
+        splits,
+        features,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        candidates=choose_candidates(config, splits),
+        negatives=settings.negatives,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        device=device,
+        accumulation=settings.accumulation,
+        fixed_sizes=settings.cuda_graphs,
+    )
+    torch.manual_seed(settings.seed)
+    model = build(config, dataset)
+    if settings.compile:
+        compile_parts(model, device)
+    optimizer = make_optimizer(model, config, device)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    wrapped.train()
+    plain = Step(accelerator, wrapped, optimizer, clip_norm=settings.clip_norm)
+    step = GraphStep(plain, gpu_recorder()) if settings.cuda_graphs else plain
+    return Training(dataset, splits, features, batches, model, optimizer, step)
+
+
+def compile_parts(model: Recommender, device: torch.device) -> None:
+    """Has torch compile the item encoder and, on a GPU, the sequence encoder, at their first use.
+
+    On a CPU the sequence encoder leaves padding out, which no compiled code knows the size of.
+    """
+    # Batches of any number of items at once: torch would compile for the first number, and once more for others.
+    model.item_encoder.compile(dynamic=True if device.type == "cpu" else None)
+    if device.type == "cuda":
+        model.sequence_encoder.compile()
+
+
+def _refuse_graphs(config: RunConfig, accelerator: Accelerator) -> None:
+    reasons = {
+        "needs a GPU": accelerator.device.type != "cuda",
+        "goes with one process": accelerator.num_processes > 1,
+        "goes with bf16 or no mixed precision": accelerator.mixed_precision == "fp16",
+        "goes with train.accumulation 1": config.train.accumulation > 1,
+        "goes with stored states": config.item != "id" and config.states == "live",
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise UserError(f"train.cuda_graphs {reason}; leave it out, or change that")

@@ -1,0 +1,1 @@
+"""Weights of the public IISAN code, by its names for them."""

@@ -1,0 +1,1 @@
+"""Every item scored for every user: ranks of targets, and the top k."""

@@ -1,0 +1,1 @@
+"""What evaluations found: runs side by side, tables and plots."""

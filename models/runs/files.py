@@ -1,0 +1,132 @@
+"""What a run's folder holds, read with care: it may be damaged, half written, or somebody else's.
+
+Whatever is not as Versa writes it is a `UserError` that names the file.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from models.config import RunConfig, load_run_config
+from models.training.log import read_log
+from toolkit import metrics, schema
+from toolkit.errors import UserError
+from toolkit.store import read_file, read_json_object
+
+CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
+MODEL = "model"
+_MEASURED = tuple(f"{name}@{k}" for name in metrics.METRICS for k in metrics.CUTOFFS)
+_OF_ENVIRONMENT: dict[str, type] = {"dataset": dict, "versions": dict, "processes": int}
+_OF_REPORT: dict[str, type] = {
+    "protocol": str,
+    "split": str,
+    "users": int,
+    "catalogue": int,
+    "metrics": dict,
+}
+
+
+def read_run_config(run: Path) -> RunConfig:
+    """A run's settings.
+
+    Raises:
+        UserError: if the folder is no run, or its config.yaml is not as Versa writes it.
+    """
+    if not (run / CONFIG).is_file():
+        raise UserError(
+            f"{run}: no {CONFIG} here, so this is no run folder; train one with models.train"
+        )
+    return load_run_config(run / CONFIG)
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """What a run was made in. `dataset` is there.
+
+    Raises:
+        UserError: if it is absent or not as Versa writes it.
+    """
+    found = read_json_object(run / ENVIRONMENT)
+    _refuse_types({"dataset": None, **found}, _OF_ENVIRONMENT, run / ENVIRONMENT)
+    return found
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """What an evaluation measured: protocol, split, users, catalogue and metrics with their intervals.
+
+    Raises:
+        UserError: if it is absent or not as Versa writes it.
+    """
+    found = read_json_object(path)
+    _refuse_types({**dict.fromkeys(_OF_REPORT), **found}, _OF_REPORT, path)
+    for name in _MEASURED:
+        metric = found["metrics"].get(name)
+        if not isinstance(metric, dict) or not all(
+            _is_share(metric.get(key)) for key in ("value", "low", "high")
+        ):
+            raise UserError(
+                f"{path}: its metrics have no {name} with value, low and high from 0 to 1; evaluate the run again"
+            )
+    return found
+
+
+def read_ranks(path: Path) -> pa.Table:
+    """Every user's target and its rank (`toolkit.schema.RANKS`); infinite where the target could not be found.
+
+    Raises:
+        UserError: if it is absent or not as Versa writes it.
+    """
+    table = schema.validate(read_file(path), schema.RANKS, where=str(path))
+    ranks = np.asarray(table.column("rank"))
+    if not len(ranks) or not (ranks >= 1).all():
+        raise UserError(
+            f"{path}: expected ranks from 1 on, a row for each user; evaluate the run again"
+        )
+    return table
+
+
+def log_lines(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log (`models.training.log.read_log`).
+
+    Raises:
+        UserError: if a line is not as Versa writes it.
+    """
+    lines = read_log(run)
+    for number, line in enumerate(lines, start=1):
+        valid = line.get("valid", {})
+        counted = [line[key] for key in ("step", "epoch", "best_epoch") if key in line]
+        measured = [line[key] for key in ("loss", "train_seconds") if key in line]
+        if (
+            not isinstance(valid, dict)
+            or not all(type(value) is int for value in counted)
+            or not all(_is_number(value) for value in [*measured, *valid.values()])
+            or ("valid" in line and not {"HR@10", "NDCG@10"} <= valid.keys())
+            or ("valid" in line and "epoch" not in line)
+            or ("loss" in line and "step" not in line)
+        ):
+            raise UserError(
+                f"{run / 'log.jsonl'}: entry {number} is not as training writes it; mend or delete the line"
+            )
+    return lines
+
+
+def _refuse_types(found: dict[str, Any], wanted: dict[str, type], path: Path) -> None:
+    for key, kind in wanted.items():
+        if key in found and (type(found[key]) is not kind):
+            raise UserError(
+                f"{path}: {key} is {found[key]!r}, expected {_WORDS[kind]}; restore the file"
+            )
+
+
+_WORDS: dict[type, str] = {dict: "an object", int: "a whole number", str: "text"}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value) and 0 <= value <= 1

@@ -1,0 +1,252 @@
+"""Whether a dataset is the one that a run was trained on: the one place that answers it.
+
+Training on resume, evaluate, recommend, export, report and efficiency ask `refuse_other_data`; compare asks the same
+of what two runs recorded (`differing_data`). Identity is content, not a path: a dataset may move.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from models.config import RunConfig
+from models.inputs.provenance import describe_towers
+from models.machine.parallel import rank_and_world
+from models.runs.files import CONFIG, ENVIRONMENT, read_environment
+from toolkit.dataset import Dataset, open_dataset
+from toolkit.digests import remembered
+from toolkit.errors import UserError
+from toolkit.store import MANIFEST, Table, read_file
+
+ITEMS = "items_sha256"
+INTERACTIONS = "interactions_sha256"  # runs of older Versas do not have it
+_STATES = "states_sha256"  # of a tower that is read as it is stored, and
+_SOURCE = "source_sha256"  # of what a live encoder reads; neither is recorded by older Versas
+_WORDS = {INTERACTIONS: "interactions", _STATES: "hidden states", _SOURCE: "content"}
+_NOT_OF_STATES = ("dtype", "items", "layers")  # how they are stored, and `kept` says which layers
+# Every Versa that records what states were made with records these, so that an absent one was not set.
+_ALWAYS = ("encoder", "revision", "source", "modality", "pooling", "kept", "precision", "quantize", "captions",
+           "max_tokens", "lowercase")  # fmt: skip
+_SOURCES_AT_ONCE = 1024
+Fact = tuple[str, Callable[[], Any]]
+
+
+def describe_data(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """All that a run depends on in its dataset, as environment.json keeps it under `dataset`.
+
+    Returns:
+        `items_sha256` over the item ids in order; for each tower that the run reads, what its states were made with
+        and `tower NAME states_sha256` of the states themselves (of what its encoder reads, where it runs live);
+        `media …`, how the pictures behind them were made; and `interactions_sha256`.
+    """
+    return {key: compute() for key, compute in _facts(config, dataset)}
+
+
+def refuse_other_data(run: Path, config: RunConfig, dataset: Dataset) -> None:
+    """Makes sure that a dataset is the one that a run was trained on, wherever it lies.
+
+    Args:
+        run: its folder.
+        config: of the run.
+        dataset: that is to be read.
+
+    Raises:
+        UserError: naming the first thing that differs, and what it was.
+    """
+    found = other_data(run, config, dataset)
+    if found is not None:
+        raise UserError(found)
+
+
+def refuse_to_resume_on_other_data(run: Path, config: RunConfig, dataset: Dataset) -> None:
+    """`refuse_other_data` where training has begun: a run without environment.json has made no step.
+
+    Raises:
+        UserError: as `refuse_other_data` does.
+    """
+    if (run / ENVIRONMENT).exists():
+        refuse_other_data(run, config, dataset)
+
+
+def other_data(run: Path, config: RunConfig, dataset: Dataset) -> str | None:
+    """In what a dataset differs from the one that a run was trained on, in words; None where it is that one.
+
+    Runs of older Versas did not record all of it: what cannot be checked is named on stderr.
+    """
+    then = read_environment(run)["dataset"]
+    facts = dict(_facts(config, dataset))
+    whole = any(key.endswith((f" {_STATES}", f" {_SOURCE}")) for key in then)
+    gone = [key for key in then if key.rpartition(" ")[2] in _ALWAYS and key not in facts]
+    for key, compute in [*facts.items(), *((key, lambda: None) for key in gone)]:
+        last = key.rpartition(" ")[2]
+        if key in then or (whole and last in _ALWAYS):
+            now = compute()
+            if then.get(key) != now:
+                return _differs(run, key, then.get(key), now, dataset)
+    unknown = [
+        " ".join([*key.split()[:-1], _WORDS[key.split()[-1]]])
+        for key in facts
+        if key not in then and key.split()[-1] in _WORDS
+    ]
+    for name in config.towers:  # an older Versa's words
+        words, now = then.get(f"tower {name}"), _encoder_of(dataset.states_metadata(name))
+        if words not in (None, now):
+            return _differs(run, f"tower {name}", words, now, dataset)
+    if unknown and rank_and_world()[0] == 0:
+        print(
+            f"{run}: an older Versa trained it, so it is not known whether these are unchanged: {', '.join(unknown)}",
+            file=sys.stderr,
+        )
+    return None
+
+
+def refuse_other_states(
+    run: Path, config: RunConfig, dataset: Dataset, made_with: dict[str, Any]
+) -> None:
+    """Refuses another dataset whose states the model cannot read as it read those it was trained on.
+
+    Raises:
+        UserError: if they were made in another way, or it is not known how those were made.
+    """
+    if not made_with:
+        raise UserError(
+            f"{run}: an older Versa trained it, and does not say what its towers' states were made with; "
+            "train again, or leave --data out"
+        )
+    then = dict(_settings(made_with))
+    now = dict(_settings(describe_towers(dataset, config.towers)))
+    for key in sorted({*then, *now}):
+        both = key in then and key in now
+        must = key.startswith("media ") or key.rpartition(" ")[2] in _ALWAYS
+        if then.get(key) != now.get(key) and (both or must):
+            raise UserError(
+                f"{run}: trained on states with {key} {then.get(key)!r}, and {dataset.path} has "
+                f"{now.get(key)!r}; the model reads none but such states: encode that dataset with the same settings"
+            )
+
+
+def differing_data(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """What differs in the data of two runs, by what both recorded: `items`, `interactions`.
+
+    Their towers may differ: that is what runs are compared for.
+    """
+    words = {ITEMS: "items", INTERACTIONS: "interactions"}
+    return [
+        word
+        for key, word in words.items()
+        if key in first and key in other and first[key] != other[key]
+    ]
+
+
+def open_data(run: Path, config: RunConfig) -> Dataset:
+    """The dataset of a run, by the path that its config has.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if not (Path(config.data) / MANIFEST).exists():
+        raise UserError(
+            f"{run / CONFIG}: its data, {config.data}, is no dataset (any more); if it has moved, say where it lies "
+            "now: --data DATASET"
+        )
+    return open_dataset(config.data)
+
+
+def interactions_sha256(dataset: Dataset) -> str:
+    """SHA-256 of who interacted with what, in which order: of all that splits are made from.
+
+    Users and items are hashed apart, so that neither shards nor batches show in it; a batch is held at a time.
+    """
+    columns = {name: hashlib.sha256() for name in ("user", "item")}
+    for batch in Table(dataset.path / "interactions").batches(list(columns)):
+        for name, digest in columns.items():
+            digest.update(batch.column(name).to_numpy().astype("<i4", copy=False).data)
+    return hashlib.sha256(b"".join(each.digest() for each in columns.values())).hexdigest()
+
+
+def _facts(config: RunConfig, dataset: Dataset) -> Iterator[Fact]:
+    """What identifies the data of a run: the cheap first, so that what differs is found early."""
+    towers = config.towers
+    yield ITEMS, lambda: hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
+    for key, value in _settings(describe_towers(dataset, towers)):
+        yield key, lambda value=value: value  # type: ignore[misc]
+    yield INTERACTIONS, lambda: interactions_sha256(dataset)
+    live = config.states == "live"
+    for name in towers:
+        yield (
+            f"tower {name} {_SOURCE if live else _STATES}",
+            lambda name=name: (_source_sha256 if live else _states_sha256)(dataset, name),  # type: ignore[misc]
+        )
+
+
+def _settings(made_with: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What states depend on, by what messages call it."""
+    for name, tower in made_with.get("encode", {}).items():
+        for key, value in tower.items():
+            if key not in _NOT_OF_STATES:
+                yield f"tower {name} {key}", value
+    for key, value in made_with.get("media", {}).items():
+        yield f"media {key}", value
+
+
+def _states_sha256(dataset: Dataset, tower: str) -> str:
+    """Of a tower's states: the sum of the SHA-256 of each item's, so that neither shards nor their order show in it."""
+    shards = Table(dataset.path / "states" / tower).shards()
+    parts = (int(remembered(shard.path, "rows", _rows_sha256), 16) for shard in shards)
+    return f"{sum(parts) % 2**256:064x}"
+
+
+def _rows_sha256(path: Path) -> str:
+    """The sum, modulo 2^256, of the SHA-256 of each row's item number and states."""
+    total = 0
+    for batch in read_file(path, ["item", "states"]).to_batches():
+        numbers = batch.column("item").to_numpy().astype("<i4")
+        values = batch.column("states").flatten()
+        rows = np.frombuffer(values.buffers()[1], np.uint8)
+        start, size = (
+            values.offset * values.type.bit_width // 8,
+            len(values) * values.type.bit_width // 8,
+        )
+        rows = rows[start : start + size].reshape(len(numbers), -1)
+        for number, row in zip(numbers, rows, strict=True):
+            digest = hashlib.sha256(number.tobytes())
+            digest.update(row.data)
+            total += int.from_bytes(digest.digest())
+    return f"{total % 2**256:064x}"
+
+
+def _source_sha256(dataset: Dataset, tower: str) -> str:
+    """Of what a live encoder reads, item by item."""
+    digest, source = hashlib.sha256(), dataset.states_metadata(tower)["source"]
+    ids = dataset.item_ids.ids
+    for start in range(0, len(ids), _SOURCES_AT_ONCE):
+        values: pa.Array = dataset.source(source, ids[start : start + _SOURCES_AT_ONCE])
+        for value in values.to_pylist():
+            digest.update(_value_sha256(value))
+    return digest.hexdigest()
+
+
+def _value_sha256(value: str | bytes | list[bytes] | None) -> bytes:
+    if isinstance(value, list):  # frames
+        return hashlib.sha256(b"".join(map(_value_sha256, value))).digest()
+    data = value.encode() if isinstance(value, str) else value
+    return hashlib.sha256(b"absent" if data is None else b"=" + data).digest()
+
+
+def _encoder_of(about: dict[str, str]) -> str:
+    """A tower's metadata as older Versas recorded them."""
+    keys = ("encoder", "revision", "kept", "pooling", "precision", "dtype", "source", "captions")
+    return ", ".join(f"{key}={about[key]}" for key in keys if key in about)
+
+
+def _differs(run: Path, key: str, then: Any, now: Any, dataset: Dataset) -> str:
+    cure = "restore that dataset, say with --data where it lies, or train again"
+    *tower, last = key.split()
+    if last in _WORDS:
+        what = " ".join([_WORDS[last], *(["of", *tower] if tower else [])])
+        return f"{run}: trained on other {what} than {dataset.path} has now ({last} {then}, and now {now}); {cure}"
+    return f"{run}: trained on {key}={then}, and {dataset.path} now has {last}={now}; {cure}"

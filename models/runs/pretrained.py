@@ -1,0 +1,145 @@
+"""The model folder: weights as safetensors, shapes as JSON, a card to read. Nothing in it can execute."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
+from safetensors.torch import save
+from torch import nn
+
+from models.migrate import FORMATS, migrate
+from models.recommender import Recommender
+from models.runs.model_files import ITEM_ENCODERS, SEQUENCE_ENCODERS, build_model, read_weights
+from toolkit.arguments import a_path
+from toolkit.digests import sha256_of
+from toolkit.errors import UserError
+from toolkit.store import read_json_object, write_atomically, write_json
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+FORMAT = FORMATS["model"]
+
+
+def save_pretrained(model: Recommender, folder: str | Path) -> None:
+    """Writes `config.json` and `model.safetensors`; each file is whole or absent.
+
+    The config says the shapes, what the states of the towers were made with (`models.inputs.provenance`), and the SHA-256 of
+    the weights.
+
+    A run saves one model over and over: its shapes stay, so a reader between the two files sees an older set of
+    weights, never a mix. While the weights are written the config has the digests of both sets, so that a run which
+    is killed then keeps a model that can be read.
+    """
+    folder = Path(folder)
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    data = save(tensors)
+    config = {
+        "format": FORMAT,
+        "item_encoder": _describe(model.item_encoder, ITEM_ENCODERS),
+        "sequence_encoder": _describe(model.sequence_encoder, SEQUENCE_ENCODERS),
+        "made_with": model.made_with,
+    }
+    digest = hashlib.sha256(data).hexdigest()
+    before = _digest_before(folder)
+    write_json(folder / CONFIG, {**config, "weights_sha256": [digest, *before]})
+    write_atomically(folder / WEIGHTS, lambda file: file.write(data))
+    if before:
+        write_json(folder / CONFIG, {**config, "weights_sha256": [digest]})
+
+
+def _digest_before(folder: Path) -> list[str]:
+    """Of the weights that lie there."""
+    weights = folder / WEIGHTS
+    return [sha256_of(weights)] if weights.is_file() else []
+
+
+def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recommender:
+    """Reads a model folder, or downloads one from the hub by name.
+
+    Args:
+        path: folder, or `owner/name` on the hub.
+        revision: hub revision.
+
+    Raises:
+        UserError: if there is no model, a file is not as Versa writes it, or the weights have changed since, do not
+            fit the shapes, or are not finite.
+    """
+    folder = a_path(path, name="model folder")
+    if not folder.is_dir():
+        folder = _download(str(path), revision)
+    config = migrate(read_json_object(folder / CONFIG), "model", where=folder / CONFIG)
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder}: no {WEIGHTS} here; is this the model folder of a run?")
+    weights = read_weights(folder / WEIGHTS)
+    model = build_model(config, weights, where=folder / CONFIG)
+    weights.load_into(model)
+    weights.refuse_changed(config.get("weights_sha256", []))
+    return model.eval()
+
+
+def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
+    """Uploads a model folder to the hub: weights, config, and its card where it has one; nothing else in it.
+
+    Args:
+        folder: model folder.
+        name: `owner/name` on the hub; made where it does not exist.
+        private: whether only the owner sees it, if it is made now.
+
+    Returns:
+        Its address.
+
+    Raises:
+        UserError: if the folder is no model or a broken one, a file of it is a link elsewhere, or the hub does not take it (no token, no network, no such owner).
+    """
+    folder = a_path(folder, name="model folder")
+    for file in (CONFIG, WEIGHTS):
+        if not (folder / file).is_file():
+            raise UserError(f"{folder}: no {file} here; is this the model folder of a run?")
+    files = [file for file in (CONFIG, WEIGHTS, CARD) if (folder / file).is_file()]
+    for file in files:  # a link in somebody else's run could name any file of this machine
+        if not (folder / file).resolve().is_relative_to(folder.resolve()):
+            raise UserError(
+                f"{folder / file}: a link that leaves its folder, and what it names is not uploaded; copy the file here"
+            )
+    from_pretrained(folder)  # nobody is sent what cannot be read
+    try:
+        api = HfApi()
+        made = api.create_repo(name, private=private, exist_ok=True)
+        api.create_commit(  # one commit: config and weights that fit each other
+            made.repo_id,
+            [CommitOperationAdd(file, folder / file) for file in files],
+            commit_message="Model folder of a Versa run",
+        )
+    except Exception as error:  # the hub's client raises many kinds
+        raise UserError(
+            f"{name}: the hub did not take {folder} ({_first_line(error)}); a token with write access is needed "
+            "(`hf auth login`, or HF_TOKEN), the network, and a name such as owner/name"
+        ) from None
+    return str(made)
+
+
+def _describe(module: nn.Module, kinds: dict[str, type[nn.Module]]) -> dict[str, Any]:
+    for kind, cls in kinds.items():
+        if type(module) is cls:
+            return {"kind": kind, **module.settings()}  # type: ignore[operator]
+    raise ValueError(f"{type(module).__name__} cannot be saved; known kinds: {list(kinds)}")
+
+
+def _download(name: str, revision: str | None) -> Path:
+    if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
+        raise UserError(f"{name}: no such model folder")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # the hub's client raises many kinds
+        raise UserError(
+            f"{name!r} is no local folder, and the hub did not give it ({_first_line(error)})"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says first; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

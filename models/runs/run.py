@@ -1,0 +1,95 @@
+"""Opens a run folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.build import make_features
+from models.config import ResidencyConfig, RunConfig
+from models.items import IdEmbedding
+from models.recommender import Recommender
+from models.runs.files import MODEL, read_run_config
+from models.runs.identity import open_data, other_data, refuse_other_states
+from models.runs.pretrained import from_pretrained
+from models.runs.trained import TrainedRecommender
+from toolkit.arguments import a_path
+from toolkit.dataset import Dataset
+from toolkit.errors import UserError
+
+
+def load(
+    run: str | Path, *, data: str | Path | None = None, device: torch.device | str = "cpu"
+) -> TrainedRecommender:
+    """Opens a run folder: its best model with a dataset.
+
+    Args:
+        run: folder that `models.train` wrote.
+        data: where the dataset lies that the run was trained on, if not where it was; or another dataset with the
+            run's towers, whose items need not have been trained on: all of them are recommended. Which of the two it
+            is, its content says.
+        device: where to compute.
+
+    Raises:
+        UserError: if the folder is no run or has no model yet, a file of it is damaged, the dataset has changed, or
+            the states of another one are not those that the model reads.
+    """
+    return _open(run, data, device, other=data is not None)
+
+
+def load_own(
+    run: str | Path, *, data: str | Path | None = None, device: torch.device | str = "cpu"
+) -> TrainedRecommender:
+    """`load`, but of `data` it takes the run's own dataset alone, wherever it lies: what was measured must be of it.
+
+    Raises:
+        UserError: as `load` does, and if `data` is another dataset.
+    """
+    return _open(run, data, device, other=False)
+
+
+def _open(
+    run: str | Path, data: str | Path | None, device: torch.device | str, *, other: bool
+) -> TrainedRecommender:
+    run = a_path(run, name="run")
+    config = read_run_config(run)
+    if not (run / MODEL).is_dir():
+        raise UserError(f"{run}: no model yet; the run ended before its first evaluation")
+    if data is not None:
+        config = replace(config, data=str(a_path(data, name="data")))
+    dataset = open_data(run, config)
+    model = from_pretrained(run / MODEL).to(device)
+    differs = other_data(run, config, dataset)
+    if differs is not None:
+        if not other:
+            raise UserError(differs)
+        if config.item == "id":
+            raise UserError(
+                f"{run}: an ID model has one vector for each item that it was trained on and none for the "
+                f"items of {config.data}; leave --data out, or take a run over content"
+            )
+        refuse_other_states(run, config, dataset, model.made_with)
+    _refuse_misfit(run, config, dataset, model)
+    here = replace(config, residency=ResidencyConfig())  # not what suited the machine that trained
+    features = make_features(here, dataset, device=device)
+    ranked = None if differs is None else np.arange(1, dataset.items.num_rows + 1, dtype=np.int32)
+    return TrainedRecommender(config, dataset, model, features, ranked=ranked)
+
+
+def _refuse_misfit(run: Path, config: RunConfig, dataset: Dataset, model: Recommender) -> None:
+    """Refuses a model folder that is of another run than config.yaml: files of a run may have been exchanged."""
+    encoder, length = model.item_encoder, model.sequence_encoder.max_len
+    if isinstance(encoder, IdEmbedding):
+        has, wants = f"{encoder.items} items", f"{dataset.items.num_rows} items"
+        wants = wants if config.item == "id" else f"towers {config.towers}"
+    else:
+        shapes = [(s.name, s.layers, s.width) for s in encoder.specs]  # type: ignore[union-attr]
+        stored = [(s.name, s.layers, s.width) for s in map(dataset.tower, config.towers)]
+        has, wants = f"towers {shapes}", f"towers {stored}" if stored else "item id"
+    if has == wants and length == config.sequence.max_len:
+        return
+    raise UserError(
+        f"{run / MODEL}: a model of {has} and max_len {length}, and the run is one of {wants} and max_len "
+        f"{config.sequence.max_len}; take model/ and config.yaml from one run"
+    )

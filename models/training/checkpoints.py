@@ -1,0 +1,259 @@
+"""Checkpoints: all that the next step of a run depends on, so that a resumed run is the same run.
+
+A checkpoint is one file, `checkpoints/step-00001234.safetensors`: model, optimizer and random state as
+tensors, where the run stands as JSON in the file's metadata. It is whole or absent, and its digest tells
+whether it is still what was written. Nothing in it can execute.
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from models.machine.parallel import rank_and_world
+from toolkit.errors import UserError
+from toolkit.store import write_atomically
+
+FOLDER = "checkpoints"
+_FORMAT = "2"
+_TENSORS_ALONE = "1"  # an older Versa's, whose digest covers no metadata
+
+
+@dataclass
+class Place:
+    """Where a run stands.
+
+    Args:
+        step: batches that every process has trained on.
+        epoch: that is going on, from 1.
+        batch: batches of this epoch that are done.
+        best: best validation metric so far; -1 before the first evaluation.
+        best_epoch: when it was reached; 0 before the first evaluation.
+    """
+
+    step: int = 0
+    epoch: int = 1
+    batch: int = 0
+    best: float = -1.0
+    best_epoch: int = 0
+
+    def is_over(self, *, epochs: int, patience: int) -> bool:
+        """Whether the run ends here: it depends on what is asked for now, so no checkpoint holds it.
+
+        Args:
+            epochs: at most so many.
+            patience: epochs without a better one.
+        """
+        done = self.epoch - 1
+        return done >= epochs or done - self.best_epoch >= patience
+
+
+class Checkpoints:
+    """The checkpoints of a run.
+
+    Args:
+        run: its folder.
+        keep: how many of the newest are kept.
+        model: unwrapped.
+        optimizer: unwrapped; one whose state is tensors.
+        scaler: of float16 training.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        keep: int,
+        model: nn.Module,
+        optimizer: Optimizer,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self.folder = run / FOLDER
+        self.keep = keep
+        self.model = model
+        self.optimizer = optimizer
+        self.scaler = scaler
+
+    def paths(self) -> list[Path]:
+        """Of all checkpoints, oldest first."""
+        return sorted(self.folder.glob("step-*.safetensors"))
+
+    def save(self, place: Place) -> None:
+        """Writes a checkpoint and removes those that are too many; all processes call it."""
+        random = _all_random_states(next(self.model.parameters()).device)
+        rank, world = rank_and_world()
+        if rank != 0:
+            return
+        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        names = self._optimized()
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{names[index]}/{key}": value for key, value in state.items()}
+        tensors |= {f"random/{index}": state for index, state in enumerate(random)}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        about = {
+            "format": _FORMAT,
+            "place": json.dumps(asdict(place)),
+            "processes": str(world),
+            "scaler": json.dumps(self.scaler.state_dict() if self.scaler else {}),
+        }
+        about["digest"] = _digest(tensors, about)
+        data = save(tensors, metadata=about)
+        path = self.folder / f"step-{place.step:08d}.safetensors"
+        write_atomically(path, lambda file: file.write(data))
+        for old in self.paths()[: -self.keep]:
+            old.unlink()
+
+    def resume(self) -> Place | None:
+        """Goes back to the newest checkpoint that is whole; all processes call it.
+
+        A damaged one is told on stderr and passed over for the one before.
+
+        Returns:
+            Where the run stands; None where there is no checkpoint.
+
+        Raises:
+            UserError: if all are damaged, or the number of processes is another.
+        """
+        rank, world = rank_and_world()
+        paths = self.paths()
+        for path in reversed(paths):
+            try:
+                about, tensors = _read(path)
+            except ValueError as error:
+                if rank == 0:
+                    print(
+                        f"{path}: damaged ({error}); going back to the one before", file=sys.stderr
+                    )
+                continue
+            if int(about["processes"]) != world:
+                raise UserError(
+                    f"{path}: of a run of {about['processes']} processes, and this one has {world}; "
+                    "launch as many, or start afresh in another folder"
+                )
+            try:
+                self._restore(about, tensors, rank)
+            except (RuntimeError, KeyError, ValueError) as error:
+                raise UserError(
+                    f"{path}: this run cannot go on from it ({' '.join(str(error).split())}); start afresh in another "
+                    "folder"
+                ) from None
+            return _place(about)
+        if paths:
+            raise UserError(
+                f"{self.folder}: all checkpoints are damaged; start afresh in another folder"
+            )
+        return None
+
+    def last(self) -> str:
+        """In words: the newest one."""
+        paths = self.paths()
+        return f"the last good checkpoint is {paths[-1]}" if paths else "there is no checkpoint yet"
+
+    def _optimized(self) -> list[str]:
+        """Names of the optimizer's parameters, in its order."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        return [names[p] for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _indices(self, about: dict[str, str]) -> dict[str, int]:
+        """The optimizer's index of each parameter, by what a checkpoint calls it.
+
+        Raises:
+            ValueError: if an older Versa numbered them in another order, as it did where weights decay.
+        """
+        names = self._optimized()
+        if about["format"] != _TENSORS_ALONE:
+            return {name: index for index, name in enumerate(names)}
+        if any(group.get("weight_decay") for group in self.optimizer.param_groups):
+            raise ValueError("an older Versa wrote it, which decayed biases and embeddings too")
+        return {str(index): index for index in range(len(names))}
+
+    def _restore(self, about: dict[str, str], tensors: dict[str, Tensor], rank: int) -> None:
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = value
+        self.model.load_state_dict(parts["model"])
+        index_of = self._indices(about)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            parameter, _, key = name.rpartition("/")
+            state.setdefault(index_of[parameter], {})[key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        if self.scaler:
+            self.scaler.load_state_dict(json.loads(about["scaler"]))
+        _restore_random_state(parts["random"][str(rank)], next(self.model.parameters()).device)
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """A checkpoint's metadata and tensors, on the CPU.
+
+    Raises:
+        ValueError: if it is not what was written.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ValueError(error) from None
+    digest = about.pop("digest", None)
+    kept = {} if about.get("format") == _TENSORS_ALONE else about
+    if about.get("format") not in (_FORMAT, _TENSORS_ALONE) or digest != _digest(tensors, kept):
+        raise ValueError("its content has changed since it was written")
+    try:
+        _place(about), int(about["processes"]), json.loads(about["scaler"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise ValueError("its metadata are not those of a checkpoint") from None
+    return about, tensors
+
+
+def _place(about: dict[str, str]) -> Place:
+    """Where a run stands; older Versas also wrote whether it was over."""
+    told = json.loads(about["place"])
+    return Place(**{key: value for key, value in told.items() if key != "is_over"})
+
+
+def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
+    """SHA-256 of metadata, names, shapes and bytes, in the order of names."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode() if about else b"")
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _random_state(device: torch.device) -> Tensor:
+    """State of the generators that dropout draws from: the CPU's, then the GPU's where there is one."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return torch.cat(states)
+
+
+def _restore_random_state(state: Tensor, device: torch.device) -> None:
+    size = len(torch.get_rng_state())
+    torch.set_rng_state(state[:size])
+    if device.type == "cuda" and len(state) > size:
+        torch.cuda.set_rng_state(state[size:], device)
+
+
+def _all_random_states(device: torch.device) -> list[Tensor]:
+    """Those of all processes, in the main one's memory."""
+    mine = _random_state(device)
+    _, world = rank_and_world()
+    if world == 1:
+        return [mine]
+    here = mine.to(device)
+    states = [torch.empty_like(here) for _ in range(world)]
+    dist.all_gather(states, here)
+    return [state.cpu() for state in states]
