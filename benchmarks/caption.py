@@ -16,7 +16,7 @@ import torch
 
 from prep.captioners import Payload, Request, load_prompt
 from prep.captioners.local import TransformersCaptioner
-from toolkit.errors import run_command
+from toolkit.console.door import run_command
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from tiny_vlms import llava_onevision  # after the path that leads to it

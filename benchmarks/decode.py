@@ -17,8 +17,8 @@ import cv2
 import decord
 import numpy as np
 
-from prep.video import BACKENDS, load, probe
-from prep.video.sampling import POLICIES
+from prep.pictures.video import BACKENDS, load, probe
+from prep.pictures.video.sampling import POLICIES
 from toolkit.errors import UserError
 
 CLIPS = Path(__file__).parents[2] / "shared" / "data" / "microlens-sample" / "videos"

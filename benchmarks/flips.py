@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import prep
-from toolkit.store import MANIFEST
+from toolkit.json_files import MANIFEST
 
 OUTCOMES = ("found", "not found", "traceback", "signal")
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from models.evaluate import evaluate
 from models.runs.run import load
 from toolkit import metrics
-from toolkit.errors import run_command
+from toolkit.console.door import run_command
 from toolkit.store import read_file
 
 sys.path.append(str(Path(__file__).parent))

@@ -27,7 +27,8 @@ from models.inputs.histories import dataset_histories
 from models.inputs.history_files import read_histories
 from models.runs.trained import TrainedRecommender
 from toolkit import Dataset, open_dataset, schema
-from toolkit.store import Table, write_json
+from toolkit.json_files import write_json
+from toolkit.store import Table
 
 LENGTH = 10
 ITEMS = 100_000

@@ -25,9 +25,10 @@ import numpy as np
 import pyarrow as pa
 
 import prep
-from prep import EncodeConfig, PrepConfig, manifest
+from prep import EncodeConfig, PrepConfig
+from prep.steps import manifest
 from toolkit import metrics, open_dataset
-from toolkit.errors import run_command
+from toolkit.console.door import run_command
 from toolkit.significance import paired_test
 from toolkit.store import Table, read_file
 

@@ -29,9 +29,10 @@ from torch import Tensor
 from models.inputs.features import StoredStates
 from models.machine.prefetch import make_each
 from models.machine.residency import Place
-from prep.states import SHARD, state_rows
+from prep.towers.rows import SHARD, state_rows
 from toolkit import open_dataset, schema
-from toolkit.store import MANIFEST, Table, write_json
+from toolkit.json_files import MANIFEST, write_json
+from toolkit.store import Table
 
 BATCH = 512  # items
 ROUNDS = 3

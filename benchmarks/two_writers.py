@@ -74,7 +74,8 @@ def at_once(
 
 def is_whole(dataset: Path, towers: set[str]) -> bool:
     """Whether `check` finds nothing, and all towers are recorded and configured."""
-    from prep import check, manifest
+    from prep import check
+    from prep.steps import manifest
 
     recorded = manifest.require(dataset)
     steps = {name.removeprefix("encode:") for name in recorded["steps"] if "encode:" in name}

@@ -22,7 +22,7 @@ import pyarrow as pa
 from prep import MediaConfig, PrepConfig
 from prep.executors import choose
 from prep.media import media_steps
-from prep.pipeline import run_step
+from prep.steps.pipeline import run_step
 from prep.synth import write_dump
 
 SHARD_ROWS = 25  # fewer than in a real run, so that two workers share so few clips evenly

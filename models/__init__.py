@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from toolkit.starting import guard
+from toolkit.console.starting import guard
 
 if TYPE_CHECKING:
     from models.export import export_items

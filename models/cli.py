@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from models.commands import COMMANDS
 from models.commands.command import Command
-from toolkit.command_help import (
+from toolkit.console.command_help import (
     CommandParser,
     described,
     did_you_mean,
@@ -14,8 +14,8 @@ from toolkit.command_help import (
     options_of,
     refuse_unknown,
 )
+from toolkit.console.terminal import EXIT_STATUSES, add_answer_options, answer
 from toolkit.errors import UserError
-from toolkit.terminal import EXIT_STATUSES, add_answer_options, answer
 
 PROG = "python -m models"
 SCRIPT = "versa-models"  # the same command, as shells complete it
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(make_parser().format_help(), file=sys.stderr)
         return 2
     if words[0] == "--print-completion":
-        from toolkit.completion import completion_script
+        from toolkit.console.completion import completion_script
 
         print(completion_script(make_parser(SCRIPT), words[1:]))
         return 0

@@ -15,12 +15,12 @@ from models.items.side_network import Mixing, Parts
 from models.losses.candidates import Loss, Negatives, Sampling
 from models.migrate import FORMATS, migrate
 from models.schedule import Schedule
-from toolkit.command_help import WIDTH, listed
-from toolkit.config_help import ConfigHelp, told_clearly
+from toolkit.console.command_help import WIDTH, listed
+from toolkit.console.config_help import ConfigHelp, told_clearly
+from toolkit.console.terminal import EXIT_STATUSES
 from toolkit.errors import UserError
 from toolkit.settings import OPTION, refuse_other_shape, split_files
 from toolkit.splits import Protocol
-from toolkit.terminal import EXIT_STATUSES
 from toolkit.towers import Modality
 from toolkit.yaml_files import read_yaml
 

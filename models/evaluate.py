@@ -18,8 +18,9 @@ from models.runs.run import load_own
 from models.runs.trained import TrainedRecommender
 from toolkit import metrics, schema
 from toolkit.arguments import a_path, one_of
+from toolkit.json_files import write_json
 from toolkit.splits import Evaluation, Protocol
-from toolkit.store import write_json, write_table
+from toolkit.store import write_table
 
 Split = Literal["valid", "test"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from models.inputs.histories import dataset_histories
 from models.runs.run import load
 from models.runs.trained import TrainedRecommender
+from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
-from toolkit.store import write_atomically
 from toolkit.vectors import ids_beside, write_vectors
 
 if TYPE_CHECKING:

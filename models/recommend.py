@@ -15,11 +15,12 @@ from models.runs.run import load
 from models.runs.trained import TrainedRecommender
 from toolkit import schema
 from toolkit.arguments import a_path, whole_number
+from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
 from toolkit.graphemes import cut
 from toolkit.ids import as_ids
 from toolkit.spreadsheets import defused
-from toolkit.store import write_atomically, write_table
+from toolkit.store import write_table
 from toolkit.text_files import read_text
 
 _ROWS_AT_ONCE = 1 << 16

@@ -28,10 +28,10 @@ from models.results.evaluations import Evaluated, read_evaluation, run_names
 from models.runs.files import read_run_config
 from models.runs.run import load_own
 from toolkit.arguments import a_path, paths, whole_number
+from toolkit.atomic import write_atomically
+from toolkit.console.progress import track
 from toolkit.errors import UserError
-from toolkit.progress import track
 from toolkit.splits import Ints, Protocol
-from toolkit.store import write_atomically
 
 REPORT_VERSION = 1
 USERS = 12

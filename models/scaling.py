@@ -16,11 +16,13 @@ from accelerate import PartialState
 from models.config import parse_run_config
 from models.results.plots import Point, can_plot, plot_points
 from models.train import train
-from toolkit.command_help import CommandParser, listed
+from toolkit.atomic import write_atomically
+from toolkit.console.command_help import CommandParser, listed
+from toolkit.console.door import run_command
+from toolkit.console.terminal import EXIT_STATUSES, Answer, add_answer_options, answer
 from toolkit.dataset import Dataset, open_dataset
-from toolkit.errors import UserError, run_command
-from toolkit.store import write_atomically, write_json
-from toolkit.terminal import EXIT_STATUSES, Answer, add_answer_options, answer
+from toolkit.errors import UserError
+from toolkit.json_files import write_json
 
 METRICS = ("HR@10", "NDCG@10")
 ABOUT = """A scaling study: one scenario over several encoders, metric against encoder size.

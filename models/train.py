@@ -35,10 +35,10 @@ from models.training.optimizer import rates_now, set_rates
 from models.training.stopping import Stopped, Stopping
 from models.training.trackers import start_trackers, tracker_options
 from toolkit import metrics
-from toolkit.completion import completion_script
-from toolkit.errors import run_command
-from toolkit.progress import track
-from toolkit.terminal import Answer, answer, take_answer_options
+from toolkit.console.completion import completion_script
+from toolkit.console.door import run_command
+from toolkit.console.progress import track
+from toolkit.console.terminal import Answer, answer, take_answer_options
 
 BEST_BY = "HR@10"
 SCRIPT = "versa-train"  # the same command in one process, as shells complete it

@@ -1,14 +1,15 @@
 """From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `check_sources`, `export_tower`, `report`, `estimate`."""
 
 # ruff: noqa: E402
-from toolkit.starting import guard
+from toolkit.console.starting import guard
 
 guard()  # before imports that take seconds
 
 from prep.build import build
 from prep.caption import caption
+from prep.captioners.sampled import Sample
 from prep.check import check
-from prep.check_sources import check_sources
+from prep.checks.sources import check_sources
 from prep.comments import comments
 from prep.config import CaptionConfig, EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
 from prep.encode import encode
@@ -17,7 +18,7 @@ from prep.export import export_tower
 from prep.ingest import ingest
 from prep.media import media
 from prep.report import report
-from prep.sample import Sample, sample_captions
+from prep.sample import sample_captions
 
 __all__ = [
     "CaptionConfig",

@@ -1,6 +1,6 @@
 """`python -m prep`."""
 
-from toolkit.errors import run_command
+from toolkit.console.door import run_command
 
 
 def run() -> None:

@@ -7,11 +7,11 @@ from prep.comments import comments
 from prep.config import PrepConfig
 from prep.encode import encode, refuse_incomplete, refuse_other_clips
 from prep.executors import running
-from prep.features import suggest
 from prep.ingest import STEP, ingest, read_from
 from prep.media import media
 from prep.report import report
-from prep.writing import writing
+from prep.steps.writing import writing
+from prep.towers.imported import suggest
 
 
 def build(

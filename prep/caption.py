@@ -5,14 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prep import manifest
 from prep.captioners import Captioner
+from prep.captioners.captioning import SHORTENED, STEP_OF, Captioning
 from prep.captioners.postprocess import CUT
-from prep.captions import SHORTENED, STEP_OF, Captioning
 from prep.config import PrepConfig
 from prep.executors import choose
-from prep.pipeline import Step, errors_of, run_step
-from prep.writing import writing
+from prep.steps import manifest
+from prep.steps.pipeline import Step, errors_of, run_step
+from prep.steps.writing import writing
 from toolkit import schema
 from toolkit.cache import cache_folder
 from toolkit.errors import UserError

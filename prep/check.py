@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from prep import manifest
-from prep.check_files import check_files
-from prep.check_rows import against_errors, tally
-from prep.checksums import step_of, tables_of
-from prep.interactions import positions
-from prep.pipeline import errors_of
-from prep.states import all_finite
+from prep.checks.files import check_files
+from prep.checks.rows import against_errors, tally
+from prep.numbering.interactions import positions
+from prep.steps import manifest
+from prep.steps.checksums import step_of, tables_of
+from prep.steps.pipeline import errors_of
+from prep.towers.rows import all_finite
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.schema import StatesDtype

@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from prep import manifest
 from prep.commands import COMMANDS, CONFIG_NAME, PLACES, Command
 from prep.config import PrepConfig
 from prep.sample import COUNT, PAGE
+from prep.steps import manifest
 from prep.trust import LeftOut, of_keys, refuse_left_out, settings_of_data
-from toolkit.command_help import described, listed, refuse_unknown
-from toolkit.completion import SHELLS, completion_script
-from toolkit.config_help import ConfigHelp, told_clearly
+from toolkit.console.command_help import described, listed, refuse_unknown
+from toolkit.console.completion import SHELLS, completion_script
+from toolkit.console.config_help import ConfigHelp, told_clearly
+from toolkit.console.terminal import EXIT_STATUSES, add_answer_options, answer
 from toolkit.errors import UserError
+from toolkit.json_files import MANIFEST
 from toolkit.settings import OPTION, refuse_other_shape, split_files
-from toolkit.store import MANIFEST
-from toolkit.terminal import EXIT_STATUSES, add_answer_options, answer
 from toolkit.yaml_files import read_yaml
 
 PROG = "python -m prep"

@@ -10,12 +10,12 @@ from jsonargparse import Namespace
 
 import prep
 from prep.check import count, describe
-from prep.check_files import without_checksums
+from prep.checks.files import without_checksums
 from prep.config import PrepConfig
 from prep.sample import COUNT, PAGE
-from toolkit.colours import painted
+from toolkit.console.colours import painted
+from toolkit.console.terminal import Answer
 from toolkit.errors import UserError
-from toolkit.terminal import Answer
 
 CONFIG_NAME = "prep.yaml"
 PLACES = {

@@ -12,14 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep import manifest, problems
-from prep.files import find_file, fingerprint
-from prep.ids import look_alike
-from prep.problems import Problem
+from prep.readers.files import find_file, fingerprint
 from prep.readers.headers import header_or_none
+from prep.readers.ids import look_alike
 from prep.readers.stream import LINES_LOOKED_AT
 from prep.readers.text import first_lines
-from prep.writing import clear_table, clear_temporary, writing
+from prep.steps import manifest, problems
+from prep.steps.problems import Problem
+from prep.steps.writing import clear_table, clear_temporary, writing
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.store import Table, write_table

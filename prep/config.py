@@ -4,8 +4,7 @@
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from prep.trust import leaves, users_word
 from toolkit.errors import UserError
@@ -163,15 +162,6 @@ class FeaturesConfig:
         return "image" if self.source == "mixed" else modality_of(self.source)
 
 
-def _is_file_elsewhere(prompt: Any, folder: Path) -> bool:
-    """Whether a prompt is none of ours by name, and no file that came with the data."""
-    from prep.captioners.prompts import (
-        built_in_prompts,  # here, because captioners are made from this module
-    )
-
-    return str(prompt).partition("@")[0] not in built_in_prompts() and leaves(prompt, folder)
-
-
 @dataclass(frozen=True)
 class CaptionConfig:
     """The model that captions one source, and what it is asked.
@@ -205,7 +195,7 @@ class CaptionConfig:
     captioner: Literal["transformers", "openai"] = users_word("transformers")
     model: str = ""
     revision: str | None = None
-    prompt: str = users_word("", _is_file_elsewhere)
+    prompt: str = users_word("", leaves)
     max_new_tokens: int = 128
     max_characters: int = 1000
     temperature: float = 0.0

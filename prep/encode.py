@@ -1,21 +1,21 @@
 """The last step: hidden states of every item, for each configured tower.
 
-A frozen encoder makes them here, or somebody else has made them already (`prep.features`).
+A frozen encoder makes them here, or somebody else has made them already (`prep.towers.imported`).
 """
 
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prep import manifest
-from prep.captions import STEP_OF
+from prep.captioners.captioning import STEP_OF
 from prep.config import EncodeConfig, PrepConfig
-from prep.encoding import BeyondFloat16Error, Encoding, load
 from prep.executors import choose
-from prep.features import import_tower
-from prep.pipeline import Step, run_step
-from prep.states import SHARD
-from prep.writing import clear_table, writing
+from prep.steps import manifest
+from prep.steps.pipeline import Step, run_step
+from prep.steps.writing import clear_table, writing
+from prep.towers.encoding import BeyondFloat16Error, Encoding, load
+from prep.towers.imported import import_tower
+from prep.towers.rows import SHARD
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe

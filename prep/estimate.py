@@ -22,22 +22,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from prep import manifest
 from prep.caption import caption_step, captionings
-from prep.captions import Captioning
+from prep.captioners.captioning import Captioning
 from prep.config import PrepConfig
 from prep.encode import encode_step, refuse_incomplete, refuse_other_clips
-from prep.encoding import Encoding
-from prep.engine import engine
 from prep.executors import local
-from prep.interactions import Log
 from prep.media import media_steps
-from prep.numbering import number_items
-from prep.pipeline import Step, stored
+from prep.numbering.interactions import Log
+from prep.numbering.items import number_items
 from prep.readers import Raw, choose, make_readers, parts
+from prep.steps import manifest
+from prep.steps.database import engine
+from prep.steps.pipeline import Step, stored
+from prep.towers.encoding import Encoding
 from toolkit import schema
-from toolkit.progress import duration
-from toolkit.store import MANIFEST, Table, write_json, write_table
+from toolkit.console.progress import duration
+from toolkit.json_files import MANIFEST, write_json
+from toolkit.store import Table, write_table
 
 MEDIA_SAMPLE = 20  # clips and covers
 TEXT_SAMPLE = 64

@@ -11,20 +11,21 @@ from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 
-from prep import checksums, manifest, problems
 from prep.config import PrepConfig
-from prep.engine import engine
-from prep.files import fingerprint
-from prep.interactions import Log
-from prep.numbering import number_items, numbered
+from prep.numbering.interactions import Log
+from prep.numbering.items import number_items, numbered
 from prep.readers import Raw, Reader, choose, make_readers, parts, refuse_unused
-from prep.writing import clear_scratch, clear_table, clear_temporary, refuse_foreign, writing
+from prep.readers.files import fingerprint
+from prep.steps import checksums, manifest, problems
+from prep.steps.database import engine
+from prep.steps.writing import clear_scratch, clear_table, clear_temporary, refuse_foreign, writing
 from toolkit import schema
 from toolkit.checksums import NOTES, SHARDS
+from toolkit.console.progress import Progress
 from toolkit.errors import UserError
+from toolkit.json_files import MANIFEST, SEAL
 from toolkit.lock import LOCKS
-from toolkit.progress import Progress
-from toolkit.store import MANIFEST, SEAL, Table, read_file, write_table
+from toolkit.store import Table, read_file, write_table
 from toolkit.versions import versions
 
 STEP = "ingest"

@@ -6,16 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prep import covers, frames, manifest, stills
 from prep.config import MediaConfig, PrepConfig
 from prep.executors import choose
 from prep.ingest import refuse_one_folder
-from prep.media_folder import MediaFolder
-from prep.media_places import MediaPlaces
-from prep.pipeline import Step, run_step
-from prep.video import BACKENDS, load
-from prep.watchdog import sharing
-from prep.writing import writing
+from prep.pictures import covers, frames, stills
+from prep.pictures.video import BACKENDS, load
+from prep.pictures.watchdog import sharing
+from prep.readers.media_folder import MediaFolder
+from prep.readers.media_places import MediaPlaces
+from prep.steps import manifest
+from prep.steps.pipeline import Step, run_step
+from prep.steps.writing import writing
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.store import Table

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prep import manifest
 from prep.config import PrepConfig
 from prep.reporting.captions import describe_captions
 from prep.reporting.duplicates import describe_duplicates
@@ -17,10 +16,12 @@ from prep.reporting.media import describe_covers, describe_frames
 from prep.reporting.page import render
 from prep.reporting.published import compare, recognise
 from prep.reporting.tables import database
-from prep.writing import clear_temporary, writing
+from prep.steps import manifest
+from prep.steps.writing import clear_temporary, writing
 from toolkit import Dataset, open_dataset
-from toolkit.colours import Style, painted
-from toolkit.store import write_atomically, write_json
+from toolkit.atomic import write_atomically
+from toolkit.console.colours import Style, painted
+from toolkit.json_files import write_json
 
 REPORT_VERSION = 1
 ORDER_KEYS = ("ties", "duplicates")

@@ -12,7 +12,7 @@ from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from toolkit.command_help import did_you_mean
+from toolkit.console.command_help import did_you_mean
 from toolkit.errors import UserError
 from toolkit.settings import dataclass_by_name
 

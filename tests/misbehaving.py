@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 
-from prep.problems import ItemProblem
+from prep.steps.problems import ItemProblem
 from toolkit import UserError
 
 LEAKED: list[bytes] = []

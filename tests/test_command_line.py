@@ -18,8 +18,8 @@ import prep.__main__
 import prep.cli
 from models.config import make_parser, parse_run_config, presets
 from toolkit import UserError
-from toolkit.completion import completion_script
-from toolkit.terminal import EXIT_STATUSES
+from toolkit.console.completion import completion_script
+from toolkit.console.terminal import EXIT_STATUSES
 
 ROOT = Path(__file__).parents[1]
 TRAIN = r"^(accelerate launch|python) -m models\.train "

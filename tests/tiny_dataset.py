@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from prep import manifest
+from prep.steps import manifest
 from toolkit import schema
-from toolkit.store import Table, write_json
+from toolkit.json_files import write_json
+from toolkit.store import Table
 
 ITEMS = 60
 USERS = 120

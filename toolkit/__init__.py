@@ -1,7 +1,7 @@
 """The ground prep and models stand on: tables, stores, ids, splits, metrics, towers, backbones."""
 
 # ruff: noqa: E402
-from toolkit.starting import guard
+from toolkit.console.starting import guard
 
 guard()  # before imports that take seconds
 

@@ -2,7 +2,7 @@
 
 A shard is hashed while it is written. Its checksum is appended to a file of notes in the same folder before the
 shard takes its place, so a step that is killed and goes on later need not trust what it reads again. When the
-step ends, the notes go into the manifest (`prep.checksums`), under the key `shards`:
+step ends, the notes go into the manifest (`prep.steps.checksums`), under the key `shards`:
 
     {"items/part-00000.arrow": {"bytes": 1234, "sha256": "9f86d0…"}, …}
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from toolkit.errors import UserError
+from toolkit.json_files import MANIFEST, read_json_object
 
 SHARDS = "shards"  # the manifest's key
 ERRORS = "errors"
@@ -186,8 +187,6 @@ def refuse_other_files(
 
 
 def _explained(dataset: Path, name: str, size: int | None) -> bool:
-    from toolkit.store import MANIFEST, read_json_object  # here: it imports this module
-
     known = known_checksums(dataset, read_json_object(dataset / MANIFEST)).get(name, [None])
     return size in [checksum and checksum.bytes for checksum in known]
 

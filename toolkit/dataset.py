@@ -13,10 +13,11 @@ from toolkit import schema
 from toolkit.checksums import ERRORS, SHARDS, recorded_checksums, refuse_other_files
 from toolkit.errors import UserError
 from toolkit.ids import IdMap, as_ids
+from toolkit.json_files import MANIFEST, SEAL
 from toolkit.manifest import read_manifest
 from toolkit.sources import read_source
 from toolkit.splits import Ints, Protocol, Splits, make_splits, user_histories
-from toolkit.store import MANIFEST, SEAL, Table, read_file, tables_in
+from toolkit.store import Table, read_file, tables_in
 from toolkit.towers import TowerSpec
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 from toolkit.cache import cache_folder
 from toolkit.errors import UserError
-from toolkit.store import write_json
+from toolkit.json_files import write_json
 
 _REMEMBERED = "digests"
 _SETTLED_SECONDS = (

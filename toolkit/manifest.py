@@ -6,7 +6,7 @@ from typing import Any
 from toolkit import schema
 from toolkit.checksums import SHARDS
 from toolkit.errors import UserError
-from toolkit.store import read_json_object
+from toolkit.json_files import read_json_object
 
 _LARGEST = 2**53  # counts that every reader of JSON keeps
 

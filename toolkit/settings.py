@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from toolkit.command_help import did_you_mean
+from toolkit.console.command_help import did_you_mean
 from toolkit.errors import UserError
 
 OPTION = "--config"

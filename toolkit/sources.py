@@ -1,7 +1,8 @@
 """What a tower's encoder reads: a field of an item, or several texts joined into one."""
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,13 +10,40 @@ import pyarrow.compute as pc
 from toolkit.errors import UserError
 from toolkit.towers import PICTURES, source_fields
 
-if TYPE_CHECKING:
-    from toolkit.dataset import Dataset
-
 JOINT = "\n"  # between joined texts: white space to some tokenizers, a break to others
 
 
-def read_source(data: "Dataset", source: str, item_ids: Sequence[str]) -> pa.Array:
+class Fields(Protocol):
+    """What a source is read from: a dataset's tables (`toolkit.dataset.Dataset`)."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def items(self) -> pa.Table:
+        """`item_id`, `title`."""
+        ...
+
+    @property
+    def covers(self) -> pa.Table:
+        """`item_id`, `image`."""
+        ...
+
+    @property
+    def frames(self) -> pa.Table:
+        """`item_id`, `frames`."""
+        ...
+
+    def captions(self, name: str) -> pa.Table:
+        """`item_id`, `text`, `status` of the captions of a name."""
+        ...
+
+    def caption_names(self) -> list[str]:
+        """Of all captions."""
+        ...
+
+
+def read_source(data: Fields, source: str, item_ids: Sequence[str]) -> pa.Array:
     """One value for each item, null where it has none.
 
     Args:
@@ -63,7 +91,7 @@ def captions_of(source: str) -> list[str]:
     return [field for field in source_fields(source) if field not in ("title", *PICTURES)]
 
 
-def captions_behind(data: "Dataset", source: str) -> str:
+def captions_behind(data: Fields, source: str) -> str:
     """The captions that a source reads, each with the fingerprint of what it was made with; none is "".
 
     Raises:
@@ -79,7 +107,7 @@ def captions_behind(data: "Dataset", source: str) -> str:
     return ", ".join(f"{name} {fingerprint}" for name, fingerprint in made_with.items())
 
 
-def _read_field(data: "Dataset", field: str, item_ids: Sequence[str]) -> pa.Array:
+def _read_field(data: Fields, field: str, item_ids: Sequence[str]) -> pa.Array:
     table, column = _place_of(data, field)
     rows = pc.index_in(pa.array(item_ids, pa.string()), table.column("item_id")).to_pylist()
     values = _take(table.column(column), rows)
@@ -91,7 +119,7 @@ def _read_field(data: "Dataset", field: str, item_ids: Sequence[str]) -> pa.Arra
     return pa.array(values, table.schema.field(column).type)
 
 
-def _place_of(data: "Dataset", field: str) -> tuple[pa.Table, str]:
+def _place_of(data: Fields, field: str) -> tuple[pa.Table, str]:
     """The table of a field and the column in it."""
     if field == "title":
         return data.items, "title"

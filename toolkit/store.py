@@ -5,27 +5,18 @@ shards unaided. Nothing here knows what a table means.
 """
 
 import contextlib
-import errno
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from toolkit.atomic import write_atomically
 from toolkit.checksums import HashingFile, note, shard_index
 from toolkit.errors import UserError
-
-MANIFEST = "dataset.json"
-_JSON_BYTES = 256 << 20  # a manifest that lists 100,000 shards and their digests has some 20 MB
-SEAL = "content_sha256"  # key of a JSON object that holds a digest of its other keys
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -34,91 +25,6 @@ class Shard:
 
     index: int
     path: Path
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Runs `write` on a temporary file, flushes it to disk, then renames it to `path`.
-
-    Raises:
-        UserError: if the disk is full, or a quota or a limit on file sizes is reached.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, temporary, write)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            error.filename = error.filename and str(path)  # nobody has heard of the temporary one
-            raise
-        raise _no_room(path, error) from None
-
-
-def _replace(path: Path, temporary: Path, write: Callable[[BinaryIO], object]) -> None:
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _no_room(path: Path, error: OSError) -> UserError:
-    there = next(folder for folder in path.parents if folder.exists())
-    free = shutil.disk_usage(there).free
-    return UserError(
-        f"{path}: there is no room for it ({error.strerror}; {free / 2**20:,.1f} MiB are free in {there}); "
-        "it was not written, and what is finished is kept: make room and run the same command again"
-    )
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, atomically; the digest in an object that has one (`SEAL`) is renewed."""
-    if isinstance(value, dict) and SEAL in value:
-        value = {**value, SEAL: content_digest(value)}
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def content_digest(value: dict[str, Any]) -> str:
-    """SHA-256 of a JSON object's content, that under `SEAL` left out; order and white space do not count."""
-    content = {key: part for key, part in value.items() if key != SEAL}
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def read_json(path: Path) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-        UserError: if it is absent, larger than any that this project writes, or not JSON.
-    """
-    try:
-        if path.stat().st_size > _JSON_BYTES:
-            raise UserError(
-                f"{path}: more than {_JSON_BYTES >> 20} MiB; this is no file that Versa wrote"
-            )
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; is this the right folder?") from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # also bytes that are no UTF-8, and numbers of 5,000 digits
-        raise UserError(f"{path}: not valid JSON ({error})") from None
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Reads a JSON file that holds an object.
-
-    Raises:
-        UserError: as `read_json`, and if it holds anything else.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
 
 
 def write_table(path: Path, table: pa.Table, *, compression: Literal["zstd"] | None) -> None:

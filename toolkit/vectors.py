@@ -7,8 +7,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
-from toolkit.store import write_atomically
 
 
 def ids_beside(file: str | Path) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.gpu.made import PAPER, TOY
 from benchmarks.gpu.parts import ALWAYS, PARTS, compare_losses, guarded, summary
-from toolkit.store import write_json
+from toolkit.json_files import write_json
 
 
 def main() -> None:

@@ -24,8 +24,9 @@ from transformers import (
 
 from toolkit import schema
 from toolkit.backbones.resolve import revision_of
+from toolkit.json_files import write_json
 from toolkit.schema import SCHEMA_VERSION
-from toolkit.store import Table, write_json
+from toolkit.store import Table
 
 TOWERS = {"title": "text", "cover": "image"}
 WORDS = ("red", "small", "cat", "piano", "how", "to", "cook", "train", "storm", "slow", "the", "of")

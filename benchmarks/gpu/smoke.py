@@ -15,7 +15,7 @@ from benchmarks.gpu.made import TOY, Size, random_bert
 from models.config import parse_run_config
 from models.evaluate import evaluate
 from models.train import train
-from toolkit.store import read_json
+from toolkit.json_files import read_json
 
 PRESETS = ("id", "text-only", "image-caption", "video-caption", "raw-image")
 TEXTS = ("title", "image_caption", "video_caption")

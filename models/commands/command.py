@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import NamedTuple
 
-from toolkit.terminal import Answer
+from toolkit.console.terminal import Answer
 
 
 class Command(NamedTuple):

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from models.commands.command import Command
-from toolkit.terminal import Answer
+from toolkit.console.terminal import Answer
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> Answer:
     """Trains each run afresh for a few epochs, in a process of its own."""
     from models.efficiency import efficiency, format_costs, plot_costs
     from models.results.plots import check_plot
-    from toolkit.store import write_json
+    from toolkit.json_files import write_json
 
     if options.plot:
         check_plot(options.plot)

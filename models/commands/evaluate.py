@@ -3,7 +3,7 @@
 import argparse
 
 from models.commands.command import Command, add_evaluation
-from toolkit.terminal import Answer
+from toolkit.console.terminal import Answer
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from models.commands.command import Command
-from toolkit.terminal import Answer
+from toolkit.console.terminal import Answer
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

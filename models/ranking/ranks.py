@@ -16,7 +16,7 @@ from torch import Tensor
 from models.machine.parallel import gather_shares, share
 from models.ranking.catalogue import Catalogue, score
 from models.recommender import Recommender
-from toolkit.progress import track
+from toolkit.console.progress import track
 from toolkit.splits import Evaluation
 
 SCORES_BYTES = 1 << 28  # scores held at a time

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import UserError
-from toolkit.store import read_json
+from toolkit.json_files import read_json
 
 _NUMBER = (int, float)
 Kinds = type | tuple[type, ...]

@@ -1,6 +1,6 @@
 """The report as one page of HTML that needs nothing else; a pure function of facts and covers.
 
-Whatever comes from runs or datasets is escaped in `toolkit.markup` and `toolkit.drawing`.
+Whatever comes from runs or datasets is escaped in `toolkit.page.markup` and `toolkit.page.drawing`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,8 @@ from models.reporting.sections.parts import run_name
 from models.reporting.sections.settings import settings
 from models.reporting.sections.training import curves, gates
 from models.reporting.sections.users import cover_styles, users
-from toolkit.markup import Html, document, numbers, section, text
 from toolkit.measures import number
+from toolkit.page.markup import Html, document, numbers, section, text
 
 Facts = dict[str, Any]
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")

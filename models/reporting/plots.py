@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
-from toolkit.drawing import FRAME, Frame, figure, round_ticks, scale, x_axis, y_axis
 from toolkit.graphemes import cut_start
+from toolkit.page.drawing import FRAME, Frame, figure, round_ticks, scale, x_axis, y_axis
 
 COLOURS = 8  # of series; more begin again
 NAME_LETTERS = 18

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
-from toolkit.store import write_atomically
 
 
 class Point(NamedTuple):

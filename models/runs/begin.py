@@ -15,10 +15,11 @@ from models.runs.files import CONFIG, ENVIRONMENT, MODEL, read_environment
 from models.training.checkpoints import FOLDER as CHECKPOINTS
 from models.training.checkpoints import Place
 from models.training.log import flat
+from toolkit.atomic import write_atomically
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.json_files import write_json
 from toolkit.lock import LOCKS, locked
-from toolkit.store import write_atomically, write_json
 
 _LEFTOVERS = ".*.tmp"  # what a kill leaves of a file that was being written
 

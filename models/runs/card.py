@@ -21,8 +21,8 @@ from models.runs.markdown import code, plain, table
 from models.runs.pretrained import CARD
 from models.runs.trained import TrainedRecommender
 from toolkit import metrics
+from toolkit.atomic import write_atomically
 from toolkit.splits import KEPT_BEYOND, MIN_INTERACTIONS, Protocol
-from toolkit.store import write_atomically
 
 LIBRARY = "versa-toolkit"
 TASK = "sequential-recommendation"

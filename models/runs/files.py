@@ -14,7 +14,8 @@ from models.config import RunConfig, load_run_config
 from models.training.log import read_log
 from toolkit import metrics, schema
 from toolkit.errors import UserError
-from toolkit.store import read_file, read_json_object
+from toolkit.json_files import read_json_object
+from toolkit.store import read_file
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"

@@ -20,7 +20,8 @@ from models.runs.files import CONFIG, ENVIRONMENT, read_environment
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.digests import remembered
 from toolkit.errors import UserError
-from toolkit.store import MANIFEST, Table, read_file
+from toolkit.json_files import MANIFEST
+from toolkit.store import Table, read_file
 
 ITEMS = "items_sha256"
 INTERACTIONS = "interactions_sha256"  # runs of older Versas do not have it

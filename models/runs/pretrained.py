@@ -12,9 +12,10 @@ from models.migrate import FORMATS, migrate
 from models.recommender import Recommender
 from models.runs.model_files import ITEM_ENCODERS, SEQUENCE_ENCODERS, build_model, read_weights
 from toolkit.arguments import a_path
+from toolkit.atomic import write_atomically
 from toolkit.digests import sha256_of
 from toolkit.errors import UserError
-from toolkit.store import read_json_object, write_atomically, write_json
+from toolkit.json_files import read_json_object, write_json
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

@@ -16,10 +16,10 @@ from models.ranking.top_k import USERS_AT_ONCE, best_items, users_at_once
 from models.recommender import Recommender
 from toolkit import schema
 from toolkit.arguments import whole_number
+from toolkit.console.progress import track
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.ids import as_ids
-from toolkit.progress import track
 from toolkit.splits import Ints, Splits
 
 

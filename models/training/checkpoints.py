@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.machine.parallel import rank_and_world
+from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
-from toolkit.store import write_atomically
 
 FOLDER = "checkpoints"
 _FORMAT = "2"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
-from toolkit.store import write_atomically
 
 LOG = "log.jsonl"
 

@@ -13,8 +13,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pyarrow as pa
 
+from toolkit.console.interrupts import leaving_interrupts
 from toolkit.errors import UserError
-from toolkit.interrupts import leaving_interrupts
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from prep.files import one_file
+from prep.readers.files import one_file
 from prep.readers.headers import header_or_none
 from prep.readers.raw import Raw, tab_pairs
 from prep.readers.stream import LINES_LOOKED_AT, sequences

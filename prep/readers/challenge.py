@@ -2,7 +2,7 @@
 
 `item_feature.parquet` (or `item_info.parquet`, which has no titles): item_id, item_title, item_tags
 (numbers, padded with 0), likes_level and views_level (0 to 10, no counts), and vectors, which
-`prep.features` can import. `item_seq.parquet`: user_id and item_seq, a user's items in order, padded
+`prep.towers.imported` can import. `item_seq.parquet`: user_id and item_seq, a user's items in order, padded
 with 0; several rows a user. Item 0 is padding. `train|valid|test.parquet` hold impressions with a
 label, drawn for click prediction, and are not read: they are no history.
 
@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from prep.files import find_file
-from prep.problems import Problem
+from prep.readers.files import find_file
 from prep.readers.raw import INTERACTIONS, Raw
+from prep.steps.problems import Problem
 from toolkit.errors import UserError
 
 ITEM_COLUMNS = ("item_id", "item_title", "item_tags", "likes_level", "views_level")

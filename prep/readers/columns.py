@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from prep.ids import trimmed_ids
 from prep.readers.headers import SEPARATORS
+from prep.readers.ids import trimmed_ids
 from prep.readers.raw import parts
 from prep.readers.stream import BLOCK_BYTES, refuse_other_encoding
 from prep.readers.text import refuse_other_text

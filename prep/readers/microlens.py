@@ -13,15 +13,15 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from prep.files import find_file
-from prep.ids import trimmed_ids
-from prep.problems import Problem
 from prep.readers.delimited import csv_rows
+from prep.readers.files import find_file
 from prep.readers.headers import Header, find_header, header_or_none
+from prep.readers.ids import trimmed_ids
 from prep.readers.raw import Raw, text_of
 from prep.readers.stream import LINES_LOOKED_AT, interactions, lines, sequences
 from prep.readers.text import first_lines
 from prep.readers.times import Times, integers
+from prep.steps.problems import Problem
 from toolkit.errors import UserError
 
 _PAIR = "user,item,timestamp"

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep.config import PairColumns, TimeUnit
-from prep.files import one_file
 from prep.readers.delimited import csv_rows
+from prep.readers.files import one_file
 from prep.readers.headers import Header, fields_of, header_or_none
 from prep.readers.raw import Raw, text_of
 from prep.readers.stream import LINES_LOOKED_AT, interactions, lines, sequences

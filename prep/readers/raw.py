@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.problems import Problem
 from prep.readers.text import not_utf8, refuse_other_text
+from prep.steps.problems import Problem
 from toolkit.errors import UserError
 
 # One batch of interactions as a file has them.

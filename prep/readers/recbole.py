@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep.config import TimeUnit
-from prep.problems import Problem
 from prep.readers.columns import Sheet, open_sheet, read_columns
 from prep.readers.headers import simple
 from prep.readers.raw import Raw
 from prep.readers.table import interactions_of, items_apart, items_of, refuse_twice
+from prep.steps.problems import Problem
 from toolkit.errors import UserError
 
 NAMES = {"user": "user_id", "item": "item_id", "time": "timestamp"}

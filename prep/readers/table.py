@@ -17,12 +17,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from prep.config import TimeUnit
-from prep.engine import create, engine
-from prep.problems import Problem
 from prep.readers.columns import Sheet, is_parquet, open_sheet, read_columns
 from prep.readers.raw import Raw
 from prep.readers.stream import interactions
 from prep.readers.times import Times
+from prep.steps.database import create, engine
+from prep.steps.problems import Problem
 from toolkit.errors import UserError
 
 ROLES = ("user", "item", "time", "title")

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.engine import Connection
 from prep.reporting.measures import spread
 from prep.reporting.tables import records
+from prep.steps.database import Connection
 from toolkit import Dataset
 from toolkit.store import Table
 

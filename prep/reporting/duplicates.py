@@ -5,11 +5,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.engine import Connection
 from prep.reporting.items import is_blank
 from prep.reporting.limits import LISTED
 from prep.reporting.media import digests
 from prep.reporting.tables import records
+from prep.steps.database import Connection
 from toolkit import Dataset
 from toolkit.store import Table
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
-from prep import manifest
-from prep.checksums import step_of
 from prep.reporting.limits import LISTED
 from prep.reporting.tables import database, records
+from prep.steps import manifest
+from prep.steps.checksums import step_of
 from toolkit import Dataset, schema
 from toolkit.store import Table
 

@@ -5,10 +5,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.engine import Connection
 from prep.reporting.limits import LISTED, SHOWN
 from prep.reporting.measures import spread
 from prep.reporting.tables import records
+from prep.steps.database import Connection
 
 
 def describe_items(items: pa.Table, connection: Connection) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 import pyarrow.dataset as ds
 
-from prep.engine import Connection
 from prep.reporting.tables import records
+from prep.steps.database import Connection
 from toolkit import Dataset, schema
 from toolkit.splits import MIN_INTERACTIONS
 from toolkit.store import Table

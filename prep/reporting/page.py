@@ -10,7 +10,8 @@ from prep.reporting import plots
 from prep.reporting.findings import difference, headline
 from prep.reporting.limits import SHOWN
 from prep.reporting.measures import utc
-from toolkit.markup import (
+from toolkit.measures import number
+from toolkit.page.markup import (
     Cell,
     Code,
     Html,
@@ -24,7 +25,6 @@ from toolkit.markup import (
     text,
     words,
 )
-from toolkit.measures import number
 from toolkit.splits import MIN_INTERACTIONS
 
 Facts = dict[str, Any]

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from math import ceil, log10
 
-from toolkit.drawing import (
+from toolkit.measures import number
+from toolkit.page.drawing import (
     FRAME,
     decades,
     figure,
@@ -13,7 +14,6 @@ from toolkit.drawing import (
     x_axis,
     y_axis,
 )
-from toolkit.measures import number
 
 LEFT, RIGHT, TOP, BOTTOM = FRAME.left, FRAME.right, FRAME.top, FRAME.bottom
 

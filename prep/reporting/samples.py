@@ -1,9 +1,9 @@
 """A sample of captions as a page: what the models are shown, beside what they say of it."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from toolkit.markup import (
+from prep.captioners.sampled import Sample, SampledCaption, SampledCaptions, SampledItem
+from toolkit.page.markup import (
     Cell,
     Code,
     Html,
@@ -15,9 +15,6 @@ from toolkit.markup import (
     text,
     words,
 )
-
-if TYPE_CHECKING:
-    from prep.sample import Sample, SampledCaption, SampledCaptions, SampledItem
 
 _LOOK = """\
 .prompt { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: inherit; }

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from prep.engine import Connection, engine
+from prep.steps.database import Connection, engine
 
 SCRATCH = ".report.tmp"
 MEMORY_GIB = 1.0

@@ -16,9 +16,9 @@ import cv2
 from prep.synth import taste
 from prep.synth.scenes import FRAMES_PER_SECOND, SIDE_PX, Image, draw_cover, draw_frames
 from prep.synth.world import ATTRIBUTES, Item, Purpose, User, draw_items, draw_users, generator
+from toolkit.console.progress import track
 from toolkit.errors import UserError
 from toolkit.lock import LOCKS, locked
-from toolkit.progress import track
 
 NAME = "MicroLens-synth"
 FEWEST_ITEMS = 20

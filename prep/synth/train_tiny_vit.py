@@ -30,7 +30,7 @@ from prep.synth.vit_task import (
     losses,
 )
 from prep.synth.world import Purpose, generator
-from toolkit.progress import track
+from toolkit.console.progress import track
 
 FOLDER = Path(__file__).parent / "tiny_vit"
 

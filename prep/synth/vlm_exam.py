@@ -11,8 +11,8 @@ from numpy.random import Generator
 from PIL import Image as PillowImage
 from transformers import InternVLForConditionalGeneration, InternVLProcessor
 
-from prep.frames import stills
-from prep.images import read_image, to_jpeg
+from prep.pictures.frames import stills
+from prep.pictures.pixels import read_image, to_jpeg
 from prep.synth.dump import write_clip, write_cover
 from prep.synth.scenes import SIDE_PX, Image, draw_cover, draw_frames
 from prep.synth.vlm_lesson import Kind, ask

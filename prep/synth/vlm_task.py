@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from prep.images import to_jpeg
+from prep.pictures.pixels import to_jpeg
+from prep.pictures.video.sampling import segment_midpoints
 from prep.synth.scenes import (
     COLOURS,
     FRAMES,
@@ -25,7 +26,6 @@ from prep.synth.scenes import (
     draw_frames,
 )
 from prep.synth.vit_task import HELD_OUT
-from prep.video.sampling import segment_midpoints
 
 FRAMES_TAKEN = 5
 

@@ -24,7 +24,8 @@ from models.report import report
 from models.runs.pretrained import push_to_hub
 from models.train import train
 from toolkit import UserError, schema
-from toolkit.store import read_json, write_json, write_table
+from toolkit.json_files import read_json, write_json
+from toolkit.store import write_table
 
 Ask = Callable[[Path], Any]
 READS_MODEL: dict[str, Ask] = {

@@ -14,8 +14,9 @@ import models.compare
 from models.cli import main
 from models.compare import compare, holm
 from toolkit import UserError, metrics, schema
+from toolkit.json_files import write_json
 from toolkit.significance import paired_test
-from toolkit.store import write_json, write_table
+from toolkit.store import write_table
 
 USERS = 400
 

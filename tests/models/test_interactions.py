@@ -13,7 +13,8 @@ from models.evaluate import evaluate
 from models.runs.identity import interactions_sha256
 from models.train import train
 from toolkit import UserError, open_dataset
-from toolkit.store import Table, read_json, write_json
+from toolkit.json_files import read_json, write_json
+from toolkit.store import Table
 
 
 def test_the_hash_is_of_users_and_items_in_order(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from models.ranking.catalogue import make_catalogue
 from models.ranking.top_k import best_items
 from models.recommend import format_recommendations, read_ids, recommend
 from toolkit import UserError, open_dataset, schema
-from toolkit.store import read_file, read_json, write_json
+from toolkit.json_files import read_json, write_json
+from toolkit.store import read_file
 
 FRESH = [f"n{place}" for place in NEW]
 # Three known steps up to just before each new place; it is the nearest place to come.

@@ -34,7 +34,8 @@ from models.reporting.sections import items, metrics
 from models.train import train
 from toolkit import UserError, open_dataset
 from toolkit.images import decode_jpeg
-from toolkit.store import read_file, read_json, write_json, write_table
+from toolkit.json_files import read_json, write_json
+from toolkit.store import read_file, write_table
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from models.reporting.plots import (
     intervals,
     scatter,
 )
-from toolkit.drawing import FRAME
+from toolkit.page.drawing import FRAME
 
 
 def metric(value: float, reach: float = 0.0) -> dict[str, float]:

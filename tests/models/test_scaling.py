@@ -8,9 +8,9 @@ import pytest
 from tiny_dataset import ITEMS, walks, write_dataset
 
 from models.scaling import format_study, study
-from prep import manifest
+from prep.steps import manifest
 from toolkit import UserError
-from toolkit.store import read_json
+from toolkit.json_files import read_json
 
 FAST = ["--train.epochs=2", "--side.embedding_dim=16", "--train.rates.base=5e-3"]
 

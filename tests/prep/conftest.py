@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prep import MediaConfig, PrepConfig
-from prep.video import BACKENDS, load
+from prep.pictures.video import BACKENDS, load
 from toolkit import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pytest
 from museum import FPS, QUICK, SHAPE, turned, whole, write_clip
 
 from prep import MediaConfig, PrepConfig, ingest, media
-from prep.video import load, pyav
-from prep.video.info import probe
+from prep.pictures.video import load, pyav
+from prep.pictures.video.info import probe
 from toolkit import UserError, open_dataset
 
 EVERY = [index / FPS for index in range(48)]
@@ -137,7 +137,7 @@ def test_a_backend_that_does_not_load_is_told_before_the_run(
 ) -> None:
     ingest(synth_dump, tmp_path / "data")
     monkeypatch.setitem(sys.modules, "decord", None)
-    monkeypatch.delitem(sys.modules, "prep.video.decord", raising=False)
+    monkeypatch.delitem(sys.modules, "prep.pictures.video.decord", raising=False)
     config = PrepConfig(media=MediaConfig(backend="decord", workers=1))
     with pytest.raises(
         UserError,
@@ -151,7 +151,7 @@ def test_torchcodec_without_ffmpeg_is_told_before_a_clip_is_called_corrupt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pytest.importorskip("torchcodec"), "ffmpeg_major_version", None)
-    monkeypatch.delitem(sys.modules, "prep.video.torchcodec", raising=False)
+    monkeypatch.delitem(sys.modules, "prep.pictures.video.torchcodec", raising=False)
     with pytest.raises(UserError, match=r"torchcodec, which does not load here .*FFmpeg"):
         load("torchcodec")
 

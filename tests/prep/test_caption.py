@@ -12,8 +12,9 @@ from fake_captioner import FakeCaptioner
 from tiny_vlms import blip, llava_onevision
 
 import prep
-from prep import CaptionConfig, MediaConfig, PrepConfig, manifest
+from prep import CaptionConfig, MediaConfig, PrepConfig
 from prep.captioners.prompts import load_prompt
+from prep.steps import manifest
 from toolkit import UserError, open_dataset, schema
 from toolkit.store import Table
 
@@ -51,7 +52,7 @@ def fake(monkeypatch):
 
     def use(*args, **options) -> FakeCaptioner:
         captioner = FakeCaptioner(*args, **options)
-        monkeypatch.setattr("prep.captions.load_captioner", lambda config: captioner)
+        monkeypatch.setattr("prep.captioners.captioning.load_captioner", lambda config: captioner)
         return captioner
 
     return use
@@ -325,7 +326,7 @@ def test_workers_elsewhere_get_what_they_need_and_no_weights(stored, config, tmp
     """What a cluster is sent, by the way it is sent."""
     import pickle
 
-    from prep.captions import Captioning
+    from prep.captioners.captioning import Captioning
 
     work = Captioning(stored.absolute(), COVERS, tmp_path / "cache")
     work.prepare()

@@ -28,7 +28,8 @@ FORKING = """
 import os, random, signal, sys
 import torch, transformers
 import prep
-from prep import EncodeConfig, MediaConfig, PrepConfig, covers, frames
+from prep import EncodeConfig, MediaConfig, PrepConfig
+from prep.pictures import covers, frames
 from toolkit import backbones, store
 
 for module in ("prep.media", "prep.encode"):

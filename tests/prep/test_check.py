@@ -8,10 +8,12 @@ import pyarrow as pa
 import pytest
 
 import prep
-from prep import EncodeConfig, MediaConfig, PrepConfig, manifest
+from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.check import count, describe
+from prep.steps import manifest
 from toolkit import schema
-from toolkit.store import Table, read_file, read_json, write_json, write_table
+from toolkit.json_files import read_json, write_json
+from toolkit.store import Table, read_file, write_table
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from odd_clips import (
     write,
 )
 
-from prep.frames import make_frames
-from prep.video import load, probe
+from prep.pictures.frames import make_frames
+from prep.pictures.video import load, probe
 from toolkit.images import decode_jpeg
 
 BARS = [barred(index) for index in range(48)]

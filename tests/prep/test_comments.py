@@ -12,9 +12,10 @@ import prep
 import toolkit
 from prep import PrepConfig
 from prep.check import count, describe
-from prep.pipeline import errors_of
+from prep.steps.pipeline import errors_of
 from toolkit import UserError, schema
-from toolkit.store import Table, read_file, write_json
+from toolkit.json_files import write_json
+from toolkit.store import Table, read_file
 
 # In order: plain; tabs in the text; empty; not split (2); unknown item (9); quotes; blank.
 LINES = b'u1\tb\tnice\nu2\ta\tone\ttwo\tthree\r\nu1\ta\t\nno tab\n\nu3\t9\twho?\nu4\tb\t"x, \xe5\xa5\xbd\nu5 b hm\n'

@@ -14,7 +14,8 @@ import prep
 import toolkit
 from prep import MediaConfig, PrepConfig
 from toolkit import UserError
-from toolkit.store import Table, write_atomically
+from toolkit.atomic import write_atomically
+from toolkit.store import Table
 
 ROOT = Path(__file__).parents[2]
 CONFIG = PrepConfig(media=MediaConfig(workers=1, frame_count=5))

@@ -14,9 +14,10 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 import prep
 import toolkit
 from models.inputs.features import load_live
-from prep import EncodeConfig, MediaConfig, PrepConfig, manifest
+from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.encode import _placed
-from prep.pipeline import errors_of
+from prep.steps import manifest
+from prep.steps.pipeline import errors_of
 from toolkit import UserError
 from toolkit.backbones import load_backbone, pooling
 from toolkit.backbones.fingerprint import fingerprint_of_parts

@@ -22,9 +22,10 @@ from transformers import (
 import prep
 import toolkit
 from models.inputs.features import load_live
-from prep import EncodeConfig, MediaConfig, PrepConfig, manifest
+from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.estimate import estimate
-from prep.pipeline import errors_of
+from prep.steps import manifest
+from prep.steps.pipeline import errors_of
 from toolkit import TowerSpec, UserError, schema
 from toolkit.images import decode_jpeg
 from toolkit.store import Table

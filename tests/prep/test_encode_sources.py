@@ -12,13 +12,15 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 import prep
 import toolkit
-from prep import CaptionConfig, EncodeConfig, PrepConfig, manifest
+from prep import CaptionConfig, EncodeConfig, PrepConfig
 from prep.encode import refuse_incomplete
-from prep.encoding import Encoding, load
-from prep.pipeline import errors_of
+from prep.steps import manifest
+from prep.steps.pipeline import errors_of
+from prep.towers.encoding import Encoding, load
 from toolkit import UserError, schema
 from toolkit.images import decode_jpeg
-from toolkit.store import Table, read_file, write_json
+from toolkit.json_files import write_json
+from toolkit.store import Table, read_file
 
 FRAMES = {"a": 3, "b": None, "c": 1, "d": 5, "e": 2}  # of each clip; b's could not be decoded
 CAPTIONS = {"a": "One two", "b": None, "c": "three " * 60, "d": "four", "e": "five six seven"}

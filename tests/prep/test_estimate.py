@@ -14,11 +14,11 @@ import toolkit
 from prep import CaptionConfig, EncodeConfig, Estimate, MediaConfig, PrepConfig
 from prep.cli import main
 from prep.estimate import StepEstimate, _measure
-from prep.pipeline import Step, run_step
-from prep.states import state_rows
+from prep.steps.pipeline import Step, run_step
 from prep.synth import write_dump
+from prep.towers.rows import state_rows
 from toolkit import UserError, schema
-from toolkit.store import MANIFEST, write_json
+from toolkit.json_files import MANIFEST, write_json
 
 ITEMS = 200
 

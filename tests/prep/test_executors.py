@@ -13,8 +13,8 @@ from cluster_work import Counting, double, interrupt, length
 import prep
 from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.cli import main
-from prep.encoding import Encoding
 from prep.executors import choose, local, processes, running
+from prep.towers.encoding import Encoding
 from toolkit import UserError
 
 

@@ -10,7 +10,7 @@ import toolkit
 from prep import PrepConfig
 from prep.readers import make_readers
 from toolkit import UserError
-from toolkit.store import read_json
+from toolkit.json_files import read_json
 
 
 def ingested(dump, out, **config):

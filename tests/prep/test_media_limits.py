@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from prep import MediaConfig, PrepConfig, check, ingest, media
-from prep.covers import make_covers
-from prep.stills import make_stills
-from prep.watchdog import sharing
+from prep.pictures.covers import make_covers
+from prep.pictures.stills import make_stills
+from prep.pictures.watchdog import sharing
 from toolkit import UserError, open_dataset
 
 
@@ -76,8 +76,8 @@ def test_pictures_over_their_limit_do_not_stop_the_others(
     folder.mkdir()
     for name in ("a", "slow", "crash", "z", "a-1", "slow-1", "z-1"):
         Image.new("RGB", (32, 32), "red").save(folder / f"{name}.jpg")
-    monkeypatch.setattr("prep.covers.cover_of", misbehaving.read_slowly)
-    monkeypatch.setattr("prep.stills.still_of", misbehaving.read_slowly)
+    monkeypatch.setattr("prep.pictures.covers.cover_of", misbehaving.read_slowly)
+    monkeypatch.setattr("prep.pictures.stills.still_of", misbehaving.read_slowly)
     place = {"dump": tmp_path, "folder": folder, "limit_seconds": 2.0}
     with sharing():
         items = pa.RecordBatch.from_pydict({"item_id": ["a", "slow", "crash", "z"]})

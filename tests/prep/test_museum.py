@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from museum import EXHIBITS, SHAPE
 
-from prep.covers import make_covers
-from prep.frames import make_frames
-from prep.watchdog import close_shared
+from prep.pictures.covers import make_covers
+from prep.pictures.frames import make_frames
+from prep.pictures.watchdog import close_shared
 from toolkit.images import decode_jpeg
 
 # Exhibits that a backend calls by another word: the FFmpeg inside these two has no AV1 decoder, and decord

@@ -10,9 +10,10 @@ import pytest
 from tiny_dataset import write_dataset
 
 import prep
-from prep import EncodeConfig, MediaConfig, PrepConfig, manifest
+from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.comments import comments
-from prep.writing import clear_scratch, clear_table, clear_temporary, writing
+from prep.steps import manifest
+from prep.steps.writing import clear_scratch, clear_table, clear_temporary, writing
 from toolkit import UserError, open_dataset
 from toolkit.lock import locked
 from toolkit.store import write_table

@@ -8,11 +8,12 @@ import pytest
 
 import prep
 import toolkit
-from prep import PrepConfig, ids, manifest
-from prep.readers import headers
+from prep import PrepConfig
+from prep.readers import headers, ids
 from prep.reporting import order
+from prep.steps import manifest
 from toolkit import UserError
-from toolkit.store import read_json
+from toolkit.json_files import read_json
 
 USERS, ITEMS = 40, 12
 

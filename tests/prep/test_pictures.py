@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from prep.images import read_image, read_picture
-from prep.problems import ItemProblem
+from prep.pictures.pixels import read_image, read_picture
+from prep.steps.problems import ItemProblem
 
 RED, BLUE, YELLOW, WHITE, BLACK = (200, 20, 20), (20, 20, 200), (240, 220, 20), (255,) * 3, (0,) * 3
 

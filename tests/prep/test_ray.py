@@ -17,7 +17,7 @@ import prep
 import toolkit
 from prep import CaptionConfig, EncodeConfig, MediaConfig, PrepConfig
 from prep.executors import choose, cluster, processes
-from prep.pipeline import Step, errors_of, run_step
+from prep.steps.pipeline import Step, errors_of, run_step
 from toolkit import UserError
 from toolkit.store import Table
 

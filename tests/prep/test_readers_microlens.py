@@ -7,8 +7,8 @@ import pytest
 
 import prep
 import toolkit
-from prep.files import find_file, find_folder
 from prep.readers import choose
+from prep.readers.files import find_file, find_folder
 from prep.readers.microlens import find, read, read_tags, read_titles
 from toolkit import UserError
 

@@ -15,15 +15,17 @@ import pyarrow.compute as pc
 import pytest
 
 import prep
-from prep import MediaConfig, PrepConfig, manifest, problems
+from prep import MediaConfig, PrepConfig
 from prep.cli import main
-from prep.problems import Problem
 from prep.reporting import failures, findings, measures, plots, shapes
 from prep.reporting.interactions import describe_interactions, whole_users
 from prep.reporting.published import RELEASES, compare, recognise
+from prep.steps import manifest, problems
+from prep.steps.problems import Problem
 from toolkit import UserError, open_dataset, schema
+from toolkit.json_files import read_json, write_json
 from toolkit.splits import make_splits
-from toolkit.store import Table, read_json, write_json, write_table
+from toolkit.store import Table, write_table
 
 NEW_YEAR = 1_577_836_800_000  # 2020-01-01T00:00:00Z in milliseconds
 EVIL = "<script>alert(\"x\")</script> & 'y'"

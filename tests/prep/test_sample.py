@@ -11,9 +11,10 @@ import pytest
 from fake_captioner import FakeCaptioner
 
 import prep
-from prep import CaptionConfig, PrepConfig, Sample, manifest, sample
+from prep import CaptionConfig, PrepConfig, Sample, sample
+from prep.captioners.sampled import SampledCaption, SampledCaptions, SampledItem
 from prep.reporting.samples import render_sample
-from prep.sample import SampledCaption, SampledCaptions, SampledItem
+from prep.steps import manifest
 from toolkit import UserError, open_dataset, schema
 from toolkit.store import Table
 
@@ -33,7 +34,7 @@ SAYS = {  # by the picture: what the model says
 def captioner(monkeypatch) -> FakeCaptioner:
     """One model for all that is configured."""
     fake = FakeCaptioner(lambda request: SAYS[request.payload.frames[0]], batch_size=1)
-    monkeypatch.setattr("prep.captions.load_captioner", lambda config: fake)
+    monkeypatch.setattr("prep.captioners.captioning.load_captioner", lambda config: fake)
     return fake
 
 

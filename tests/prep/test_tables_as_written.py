@@ -11,9 +11,9 @@ import pytest
 import prep
 import toolkit
 from prep import PrepConfig
-from prep.ids import look_alike, trimmed_ids
 from prep.readers import amazon, microlens, morec, ninerec, table
 from prep.readers.headers import find_header
+from prep.readers.ids import look_alike, trimmed_ids
 from prep.readers.times import Times, milliseconds
 from toolkit import UserError
 

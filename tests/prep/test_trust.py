@@ -9,8 +9,9 @@ import yaml
 
 import prep
 import toolkit
-from prep import CaptionConfig, EncodeConfig, PrepConfig, manifest
+from prep import CaptionConfig, EncodeConfig, PrepConfig
 from prep.cli import main
+from prep.steps import manifest
 from prep.trust import settings_of_data
 from toolkit import UserError
 

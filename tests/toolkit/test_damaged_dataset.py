@@ -13,7 +13,8 @@ import toolkit
 from benchmarks.flips import flips
 from tests.tiny_dataset import walks, write_dataset
 from toolkit import UserError
-from toolkit.store import Table, map_file, read_file, read_schema, write_json
+from toolkit.json_files import write_json
+from toolkit.store import Table, map_file, read_file, read_schema
 
 ITEMS = 12
 READERS = {

@@ -7,7 +7,8 @@ import torch
 
 import toolkit
 from toolkit import TowerSpec, UserError, schema
-from toolkit.store import Table, write_json, write_table
+from toolkit.json_files import write_json
+from toolkit.store import Table, write_table
 
 ABOUT = {
     "encoder": "tiny",

@@ -4,7 +4,8 @@ import doctest
 
 import pytest
 
-from toolkit import drawing, markup, measures
+from toolkit import measures
+from toolkit.page import drawing, markup
 
 
 @pytest.mark.parametrize("module", [drawing, measures])

@@ -8,8 +8,9 @@ from tiny_dataset import write_captions
 
 import toolkit
 from toolkit import UserError, schema, sources
+from toolkit.json_files import write_json
 from toolkit.sources import captions_behind
-from toolkit.store import Table, write_json
+from toolkit.store import Table
 
 CLIPS = {"c": [b"1", b"2"], "b": [b"3"]}  # of a, none
 

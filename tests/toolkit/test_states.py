@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from prep.states import state_rows
+from prep.towers.rows import state_rows
 from toolkit import UserError, schema
 from toolkit.states import READ_AT_ONCE, StateTable, open_states
 from toolkit.store import Table, read_file

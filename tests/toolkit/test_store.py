@@ -7,16 +7,10 @@ import pyarrow.dataset
 import pytest
 
 from toolkit import UserError
+from toolkit.atomic import write_atomically
+from toolkit.json_files import read_json, write_json
 from toolkit.mapped import map_bytes
-from toolkit.store import (
-    Table,
-    map_file,
-    read_file,
-    read_json,
-    write_atomically,
-    write_json,
-    write_table,
-)
+from toolkit.store import Table, map_file, read_file, write_table
 
 
 def numbers(*values, metadata=None):

@@ -5,7 +5,7 @@ import shlex
 from models.reporting import plots
 from models.reporting.plots import Point
 from models.reporting.sections.parts import Facts, note, plot, run_name, side_by_side
-from toolkit.markup import Cell, Html, table, text
+from toolkit.page.markup import Cell, Html, table, text
 
 
 def costs(facts: Facts) -> Html:

@@ -14,8 +14,8 @@ from models.reporting.sections.parts import (
     runs_of,
     side_by_side,
 )
-from toolkit.markup import Cell, Html, Percent, details, table
 from toolkit.measures import number
+from toolkit.page.markup import Cell, Html, Percent, details, table
 
 Runs = list[tuple[int, Facts]]
 

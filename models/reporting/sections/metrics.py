@@ -15,9 +15,9 @@ from models.reporting.sections.parts import (
     side_by_side,
 )
 from models.results.comparison import LEVEL
-from toolkit.markup import Cell, Html, details, table, text
 from toolkit.measures import number
 from toolkit.metrics import METRICS
+from toolkit.page.markup import Cell, Html, details, table, text
 
 SHOWN = (*MAIN, "MRR@10")
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.reporting.plots import COLOURS
-from toolkit.markup import Html, Interval, text
+from toolkit.page.markup import Html, Interval, text
 
 Facts = dict[str, Any]
 MAIN = ("HR@10", "NDCG@10")

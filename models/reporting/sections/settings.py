@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from models.reporting.sections.parts import Facts
-from toolkit.markup import Cell, Code, Html, date, details, table, text
+from toolkit.page.markup import Cell, Code, Html, date, details, table, text
 
 
 def settings(facts: Facts) -> Html:

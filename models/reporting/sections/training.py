@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from models.reporting import plots
 from models.reporting.plots import COLOURS, Series
 from models.reporting.sections.parts import MAIN, Facts, note, plot, run_name, side_by_side
-from toolkit.markup import Html, text
+from toolkit.page.markup import Html, text
 
 
 def curves(facts: Facts) -> Html:

@@ -10,8 +10,8 @@ from typing import Any
 
 from models.reporting.plots import COLOURS
 from toolkit.graphemes import cut
-from toolkit.markup import Html, text
 from toolkit.measures import number
+from toolkit.page.markup import Html, text
 
 Facts = dict[str, Any]
 LONG = 90  # letters of a caption that are always shown

@@ -10,7 +10,7 @@ from tiny_dataset import ITEMS, walks, write_dataset, write_tower
 from models.inputs.provenance import describe_towers, recipe
 from prep.config import CaptionConfig, EncodeConfig, MediaConfig
 from toolkit import Dataset, open_dataset
-from toolkit.store import read_json, write_json
+from toolkit.json_files import read_json, write_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

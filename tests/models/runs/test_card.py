@@ -24,7 +24,7 @@ from models.train import train
 from prep import CaptionConfig, EncodeConfig, MediaConfig, PrepConfig
 from prep.cli import main as prep_command
 from toolkit import open_dataset
-from toolkit.store import read_json, write_json
+from toolkit.json_files import read_json, write_json
 
 PROMPT = "Say what {title} shows.\n```\nNot | the `frame`.\n```"
 ODD = "a|b `c` <d> *e*\n---\nf"

@@ -21,7 +21,8 @@ from models.report import report
 from models.runs.identity import describe_data, differing_data
 from models.train import train
 from toolkit import UserError, open_dataset
-from toolkit.store import Table, read_json, write_json
+from toolkit.json_files import read_json, write_json
+from toolkit.store import Table
 
 IDS = [f"i{number}" for number in range(1, ITEMS + 1)]
 STATES = np.random.default_rng(5).normal(size=(ITEMS, 3, 16))

@@ -1,0 +1,1 @@
+"""What prep check compares: files, rows and the sources they came from."""

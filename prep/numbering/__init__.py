@@ -1,0 +1,1 @@
+"""Items, users and their interactions become numbers."""

@@ -1,0 +1,318 @@
+"""Interactions, numbered and sorted by DuckDB, so that there may be more of them than memory holds.
+
+The tables of one ingest:
+
+    items   item_id, item (its row in the items file, from 1), number (1..N; null if left out)
+    log     user_id, item (null if unknown), timestamp_ms, row, line, unknown (id of no known item)
+    users   user_id, user (1..U, by their first times, else as they come; null if left out), known (how many interactions), first, last (lines)
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from prep.config import Duplicates, Ties
+from prep.numbering.k_core import k_core
+from prep.readers.ids import look_alike, trimmed_ids
+from prep.readers.raw import INTERACTIONS, Raw
+from prep.steps.database import Connection, batches, create, rows
+from prep.steps.problems import Problem
+from toolkit import schema
+from toolkit.console.progress import Progress
+from toolkit.errors import UserError
+from toolkit.splits import MIN_INTERACTIONS
+
+SHARD_ROWS = 1_000_000
+FEW_KNOWN = (
+    0.5  # with a smaller share of interactions with known items, something is wrong with the files
+)
+COMPARED = 1_000  # unknown ids that are compared with known ones, of which there are a hundred times as many
+
+
+class Log:
+    """The interactions of one dump, inside a database.
+
+    Left out, and told by `problems`: interactions with items that are not known, and with a k-core
+    the users and items outside of it.
+
+    Args:
+        database: of `prep.steps.database.engine`, empty.
+        raw: what a reader gave; its interactions are read here.
+        items: known items, numbered 1..N in order (`toolkit.schema.ITEMS`).
+        k_core: how many interactions every user and every item must have among those kept, repeats
+            counted; who and what has fewer is left out, again and again until all have enough. 0 keeps
+            all.
+        ties: what orders a user's interactions of equal times, or all of them where not every one has a time:
+            `file`, their rows; `hash`, a hash of user, item and how often the two came before, so that a
+            file in another order becomes the same table.
+        duplicates: whether interactions with user, item and time of an earlier one are kept.
+
+    Raises:
+        UserError: as the reader's batches do; or if no interaction is with a known item.
+    """
+
+    def __init__(
+        self,
+        database: Connection,
+        raw: Raw,
+        items: pa.Table,
+        *,
+        k_core: int = 0,
+        ties: Ties = "file",
+        duplicates: Duplicates = "keep",
+    ) -> None:
+        self._database, self._raw, self._k_core, self._ties = database, raw, k_core, ties
+        known = items.select(["item_id", "item"]).to_batches()
+        create(database, "items", "SELECT item_id, item, item AS number FROM known", known=known)
+        create(database, "log", _LOG, raw=_with_row(raw.interactions))
+        self._join = self._joined()
+        self._dropped = self._drop_duplicates() if duplicates == "drop" else 0
+        ((untimed,),) = rows(database, _UNTIMED)
+        self._timed = untimed == 0
+        # By time where there are times, so that a file in another order becomes the same table.
+        order = "first_time, user_id" if self._timed else "user_id" if ties == "hash" else "seen"
+        _run(database, f"CREATE TABLE users AS {_USERS.format(order=order)}")
+        if k_core:
+            _keep_core(database, k_core)
+
+    def kept_items(self) -> NDArray[np.int32]:
+        """Of the known items, those that are not left out, ascending."""
+        found = batches(self._database, "SELECT item FROM items WHERE number > 0 ORDER BY item")
+        columns = [batch.column("item").to_numpy() for batch in found]
+        return np.concatenate([np.zeros(0, np.int32), *columns])
+
+    def shards(self) -> Iterator[pa.Table]:
+        """Tables of about `SHARD_ROWS` rows (`toolkit.schema.INTERACTIONS`), at least one.
+
+        They go by user and position: a user's interactions by time where every one in the log has a
+        timestamp (equal times as `ties` says), else as `ties` says.
+        """
+        waiting = [pa.RecordBatch.from_pylist([], schema=schema.INTERACTIONS)]
+        for batch in self._sorted():
+            waiting.append(batch)
+            if sum(batch.num_rows for batch in waiting) >= SHARD_ROWS:
+                yield pa.Table.from_batches(waiting)
+                waiting = []
+        if waiting:
+            yield pa.Table.from_batches(waiting)
+
+    def problems(self) -> Iterator[Problem]:
+        """What is left out, and which users the splits will leave out."""
+        yield from self._join
+        yield from self._unknown_items()
+        if self._dropped:
+            message = (
+                f"{self._raw.interactions_file}: {self._dropped:,} interactions with user, item and time of an "
+                "earlier one; dropped"
+            )
+            yield Problem(None, "dropped_duplicates", message)
+        yield from self._further_lines() if self._raw.a_line_a_user else ()
+        yield from self._outside_core() if self._k_core else ()
+        yield from self._few_interactions()
+
+    def _sorted(self) -> Iterator[pa.RecordBatch]:
+        by_time = "u.user, timestamp_ms" if self._timed else "u.user"
+        order, query = f"{by_time}, row", _NUMBERED
+        if self._ties == "hash":
+            order, query = f"{by_time}, {_HASH}", _OCCURRENCES
+        last_user, length = 0, 0
+        for batch in batches(self._database, f"{query} ORDER BY {order}"):
+            users = batch.column("user").to_numpy()
+            places = positions(users) + np.where(users == last_user, length, 0)
+            last_user, length = users[-1], places[-1] + 1
+            columns = [*batch.columns, pa.array(places, pa.int32())]
+            yield pa.record_batch(columns, schema.INTERACTIONS)
+
+    def _joined(self) -> list[Problem]:
+        """What is to be said of how interactions and items meet.
+
+        Raises:
+            UserError: if they never do.
+        """
+        ((known, unknown),) = rows(self._database, "SELECT count(item), count(unknown) FROM log")
+        log, items = self._raw.interactions_file, self._raw.items_file
+        if known + unknown == 0:
+            raise UserError(f"{log}: no interaction in it; nothing to ingest")
+        if unknown == 0:
+            return []
+        few = known < FEW_KNOWN * (known + unknown)
+        alike = self._alike(loosely=few)
+        if not few and alike is None:
+            return []
+        one, other, why = alike or (*self._examples(), "")
+        told = f"{one!r} in {log}, {other!r} in {items}" + (f", {why}" if why else "")
+        if known == 0:
+            raise UserError(
+                f"{log}: none of its {unknown:,} interactions is with an item of {items}; ids are such as {told}; "
+                "write both files' ids alike, or see that they are of one release"
+            )
+        message = (
+            f"{log}: {unknown:,} of {known + unknown:,} interactions are with items that {items} does not have; "
+            f"ids are such as {told}"
+        )
+        return [Problem(None, "most_unknown" if few else "ids_differ", message)]
+
+    def _alike(self, *, loosely: bool) -> tuple[str, str, str] | None:
+        unknown = (id_ for (id_,) in rows(self._database, _UNKNOWN.format(limit=COMPARED)))
+        known = (id_ for (id_,) in rows(self._database, f"{_KNOWN} LIMIT {100 * COMPARED}"))
+        return look_alike(unknown, known, loosely=loosely)
+
+    def _examples(self) -> tuple[str, str]:
+        ((unknown,),) = rows(self._database, _UNKNOWN.format(limit=1))
+        ((known,),) = rows(self._database, f"{_KNOWN} LIMIT 1")
+        return unknown, known
+
+    def _drop_duplicates(self) -> int:
+        """Drops all but the first of each user, item and time; returns how many."""
+        ((before,),) = rows(self._database, "SELECT count(*) FROM log")
+        _run(self._database, f"DELETE FROM log WHERE row IN ({_LATER_OF_EQUALS})")
+        ((after,),) = rows(self._database, "SELECT count(*) FROM log")
+        return int(before - after)
+
+    def _unknown_items(self) -> Iterator[Problem]:
+        query = "SELECT user_id, unknown, line FROM log WHERE unknown IS NOT NULL ORDER BY row"
+        for user, item, line in rows(self._database, query):
+            yield Problem(
+                item,
+                "unknown_item",
+                f"{self._raw.interactions_file}:{line}: user {user!r} has item {item!r}, which "
+                f"{self._raw.items_file} does not have or which was left out; this interaction left out",
+            )
+
+    def _further_lines(self) -> Iterator[Problem]:
+        query = """SELECT DISTINCT user_id, line FROM log JOIN users USING (user_id)
+            WHERE first < last AND line > first ORDER BY line"""
+        for user, line in rows(self._database, query):
+            yield Problem(
+                None,
+                "duplicate_id",
+                f"{self._raw.interactions_file}:{line}: user {user!r} has an earlier line; its items "
+                "come after those",
+            )
+
+    def _outside_core(self) -> Iterator[Problem]:
+        ending = f"the {self._k_core}-core; left out"
+        for (item,) in rows(
+            self._database, "SELECT item_id FROM items WHERE number IS NULL ORDER BY item"
+        ):
+            message = f"{self._raw.items_file}: item {item!r} is not in {ending}"
+            yield Problem(item, "outside_core", message)
+        query = "SELECT user_id FROM users WHERE user IS NULL ORDER BY first, user_id"
+        for (user,) in rows(self._database, query):
+            message = f"{self._raw.interactions_file}: user {user!r} is not in {ending}"
+            yield Problem(None, "outside_core", message)
+
+    def _few_interactions(self) -> Iterator[Problem]:
+        left_out = "user IS NOT NULL AND" if self._k_core else ""
+        query = f"""SELECT user_id, known FROM users
+            WHERE {left_out} known < {MIN_INTERACTIONS} ORDER BY first, user_id"""
+        for user, count in rows(self._database, query):
+            yield Problem(
+                None,
+                "too_few_interactions",
+                f"{self._raw.interactions_file}: user {user!r} has {count} interactions with known "
+                f"items, fewer than {MIN_INTERACTIONS}; the splits leave this user out",
+            )
+
+
+_LOG = """
+SELECT user_id, item, timestamp_ms, row, line, CASE WHEN item IS NULL THEN item_id END AS unknown
+FROM raw LEFT JOIN items USING (item_id)
+"""
+_USERS = """
+SELECT user_id,
+    CASE WHEN known > 0 THEN row_number() OVER (ORDER BY known = 0, {order})::INTEGER END AS user,
+    known, first, last
+FROM (
+    SELECT user_id, min(row) FILTER (item > 0) AS seen, count(item) AS known,
+        min(timestamp_ms) FILTER (item > 0) AS first_time,
+        min(line) AS first, max(line) AS last
+    FROM log GROUP BY user_id
+)
+"""  # users without a known item come last, so that the others are numbered without a gap
+_NUMBERED = """
+SELECT user_id, u.user, number AS item, timestamp_ms
+FROM log JOIN users u USING (user_id) JOIN items USING (item)
+WHERE u.user IS NOT NULL AND number IS NOT NULL
+"""
+# MD5, as it is the same in every version of DuckDB and everywhere else.
+_HASH = "md5(concat_ws(chr(31), user_id, item_id, occurrence))"
+_OCCURRENCES = """
+SELECT user_id, u.user, number AS item, timestamp_ms FROM (
+    SELECT *, row_number() OVER (PARTITION BY user_id, item, timestamp_ms) AS occurrence
+    FROM log WHERE item IS NOT NULL
+) log JOIN users u USING (user_id) JOIN items USING (item)
+WHERE u.user IS NOT NULL AND number IS NOT NULL
+"""
+_UNTIMED = "SELECT count(*) FROM log WHERE item > 0 AND timestamp_ms IS NULL"
+_LATER_OF_EQUALS = """
+SELECT row FROM (
+    SELECT row, row_number() OVER (PARTITION BY user_id, item, timestamp_ms ORDER BY row) AS occurrence
+    FROM log WHERE item IS NOT NULL AND timestamp_ms IS NOT NULL
+) WHERE occurrence > 1
+"""
+_UNKNOWN = """
+SELECT unknown FROM log WHERE unknown IS NOT NULL GROUP BY unknown ORDER BY min(row) LIMIT {limit}
+"""
+_KNOWN = "SELECT item_id FROM items ORDER BY item"
+
+
+def positions(users: NDArray[np.int32]) -> NDArray[np.int64]:
+    """0, 1, 2, ... within each run of equal users; `users` is sorted.
+
+    >>> positions(np.array([3, 3, 3, 5, 5])).tolist()
+    [0, 1, 2, 0, 1]
+    """
+    return np.arange(len(users)) - np.searchsorted(users, users, side="left")
+
+
+def _with_row(interactions: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Counts the rows from 0, over all batches."""
+    first = 0
+    with Progress("reading", total=None, unit="interactions") as progress:
+        for batch in interactions:
+            users, found = (trimmed_ids(batch.column(name)) for name in ("user_id", "item_id"))
+            row = pa.array(np.arange(first, first + batch.num_rows))
+            columns = [users, found, *batch.columns[2:], row]
+            yield pa.record_batch(columns, names=[*INTERACTIONS.names, "row"])
+            first += batch.num_rows
+            progress.advance(batch.num_rows)
+
+
+def _keep_core(database: Connection, k: int) -> None:
+    """Numbers users and items anew, those of the k-core alone."""
+    ((users, items),) = rows(
+        database, "SELECT (SELECT max(user) FROM users), (SELECT count(*) FROM items)"
+    )
+    _run(
+        database,
+        "CREATE TABLE pairs AS SELECT u.user, item FROM log JOIN users u USING (user_id) WHERE item > 0",
+    )
+
+    def pairs() -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+        for batch in batches(database, "FROM pairs"):
+            yield batch.column("user").to_numpy(), batch.column("item").to_numpy()
+
+    user_counts, item_counts = k_core(pairs, users=users or 0, items=items, k=k)
+    for name, counts in {"user": user_counts, "item": item_counts}.items():
+        kept = np.flatnonzero(counts).astype(np.int32)
+        numbers = np.arange(1, len(kept) + 1, dtype=np.int32)
+        found = pa.record_batch({"old": kept, "number": numbers, "known": counts[kept]})
+        create(database, f"{name}_core", "FROM found", found=[found])
+    _run(
+        database,
+        """CREATE OR REPLACE TABLE items AS SELECT item_id, item, c.number
+            FROM items LEFT JOIN item_core c ON item = c.old""",
+    )
+    _run(
+        database,
+        """CREATE OR REPLACE TABLE users AS SELECT user_id, c.number AS user, c.known, first, last
+            FROM users u LEFT JOIN user_core c ON u.user = c.old""",
+    )
+    _run(database, "DROP TABLE pairs")
+
+
+def _run(database: Connection, statement: str) -> None:
+    database.execute(statement).fetchall()  # a result left unfetched blocks the connection

@@ -1,0 +1,1 @@
+"""Covers, released frames and clips become pictures of one size."""

@@ -1,0 +1,64 @@
+"""decord: with its own, old copy of FFmpeg (Linux on x86-64 only)."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import decord
+
+from prep.pictures.pixels import Pixels
+from prep.pictures.video.backend import NotReadableError, forward
+from prep.pictures.video.info import VideoInfo, codec_turns, probe
+from prep.pictures.video.rotation import UPRIGHT, quarter_turn
+
+__all__ = ["frames_at", "probe"]
+
+decord.logging.set_level(decord.logging.QUIET)  # bad clips are told of in errors/ alone
+
+
+def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
+    # It tells no frame's time: only where it must count as everyone does can its frames be known.
+    if not info.is_plain or not info.is_indexed or _turns_otherwise(path, info):
+        raise NotReadableError
+    turned = quarter_turn(info.rotation_degrees)
+    try:
+        # One thread: clips are decoded side by side instead.
+        reader = decord.VideoReader(str(path), num_threads=1)
+        keyframes = set(reader.get_key_indices())
+        position = 0
+        for pts in wanted:
+            index = bisect_left(info.pts, pts)
+            for passed in range(position, index):
+                _pass(reader, stops_at_keyframe=passed + 1 in keyframes)
+            position = index + 1
+            yield pts, turned.undone(reader.next().asnumpy()[:, :, ::-1])
+    except (decord.DECORDError, RuntimeError, StopIteration):
+        return
+
+
+def _turns_otherwise(path: Path, info: VideoInfo) -> bool:
+    """Whether decord turns the pictures by anything but the quarter turn nearest to the container's matrix.
+
+    It turns by exact quarters only, also obeys a tag that FFmpeg no longer knows, and does not see what a
+    codec's own message (an SEI) says.
+    """
+    a, b, _, c, d = info.matrix[:5]
+    if info.is_tagged_as_turned or a * b or c * d:
+        return True
+    return info.turn != UPRIGHT and codec_turns(path, info)
+
+
+def _pass(reader: Any, *, stops_at_keyframe: bool) -> None:
+    """Leaves one frame out, without seeking.
+
+    When decord lands on a keyframe it seeks to it, also while it skips; the frames that come after such
+    a keyframe in the file and before it on screen (open groups, usual in HEVC) are then miscounted.
+    """
+    if stops_at_keyframe:
+        reader.next()
+    else:
+        reader.skip_frames(1)
+
+
+frames_at = forward("decord", _decode)

@@ -1,0 +1,1 @@
+"""What every step of prep stands on: manifest, locks, rows in shards, DuckDB."""

@@ -1,0 +1,214 @@
+"""`dataset.json`: which steps have finished, and with what."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prep.config import CaptionConfig, EncodeConfig, FeaturesConfig, MediaConfig, PrepConfig
+from prep.steps.checksums import belongs_to, forget_notes, settle
+from prep.steps.writing import clear_temporary, writing
+from prep.trust import LeftOut, of_keys, refuse_left_out, settings_of_data
+from toolkit.checksums import SHARDS
+from toolkit.errors import UserError
+from toolkit.ids import is_safe
+from toolkit.json_files import MANIFEST, SEAL, write_json
+from toolkit.manifest import read_manifest
+from toolkit.store import Table
+
+_WAIT_SECONDS = 60.0  # for another step to record what it did, which takes milliseconds
+_BY_NAME = (
+    "caption",
+    "encode",
+    "features",
+)  # parts of the configuration that several processes add to
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """A short fingerprint of a configuration, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read(dataset: Path) -> dict[str, Any] | None:
+    """The manifest, or None where ingest has not finished yet.
+
+    Raises:
+        UserError: if it is broken or of another schema version.
+    """
+    if not (dataset / MANIFEST).exists():
+        return None
+    return read_manifest(dataset / MANIFEST)
+
+
+def require(dataset: Path) -> dict[str, Any]:
+    """The manifest of a dataset that has been ingested.
+
+    Raises:
+        UserError: if it has not.
+    """
+    manifest = read(dataset)
+    if manifest is None:
+        raise UserError(
+            f"{dataset}: no {MANIFEST} here, so nothing has been ingested yet; "
+            f"run: python -m prep ingest DUMP {dataset}"
+        )
+    return manifest
+
+
+def part(manifest: dict[str, Any], *keys: str, dataset: Path) -> Any:
+    """What stands under some keys of a manifest, one within the other.
+
+    Raises:
+        UserError: if it is not there, as after an accident: prep writes it.
+    """
+    value: Any = manifest
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            raise UserError(
+                f"{dataset / MANIFEST} has no {'.'.join(keys)!r}, which prep ingest writes; the file is damaged: take "
+                "it from a copy, or build into a new folder"
+            )
+        value = value[key]
+    return value
+
+
+def create(dataset: Path, manifest: dict[str, Any]) -> None:
+    """Writes the manifest of a dataset that has none yet."""
+    with _alone(dataset):
+        write_json(dataset / MANIFEST, manifest)
+
+
+def record_step(dataset: Path, step: str, config: dict[str, Any], **facts: Any) -> None:
+    """Adds a finished step and the checksums of its files to the manifest, in one atomic write.
+
+    What others add at the same time stays.
+    """
+    with _alone(dataset):
+        manifest = require(dataset)
+        manifest["steps"][step] = {"config": config, "config_hash": config_hash(config), **facts}
+        manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
+        write_json(dataset / MANIFEST, manifest)
+        forget_notes(dataset, step)
+
+
+def record_checksums(dataset: Path, step: str) -> None:
+    """Adds the checksums of a finished step's files where an older Versa has left them out."""
+    if any(belongs_to(name, step) for name in require(dataset).get(SHARDS, {})):
+        return
+    with _alone(dataset):
+        manifest = require(dataset)
+        manifest |= {SHARDS: settle(dataset, step, manifest), SEAL: ""}
+        write_json(dataset / MANIFEST, manifest)
+
+
+def record_config(dataset: Path, before: dict[str, Any] | None = None, **parts: Any) -> None:
+    """Keeps the parts of the configuration that a step has used; `prep encode DATASET` goes on from it.
+
+    Args:
+        dataset: its folder.
+        before: the recorded configuration when the step began: towers and captions that another process has added
+            since then stay. None: none has.
+        parts: of the configuration, by key.
+    """
+    with _alone(dataset):
+        manifest = require(dataset)
+        config = dict(manifest["config"])
+        for key, value in parts.items():
+            others = config.get(key, {}) if before is not None and key in _BY_NAME else {}
+            known = (before or {}).get(key, {})
+            config[key] = {name: o for name, o in others.items() if name not in known} | value
+        if manifest["config"] != config:
+            write_json(dataset / MANIFEST, {**manifest, "config": config})
+
+
+@contextmanager
+def _alone(dataset: Path) -> Iterator[None]:
+    """Reading, changing and writing the manifest, with no other process in between."""
+    with writing(dataset, MANIFEST, wait_seconds=_WAIT_SECONDS):
+        clear_temporary(dataset, re.escape(MANIFEST))
+        yield
+
+
+def recorded_settings(dataset: Path) -> tuple[dict[str, Any], list[LeftOut]]:
+    """The configuration that a dataset was made with so far, and what of it a dataset may not decide (`prep.trust`).
+
+    Raises:
+        UserError: if nothing has been ingested yet, or it is no configuration.
+    """
+    manifest = require(dataset)
+    values, left_out = settings_of_data(manifest["config"], PrepConfig, where=dataset / MANIFEST)
+    for name, settings in manifest["config"].get("features", {}).items():
+        if _is_imported(dataset, manifest, name):
+            values["features"][name] = settings
+            left_out = [o for o in left_out if not o.key.startswith(f"features.{name}.")]
+    return values, left_out
+
+
+def _is_imported(dataset: Path, manifest: dict[str, Any], tower: str) -> bool:
+    """Whether a tower is stored as the configuration asks: its file is then compared with the rows, and not read in."""
+    done = manifest["steps"].get(f"encode:{tower}", {}).get("config")
+    is_stored = is_safe(tower) and Table(dataset / "states" / tower).exists()
+    return is_stored and bool(done == manifest["config"]["features"][tower])
+
+
+def recorded_config(dataset: Path, *used: str) -> PrepConfig:
+    """The configuration that a dataset was made with so far.
+
+    A dataset may come from somebody else, so what runs code, calls a server or reads elsewhere is not part of it.
+
+    Args:
+        dataset: its folder.
+        used: keys of the configuration that are needed as they were: what is missing of them is refused.
+
+    Raises:
+        UserError: if nothing has been ingested yet, or what is used asks for what only the user may say.
+    """
+    values, left_out = recorded_settings(dataset)
+    refuse_left_out(of_keys(left_out, used), where=dataset / MANIFEST)
+    made: dict[str, Any] = {
+        "media": MediaConfig,
+        "caption": CaptionConfig,
+        "encode": EncodeConfig,
+        "features": FeaturesConfig,
+    }
+    parts = {
+        key: (
+            kind(**values.get(key, {}))
+            if key == "media"
+            else {name: kind(**settings) for name, settings in values.get(key, {}).items()}
+        )
+        for key, kind in made.items()
+    }
+    return PrepConfig(**{**values, **parts})
+
+
+def configured_towers(manifest: dict[str, Any]) -> list[str]:
+    """The towers that the recorded configuration asks for, to be encoded or imported."""
+    config = manifest.get("config", {})
+    return [*config.get("encode", {}), *config.get("features", {})]
+
+
+def refuse_change(
+    recorded: dict[str, Any], asked: dict[str, Any], *, where: str, afresh: str
+) -> None:
+    """Compares what was done with what is asked.
+
+    Args:
+        recorded: configuration that the existing rows were made with.
+        asked: configuration of this run.
+        where: what was made with it.
+        afresh: how to start afresh.
+
+    Raises:
+        UserError: naming the first key that differs, its old and its new value.
+    """
+    for key in sorted({*recorded, *asked}):
+        old, new = recorded.get(key), asked.get(key)
+        if old != new:
+            raise UserError(
+                f"{where} was made with {key} = {json.dumps(old)}, and now {key} = {json.dumps(new)} "
+                f"is asked for; set it back, or to start afresh {afresh}"
+            )

@@ -1,0 +1,1 @@
+"""Sources become an encoder's states, or vectors become a tower."""

@@ -1,0 +1,1 @@
+"""What a terminal sees: help, progress, colours, exit statuses."""

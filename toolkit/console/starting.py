@@ -1,0 +1,49 @@
+"""The first moments of a command, while it still imports: no traceback then either.
+
+Imports take seconds, and `toolkit.console.door.run_command` only begins once they are done. This module is imported first
+and stands on nothing.
+"""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+_SCRIPTS = "versa-"  # the names of our commands begin so
+
+
+def guard() -> None:
+    """Answers Ctrl-C with one line, and refuses a folder that is gone, if this process begins as one of our commands.
+
+    Within another program, which imports us as a library, it does nothing.
+    """
+    if not _begins_as_command():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        os.write(2, b"error: the current folder does not exist any more; cd to one that does\n")
+        os._exit(2)
+
+
+def started() -> None:
+    """Gives Ctrl-C back to Python: from here on `run_command` answers it."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _begins_as_command() -> bool:
+    # "-m" stands there until Python has found the module that it is to run.
+    name = sys.argv[0] if sys.argv else ""
+    is_ours = name == "-m" or Path(name).name.startswith(_SCRIPTS)
+    return is_ours and threading.current_thread() is threading.main_thread()
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Ends the process at once: an exception would come out of a half-made import as anything."""
+    os.write(2, b"\ninterrupted; run the command again\n")
+    os._exit(128 + number)

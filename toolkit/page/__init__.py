@@ -1,0 +1,1 @@
+"""What a browser sees: a report's page, its style and its drawings."""
