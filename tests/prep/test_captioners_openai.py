@@ -190,6 +190,15 @@ def test_pauses_end_growing_and_a_server_may_ask_for_longer_ones():
     assert pauses == [90.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
+def test_a_pause_that_a_server_asks_for_has_a_limit(capsys):
+    busy = Reply(429, headers={"Retry-After": "86400"})
+    with StubServer(first(busy)) as server:
+        made, pauses = captioner(server)
+        assert captions(made, requests("a")) == ["caption of a"]
+    assert pauses == [300.0]
+    assert "asks to be left alone for 86,400 s; waiting at most 300 s" in capsys.readouterr().err
+
+
 def test_an_empty_text_is_an_answer():
     with StubServer(lambda *_: caption("")) as server:
         made, pauses = captioner(server)
