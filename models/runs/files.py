@@ -4,6 +4,7 @@ Whatever is not as Versa writes it is a `UserError` that names the file.
 """
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,19 @@ def read_run_config(run: Path) -> RunConfig:
             f"{run}: no {CONFIG} here, so this is no run folder; train one with models.train"
         )
     return load_run_config(run / CONFIG)
+
+
+def read_run_settings(run: Path) -> dict[str, Any]:
+    """The settings that a run was begun with, or last resumed with, as nested mappings.
+
+    Older versions recorded the launcher's mixed precision in environment.json only; it was in force.
+
+    Raises:
+        UserError: as `read_run_config` and `read_environment` do.
+    """
+    settings = asdict(read_run_config(run))
+    precision = read_environment(run).get("mixed_precision", settings["train"]["mixed_precision"])
+    return {**settings, "train": {**settings["train"], "mixed_precision": precision}}
 
 
 def read_environment(run: Path) -> dict[str, Any]:
