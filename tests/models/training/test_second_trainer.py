@@ -74,7 +74,9 @@ class Images:
     """Random images; the label is whether the left half is the brighter one."""
 
     def __init__(self, count: int, *, batch_size: int, accumulation: int) -> None:
-        self.images = torch.rand(count, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) - 0.5
+        self.images = (
+            torch.rand(count, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) - 0.5
+        )
         halves = self.images.unflatten(2, (2, -1)).mean(dim=(1, 3))
         self.labels = (halves[:, 0] > halves[:, 1]).long()
         self.batch_size, self.accumulation = batch_size, accumulation
