@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from itertools import islice
 
 import numpy as np
@@ -21,7 +22,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks.train import load
-from models.config import RunConfig
+from models.config import RatesConfig
 from models.inputs.batches import Batches
 from models.inputs.features import StoredStates
 from models.items import SideNetwork
@@ -118,7 +119,7 @@ def random_splits(users: int, items: int) -> Splits:
 
 def train(model: Recommender, batches: Batches, steps: int) -> tuple[list[float], float]:
     """The first steps of an epoch: seconds of each, its batch included, and the mean number of unique items."""
-    optimizer = make_optimizer(model, RunConfig(data="", output=""), torch.device("cpu"))
+    optimizer = make_optimizer(model, rates=asdict(RatesConfig()))
     model.train()
     seconds, unique = [], 0
     last = time.perf_counter()

@@ -1,7 +1,7 @@
 """Versa and the plain reference (`benchmarks/reference`) with equal weights over one dataset."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +111,7 @@ def make_pair(
         versa=versa,
         reference=reference,
         optimizers=(
-            make_optimizer(versa, config, torch.device("cpu")),
+            make_optimizer(versa, rates=asdict(config.train.rates)),
             training.make_optimizer(reference),
         ),
     )

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from models.inputs.features import StoredStates
 from models.machine.prefetch import make_each
-from models.machine.residency import Place
+from models.machine.residency import Location
 from prep.towers.rows import SHARD, state_rows
 from toolkit import open_dataset, schema
 from toolkit.json_files import MANIFEST, write_json
@@ -182,7 +182,7 @@ def feeding(folder: Path, device: torch.device, batches: int = 200) -> dict[str,
     pinned = table.load().pin_memory() if device.type == "cuda" else table.load()
 
     def feed(features: StoredStates) -> None:
-        for _ in make_each(features.gather, asked, ahead=features.ahead, device=device):
+        for _ in make_each(features.gather, asked, prefetch=features.ahead, device=device):
             pass
         wait(device)
 
@@ -193,7 +193,7 @@ def feeding(folder: Path, device: torch.device, batches: int = 200) -> dict[str,
 
     copy()
     found = {"copy": 10 * pinned.nbytes / seconds(copy) / 1e9}
-    for place in get_args(Place):
+    for place in get_args(Location):
         features = StoredStates({"title": table}, device=device, place=place)
         feed(features)
         found[place] = batches * batch_bytes / seconds(lambda f=features: feed(f)) / 1e9
@@ -238,7 +238,7 @@ def measure_large(folder: Path) -> dict[str, float]:
     features = StoredStates({"title": table}, place="mapped")
     order = torch.randperm(len(table) - 1)[: 10 * 3000].add(1).split(3000)
     asked = [batch.sort().values for batch in order]
-    batches = make_each(features.gather, asked, ahead=features.ahead, device="cpu")
+    batches = make_each(features.gather, asked, prefetch=features.ahead, device="cpu")
     first_s = seconds(lambda: next(batches))
     read = disk_reads_mb() - read
     rest_s = seconds(lambda: list(batches))

@@ -13,6 +13,7 @@ from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 from models.items.side_blocks import Activation
 from models.items.side_network import Mixing, Parts
 from models.losses.candidates import Loss, Negatives, Sampling
+from models.machine.precision import Precision
 from models.migrate import FORMATS, migrate
 from models.schedule import Schedule
 from toolkit.console.command_help import WIDTH, listed
@@ -24,7 +25,6 @@ from toolkit.splits import Protocol
 from toolkit.towers import Modality
 from toolkit.yaml_files import read_yaml
 
-Precision = Literal["no", "bf16", "fp16"]
 PRESETS = Path(__file__).parent / "configs"
 LOCAL = ("tensorboard",)  # trackers that write files and call nobody
 ABOUT = """Trains a recommender on a dataset that prep wrote, and tests its best epoch once.

@@ -1,7 +1,7 @@
-"""What training costs: seconds an epoch, trainable parameters, peak memory, and TPME over several runs.
+"""The costs of training: seconds per epoch, trainable parameters, peak memory, and TPME over several runs.
 
-`python -m models efficiency RUN … [--states stored live] [--output FILE.json] [--plot FILE.png]`. A run gives
-its settings; it is trained afresh for a few epochs in a process of its own, and nothing is written to it.
+`python -m models efficiency RUN … [--states stored live] [--output FILE.json] [--plot FILE.png]`. The settings of each
+run are trained afresh for a few epochs in a process of their own, and nothing is written to the run.
 """
 
 import statistics
@@ -12,24 +12,23 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import torch
-from accelerate import Accelerator
 
 from models.config import RunConfig
-from models.machine.launcher import settled, start_accelerator
-from models.prepare import Training, prepare
+from models.machine.launcher import start_accelerator
+from models.prepare import prepare, settled
 from models.results.plots import plot_bars
 from models.runs.files import read_run_config
-from models.runs.identity import open_data, refuse_to_resume_on_other_data
+from models.runs.identity import States, open_data, refuse_to_resume_on_other_data
 from models.runs.markdown import printable
+from models.training.step import GraphStep, Step, TrainingBatches
 from toolkit.arguments import a_path, one_of, paths, whole_number
 from toolkit.errors import UserError
 from toolkit.ids import as_list
 
-States = Literal["stored", "live"]
 TPME_SHARES = {"seconds": 0.45, "parameters": 0.1, "memory": 0.45}
 ON_GPU = "most that torch held on the GPU at a time"
 ON_CPU = "growth of the process's resident memory to its peak, libraries that it loads meanwhile included"
@@ -38,20 +37,20 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run costs.
+    """The costs of one run.
 
     Args:
-        method: the run's folder and states, in words.
-        run: its folder.
+        method: label: the run's folder and states.
+        run: run folder.
         states: `stored` or `live`; None for the ID baseline, which reads none.
         device: name of the GPU, or `cpu`.
-        threads: of torch, on the CPU.
-        batch_size: users a step.
+        threads: number of torch's CPU threads.
+        batch_size: users per step.
         mixed_precision: `no`, `bf16` or `fp16`.
-        epoch_seconds: of each timed epoch: its training alone.
-        trainable_parameters: count.
-        peak_memory_bytes: of training; None where this system does not tell.
-        memory: what that is the peak of.
+        epoch_seconds: training time of each timed epoch.
+        trainable_parameters: their number.
+        peak_memory_bytes: of training; None where the operating system does not report it.
+        memory: what `peak_memory_bytes` measures.
     """
 
     method: str
@@ -68,7 +67,7 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """An epoch's: the median of those timed."""
+        """Seconds per epoch: the median of the timed epochs."""
         return statistics.median(self.epoch_seconds)
 
 
@@ -83,14 +82,15 @@ def efficiency(
     """Measures runs one after another and compares them.
 
     Args:
-        runs: run folders; their settings are what is measured.
-        states: `stored`, `live` or both, for each run over hidden states; its own by default.
-        epochs: timed.
-        warmup: epochs before them, not timed.
-        data: where the runs' dataset lies now, if it has moved.
+        runs: run folders, whose settings are measured.
+        states: `stored`, `live` or both, for each run over hidden states; by default the run's own.
+        epochs: number of timed epochs.
+        warmup: number of epochs before them, which are not timed.
+        data: the current path of the runs' dataset, if it has moved.
 
     Returns:
-        `methods`, a `Cost` each with `seconds_per_epoch` and `tpme`; and how TPME was made.
+        `methods`, the fields of `Cost` for each, with `seconds_per_epoch` and `tpme`; the numbers of epochs, the
+        version of torch, and the weights in TPME.
 
     Raises:
         UserError: if a folder is no run, its dataset has changed, a setting is out of range, or a measurement fails.
@@ -102,13 +102,13 @@ def efficiency(
             f"{epochs} timed epochs after {warmup}: at least 1 after at least 0 is wanted"
         )
     kinds = [
-        one_of(one, States, name="states") for one in as_list(states, what="states", one="kind")
+        one_of(kind, States, name="states") for kind in as_list(states, what="states", one="kind")
     ]
     folders = paths(runs, name="runs")
     if not folders:
         raise UserError("no run is named; give one run folder or more")
-    wanted = [one for run in folders for one in _variants(run, kinds, data)]
-    costs = [_in_own_process(_measure, config, run, epochs, warmup) for run, config in wanted]
+    variants = [variant for run in folders for variant in _variants(run, kinds, data)]
+    costs = [_in_own_process(_measure, config, run, epochs, warmup) for run, config in variants]
     scores = tpme([(c.seconds, c.trainable_parameters, c.peak_memory_bytes) for c in costs])
     return {
         "epochs": epochs,
@@ -125,14 +125,14 @@ def efficiency(
 def tpme(costs: Sequence[tuple[float, float, float | None]]) -> list[float | None]:
     """TPME = 0.45·t + 0.1·p + 0.45·m of each method; lower is better (arXiv 2404.02059).
 
-    t, p and m are seconds an epoch, trainable parameters and peak memory, each min-max normalised over the methods
-    compared: so it says nothing about one method alone. Where all are equal there is no spread, and the term is 0.
+    t, p and m are seconds per epoch, trainable parameters and peak memory, each min-max normalised over the compared
+    methods. So TPME depends on which methods are compared. A term is 0 where all methods are equal in it.
 
     Args:
         costs: seconds, parameters and memory of each method.
 
     Returns:
-        One each; None where the memory of any is not known.
+        The TPME of each method; None for all where the memory of any is not known.
 
     >>> tpme([(2, 10, 5), (4, 30, 9), (3, 10, 6)])
     [0.0, 1.0, 0.3375]
@@ -162,7 +162,7 @@ def format_costs(report: dict[str, Any]) -> str:
 
 
 def plot_costs(report: dict[str, Any], path: Path) -> None:
-    """Bars of seconds, parameters and, where it is known, memory by method, as .png or .svg."""
+    """Draws seconds, parameters and, where it is known, memory by method as bars, into a .png or .svg."""
     methods = report["methods"]
     names = [method["method"] for method in methods]
     panels = {
@@ -182,17 +182,18 @@ def _variants(
     config = read_run_config(run)
     if data is not None:
         config = replace(config, data=str(a_path(data, name="data")))
-    dataset = open_data(run, config)
-    refuse_to_resume_on_other_data(run, config, dataset)  # settings alone are enough to be measured
-    # What weights a run begins with does not change its costs, and the file may be anybody's.
+    dataset = open_data(run, config.data)
+    # A folder with settings alone can be measured too.
+    refuse_to_resume_on_other_data(run, dataset, towers=config.towers, states=config.states)
+    # The initial weights do not change the costs, and their file may be untrusted.
     config = replace(config, init_from="")
     if config.item == "id" or not states:
         return [(run, config)]
-    return [(run, replace(config, states=one)) for one in states]
+    return [(run, replace(config, states=kind)) for kind in states]
 
 
 def _in_own_process(measure: Callable[..., Cost], *arguments: Any) -> Cost:
-    """Fresh memory, fresh peaks and a fresh Accelerator for each measurement."""
+    """Runs a measurement in a new process, with fresh memory, peaks and Accelerator."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             return pool.submit(measure, *arguments).result()
@@ -203,21 +204,23 @@ def _in_own_process(measure: Callable[..., Cost], *arguments: Any) -> Cost:
 
 
 def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
-    """Trains for a few epochs as `models.train` does, without its log, checkpoints and evaluation."""
+    """Trains for a few epochs as `models.train` does, but without log, checkpoints and evaluation."""
     before = psutil.Process().memory_info().rss
     config = settled(config)
-    accelerator = start_accelerator(config)
+    accelerator = start_accelerator(mixed_precision=config.train.mixed_precision)
+    device = accelerator.device
     training = prepare(config, accelerator)
     seconds = [
-        time_epoch(training, number, accelerator) for number in range(1, warmup + epochs + 1)
+        time_epoch(training.step, training.batches, epoch, device=device)
+        for epoch in range(1, warmup + epochs + 1)
     ]
-    gpu = accelerator.device.type == "cuda"
+    gpu = device.type == "cuda"
     states = None if config.item == "id" else config.states
     return Cost(
         method=str(run) if states is None else f"{run} ({states})",
         run=str(run),
         states=states,
-        device=torch.cuda.get_device_name(accelerator.device) if gpu else "cpu",
+        device=torch.cuda.get_device_name(device) if gpu else "cpu",
         threads=torch.get_num_threads(),
         batch_size=config.train.batch_size,
         mixed_precision=accelerator.mixed_precision,
@@ -228,28 +231,36 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
     )
 
 
-def time_epoch(training: Training, number: int, accelerator: Accelerator) -> float:
-    """Seconds of one epoch, from a device at rest to a device at rest."""
-    batches = training.batches
-    rest(accelerator)
+def time_epoch(
+    step: Step | GraphStep, batches: TrainingBatches, epoch: int, *, device: torch.device
+) -> float:
+    """Seconds of one training epoch, with the step and the batches of a training loop; the device is idle before and after.
+
+    Args:
+        step: trains on a batch.
+        batches: of this process.
+        epoch: its number, from 1.
+        device: where the model computes.
+    """
+    synchronize(device)
     started = time.perf_counter()
-    for place, batch in enumerate(batches.epoch(number)):
-        training.step(batch, is_update=batches.ends_update(place))
-    rest(accelerator)
+    for number, batch in enumerate(batches.epoch(epoch)):
+        step(batch, is_update=batches.ends_update(number))
+    synchronize(device)
     return time.perf_counter() - started
 
 
-def rest(accelerator: Accelerator) -> None:
-    """Waits for the device."""
-    if accelerator.device.type == "cuda":
-        torch.cuda.synchronize(accelerator.device)
+def synchronize(device: torch.device) -> None:
+    """Waits until a GPU has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _growth(before: int) -> int | None:
-    """Bytes by which this process's resident memory has been larger than `before`; None where Linux is not."""
+    """Bytes by which this process's peak of resident memory exceeds `before`; None on systems other than Linux."""
     if not _STATUS.exists():
         return None
-    line = next(one for one in _STATUS.read_text().splitlines() if one.startswith("VmHWM:"))
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024 - before
 
 

@@ -1,32 +1,36 @@
-"""Learning-rate groups: a module declares its group, the optimizer is built from the declarations."""
+"""Learning-rate groups: a module declares its group, and the optimizer is built from the declarations."""
 
 from collections.abc import Iterator
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from torch import nn
 
-RateGroup = Literal["base", "side_block", "image_head", "image_gate", "text_head"]
 _MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 M = TypeVar("M", bound=nn.Module)
 
 
-def in_group(module: M, group: RateGroup) -> M:
-    """Declares the learning-rate group of a module and of all inside it that declare none."""
+def in_group(module: M, group: str) -> M:
+    """Declares the learning-rate group of a module, and of the modules in it that declare none.
+
+    Args:
+        module: returned, with the declaration.
+        group: a name of the caller's choice; the optimizer requires a rate for it.
+    """
     module.rate_group = group  # type: ignore[assignment]
     return module
 
 
 def count_trainable(module: nn.Module) -> int:
-    """How many trainable parameters a module has."""
+    """The number of trainable parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def decayed(module: nn.Module) -> set[nn.Parameter]:
-    """The trainable parameters that weight decay pulls to 0: those that multiply what they read, as matrices.
+    """The trainable parameters that weight decay applies to: matrices that multiply a layer's input.
 
-    Biases, normalisations, gates and embeddings are left as they are, as the field does (Loshchilov and Hutter 2019
-    decay all; BERT's and later training codes leave these out). A module whose own parameters are such matrices and
-    that is none of torch's says so with `decays = True`.
+    Biases, normalisations, gates and embeddings do not decay, as is usual (Loshchilov and Hutter 2019 decay all;
+    BERT's and later training codes leave these out). A module with such matrices of its own, which is not a class of
+    torch, declares `decays = True`.
     """
     matrices = [
         parameter
@@ -39,7 +43,7 @@ def decayed(module: nn.Module) -> set[nn.Parameter]:
 
 
 def rate_groups(module: nn.Module, group: str = "base") -> Iterator[tuple[str, nn.Parameter]]:
-    """Yields every trainable parameter with the group of its nearest declaring module."""
+    """Yields every trainable parameter with the group of the innermost module around it that declares one."""
     group = getattr(module, "rate_group", group)
     for parameter in module.parameters(recurse=False):
         if parameter.requires_grad:

@@ -1,6 +1,9 @@
-"""What a run trains with, put together from its config: data, batches, model, optimizer and step."""
+"""The parts of a training run, built from its config: data, batches, model, optimizer and step.
 
-from dataclasses import dataclass
+Here a run's config ends: the parts take plain arguments.
+"""
+
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from models.build import build, choose_candidates, make_features
 from models.config import RunConfig
 from models.inputs.batches import Batches
 from models.inputs.features import Features
+from models.machine.launcher import settle_launch
 from models.parameters import count_trainable
 from models.recommender import Recommender
 from models.training.optimizer import make_optimizer
@@ -24,13 +28,13 @@ class Training:
     """The parts of a run in one process.
 
     Args:
-        dataset: that it reads.
+        dataset: opened.
         splits: of the dataset, under the run's protocol.
-        features: what the item encoder reads.
+        features: source of the item encoder's inputs.
         batches: of this process.
-        model: itself, which is saved and evaluated.
+        model: unwrapped, as it is saved and evaluated.
         optimizer: prepared by Accelerate.
-        step: trains the prepared model on a batch.
+        step: trains the wrapped model on a batch.
     """
 
     dataset: Dataset
@@ -43,12 +47,27 @@ class Training:
 
     @property
     def trainable_parameters(self) -> int:
-        """How many the model has."""
+        """The number of trainable parameters of the model."""
         return count_trainable(self.model)
 
 
+def settled(config: RunConfig) -> RunConfig:
+    """The config with the launcher's mixed precision and accumulation, which override its own.
+
+    Raises:
+        UserError: if the launcher sets a value that training does not know.
+    """
+    launched = settle_launch(
+        mixed_precision=config.train.mixed_precision, accumulation=config.train.accumulation
+    )
+    return replace(config, train=replace(config.train, **launched._asdict()))
+
+
 def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
-    """Puts a run together. Weights are drawn with the run's seed; the caller keeps torch's generators (`fork_rng`).
+    """Builds the parts of a run.
+
+    It sets torch's random seed to the run's; callers that need their own random state wrap it in
+    `torch.random.fork_rng`.
 
     Raises:
         UserError: if the dataset or the settings do not allow the run.
@@ -76,7 +95,14 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
     model = build(config, dataset)
     if settings.compile:
         compile_parts(model, device)
-    optimizer = make_optimizer(model, config, device)
+    optimizer = make_optimizer(
+        model,
+        rates=asdict(settings.rates),
+        name=settings.optimizer,
+        weight_decay=settings.weight_decay,
+        device=device,
+        capturable=settings.cuda_graphs,
+    )
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     wrapped.train()
     plain = Step(accelerator, wrapped, optimizer, clip_norm=settings.clip_norm)
@@ -85,11 +111,11 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
 
 
 def compile_parts(model: Recommender, device: torch.device) -> None:
-    """Has torch compile the item encoder and, on a GPU, the sequence encoder, at their first use.
+    """Compiles the item encoder and, on a GPU, the sequence encoder, at their first use.
 
-    On a CPU the sequence encoder leaves padding out, which no compiled code knows the size of.
+    On a CPU the sequence encoder skips padding, so that its sizes vary too much to compile.
     """
-    # Batches of any number of items at once: torch would compile for the first number, and once more for others.
+    # Dynamic sizes from the start: torch would compile for the first number of items, and again for others.
     model.item_encoder.compile(dynamic=True if device.type == "cpu" else None)
     if device.type == "cuda":
         model.sequence_encoder.compile()

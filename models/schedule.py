@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as pure functions of how many updates were made: nothing to save or restore."""
+"""Learning-rate schedules as pure functions of the number of updates: there is no state to save or restore."""
 
 import math
 from typing import Literal
@@ -9,17 +9,17 @@ Schedule = Literal["constant", "cosine", "linear"]
 def rate_factor(
     update: int, *, total: int, warmup: int = 0, schedule: Schedule = "constant"
 ) -> float:
-    """What learning rates are multiplied by at an update.
+    """The factor of all learning rates at an update.
 
-    They rise by equal steps over the first `warmup` updates; then they stay, or fall to 0 where the run ends:
-    with p = (update - warmup) / (total - warmup), by (1 + cos πp) / 2 (cosine, arXiv 1608.03983 without
-    restarts) or 1 - p (linear).
+    It rises linearly to 1 over the first `warmup` updates. Then it stays, or falls to 0 at the end of the run: with
+    p = (update - warmup) / (total - warmup), it is (1 + cos πp) / 2 (cosine, arXiv 1608.03983 without restarts) or
+    1 - p (linear).
 
     Args:
-        update: from 0.
-        total: updates of the whole run.
-        warmup: of these.
-        schedule: after warm-up.
+        update: index of the update, from 0.
+        total: number of updates in the run.
+        warmup: number of updates of the warm-up.
+        schedule: after the warm-up.
 
     >>> [rate_factor(u, total=6, warmup=2, schedule="linear") for u in range(6)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]

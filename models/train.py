@@ -9,25 +9,27 @@ import signal
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
 
-from models.config import RunConfig, make_parser, parse_run_config
+from models.config import RunConfig, make_parser, parse_run_config, save_run_config
 from models.evaluate import format_report, measure
-from models.machine.launcher import own_state, settled, start_accelerator
+from models.machine.launcher import own_state, start_accelerator
 from models.machine.parallel import decided_by_first
-from models.prepare import prepare
+from models.prepare import prepare, settled
 from models.ranking.catalogue import encode_catalogue
 from models.ranking.ranks import rank_targets
-from models.runs.begin import begin, record_beginning
-from models.runs.files import MODEL
-from models.runs.identity import refuse_to_resume_on_other_data
+from models.runs.begin import Beginning, begin, record_beginning
+from models.runs.environment import describe_environment
+from models.runs.files import MODEL, read_run_settings
+from models.runs.identity import describe_data, refuse_to_resume_on_other_data
 from models.runs.pretrained import from_pretrained, save_pretrained
 from models.runs.trained import TrainedRecommender
+from models.schedule import rate_factor
 from models.training.checkpoints import Checkpoints, Place
 from models.training.divergence import Divergence
 from models.training.log import RunLog
@@ -42,13 +44,17 @@ from toolkit.console.terminal import Answer, answer, take_answer_options
 
 BEST_BY = "HR@10"
 SCRIPT = "versa-train"  # the same command in one process, as shells complete it
+# Settings that a resumed run may change: no finished step depends on them. (The dataset is compared by content.)
+FREE_TO_CHANGE = {"data", "train.log_every_steps", "train.checkpoint_every_steps",
+                  "train.keep_checkpoints", "train.patience", "train.trackers", "residency.place", "residency.device_gib",
+                  "residency.host_gib"}  # fmt: skip
 
 
 def train(config: RunConfig) -> dict[str, Any]:
     """Trains until `epochs` or `patience` run out, keeps the best epoch, tests it once.
 
     Args:
-        config: of the run; its `output` must not exist or be empty, unless it is to be resumed.
+        config: of the run. Its `output` must not exist or be empty, unless the run is to be resumed.
 
     Returns:
         The test report (`models.evaluate.measure`).
@@ -58,31 +64,45 @@ def train(config: RunConfig) -> dict[str, Any]:
     """
     output = Path(config.output)
     config = settled(replace(config, data=str(Path(config.data).resolve())))
+    free = FREE_TO_CHANGE
+    if config.train.schedule == "constant":  # otherwise learning rates depend on `epochs`
+        free = free | {"train.epochs"}
     with own_state(), ExitStack() as held:
-        options = tracker_options(config.train.trackers, output)
-        accelerator = start_accelerator(config, **options)
-        is_new = decided_by_first(
-            lambda: begin(config, output, held, processes=accelerator.num_processes)
+        accelerator = start_accelerator(
+            mixed_precision=config.train.mixed_precision,
+            **tracker_options(config.train.trackers, output),
         )
-        # The seed is set for this run alone.
+        beginning = decided_by_first(
+            lambda: begin(
+                output,
+                held,
+                settings=asdict(config),
+                read_settings=read_run_settings,
+                free_to_change=free,
+                resume=config.resume,
+                processes=accelerator.num_processes,
+            )
+        )
+        # The caller's random state is as before after the run.
         device = accelerator.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return _run(config, output, accelerator, is_new=is_new)
+            return _run(config, output, accelerator, beginning)
 
 
 def _run(
-    config: RunConfig, output: Path, accelerator: Accelerator, *, is_new: bool
+    config: RunConfig, output: Path, accelerator: Accelerator, beginning: Beginning
 ) -> dict[str, Any]:
     settings, main, device = config.train, accelerator.is_main_process, accelerator.device
 
-    # Data, model and optimizer. The seed differs between ranks after initialisation, so that dropout does.
+    # Data, model and optimizer. Afterwards the seed differs between processes, so that their dropout does.
     run = prepare(config, accelerator)
     model, optimizer, batches, splits = run.model, run.optimizer, run.batches, run.splits
-    updates_an_epoch = -(-len(batches) // settings.accumulation)
+    updates_per_epoch = -(-len(batches) // settings.accumulation)
     torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
 
-    # Where the run begins: at its start, or where it was left.
-    refuse_to_resume_on_other_data(output, config, run.dataset)
+    # The position from which the run trains: the start, or the newest checkpoint.
+    reads: dict[str, Any] = {"towers": config.towers, "states": config.states}
+    refuse_to_resume_on_other_data(output, run.dataset, **reads)
     log = RunLog(output, enabled=main)
     checkpoints = Checkpoints(
         output,
@@ -92,15 +112,34 @@ def _run(
         scaler=accelerator.scaler,
     )
     place = (checkpoints.resume() if config.resume else None) or Place()
-    record_beginning(config, output, accelerator, run.dataset, run.features, place, is_new=is_new)
+    record_beginning(
+        beginning,
+        output,
+        accelerator,
+        place,
+        config_text=save_run_config(config),
+        describe=lambda: describe_environment(
+            accelerator,
+            dataset={"name": run.dataset.name, **describe_data(run.dataset, **reads)},
+            residency=run.features.residency,
+        ),
+    )
     log.go_back_to(place.step)
-    start_trackers(accelerator, config, output, log)
-    log.say(f"{config.item} {config.towers}: {splits}, {run.trainable_parameters:,} parameters")
+    start_trackers(accelerator, settings.trackers, output, log, asdict(config))
+    log.print(f"{config.item} {config.towers}: {splits}, {run.trainable_parameters:,} parameters")
     if config.resume:
-        log.say(f"resuming at epoch {place.epoch}, step {place.step:,}")
+        log.print(f"resuming at epoch {place.epoch}, step {place.step:,}")
     if run.features.residency:
-        log.say(str(run.features.residency))
-    watch = Divergence(accelerator, batches, checkpoints, place, splits.user_ids)
+        log.print(str(run.features.residency))
+    watch = Divergence(
+        accelerator,
+        checkpoints,
+        place,
+        lambda epoch, number, rank: [
+            splits.user_ids[row] for row in batches.rows(epoch, number, rank)
+        ],
+        noun="users",
+    )
 
     # Loop.
     with Stopping() as stopping:
@@ -115,11 +154,15 @@ def _run(
             )
             for batch in bar:
                 is_update = batches.ends_update(place.batch)
-                update = place.batch // settings.accumulation
-                update += (place.epoch - 1) * updates_an_epoch
+                factor = rate_factor(
+                    (place.epoch - 1) * updates_per_epoch + place.batch // settings.accumulation,
+                    total=settings.epochs * updates_per_epoch,
+                    warmup=settings.warmup_updates,
+                    schedule=settings.schedule,
+                )
+                set_rates(optimizer, factor)
                 place.batch += 1
                 place.step += 1
-                set_rates(optimizer, config, update, settings.epochs * updates_an_epoch)
                 loss = run.step(batch, is_update=is_update)
                 watch.note(loss)
                 if place.step % settings.log_every_steps == 0 or place.step == 1:
@@ -134,7 +177,7 @@ def _run(
                     watch.check()
                     checkpoints.save(place)
                 if stopped:
-                    log.say(
+                    log.print(
                         f"stopped by {signal.Signals(stopped).name} after step {place.step:,}, which is kept; go on "
                         "with the same command and --resume"
                     )
@@ -147,7 +190,7 @@ def _run(
             ranks = rank_targets(model, catalogue, splits.valid)
             valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
             log.write(step=place.step, epoch=place.epoch, valid=valid, train_seconds=train_seconds)
-            log.say(
+            log.print(
                 f"epoch {place.epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} "
                 f"({train_seconds:.1f} s)"
             )
@@ -165,31 +208,31 @@ def _run(
     measure(best, output, split="valid", progress=False)
     report = measure(best, output, split="test")
     log.write(best_epoch=place.best_epoch, **{f"valid {BEST_BY}": place.best})
-    log.say(f"best epoch {place.best_epoch}\n{format_report(report)}")
+    log.print(f"best epoch {place.best_epoch}\n{format_report(report)}")
     accelerator.end_training()
     return report
 
 
 def main() -> int:
     """Command line."""
-    asked, words = take_answer_options(sys.argv[1:])
-    if words[:1] == ["--print-completion"]:
-        print(completion_script(make_parser(SCRIPT), words[1:]))
+    options, arguments = take_answer_options(sys.argv[1:])
+    if arguments[:1] == ["--print-completion"]:
+        print(completion_script(make_parser(SCRIPT), arguments[1:]))
         return 0
-    status = answer(lambda: _trained(words), as_json=asked.json, quiet=asked.quiet)
-    # The process group goes now, with the model that held it: its threads let go of their last tensors only after
-    # the call that they served has returned, and must not do so while the interpreter shuts down.
+    status = answer(lambda: _trained(arguments), as_json=options.json, quiet=options.quiet)
+    # Frees the process group, and the model that holds it, before the interpreter shuts down: its threads release
+    # their last tensors only after the call that they served has returned, which is unsafe during shutdown.
     gc.collect()
     return status
 
 
-def _trained(words: list[str]) -> Answer | None:
-    report = train(parse_run_config(words))
+def _trained(arguments: list[str]) -> Answer | None:
+    report = train(parse_run_config(arguments))
     return Answer("", report) if PartialState().is_main_process else None
 
 
 def run() -> None:
-    """The process, from its words to its exit status."""
+    """The process, from its arguments to its exit status."""
     run_command(
         main, interrupted="go on from the last checkpoint with the same command and --resume"
     )

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.gpu.copies import ceilings
 from benchmarks.gpu.made import Size
 from benchmarks.gpu.step import prepared, settings
-from models.efficiency import rest, time_epoch
+from models.efficiency import synchronize, time_epoch
 from models.machine.tensors import tensors_of
 from models.prepare import Training
 
@@ -30,7 +30,7 @@ def breakdown(
     """Kernels by time, launches a step, and the share of the time in which the GPU works."""
     config = settings(work, size, precision=precision, compiled=compiled, graphs=graphs)
     training, accelerator = prepared(config, graphs=graphs)
-    time_epoch(training, 1, accelerator)
+    time_epoch(training.step, training.batches, 1, device=accelerator.device)
     seconds = _run(training, accelerator)
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
@@ -84,11 +84,11 @@ def floor(work: Path, size: Size) -> dict[str, Any]:
 
 def _run(training: Training, accelerator: Accelerator) -> float:
     """Seconds of the first steps of an epoch."""
-    rest(accelerator)
+    synchronize(accelerator.device)
     started = time.perf_counter()
     for batch in islice(training.batches.epoch(2), STEPS):
         training.step(batch)
-    rest(accelerator)
+    synchronize(accelerator.device)
     return time.perf_counter() - started
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.gpu.made import TOWERS, Size
 from models.config import RunConfig, parse_run_config
-from models.efficiency import rest, time_epoch
+from models.efficiency import synchronize, time_epoch
 from models.prepare import Training, prepare
 from models.ranking.catalogue import encode_catalogue
 from models.ranking.ranks import rank_targets
@@ -32,9 +32,12 @@ def measure(
     _forget()
     started = time.perf_counter()
     training, accelerator = prepared(settings(work, size, **plan), graphs=graphs)
-    time_epoch(training, 1, accelerator)
+    time_epoch(training.step, training.batches, 1, device=accelerator.device)
     ready = time.perf_counter() - started
-    seconds = [time_epoch(training, 2 + n, accelerator) for n in range(size.epochs)]
+    seconds = [
+        time_epoch(training.step, training.batches, 2 + n, device=accelerator.device)
+        for n in range(size.epochs)
+    ]
     middle = sorted(seconds)[len(seconds) // 2]
     return {
         "epoch_seconds": seconds,
@@ -85,7 +88,7 @@ def _evaluation(training: Training, accelerator: Accelerator) -> float:
     training.features.same_as()
     seconds = []
     for _ in range(2):
-        rest(accelerator)
+        synchronize(accelerator.device)
         started = time.perf_counter()
         catalogue = encode_catalogue(
             training.model, training.features, training.splits.catalogue, device=accelerator.device

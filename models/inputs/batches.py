@@ -106,8 +106,8 @@ class Batches:
             return self.batch(self.sequences[rows], seed=seed, share=float(shares[number]))
 
         numbers = range(first, len(self))
-        ahead = self.features.ahead or self.device.type == "cuda"
-        return make_each(make, numbers, ahead=ahead, device=self.device)
+        prefetch = self.features.ahead or self.device.type == "cuda"
+        return make_each(make, numbers, prefetch=prefetch, device=self.device)
 
     def batch(
         self, sequences: NDArray[np.int32], *, seed: tuple[int, ...] = (0,), share: float = 1.0

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from models.machine.residency import Place, Residency, choose
+from models.machine.residency import Location, Residency, choose
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.sources import captions_behind
@@ -89,7 +89,7 @@ class StoredStates:
         tables: Mapping[str, StateTable],
         *,
         device: torch.device | str = "cpu",
-        place: Place | Literal["auto"] = "auto",
+        place: Location | Literal["auto"] = "auto",
         device_gib: float | None = None,
         host_gib: float | None = None,
     ) -> None:

@@ -1,53 +1,67 @@
 """What the launcher, the environment and the hardware decide: settled before anything else of a run.
 
-The settled values stand in the run's config from then on, so that they are recorded, and compared on resume, as
-everything else is.
+The caller puts the settled values into its settings, so that they are recorded, and compared on resume, like all others.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedType
 
-from models.config import Precision, RunConfig
+from models.machine.precision import Precision
 from toolkit.errors import UserError
 
 _PRECISION = "ACCELERATE_MIXED_PRECISION"
 _ACCUMULATION = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
 _ACCUMULATION_FLAG = "--gradient_accumulation_steps"
-# How launchers tell each process how many there are; the last is of Slurm's srun, and absent in a batch script.
+# Launchers set the number of processes in one of these; the last is set by Slurm's srun, but not in a batch script.
 _PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")  # fmt: skip
 
 
-def settled(config: RunConfig) -> RunConfig:
-    """The config with the launcher's mixed precision and accumulation, which override it; a difference is printed.
+class Launched(NamedTuple):
+    """The settings that a launcher may override, as they are in force.
+
+    Args:
+        mixed_precision: `no`, `bf16` or `fp16`.
+        accumulation: steps that make one update together.
+    """
+
+    mixed_precision: Precision
+    accumulation: int
+
+
+def settle_launch(*, mixed_precision: Precision, accumulation: int) -> Launched:
+    """The launcher's mixed precision and accumulation; where it sets none, those of the run's settings.
+
+    A difference is printed: the launcher overrides the settings.
+
+    Args:
+        mixed_precision: of the settings.
+        accumulation: of the settings.
 
     Raises:
-        UserError: if the launcher asks for something that training does not know.
+        UserError: if the launcher sets a value that training does not know.
     """
-    train = config.train
-    precision = _launcher_precision() or train.mixed_precision
-    accumulation = _launcher_accumulation() or train.accumulation
-    for key, value in {"mixed_precision": precision, "accumulation": accumulation}.items():
-        own = getattr(train, key)
+    asked = Launched(mixed_precision, accumulation)
+    launched = Launched(
+        _launcher_precision() or mixed_precision, _launcher_accumulation() or accumulation
+    )
+    for key, own, value in zip(Launched._fields, asked, launched, strict=True):
         if value != own:
             print(
                 f"train.{key}: {value}, from the launcher, overrides {own} of the config",
                 flush=True,
             )
-    return replace(
-        config, train=replace(train, mixed_precision=precision, accumulation=accumulation)
-    )
+    return launched
 
 
 def _launcher_precision() -> Precision | None:
-    """None where the launcher leaves it to the config: Accelerate's says `no` where nobody asked."""
+    """The launcher's mixed precision; None for `no`, which Accelerate's launcher sets by default."""
     value = os.environ.get(_PRECISION, "no").lower()
     known: dict[str, Precision | None] = {"no": None, "bf16": "bf16", "fp16": "fp16"}
     if value not in known:
@@ -69,10 +83,10 @@ def _launcher_accumulation() -> int | None:
 
 
 def _word_of_parent(flag: str) -> str | None:
-    """What follows a flag of `accelerate launch`, which passes this one on to DeepSpeed alone."""
+    """The value of a flag of `accelerate launch`, read from its command line: it passes this one to DeepSpeed only."""
     try:
         words = psutil.Process(os.getppid()).cmdline()
-    except psutil.Error:  # the parent is gone, or not ours to look at
+    except psutil.Error:  # the parent has ended, or its command line may not be read
         return None
     if not any("accelerate" in os.path.basename(word) for word in words[:3]):  # noqa: PTH119
         return None
@@ -85,9 +99,9 @@ def _word_of_parent(flag: str) -> str | None:
 
 @contextmanager
 def own_state() -> Iterator[None]:
-    """Gives a run an Accelerate state of its own: that of an earlier run in this process, or of its caller, comes back.
+    """Runs the block with an Accelerate state of its own, and restores the earlier state of the process afterwards.
 
-    Accelerate keeps one for each process, and refuses another precision than the first run's.
+    Accelerate has one state per process, and refuses another precision than the first run's.
     """
     shared = [kind._shared_state for kind in (AcceleratorState, GradientState)]
     before = [dict(state) for state in shared]
@@ -101,19 +115,19 @@ def own_state() -> Iterator[None]:
             state.update(old)
 
 
-def start_accelerator(config: RunConfig, **options: Any) -> Accelerator:
-    """The accelerator of a run, checked against what it can really do here.
+def start_accelerator(*, mixed_precision: Precision = "no", **options: Any) -> Accelerator:
+    """The accelerator of a run, checked against what this machine supports.
 
     Args:
-        config: settled.
-        options: others of `Accelerator`.
+        mixed_precision: settled (`settle_launch`).
+        options: other arguments of `Accelerator`, such as those of `models.training.trackers.tracker_options`.
 
     Raises:
-        UserError: if the model would be cut up, the device has no such precision, or a launcher started several
-            processes that do not know of one another.
+        UserError: if the launcher asks for a sharded model, the device does not support the precision, or a launcher
+            started several processes that do not know of one another.
     """
-    accelerator = Accelerator(mixed_precision=config.train.mixed_precision, **options)
-    # Accelerate would divide every batch's loss by this number; ours are weighed by their positions.
+    accelerator = Accelerator(mixed_precision=mixed_precision, **options)
+    # Accelerate would divide every loss by this number; `Step` weighs each loss by its batch's share instead.
     accelerator.gradient_accumulation_steps = 1
     refuse_cut_up(accelerator.distributed_type)
     _refuse_precision(accelerator)
@@ -122,7 +136,7 @@ def start_accelerator(config: RunConfig, **options: Any) -> Accelerator:
 
 
 def refuse_cut_up(kind: DistributedType) -> None:
-    """Makes sure that every process has the whole model, which is what is saved, resumed and evaluated."""
+    """Refuses launchers that shard the model: saving, resuming and evaluating need all of it in every process."""
     if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UserError(
             f"the launcher asks for {kind.value}, and training takes a whole model in every process: what trains is "

@@ -1,4 +1,4 @@
-"""The little of torch.distributed that Versa needs; one process is the ordinary case."""
+"""The collectives of torch.distributed that Versa needs; one process is the usual case."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,38 +14,39 @@ T = TypeVar("T")
 
 
 def rank_and_world() -> tuple[int, int]:
-    """This process's number and how many there are."""
+    """The rank of this process, and the number of processes."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 
 
 def decided_by_first(decide: Callable[[], T]) -> T:
-    """What the first process decides, in all of them; all call it.
+    """Calls `decide` in the first process, and returns its result in all; all processes call this.
 
     Raises:
-        UserError: in all of them, where `decide` raises it.
+        UserError: in all processes, where `decide` raises it.
     """
     rank, world = rank_and_world()
     if world == 1:
         return decide()
-    found: list[Any] = [None, None]
+    shared: list[Any] = [None, None]  # result, error
     if rank == 0:
         try:
-            found[0] = decide()
+            shared[0] = decide()
         except UserError as error:
-            found[1] = str(error)
-    dist.broadcast_object_list(found, src=0)
-    if found[1] is not None:
-        raise UserError(found[1])
-    decided: T = found[0]
+            shared[1] = str(error)
+    dist.broadcast_object_list(shared, src=0)
+    if shared[1] is not None:
+        raise UserError(shared[1])
+    decided: T = shared[0]
     return decided
 
 
 def share(count: int) -> Tensor:
-    """The rows, out of `count`, that this process works on: every world-th, equally many in each.
+    """The indices, out of `count`, that this process works on: every world-th, equally many in each process.
 
-    Rows are repeated from the start where `count` does not divide; `gather_shares` drops them.
+    Indices are repeated from the start where the number of processes does not divide `count`; `gather_shares` drops
+    the repeated rows.
     """
     rank, world = rank_and_world()
     size = -(-count // world) if count else 0
@@ -53,7 +54,7 @@ def share(count: int) -> Tensor:
 
 
 def gather_shares(local: Tensor, count: int) -> Tensor:
-    """All processes' rows in their own order, (count, …), from what each made of its `share`."""
+    """The rows of all processes in the order of indices, (count, …), from the rows that each computed for its `share`."""
     _, world = rank_and_world()
     if world == 1:
         return local
@@ -63,12 +64,12 @@ def gather_shares(local: Tensor, count: int) -> Tensor:
 
 
 def gather_with_gradient(local: Tensor) -> Tensor:
-    """All processes' rows, (W·S, E), the first one's first, from S of each; all call it.
+    """The rows of all processes in order of rank, (W·S, E), from S rows of each; all processes call it.
 
-    The gradient of a process's rows is the sum of what all processes' losses ask of them.
+    The gradient of a process's rows is the sum of their gradients from the losses of all processes.
 
     Args:
-        local: (S, E); it is gathered in float32, so that their sum is exact.
+        local: (S, E); gathered in float32, so that the sum of gradients is exact.
     """
     gathered: Tensor = _Gather.apply(local.float())
     return gathered

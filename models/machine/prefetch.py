@@ -1,4 +1,4 @@
-"""Makes the next thing while the caller works on this one: how gathers keep up with training."""
+"""Prefetch: computes the next values in a thread while the caller uses the current one."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,55 +10,55 @@ import torch
 
 from models.machine.tensors import tensors_of
 
-DEPTH = 2  # made, or being made, beyond the one in use
+DEPTH = 2  # values that are computed, or being computed, beyond the one in use
 
-Wanted = TypeVar("Wanted")
-Made = TypeVar("Made")
+Argument = TypeVar("Argument")
+Value = TypeVar("Value")
 
 
 def make_each(
-    make: Callable[[Wanted], Made],
-    wanted: Iterable[Wanted],
+    make: Callable[[Argument], Value],
+    arguments: Iterable[Argument],
     *,
-    ahead: bool,
+    prefetch: bool,
     device: torch.device | str,
-) -> Iterator[Made]:
-    """`make` of each, in order.
+) -> Iterator[Value]:
+    """Yields `make` of each argument, in order.
 
     Args:
-        make: a pure function; what it raises is raised here, in its turn.
-        wanted: its arguments.
-        ahead: whether a thread makes the next ones while the caller uses this one.
-        device: where `make` puts tensors. On a GPU the thread has a stream of its own: its copies
-            run beside the caller's kernels.
+        make: a pure function; an error that it raises is raised here, in the order of arguments.
+        arguments: of `make`, one each.
+        prefetch: whether a thread computes the next values while the caller uses the current one.
+        device: where `make` puts tensors. On a GPU the thread has a stream of its own, so that its copies run beside
+            the caller's kernels.
     """
-    if not ahead:
-        return map(make, wanted)
-    return _ahead(make, iter(wanted), torch.device(device))
+    if not prefetch:
+        return map(make, arguments)
+    return _prefetched(make, iter(arguments), torch.device(device))
 
 
-def _ahead(
-    make: Callable[[Wanted], Made], wanted: Iterator[Wanted], device: torch.device
-) -> Iterator[Made]:
+def _prefetched(
+    make: Callable[[Argument], Value], arguments: Iterator[Argument], device: torch.device
+) -> Iterator[Value]:
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def work(one: Wanted) -> tuple[Made, torch.cuda.Event | None]:
+    def work(argument: Argument) -> tuple[Value, torch.cuda.Event | None]:
         with torch.cuda.stream(stream):
-            return make(one), stream.record_event() if stream else None
+            return make(argument), stream.record_event() if stream else None
 
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
-        waiting = deque(pool.submit(work, one) for one in islice(wanted, DEPTH))
-        while waiting:
-            made, copied = waiting.popleft().result()
-            waiting.extend(pool.submit(work, one) for one in islice(wanted, 1))
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+        pending = deque(pool.submit(work, argument) for argument in islice(arguments, DEPTH))
+        while pending:
+            value, copied = pending.popleft().result()
+            pending.extend(pool.submit(work, argument) for argument in islice(arguments, 1))
             if copied is not None:
-                _hand_over(made, copied, torch.cuda.current_stream(device))
-            yield made
+                _hand_over(value, copied, torch.cuda.current_stream(device))
+            yield value
 
 
-def _hand_over(made: Any, copied: torch.cuda.Event, to: torch.cuda.Stream) -> None:
-    """Lets the caller's stream wait for the copies, and keeps their memory until it has done with it."""
+def _hand_over(value: Any, copied: torch.cuda.Event, to: torch.cuda.Stream) -> None:
+    """Makes the caller's stream wait for the copies, and keeps their memory until that stream has used them."""
     to.wait_event(copied)
-    for tensor in tensors_of(made):
+    for tensor in tensors_of(value):
         if tensor.is_cuda:
             tensor.record_stream(to)

@@ -1,4 +1,4 @@
-"""Where stored hidden states lie while a model reads them: on its device, in memory, or on disk."""
+"""Where stored hidden states are kept while a model reads them: on its device, in memory, or on disk."""
 
 import os
 from dataclasses import dataclass, replace
@@ -10,28 +10,28 @@ import torch
 
 from toolkit.errors import UserError
 
-Place = Literal["device", "host", "mapped"]
+Location = Literal["device", "host", "mapped"]
 
-SHARE = 0.5  # of the free memory, which states may take unless a budget is given
+SHARE = 0.5  # of the free memory: the default budget of states
 _WHERE = {
     "device": "on the device",
-    "host": "in this machine's memory, each batch gathered ahead",
-    "mapped": "on disk, mapped, each batch gathered ahead",
+    "host": "in this machine's memory, batches prefetched",
+    "mapped": "on disk, mapped, batches prefetched",
 }
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Residency:
-    """Where stored states lie, and why there.
+    """Where stored states are kept, and why.
 
     Args:
         place: `device`, `host` or `mapped`.
-        states_bytes: of all towers of the run.
-        why: in words.
+        states_bytes: size of the states of all towers of the run.
+        why: the reason, as a clause for a message.
     """
 
-    place: Place
+    place: Location
     states_bytes: int
     why: str
 
@@ -43,78 +43,79 @@ def choose(
     states_bytes: int,
     *,
     device: torch.device,
-    place: Place | Literal["auto"] = "auto",
+    place: Location | Literal["auto"] = "auto",
     device_gib: float | None = None,
     host_gib: float | None = None,
 ) -> Residency:
-    """The first of device, host and mapped that has room, or the one that is asked for.
+    """The first of device, host and mapped that the states fit into, or the requested one.
 
-    The CPU's own memory is that of its host, so that states beyond it are mapped at once.
+    On a CPU, device and host are the same memory, so that states beyond it are mapped at once.
 
     Args:
-        states_bytes: of all towers.
+        states_bytes: size of the states of all towers.
         device: where the model computes.
-        place: the one asked for; `auto` chooses.
-        device_gib: what states may take of a GPU; by default half of what is free.
-        host_gib: what they may take of this machine's memory, in each process; by default half of
-            what is free, divided by the processes that were launched here.
+        place: the requested location; `auto` chooses.
+        device_gib: budget of the states on a GPU; by default half of its free memory.
+        host_gib: budget of the states in this machine's memory, for each process; by default half of the free memory,
+            divided by the number of processes that were launched here.
 
     Raises:
-        UserError: if there is no room at all at the place that is asked for.
+        UserError: if the states do not fit into the requested location.
     """
-    rooms = _rooms(device, device_gib, host_gib)
+    memories = _memories(device, device_gib, host_gib)
     if place != "auto":
-        for room in rooms:
-            if room.place == place and states_bytes > room.free_bytes:
+        for memory in memories:
+            if memory.place == place and states_bytes > memory.free_bytes:
                 raise UserError(
-                    f"residency.place {place}: the states take {_gib(states_bytes)}, and "
-                    f"{_gib(room.free_bytes)} are free in {room.name}; use auto or mapped"
+                    f"residency.place {place}: the states need {_gib(states_bytes)}, and "
+                    f"{_gib(memory.free_bytes)} are free in {memory.name}; use auto or mapped"
                 )
-        return Residency(place, states_bytes, "as residency.place says")
-    beyond: dict[str, None] = {}  # in order; on a CPU, device and host are one room
-    for room in rooms:
-        if states_bytes <= room.budget_bytes:
-            return Residency(room.place, states_bytes, "; ".join([*beyond, f"within {room}"]))
-        beyond[f"beyond {room}"] = None
+        return Residency(place, states_bytes, "set by residency.place")
+    beyond: dict[str, None] = {}  # an ordered set: on a CPU, device and host are the same memory
+    for memory in memories:
+        if states_bytes <= memory.budget_bytes:
+            return Residency(memory.place, states_bytes, "; ".join([*beyond, f"within {memory}"]))
+        beyond[f"beyond {memory}"] = None
     return Residency("mapped", states_bytes, "; ".join(beyond))
 
 
 @dataclass(frozen=True)
-class _Room:
-    """Memory that states may lie in."""
+class _Memory:
+    """Memory that can hold states."""
 
-    place: Place
+    place: Location
     name: str
     free_bytes: int
     budget_bytes: float
 
     def __str__(self) -> str:
         return (
-            f"{_gib(self.budget_bytes)}, what they may take of {self.name} "
-            f"({_gib(self.free_bytes)} free)"
+            f"the budget of {_gib(self.budget_bytes)} in {self.name} ({_gib(self.free_bytes)} free)"
         )
 
 
-def _rooms(device: torch.device, device_gib: float | None, host_gib: float | None) -> list[_Room]:
-    """The rooms in the order in which they are wanted."""
+def _memories(
+    device: torch.device, device_gib: float | None, host_gib: float | None
+) -> list[_Memory]:
+    """The memories in order of preference."""
     free = _free_host_bytes()
     share = free * SHARE / _processes_here()
     budget = share if host_gib is None else host_gib * 2**30
-    host = _Room("host", "this machine's memory", free, budget)
+    host = _Memory("host", "this machine's memory", free, budget)
     if device.type != "cuda":
         return [replace(host, place="device"), host]
     free, _ = torch.cuda.mem_get_info(device)
     budget = free * SHARE if device_gib is None else device_gib * 2**30
-    return [_Room("device", str(device), free, budget), host]
+    return [_Memory("device", str(device), free, budget), host]
 
 
 def _processes_here() -> int:
-    """Processes of this run on this machine, as torch's and Accelerate's launchers say."""
+    """Number of this run's processes on this machine, as torch's and Accelerate's launchers set it."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _free_host_bytes() -> int:
-    """Memory that can be had without swapping; within a container, up to its limit."""
+    """Memory that is available without swapping; within a container, up to its limit."""
     free = int(psutil.virtual_memory().available)
     limit = _CGROUP / "memory.max"
     if limit.exists() and (most := limit.read_text().strip()) != "max":

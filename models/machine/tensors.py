@@ -1,4 +1,4 @@
-"""The tensors in a batch, however it holds them."""
+"""The tensors in a batch of any shape."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor
 
 
-def tensors_of(thing: Any) -> Iterator[Tensor]:
-    """Those in a tensor, a mapping or a dataclass, and in what they hold, always in one order."""
-    if isinstance(thing, Tensor):
-        yield thing
-    elif isinstance(thing, Mapping):
-        for value in thing.values():
+def tensors_of(batch: Any) -> Iterator[Tensor]:
+    """The tensors in a tensor, a mapping or a dataclass, and in its values, always in the same order."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
             yield from tensors_of(value)
-    elif is_dataclass(thing):
-        for field in fields(thing):
-            yield from tensors_of(getattr(thing, field.name))
+    elif is_dataclass(batch):
+        for field in fields(batch):
+            yield from tensors_of(getattr(batch, field.name))

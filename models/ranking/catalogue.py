@@ -56,7 +56,7 @@ def encode_all(model: Recommender, features: Features, *, device: torch.device |
     distinct = torch.unique(same_as[1:])
     mine = distinct[share(len(distinct))]
     gathered = make_each(
-        features.gather, mine.split(ITEMS_AT_ONCE), ahead=features.ahead, device=device
+        features.gather, mine.split(ITEMS_AT_ONCE), prefetch=features.ahead, device=device
     )
     chunks = [model.encode_items(chunk).to(device) for chunk in gathered]
     encoded = gather_shares(torch.cat(chunks), len(distinct))

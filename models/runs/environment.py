@@ -1,4 +1,4 @@
-"""What a run was made in, so that a reviewer can make it again."""
+"""The environment of a run, for environment.json: what a reviewer needs to reproduce it."""
 
 import platform
 import subprocess
@@ -10,33 +10,34 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from models.config import RunConfig
-from models.inputs.features import Features
-from models.runs.identity import describe_data
-from toolkit.dataset import Dataset
+from models.machine.residency import Residency
 from toolkit.versions import versions
 
 PACKAGES = ("transformers", "accelerate", "numpy")
 
 
 def describe_environment(
-    config: RunConfig, accelerator: Accelerator, dataset: Dataset, features: Features
+    accelerator: Accelerator, *, dataset: dict[str, Any], residency: Residency | None = None
 ) -> dict[str, Any]:
-    """Versions, device, processes, git commit and dataset of a run, for environment.json."""
+    """Versions, device, processes, git commit and dataset of a run.
+
+    Args:
+        accelerator: of the run.
+        dataset: name and identity of the dataset, as JSON can hold it; a recommender's is
+            `models.runs.identity.describe_data`.
+        residency: where its stored states are kept, if it has any.
+    """
     return {
         "started": now(),
         **describe_machine(accelerator),
-        "residency": features.residency and asdict(features.residency),
+        "residency": residency and asdict(residency),
         "git_commit": _git_commit(),
-        "dataset": {
-            "name": dataset.name,
-            **describe_data(config, dataset),
-        },
+        "dataset": dataset,
     }
 
 
 def describe_machine(accelerator: Accelerator) -> dict[str, Any]:
-    """What a process computes with: it may be another where a run is resumed."""
+    """Versions, device and precision of this process; they may differ where a run is resumed."""
     device = accelerator.device
     return {
         "python": platform.python_version(),
@@ -49,12 +50,12 @@ def describe_machine(accelerator: Accelerator) -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time, with its zone."""
+    """The local time with its time zone, ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout that this file is tracked in; None for an installed copy."""
+    """The commit of the git checkout that tracks this file; None for an installed copy."""
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     return _git("rev-parse", "HEAD")

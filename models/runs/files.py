@@ -1,9 +1,10 @@
-"""What a run's folder holds, read with care: it may be damaged, half written, or somebody else's.
+"""Reads the files of a run folder, which may be damaged, half written or from an untrusted source.
 
-Whatever is not as Versa writes it is a `UserError` that names the file.
+Anything that training or evaluation would not have written is a `UserError` that names the file.
 """
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,10 @@ _OF_REPORT: dict[str, type] = {
 
 
 def read_run_config(run: Path) -> RunConfig:
-    """A run's settings.
+    """The config of a run.
 
     Raises:
-        UserError: if the folder is no run, or its config.yaml is not as Versa writes it.
+        UserError: if the folder is no run, or its config.yaml is damaged.
     """
     if not (run / CONFIG).is_file():
         raise UserError(
@@ -44,41 +45,54 @@ def read_run_config(run: Path) -> RunConfig:
     return load_run_config(run / CONFIG)
 
 
-def read_environment(run: Path) -> dict[str, Any]:
-    """What a run was made in. `dataset` is there.
+def read_run_settings(run: Path) -> dict[str, Any]:
+    """The settings that a run was begun with, or last resumed with, as nested mappings.
+
+    Older versions recorded the launcher's mixed precision in environment.json only; it was in force.
 
     Raises:
-        UserError: if it is absent or not as Versa writes it.
+        UserError: as `read_run_config` and `read_environment` do.
     """
-    found = read_json_object(run / ENVIRONMENT)
-    _refuse_types({"dataset": None, **found}, _OF_ENVIRONMENT, run / ENVIRONMENT)
-    return found
+    settings = asdict(read_run_config(run))
+    precision = read_environment(run).get("mixed_precision", settings["train"]["mixed_precision"])
+    return {**settings, "train": {**settings["train"], "mixed_precision": precision}}
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """The environment of a run, environment.json. It always has `dataset`.
+
+    Raises:
+        UserError: if the file is absent or damaged.
+    """
+    environment = read_json_object(run / ENVIRONMENT)
+    _refuse_types({"dataset": None, **environment}, _OF_ENVIRONMENT, run / ENVIRONMENT)
+    return environment
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """What an evaluation measured: protocol, split, users, catalogue and metrics with their intervals.
+    """The report of an evaluation: protocol, split, users, catalogue and metrics with their intervals.
 
     Raises:
-        UserError: if it is absent or not as Versa writes it.
+        UserError: if the file is absent or damaged.
     """
-    found = read_json_object(path)
-    _refuse_types({**dict.fromkeys(_OF_REPORT), **found}, _OF_REPORT, path)
+    report = read_json_object(path)
+    _refuse_types({**dict.fromkeys(_OF_REPORT), **report}, _OF_REPORT, path)
     for name in _MEASURED:
-        metric = found["metrics"].get(name)
+        metric = report["metrics"].get(name)
         if not isinstance(metric, dict) or not all(
             _is_share(metric.get(key)) for key in ("value", "low", "high")
         ):
             raise UserError(
                 f"{path}: its metrics have no {name} with value, low and high from 0 to 1; evaluate the run again"
             )
-    return found
+    return report
 
 
 def read_ranks(path: Path) -> pa.Table:
-    """Every user's target and its rank (`toolkit.schema.RANKS`); infinite where the target could not be found.
+    """The rank of each user's target (`toolkit.schema.RANKS`); infinite where the target is masked.
 
     Raises:
-        UserError: if it is absent or not as Versa writes it.
+        UserError: if the file is absent or damaged.
     """
     table = schema.validate(read_file(path), schema.RANKS, where=str(path))
     ranks = np.asarray(table.column("rank"))
@@ -93,7 +107,7 @@ def log_lines(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's log (`models.training.log.read_log`).
 
     Raises:
-        UserError: if a line is not as Versa writes it.
+        UserError: if a line is not one that training writes.
     """
     lines = read_log(run)
     for number, line in enumerate(lines, start=1):
@@ -114,15 +128,15 @@ def log_lines(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _refuse_types(found: dict[str, Any], wanted: dict[str, type], path: Path) -> None:
-    for key, kind in wanted.items():
-        if key in found and (type(found[key]) is not kind):
+def _refuse_types(values: dict[str, Any], types: dict[str, type], path: Path) -> None:
+    for key, kind in types.items():
+        if key in values and (type(values[key]) is not kind):
             raise UserError(
-                f"{path}: {key} is {found[key]!r}, expected {_WORDS[kind]}; restore the file"
+                f"{path}: {key} is {values[key]!r}, expected {_TYPE_NAMES[kind]}; restore the file"
             )
 
 
-_WORDS: dict[type, str] = {dict: "an object", int: "a whole number", str: "text"}
+_TYPE_NAMES: dict[type, str] = {dict: "an object", int: "a whole number", str: "text"}
 
 
 def _is_number(value: Any) -> bool:

@@ -1,19 +1,21 @@
 """Whether a dataset is the one that a run was trained on: the one place that answers it.
 
-Training on resume, evaluate, recommend, export, report and efficiency ask `refuse_other_data`; compare asks the same
-of what two runs recorded (`differing_data`). Identity is content, not a path: a dataset may move.
+Training on resume, evaluate, recommend, export, report and efficiency call `refuse_other_data` or `other_data`; compare
+calls `differing_data` on the records of two runs. Identity is content, not a path: a dataset may move.
+
+A run's settings enter as two arguments: `towers`, the names of the towers that it reads, and `states`, whether it reads
+them as prep `stored` them or runs the encoders `live`.
 """
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from models.config import RunConfig
 from models.inputs.provenance import describe_towers
 from models.machine.parallel import rank_and_world
 from models.runs.files import CONFIG, ENVIRONMENT, read_environment
@@ -24,62 +26,72 @@ from toolkit.json_files import MANIFEST
 from toolkit.store import Table, read_file
 
 ITEMS = "items_sha256"
-INTERACTIONS = "interactions_sha256"  # runs of older Versas do not have it
-_STATES = "states_sha256"  # of a tower that is read as it is stored, and
-_SOURCE = "source_sha256"  # of what a live encoder reads; neither is recorded by older Versas
+INTERACTIONS = "interactions_sha256"  # runs of older versions do not have it
+_STATES = (
+    "states_sha256"  # of a tower whose stored states are read; absent in runs of older versions
+)
+_SOURCE = (
+    "source_sha256"  # of the content that a live encoder reads; absent in runs of older versions
+)
 _WORDS = {INTERACTIONS: "interactions", _STATES: "hidden states", _SOURCE: "content"}
-_NOT_OF_STATES = ("dtype", "items", "layers")  # how they are stored, and `kept` says which layers
-# Every Versa that records what states were made with records these, so that an absent one was not set.
+_NOT_OF_STATES = ("dtype", "items", "layers")  # how they are stored; `kept` names the layers
+# Every version that records the provenance of states records these, so that an absent one was not set.
 _ALWAYS = ("encoder", "revision", "source", "modality", "pooling", "kept", "precision", "quantize", "captions",
            "max_tokens", "lowercase")  # fmt: skip
 _SOURCES_AT_ONCE = 1024
 Fact = tuple[str, Callable[[], Any]]
+States = Literal["stored", "live"]
 
 
-def describe_data(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
-    """All that a run depends on in its dataset, as environment.json keeps it under `dataset`.
+def describe_data(dataset: Dataset, *, towers: Sequence[str], states: States) -> dict[str, Any]:
+    """Everything in a dataset that a run depends on, as environment.json keeps it under `dataset`.
 
     Returns:
-        `items_sha256` over the item ids in order; for each tower that the run reads, what its states were made with
-        and `tower NAME states_sha256` of the states themselves (of what its encoder reads, where it runs live);
-        `media …`, how the pictures behind them were made; and `interactions_sha256`.
+        `items_sha256` over the item ids in order; for each tower, the provenance of its states and
+        `tower NAME states_sha256` of the states themselves (`source_sha256` of the encoder's input, where states are
+        live); `media …`, the settings of the pictures behind them; and `interactions_sha256`.
     """
-    return {key: compute() for key, compute in _facts(config, dataset)}
+    return {key: compute() for key, compute in _facts(dataset, towers, states)}
 
 
-def refuse_other_data(run: Path, config: RunConfig, dataset: Dataset) -> None:
-    """Makes sure that a dataset is the one that a run was trained on, wherever it lies.
+def refuse_other_data(
+    run: Path, dataset: Dataset, *, towers: Sequence[str], states: States
+) -> None:
+    """Refuses a dataset that is not the one that a run was trained on, by content.
 
     Args:
-        run: its folder.
-        config: of the run.
-        dataset: that is to be read.
+        run: run folder.
+        dataset: the dataset to be read.
+        towers: names of the towers that the run reads.
+        states: `stored` or `live`.
 
     Raises:
-        UserError: naming the first thing that differs, and what it was.
+        UserError: naming the first difference.
     """
-    found = other_data(run, config, dataset)
-    if found is not None:
-        raise UserError(found)
+    difference = other_data(run, dataset, towers=towers, states=states)
+    if difference is not None:
+        raise UserError(difference)
 
 
-def refuse_to_resume_on_other_data(run: Path, config: RunConfig, dataset: Dataset) -> None:
+def refuse_to_resume_on_other_data(
+    run: Path, dataset: Dataset, *, towers: Sequence[str], states: States
+) -> None:
     """`refuse_other_data` where training has begun: a run without environment.json has made no step.
 
     Raises:
         UserError: as `refuse_other_data` does.
     """
     if (run / ENVIRONMENT).exists():
-        refuse_other_data(run, config, dataset)
+        refuse_other_data(run, dataset, towers=towers, states=states)
 
 
-def other_data(run: Path, config: RunConfig, dataset: Dataset) -> str | None:
-    """In what a dataset differs from the one that a run was trained on, in words; None where it is that one.
+def other_data(run: Path, dataset: Dataset, *, towers: Sequence[str], states: States) -> str | None:
+    """How a dataset differs from the one that a run was trained on, as a message; None where it is the same.
 
-    Runs of older Versas did not record all of it: what cannot be checked is named on stderr.
+    Runs of older versions did not record all of it: what cannot be checked is named on stderr.
     """
     then = read_environment(run)["dataset"]
-    facts = dict(_facts(config, dataset))
+    facts = dict(_facts(dataset, towers, states))
     whole = any(key.endswith((f" {_STATES}", f" {_SOURCE}")) for key in then)
     gone = [key for key in then if key.rpartition(" ")[2] in _ALWAYS and key not in facts]
     for key, compute in [*facts.items(), *((key, lambda: None) for key in gone)]:
@@ -93,10 +105,10 @@ def other_data(run: Path, config: RunConfig, dataset: Dataset) -> str | None:
         for key in facts
         if key not in then and key.split()[-1] in _WORDS
     ]
-    for name in config.towers:  # an older Versa's words
-        words, now = then.get(f"tower {name}"), _encoder_of(dataset.states_metadata(name))
-        if words not in (None, now):
-            return _differs(run, f"tower {name}", words, now, dataset)
+    for name in towers:  # as older versions recorded them
+        recorded, now = then.get(f"tower {name}"), _encoder_of(dataset.states_metadata(name))
+        if recorded not in (None, now):
+            return _differs(run, f"tower {name}", recorded, now, dataset)
     if unknown and rank_and_world()[0] == 0:
         print(
             f"{run}: an older Versa trained it, so it is not known whether these are unchanged: {', '.join(unknown)}",
@@ -106,12 +118,18 @@ def other_data(run: Path, config: RunConfig, dataset: Dataset) -> str | None:
 
 
 def refuse_other_states(
-    run: Path, config: RunConfig, dataset: Dataset, made_with: dict[str, Any]
+    run: Path, dataset: Dataset, made_with: dict[str, Any], *, towers: Sequence[str]
 ) -> None:
-    """Refuses another dataset whose states the model cannot read as it read those it was trained on.
+    """Refuses another dataset whose states differ in provenance from those that the model was trained on.
+
+    Args:
+        run: run folder.
+        dataset: the other dataset.
+        made_with: provenance of the states that the model was trained on (`models.inputs.provenance`).
+        towers: names of the towers that the run reads.
 
     Raises:
-        UserError: if they were made in another way, or it is not known how those were made.
+        UserError: if the provenance differs, or that of the model is not known.
     """
     if not made_with:
         raise UserError(
@@ -119,7 +137,7 @@ def refuse_other_states(
             "train again, or leave --data out"
         )
     then = dict(_settings(made_with))
-    now = dict(_settings(describe_towers(dataset, config.towers)))
+    now = dict(_settings(describe_towers(dataset, towers)))
     for key in sorted({*then, *now}):
         both = key in then and key in now
         must = key.startswith("media ") or key.rpartition(" ")[2] in _ALWAYS
@@ -131,9 +149,9 @@ def refuse_other_states(
 
 
 def differing_data(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """What differs in the data of two runs, by what both recorded: `items`, `interactions`.
+    """The parts of their data that two runs recorded differently: `items`, `interactions`.
 
-    Their towers may differ: that is what runs are compared for.
+    Their towers may differ: comparing towers is what runs are compared for.
     """
     words = {ITEMS: "items", INTERACTIONS: "interactions"}
     return [
@@ -143,24 +161,29 @@ def differing_data(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
     ]
 
 
-def open_data(run: Path, config: RunConfig) -> Dataset:
-    """The dataset of a run, by the path that its config has.
+def open_data(run: Path, data: str | Path) -> Dataset:
+    """Opens the dataset of a run.
+
+    Args:
+        run: run folder, for the message.
+        data: the dataset's path in the run's config.
 
     Raises:
-        UserError: if there is none.
+        UserError: if it holds no dataset.
     """
-    if not (Path(config.data) / MANIFEST).exists():
+    if not (Path(data) / MANIFEST).exists():
         raise UserError(
-            f"{run / CONFIG}: its data, {config.data}, is no dataset (any more); if it has moved, say where it lies "
+            f"{run / CONFIG}: its data, {data}, is no dataset (any more); if it has moved, say where it lies "
             "now: --data DATASET"
         )
-    return open_dataset(config.data)
+    return open_dataset(data)
 
 
 def interactions_sha256(dataset: Dataset) -> str:
-    """SHA-256 of who interacted with what, in which order: of all that splits are made from.
+    """SHA-256 of the users and items of all interactions in order, from which the splits are made.
 
-    Users and items are hashed apart, so that neither shards nor batches show in it; a batch is held at a time.
+    Users and items are hashed separately, so that the digest depends neither on shards nor on batches. One batch is
+    in memory at a time.
     """
     columns = {name: hashlib.sha256() for name in ("user", "item")}
     for batch in Table(dataset.path / "interactions").batches(list(columns)):
@@ -169,14 +192,13 @@ def interactions_sha256(dataset: Dataset) -> str:
     return hashlib.sha256(b"".join(each.digest() for each in columns.values())).hexdigest()
 
 
-def _facts(config: RunConfig, dataset: Dataset) -> Iterator[Fact]:
-    """What identifies the data of a run: the cheap first, so that what differs is found early."""
-    towers = config.towers
+def _facts(dataset: Dataset, towers: Sequence[str], states: States) -> Iterator[Fact]:
+    """What identifies the data of a run, the cheapest first, so that a difference is found early."""
     yield ITEMS, lambda: hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
     for key, value in _settings(describe_towers(dataset, towers)):
         yield key, lambda value=value: value  # type: ignore[misc]
     yield INTERACTIONS, lambda: interactions_sha256(dataset)
-    live = config.states == "live"
+    live = states == "live"
     for name in towers:
         yield (
             f"tower {name} {_SOURCE if live else _STATES}",
@@ -185,7 +207,7 @@ def _facts(config: RunConfig, dataset: Dataset) -> Iterator[Fact]:
 
 
 def _settings(made_with: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What states depend on, by what messages call it."""
+    """The settings that states depend on, by their name in messages."""
     for name, tower in made_with.get("encode", {}).items():
         for key, value in tower.items():
             if key not in _NOT_OF_STATES:
@@ -195,7 +217,7 @@ def _settings(made_with: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _states_sha256(dataset: Dataset, tower: str) -> str:
-    """Of a tower's states: the sum of the SHA-256 of each item's, so that neither shards nor their order show in it."""
+    """The sum of the SHA-256 of each item's states, which depends neither on shards nor on their order."""
     shards = Table(dataset.path / "states" / tower).shards()
     parts = (int(remembered(shard.path, "rows", _rows_sha256), 16) for shard in shards)
     return f"{sum(parts) % 2**256:064x}"
@@ -221,7 +243,7 @@ def _rows_sha256(path: Path) -> str:
 
 
 def _source_sha256(dataset: Dataset, tower: str) -> str:
-    """Of what a live encoder reads, item by item."""
+    """SHA-256 of the content that a live encoder reads, of all items in order."""
     digest, source = hashlib.sha256(), dataset.states_metadata(tower)["source"]
     ids = dataset.item_ids.ids
     for start in range(0, len(ids), _SOURCES_AT_ONCE):
@@ -238,10 +260,10 @@ def _value_sha256(value: str | bytes | list[bytes] | None) -> bytes:
     return hashlib.sha256(b"absent" if data is None else b"=" + data).digest()
 
 
-def _encoder_of(about: dict[str, str]) -> str:
-    """A tower's metadata as older Versas recorded them."""
+def _encoder_of(metadata: dict[str, str]) -> str:
+    """A tower's metadata as older versions recorded them."""
     keys = ("encoder", "revision", "kept", "pooling", "precision", "dtype", "source", "captions")
-    return ", ".join(f"{key}={about[key]}" for key in keys if key in about)
+    return ", ".join(f"{key}={metadata[key]}" for key in keys if key in metadata)
 
 
 def _differs(run: Path, key: str, then: Any, now: Any, dataset: Dataset) -> str:

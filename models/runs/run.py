@@ -58,9 +58,9 @@ def _open(
         raise UserError(f"{run}: no model yet; the run ended before its first evaluation")
     if data is not None:
         config = replace(config, data=str(a_path(data, name="data")))
-    dataset = open_data(run, config)
+    dataset = open_data(run, config.data)
     model = from_pretrained(run / MODEL).to(device)
-    differs = other_data(run, config, dataset)
+    differs = other_data(run, dataset, towers=config.towers, states=config.states)
     if differs is not None:
         if not other:
             raise UserError(differs)
@@ -69,7 +69,7 @@ def _open(
                 f"{run}: an ID model has one vector for each item that it was trained on and none for the "
                 f"items of {config.data}; leave --data out, or take a run over content"
             )
-        refuse_other_states(run, config, dataset, model.made_with)
+        refuse_other_states(run, dataset, model.made_with, towers=config.towers)
     _refuse_misfit(run, config, dataset, model)
     here = replace(config, residency=ResidencyConfig())  # not what suited the machine that trained
     features = make_features(here, dataset, device=device)

@@ -1,8 +1,8 @@
-"""Checkpoints: all that the next step of a run depends on, so that a resumed run is the same run.
+"""Checkpoints: everything that the next step of a run depends on, so that a resumed run is the same run.
 
-A checkpoint is one file, `checkpoints/step-00001234.safetensors`: model, optimizer and random state as
-tensors, where the run stands as JSON in the file's metadata. It is whole or absent, and its digest tells
-whether it is still what was written. Nothing in it can execute.
+A checkpoint is one file, `checkpoints/step-00001234.safetensors`: model, optimizer and random state as tensors, and
+the position of the run as JSON in the file's metadata. It is complete or absent, and its digest shows whether it has
+changed since it was written. Nothing in it can execute.
 """
 
 import hashlib
@@ -24,19 +24,19 @@ from toolkit.errors import UserError
 
 FOLDER = "checkpoints"
 _FORMAT = "2"
-_TENSORS_ALONE = "1"  # an older Versa's, whose digest covers no metadata
+_TENSORS_ALONE = "1"  # the format of older versions, whose digest covers no metadata
 
 
 @dataclass
 class Place:
-    """Where a run stands.
+    """The position of a run in its training.
 
     Args:
-        step: batches that every process has trained on.
-        epoch: that is going on, from 1.
-        batch: batches of this epoch that are done.
+        step: number of batches that each process has trained on.
+        epoch: the current epoch, from 1.
+        batch: number of batches of this epoch that are done.
         best: best validation metric so far; -1 before the first evaluation.
-        best_epoch: when it was reached; 0 before the first evaluation.
+        best_epoch: its epoch; 0 before the first evaluation.
     """
 
     step: int = 0
@@ -46,11 +46,11 @@ class Place:
     best_epoch: int = 0
 
     def is_over(self, *, epochs: int, patience: int) -> bool:
-        """Whether the run ends here: it depends on what is asked for now, so no checkpoint holds it.
+        """Whether the run ends here. It depends on the settings of this call, so it is not in the checkpoint.
 
         Args:
-            epochs: at most so many.
-            patience: epochs without a better one.
+            epochs: most epochs.
+            patience: most epochs in a row without an improvement.
         """
         done = self.epoch - 1
         return done >= epochs or done - self.best_epoch >= patience
@@ -60,11 +60,11 @@ class Checkpoints:
     """The checkpoints of a run.
 
     Args:
-        run: its folder.
-        keep: how many of the newest are kept.
-        model: unwrapped.
-        optimizer: unwrapped; one whose state is tensors.
-        scaler: of float16 training.
+        run: run folder.
+        keep: number of newest checkpoints to keep.
+        model: the unwrapped model.
+        optimizer: the unwrapped optimizer; its state must be tensors.
+        scaler: the gradient scaler of float16 training.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Checkpoints:
         self.scaler = scaler
 
     def paths(self) -> list[Path]:
-        """Of all checkpoints, oldest first."""
+        """The checkpoint files, oldest first."""
         return sorted(self.folder.glob("step-*.safetensors"))
 
     def save(self, place: Place) -> None:
-        """Writes a checkpoint and removes those that are too many; all processes call it."""
+        """Writes a checkpoint and removes the oldest beyond `keep`; all processes call it."""
         random = _all_random_states(next(self.model.parameters()).device)
         rank, world = rank_and_world()
         if rank != 0:
@@ -98,54 +98,54 @@ class Checkpoints:
             tensors |= {f"optimizer/{names[index]}/{key}": value for key, value in state.items()}
         tensors |= {f"random/{index}": state for index, state in enumerate(random)}
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        about = {
+        metadata = {
             "format": _FORMAT,
             "place": json.dumps(asdict(place)),
             "processes": str(world),
             "scaler": json.dumps(self.scaler.state_dict() if self.scaler else {}),
         }
-        about["digest"] = _digest(tensors, about)
-        data = save(tensors, metadata=about)
+        metadata["digest"] = _digest(tensors, metadata)
+        data = save(tensors, metadata=metadata)
         path = self.folder / f"step-{place.step:08d}.safetensors"
         write_atomically(path, lambda file: file.write(data))
         for old in self.paths()[: -self.keep]:
             old.unlink()
 
     def resume(self) -> Place | None:
-        """Goes back to the newest checkpoint that is whole; all processes call it.
+        """Restores the newest checkpoint that is intact; all processes call it.
 
-        A damaged one is told on stderr and passed over for the one before.
+        A damaged checkpoint is reported on stderr, and the one before is tried.
 
         Returns:
-            Where the run stands; None where there is no checkpoint.
+            The position of the run; None where there is no checkpoint.
 
         Raises:
-            UserError: if all are damaged, or the number of processes is another.
+            UserError: if all checkpoints are damaged, one does not fit the model, or the number of processes differs.
         """
         rank, world = rank_and_world()
         paths = self.paths()
         for path in reversed(paths):
             try:
-                about, tensors = _read(path)
+                metadata, tensors = _read(path)
             except ValueError as error:
                 if rank == 0:
                     print(
                         f"{path}: damaged ({error}); going back to the one before", file=sys.stderr
                     )
                 continue
-            if int(about["processes"]) != world:
+            if int(metadata["processes"]) != world:
                 raise UserError(
-                    f"{path}: of a run of {about['processes']} processes, and this one has {world}; "
+                    f"{path}: of a run of {metadata['processes']} processes, and this one has {world}; "
                     "launch as many, or start afresh in another folder"
                 )
             try:
-                self._restore(about, tensors, rank)
+                self._restore(metadata, tensors, rank)
             except (RuntimeError, KeyError, ValueError) as error:
                 raise UserError(
                     f"{path}: this run cannot go on from it ({' '.join(str(error).split())}); start afresh in another "
                     "folder"
                 ) from None
-            return _place(about)
+            return _place(metadata)
         if paths:
             raise UserError(
                 f"{self.folder}: all checkpoints are damaged; start afresh in another folder"
@@ -153,7 +153,7 @@ class Checkpoints:
         return None
 
     def last(self) -> str:
-        """In words: the newest one."""
+        """The newest checkpoint, as a clause for a message."""
         paths = self.paths()
         return f"the last good checkpoint is {paths[-1]}" if paths else "there is no checkpoint yet"
 
@@ -162,26 +162,26 @@ class Checkpoints:
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         return [names[p] for group in self.optimizer.param_groups for p in group["params"]]
 
-    def _indices(self, about: dict[str, str]) -> dict[str, int]:
-        """The optimizer's index of each parameter, by what a checkpoint calls it.
+    def _indices(self, metadata: dict[str, str]) -> dict[str, int]:
+        """The optimizer's index of each parameter, by the parameter's name in a checkpoint.
 
         Raises:
-            ValueError: if an older Versa numbered them in another order, as it did where weights decay.
+            ValueError: if an older version numbered the parameters in another order, as it did with weight decay.
         """
         names = self._optimized()
-        if about["format"] != _TENSORS_ALONE:
+        if metadata["format"] != _TENSORS_ALONE:
             return {name: index for index, name in enumerate(names)}
         if any(group.get("weight_decay") for group in self.optimizer.param_groups):
             raise ValueError("an older Versa wrote it, which decayed biases and embeddings too")
         return {str(index): index for index in range(len(names))}
 
-    def _restore(self, about: dict[str, str], tensors: dict[str, Tensor], rank: int) -> None:
+    def _restore(self, metadata: dict[str, str], tensors: dict[str, Tensor], rank: int) -> None:
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "random": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = value
         self.model.load_state_dict(parts["model"])
-        index_of = self._indices(about)
+        index_of = self._indices(metadata)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimizer"].items():
             parameter, _, key = name.rpartition("/")
@@ -189,42 +189,42 @@ class Checkpoints:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         if self.scaler:
-            self.scaler.load_state_dict(json.loads(about["scaler"]))
+            self.scaler.load_state_dict(json.loads(metadata["scaler"]))
         _restore_random_state(parts["random"][str(rank)], next(self.model.parameters()).device)
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """A checkpoint's metadata and tensors, on the CPU.
+    """The metadata and tensors of a checkpoint, on the CPU.
 
     Raises:
-        ValueError: if it is not what was written.
+        ValueError: if the file is damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about: dict[str, str] = file.metadata() or {}
+            metadata: dict[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError) as error:
         raise ValueError(error) from None
-    digest = about.pop("digest", None)
-    kept = {} if about.get("format") == _TENSORS_ALONE else about
-    if about.get("format") not in (_FORMAT, _TENSORS_ALONE) or digest != _digest(tensors, kept):
+    digest = metadata.pop("digest", None)
+    kept = {} if metadata.get("format") == _TENSORS_ALONE else metadata
+    if metadata.get("format") not in (_FORMAT, _TENSORS_ALONE) or digest != _digest(tensors, kept):
         raise ValueError("its content has changed since it was written")
     try:
-        _place(about), int(about["processes"]), json.loads(about["scaler"])
+        _place(metadata), int(metadata["processes"]), json.loads(metadata["scaler"])
     except (KeyError, TypeError, ValueError, RecursionError):
         raise ValueError("its metadata are not those of a checkpoint") from None
-    return about, tensors
+    return metadata, tensors
 
 
-def _place(about: dict[str, str]) -> Place:
-    """Where a run stands; older Versas also wrote whether it was over."""
-    told = json.loads(about["place"])
-    return Place(**{key: value for key, value in told.items() if key != "is_over"})
+def _place(metadata: dict[str, str]) -> Place:
+    """The position of the run; older versions also wrote whether it was over."""
+    values = json.loads(metadata["place"])
+    return Place(**{key: value for key, value in values.items() if key != "is_over"})
 
 
-def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
-    """SHA-256 of metadata, names, shapes and bytes, in the order of names."""
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode() if about else b"")
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 of the metadata and of names, shapes and bytes of the tensors, in the order of names."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode() if metadata else b"")
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
@@ -233,7 +233,7 @@ def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
 
 
 def _random_state(device: torch.device) -> Tensor:
-    """State of the generators that dropout draws from: the CPU's, then the GPU's where there is one."""
+    """State of the random generators: the CPU's, then the GPU's where there is one."""
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
@@ -248,7 +248,7 @@ def _restore_random_state(state: Tensor, device: torch.device) -> None:
 
 
 def _all_random_states(device: torch.device) -> list[Tensor]:
-    """Those of all processes, in the main one's memory."""
+    """The random states of all processes, on the CPU."""
     mine = _random_state(device)
     _, world = rank_and_world()
     if world == 1:

@@ -1,15 +1,18 @@
-"""Notices a loss that is not finite, in any process, without making the loop wait for the GPU at each step."""
+"""Detects a loss that is not finite, in any process, without waiting for the GPU at each step."""
+
+from collections.abc import Callable
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from models.inputs.batches import Batches
 from models.training.checkpoints import Checkpoints, Place
 from toolkit.errors import UserError
 
 NEVER = 2**62
 SHOWN = 10
+
+SamplesOf = Callable[[int, int, int], list[str]]
 
 
 class Divergence:
@@ -17,48 +20,50 @@ class Divergence:
 
     Args:
         accelerator: of the run.
-        batches: of this process.
-        checkpoints: which are told of.
-        place: where the run stands; read at each step.
-        user_ids: of the rows of `train`, for messages.
+        checkpoints: of the run; the error names the last one.
+        place: the current position of the run; read at each step.
+        samples_of: names the samples that a process trains on in a step: from the epoch (from 1), the batch's index in
+            it (from 0) and the process's rank. It is called in every process, and only for the error.
+        noun: what these samples are, in the plural.
     """
 
     def __init__(
         self,
         accelerator: Accelerator,
-        batches: Batches,
         checkpoints: Checkpoints,
         place: Place,
-        user_ids: list[str],
+        samples_of: SamplesOf,
+        *,
+        noun: str = "samples",
     ) -> None:
         self.accelerator = accelerator
-        self.user_ids = user_ids
-        self.batches = batches
         self.checkpoints = checkpoints
         self.place = place
+        self.samples_of = samples_of
+        self.noun = noun
         self.first = torch.full((1,), NEVER, device=accelerator.device)
 
     def note(self, loss: Tensor) -> None:
-        """Looks at one step's loss, where it lies."""
+        """Records whether the loss of the current step is finite, on the loss's own device."""
         step = torch.where(torch.isfinite(loss.detach()), NEVER, self.place.step)
         self.first = torch.minimum(self.first, step)
 
     def check(self) -> None:
-        """Waits for what was noted; all processes call it.
+        """Waits for the recorded losses; all processes call it.
 
         Raises:
-            UserError: in all of them, naming step, process, users of the batch and the last checkpoint.
+            UserError: in all processes, naming the step, the process, the samples of its batch and the last checkpoint.
         """
         firsts = self.accelerator.gather(self.first).tolist()
         step = min(firsts)
         if step == NEVER:
             return
         rank = firsts.index(step)
-        number = self.place.batch - 1 - (self.place.step - step)
-        users = [self.user_ids[row] for row in self.batches.rows(self.place.epoch, number, rank)]
-        more = f", ... ({len(users)} in all)" if len(users) > SHOWN else ""
+        batch = self.place.batch - 1 - (self.place.step - step)
+        samples = self.samples_of(self.place.epoch, batch, rank)
+        more = f", ... ({len(samples)} in all)" if len(samples) > SHOWN else ""
         raise UserError(
             f"step {step}, epoch {self.place.epoch}: the loss of process {rank} is not finite; its batch has the "
-            f"users {', '.join(users[:SHOWN])}{more}; {self.checkpoints.last()}. Lower the learning rates "
+            f"{self.noun} {', '.join(samples[:SHOWN])}{more}; {self.checkpoints.last()}. Lower the learning rates "
             "(--train.rates....) or set --train.clip_norm, in another folder"
         )

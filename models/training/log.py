@@ -1,9 +1,9 @@
-"""What a run writes down while it trains; processes other than the main one write nothing."""
+"""The log of a run, `log.jsonl`; processes other than the main one write nothing."""
 
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ LOG = "log.jsonl"
 
 
 class RunLog:
-    """Lines of `log.jsonl`, and a few words for whoever watches.
+    """Writes the lines of `log.jsonl`, and prints progress.
 
     Args:
         output: run folder.
@@ -25,21 +25,21 @@ class RunLog:
         self.path = output / LOG
         self.enabled = enabled
         self.started = time.perf_counter()
-        self.tell: Callable[[dict[str, Any]], None] | None = None
+        self.follower: Callable[[dict[str, Any]], None] | None = None
 
     def go_back_to(self, step: int) -> None:
-        """Forgets the lines of later steps: a resumed run makes those steps again."""
+        """Removes the lines of later steps: a resumed run makes those steps again."""
         if not self.enabled or not self.path.exists():
             return
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = "".join(line for line in lines if line.endswith("\n") and _step_of(line) <= step)
         write_atomically(self.path, lambda file: file.write(kept.encode()))
 
-    def follow(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Has `tell` called with every line: those that are there now, others when they are written."""
+    def follow(self, follower: Callable[[dict[str, Any]], None]) -> None:
+        """Calls `follower` with every line: at once with those already written, later with each new line."""
         for entry in read_log(self.path.parent):
-            tell(entry)
-        self.tell = tell
+            follower(entry)
+        self.follower = follower
 
     def write(self, **entry: Any) -> None:
         """Appends one line: the entry, and the seconds since the run began."""
@@ -48,20 +48,22 @@ class RunLog:
         entry["seconds"] = round(time.perf_counter() - self.started, 3)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-        if self.tell:
-            self.tell(entry)
+        if self.follower:
+            self.follower(entry)
 
-    def say(self, words: str) -> None:
-        """Prints a line."""
+    def print(self, text: str) -> None:
+        """Prints a line to stdout."""
         if self.enabled:
-            print(words, flush=True)
+            print(text, flush=True)
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """Whole lines of a run's log; the last may be half written where a run was killed. None where there is no log.
+    """The complete lines of a run's log; an empty list where there is no log.
+
+    The last line may be half written where a run was killed; it is left out.
 
     Raises:
-        UserError: if a line is no JSON.
+        UserError: if a line is not JSON.
     """
     path = run / LOG
     if not path.exists():
@@ -86,16 +88,20 @@ def read_log(run: Path) -> list[dict[str, Any]]:
 
 
 def _step_of(line: str) -> int:
-    """Infinite for lines of the run's end."""
+    """Infinite for the lines at the run's end, which have no step."""
     return int(json.loads(line).get("step", sys.maxsize))
 
 
-def flat(values: dict[str, Any], prefix: str = "", *, between: str = ".") -> dict[str, Any]:
-    """Keys of keys joined, by dots unless something else is to stand between them."""
+def flat(values: Mapping[str, Any], prefix: str = "", *, separator: str = ".") -> dict[str, Any]:
+    """A nested mapping as a flat one, its keys joined by a separator.
+
+    >>> flat({"train": {"epochs": 3}, "towers": ["title"]})
+    {'train.epochs': 3, 'towers': ['title']}
+    """
     joined: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            joined |= flat(value, f"{prefix}{key}{between}", between=between)
+        if isinstance(value, Mapping):
+            joined |= flat(value, f"{prefix}{key}{separator}", separator=separator)
         else:
             joined[prefix + key] = value
     return joined

@@ -1,39 +1,55 @@
 """The optimizer of a run, and its learning rates over time."""
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from models.config import RunConfig
 from models.parameters import decayed, rate_groups
-from models.schedule import rate_factor
+
+Name = Literal["adam", "adamw"]
 
 
 def make_optimizer(
-    model: nn.Module, config: RunConfig, device: torch.device
+    model: nn.Module,
+    *,
+    rates: Mapping[str, float],
+    name: Name = "adam",
+    weight_decay: float = 0.0,
+    device: torch.device | str = "cpu",
+    capturable: bool = False,
 ) -> torch.optim.Optimizer:
-    """The optimizer over the model's groups, in one kernel where the device has one: three times as fast on a CPU."""
-    groups = parameter_groups(model, asdict(config.train.rates), config.train.weight_decay)
+    """The optimizer over the learning-rate groups that a model declares (`models.parameters`).
+
+    Args:
+        model: its trainable parameters are optimized.
+        rates: learning rate by group; `base` is the group of all that declare none.
+        name: `adam` or `adamw`.
+        weight_decay: of the matrices (`models.parameters.decayed`).
+        device: where the model computes. The update is one fused kernel on a CPU and on a GPU: three times as fast on
+            a CPU.
+        capturable: whether CUDA graphs record the update (`models.training.step.GraphStep`). Learning rates are then
+            tensors, because a recorded update reads them from memory.
+
+    Raises:
+        ValueError: if a group has no rate, or the name is unknown.
+    """
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if name not in kinds:
+        raise ValueError(f"optimizer {name!r}; expected one of {', '.join(kinds)}")
+    device = torch.device(device)
+    groups = parameter_groups(model, rates, weight_decay)
     options: dict[str, Any] = {"fused": device.type in ("cpu", "cuda")}
-    if config.train.cuda_graphs:  # a recorded step reads its rates where they lie
+    if capturable:
         options["capturable"] = True
         for group in groups:
             group["lr"] = torch.tensor(group["lr"], device=device)
-    if config.train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, **options)
-    return torch.optim.Adam(groups, **options)
+    return kinds[name](groups, **options)
 
 
-def set_rates(optimizer: Any, config: RunConfig, update: int, total: int) -> None:
-    """Sets each group's learning rate for an update: its own, times what the schedule says."""
-    factor = rate_factor(
-        update,
-        total=total,
-        warmup=config.train.warmup_updates,
-        schedule=config.train.schedule,
-    )
+def set_rates(optimizer: Any, factor: float) -> None:
+    """Sets the learning rate of each group to its own rate times a factor (`models.schedule.rate_factor`)."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], torch.Tensor):
             group["lr"].fill_(group["rate"] * factor)
@@ -42,17 +58,23 @@ def set_rates(optimizer: Any, config: RunConfig, update: int, total: int) -> Non
 
 
 def rates_now(optimizer: Any) -> dict[str, float]:
-    """The learning rate of each group as it stands; on a GPU this may wait for it."""
+    """The current learning rate of each group; reading it may wait for a GPU."""
     return {group["name"]: float(group["lr"]) for group in optimizer.param_groups}
 
 
 def parameter_groups(
-    model: nn.Module, rates: dict[str, float], weight_decay: float = 0.0
+    model: nn.Module, rates: Mapping[str, float], weight_decay: float = 0.0
 ) -> list[dict[str, Any]]:
-    """Optimizer groups: every trainable parameter under the rate of its declared group; decayed ones apart."""
+    """Optimizer groups: each trainable parameter under the rate of its declared group; decayed ones apart.
+
+    Raises:
+        ValueError: if a group has no rate.
+    """
     matrices = decayed(model) if weight_decay else set()
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for group, parameter in rate_groups(model):
+        if group not in rates:
+            raise ValueError(f"no learning rate for group {group!r}; rates has {sorted(rates)}")
         groups.setdefault((group, parameter in matrices), []).append(parameter)
     return [
         {

@@ -1,22 +1,46 @@
 """One training step: the loss of a batch, its gradients and, at an update, the optimizer.
 
-`Step` makes it call by call; `GraphStep` records it once for each size of batch and replays the record on the GPU,
-because there the launches of a small model's kernels from Python take longer than the kernels.
+`Step` runs it call by call. `GraphStep` records it once per size of batch as a CUDA graph and replays the graph,
+because on a GPU the launches of a small model's kernels from Python take longer than the kernels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from models.inputs.batch import Batch
 from models.machine.tensors import tensors_of
 
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
+
+
+class TrainingBatch(Protocol):
+    """What a step requires of a batch; the rest is between the batch and the model."""
+
+    @property
+    def share(self) -> float:
+        """The weight of its loss in its update; 1 unless gradients are accumulated."""
+        ...
+
+
+class TrainingBatches(Protocol):
+    """What a training loop requires of its data, in one process (`models.inputs.batches.Batches`)."""
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        ...
+
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Any]:
+        """The batches of an epoch (from 1), from the one with index `first` on: always the same for the same epoch."""
+        ...
+
+    def ends_update(self, number: int) -> bool:
+        """Whether an update of the weights follows the batch with this index (from 0)."""
+        ...
 
 
 class Step:
@@ -24,23 +48,27 @@ class Step:
 
     Args:
         accelerator: of the run.
-        model: prepared by it: `model(batch)` is the loss.
-        optimizer: prepared by it.
-        clip_norm: gradients are scaled down to this norm where theirs is larger; 0 does not.
+        model: prepared by the accelerator: `model(batch)` is the loss.
+        optimizer: prepared by the accelerator.
+        clip_norm: gradients of a larger norm are scaled down to this norm; 0 turns clipping off.
     """
 
     def __init__(
-        self, accelerator: Accelerator, model: nn.Module, optimizer: Any, *, clip_norm: float
+        self, accelerator: Accelerator, model: nn.Module, optimizer: Any, *, clip_norm: float = 0.0
     ) -> None:
         self.accelerator = accelerator
         self.model = model
         self.optimizer = optimizer
         self.clip_norm = clip_norm
 
-    def __call__(self, batch: Batch, *, is_update: bool = True) -> Tensor:
-        """The batch's loss, a scalar without a graph; where it is no update, gradients are only added up.
+    def __call__(self, batch: TrainingBatch, *, is_update: bool = True) -> Tensor:
+        """The loss of the batch, a scalar without a graph.
 
-        Its gradients count by the batch's share in the update.
+        Gradients are weighed by the batch's share in its update.
+
+        Args:
+            batch: of this process.
+            is_update: whether the weights are updated now; otherwise the gradients are only added up.
         """
         with nullcontext() if is_update else self.accelerator.no_sync(self.model):
             loss = self.model(batch)
@@ -54,15 +82,15 @@ class Step:
 
 
 class GraphStep:
-    """A `Step` that is recorded once for each size of batch, and replayed from then on.
+    """A `Step` that is recorded once per size of batch, and replayed from then on.
 
-    The first batch of a size is trained on as it comes, so that all that is made at first use is there; the second is
-    recorded and replayed. Batches must have `fixed_sizes`, so that sizes are few; every step is an update; and
-    the optimizer is one that can be recorded (`models.training.optimizer`).
+    The first batch of a size is trained on without recording, so that everything that PyTorch allocates at first use
+    exists; the second is recorded and replayed. Batches must come in few sizes (`Batches.fixed_sizes`), every step is
+    an update, and the optimizer must be capturable (`models.training.optimizer.make_optimizer`).
 
     Args:
-        step: what is recorded.
-        record: gives what replays a function, and the tensor that its result then lies in.
+        step: the step to record.
+        record: returns a function that replays its argument, and the tensor that holds the result after a replay.
     """
 
     def __init__(self, step: Step, record: Record) -> None:
@@ -70,11 +98,11 @@ class GraphStep:
         self.record = record
         self.graphs: dict[tuple[Any, ...], _Graph | None] = {}
 
-    def __call__(self, batch: Batch, *, is_update: bool = True) -> Tensor:
-        """The batch's loss, a scalar without a graph.
+    def __call__(self, batch: TrainingBatch, *, is_update: bool = True) -> Tensor:
+        """The loss of the batch, a scalar without a graph.
 
         Raises:
-            ValueError: if gradients are only to be added up.
+            ValueError: if the step is not an update.
         """
         if not is_update:
             raise ValueError("a recorded step is an update; gradients cannot be accumulated")
@@ -87,13 +115,13 @@ class GraphStep:
 
 
 class _Graph:
-    """One size's record, with the batch that it reads."""
+    """The recorded step of one size, with the batch that it reads."""
 
-    def __init__(self, step: Step, batch: Batch, record: Record) -> None:
+    def __init__(self, step: Step, batch: TrainingBatch, record: Record) -> None:
         self.batch = deepcopy(batch)
         self.replay, self.loss = record(lambda: step(self.batch))
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: TrainingBatch) -> Tensor:
         for here, new in zip(tensors_of(self.batch), tensors_of(batch), strict=True):
             here.copy_(new, non_blocking=True)
         self.replay()
@@ -101,10 +129,10 @@ class _Graph:
 
 
 def gpu_recorder() -> Record:
-    """Records what a function launches on the current GPU, as a CUDA graph. All its graphs share one pool of memory.
+    """Records what a function launches on the current GPU as a CUDA graph. All graphs share one memory pool.
 
-    They may, because nothing that one leaves there is read after another was replayed. The thread that makes
-    batches ahead may go on copying while one is recorded.
+    Sharing is safe because no result of one graph is read after another was replayed. The thread that prefetches
+    batches may go on copying while a graph is recorded.
     """
     pool = torch.cuda.graph_pool_handle()
 

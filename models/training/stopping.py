@@ -1,4 +1,4 @@
-"""SIGTERM and SIGUSR1, which schedulers send before they take a machine away: the run ends after its step, resumable."""
+"""SIGTERM and SIGUSR1, which schedulers send before they reclaim a machine: the run ends after an update, resumable."""
 
 import signal
 import threading
@@ -11,26 +11,26 @@ import torch.distributed as dist
 from models.machine.parallel import rank_and_world
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-_BEYOND = (
-    128  # an exit status beyond it is that of a program which a signal ended, as shells have it
+_SIGNALLED = (
+    128  # a shell's exit status of a program that a signal ended is 128 plus the signal's number
 )
 
 
 class Stopped(SystemExit):
-    """A run that a signal has ended at a checkpoint; its exit status is 128 and the signal's number.
+    """A signal ended the run at a checkpoint; the exit status is 128 plus the signal's number.
 
     Args:
         number: of the signal.
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(_BEYOND + number)
+        super().__init__(_SIGNALLED + number)
 
 
 class Stopping:
-    """Catches the signals within a `with` block; outside of the main thread, where none arrives, it catches nothing.
+    """Catches the signals within a `with` block. Outside of the main thread, which alone receives signals, it does nothing.
 
-    A signal may reach one process of several: `signal` tells them all.
+    A signal may reach only one of several processes; `signal` shares it with all.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Stopping:
     def __enter__(self) -> "Stopping":
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._catch) for number in SIGNALS}
-        if rank_and_world()[1] > 1:  # the processors talk, so that no step waits for a GPU
+        if rank_and_world()[1] > 1:  # on the CPU, so that no step waits for a GPU
             self._group = dist.new_group(backend="gloo")
         return self
 
@@ -53,11 +53,13 @@ class Stopping:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self._group is not None and kind is None:  # others may be elsewhere after an error
+        if (
+            self._group is not None and kind is None
+        ):  # after an error the other processes may not arrive here
             dist.destroy_process_group(self._group)
 
     def signal(self) -> int:
-        """The number of a signal that some process has caught, the same in all; 0 for none. All call it."""
+        """The number of the signal that any process has caught, the same in all; 0 for none. All processes call it."""
         if self._group is None:
             return self._caught
         caught = torch.tensor([self._caught])

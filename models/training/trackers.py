@@ -1,12 +1,11 @@
-"""Who follows a run beside its log.jsonl: TensorBoard, Weights & Biases and whoever else Accelerate knows by name.
+"""Experiment trackers beside log.jsonl: TensorBoard, Weights & Biases and the others that Accelerate knows by name.
 
-log.jsonl is the record, and a tracker is told what stands in it. A resumed run begins its trackers anew and tells
-them the record from its first line: so each has every step once, whenever the run before was stopped.
+log.jsonl is the record, and trackers receive its lines. A resumed run starts its trackers afresh and replays the log
+to them from the first line. So each tracker has every step once, whenever the run before was stopped.
 """
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import LoggerType
 
-from models.config import RunConfig
 from models.training.log import RunLog, flat
 from toolkit.errors import UserError
 
@@ -23,14 +21,14 @@ FOLDER = "trackers"  # of a run, for those that keep files
 
 
 def tracker_options(names: Sequence[str], output: Path) -> dict[str, Any]:
-    """What `Accelerator` is told of a run's trackers.
+    """The arguments of `Accelerator` for a run's trackers.
 
     Args:
         names: of trackers.
         output: run folder.
 
     Raises:
-        UserError: if Accelerate does not know one of them, or it is not installed.
+        UserError: if Accelerate does not know a tracker, or it is not installed.
     """
     installed = {str(tracker) for tracker in get_available_trackers()}
     for name in names:
@@ -39,7 +37,7 @@ def tracker_options(names: Sequence[str], output: Path) -> dict[str, Any]:
                 f"train.trackers names {name!r}; known are {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}, and [] "
                 "for none"
             )
-        if name not in installed and name in LoggerType.list():  # others somebody has registered
+        if name not in installed and name in LoggerType.list():  # others are third parties' own
             raise UserError(
                 f"train.trackers names {name}, which is not installed: pip install {name.replace('_', '-')}, or "
                 "leave it out (--train.trackers '[]' for none)"
@@ -47,30 +45,44 @@ def tracker_options(names: Sequence[str], output: Path) -> dict[str, Any]:
     return {"log_with": list(names), "project_dir": str(output / FOLDER)} if names else {}
 
 
-def start_trackers(accelerator: Accelerator, config: RunConfig, output: Path, log: RunLog) -> None:
-    """Begins the run's trackers in the main process, and has them told what stands in the log and what will."""
-    if not (accelerator.is_main_process and config.train.trackers):
+def start_trackers(
+    accelerator: Accelerator,
+    names: Sequence[str],
+    output: Path,
+    log: RunLog,
+    settings: Mapping[str, Any],
+) -> None:
+    """Starts a run's trackers in the main process: they receive the log's lines, those already written first.
+
+    Args:
+        accelerator: made with `tracker_options` of the same names.
+        names: of trackers; none are started where there are none.
+        output: run folder.
+        log: of the run.
+        settings: of the run, nested or flat; trackers show them beside the curves.
+    """
+    if not (accelerator.is_main_process and names):
         return
     shutil.rmtree(output / FOLDER, ignore_errors=True)
     accelerator.init_trackers(
         PROJECT,
-        config={key: _plain(value) for key, value in flat(asdict(config)).items()},
+        config={key: _plain(value) for key, value in flat(settings).items()},
         init_kwargs={"wandb": {"name": output.name}},
     )
-    log.follow(lambda entry: _tell(accelerator, entry))
+    log.follow(lambda entry: _send(accelerator, entry))
 
 
-def _tell(accelerator: Accelerator, entry: dict[str, Any]) -> None:
-    """The numbers of a line of the log, at its step; a line of the run's end has none."""
+def _send(accelerator: Accelerator, entry: dict[str, Any]) -> None:
+    """Sends the numbers of a line of the log, at its step; the lines at the run's end have no step."""
     if "step" in entry:
         numbers = {
-            key.replace("@", "_"): value  # not all take an @ in a name
-            for key, value in flat(entry, between="/").items()
+            key.replace("@", "_"): value  # not all trackers allow an @ in a name
+            for key, value in flat(entry, separator="/").items()
             if key not in ("step", "seconds")
         }
         accelerator.log(numbers, step=entry["step"])
 
 
 def _plain(value: Any) -> bool | int | float | str:
-    """What every tracker can write down."""
+    """A value as every tracker can store it."""
     return value if isinstance(value, bool | int | float | str) else str(value)

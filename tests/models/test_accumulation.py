@@ -1,5 +1,6 @@
 """Accumulated gradients are those of the larger batch; weight decay pulls at matrices alone."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from tiny_dataset import ITEMS, write_dataset
 
 import models
 from models.config import parse_run_config, presets
+from models.machine.launcher import own_state, start_accelerator
 from models.parameters import decayed
-from models.prepare import Training, prepare
+from models.prepare import Training, prepare, settled
 from models.train import train
 from models.training.optimizer import make_optimizer
 
@@ -70,12 +72,10 @@ def test_an_accumulated_run_is_the_run_of_the_larger_batch(uneven: Path, tmp_pat
 
 
 def test_accelerates_own_division_is_off(uneven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from models.machine.launcher import own_state, settled, start_accelerator
-
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "3")
     config = settled(parse_run_config([*WORDS, f"--data={uneven}", "--output=none"]))
     with own_state():
-        accelerator = start_accelerator(config, cpu=True)
+        accelerator = start_accelerator(mixed_precision=config.train.mixed_precision, cpu=True)
         value = torch.ones((), requires_grad=True)
         accelerator.backward(value * 2)
     assert config.train.accumulation == 3 and float(value.grad or 0) == 2
@@ -109,7 +109,12 @@ def test_adamw_leaves_what_does_not_decay_where_it_is(dataset: Path) -> None:
         for parameter in model.parameters():
             parameter.fill_(1.0)
             parameter.grad = torch.zeros_like(parameter)
-    make_optimizer(model, config, torch.device("cpu")).step()
+    make_optimizer(
+        model,
+        rates=asdict(config.train.rates),
+        name=config.train.optimizer,
+        weight_decay=config.train.weight_decay,
+    ).step()
     shrunk = {name for name, value in model.named_parameters() if (value < 1).all()}
     kept = {name for name, value in model.named_parameters() if (value == 1).all()}
     assert shrunk | kept == {name for name, _ in model.named_parameters()}

@@ -1,7 +1,6 @@
 """What launcher, environment and hardware decide is settled, recorded, and true."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +9,8 @@ from accelerate import Accelerator
 
 from models.config import RunConfig, load_run_config, parse_run_config
 from models.machine import launcher
-from models.machine.launcher import own_state, settled, start_accelerator
+from models.machine.launcher import own_state, start_accelerator
+from models.prepare import settled
 from models.train import train
 from toolkit import UserError
 
@@ -155,4 +155,4 @@ def start_and_forget(wanted: RunConfig) -> None:
     if Accelerator().device.type != "cpu":
         pytest.skip("has a GPU")
     with own_state():
-        start_accelerator(replace(wanted))
+        start_accelerator(mixed_precision=wanted.train.mixed_precision)

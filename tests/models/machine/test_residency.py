@@ -66,18 +66,17 @@ def test_processes_of_a_machine_share_its_memory(
 
 def test_the_reason_is_said(free: None) -> None:
     assert str(choose(5 * GIB, device=GPU)) == (
-        "hidden states (5.00 GiB): in this machine's memory, each batch gathered ahead; beyond 4.00 GiB, "
-        "what they may take of cuda (8.00 GiB free); within 16.00 GiB, what they may take of this "
-        "machine's memory (32.00 GiB free)"
+        "hidden states (5.00 GiB): in this machine's memory, batches prefetched; beyond the budget of 4.00 GiB in cuda "
+        "(8.00 GiB free); within the budget of 16.00 GiB in this machine's memory (32.00 GiB free)"
     )
-    assert choose(1, device=CPU, place="mapped").why == "as residency.place says"
+    assert choose(1, device=CPU, place="mapped").why == "set by residency.place"
     assert choose(17 * GIB, device=CPU).why.count("beyond") == 1
 
 
 def test_no_room_where_it_is_asked_for(free: None) -> None:
     for device, place in ((GPU, "device"), (CPU, "device"), (CPU, "host")):
         with pytest.raises(
-            UserError, match=rf"{place}: the states take 33.00 GiB, and \d+\.00 GiB"
+            UserError, match=rf"{place}: the states need 33.00 GiB, and \d+\.00 GiB"
         ):
             choose(33 * GIB, device=device, place=place)  # type: ignore[arg-type]
     assert choose(33 * GIB, device=CPU, place="mapped").place == "mapped"
@@ -165,10 +164,10 @@ def test_a_run_says_where_its_states_lie(
     assert environment["residency"] == {
         "place": place,
         "states_bytes": (ITEMS + 1) * (3 * 16 + 4 * 24) * 2,
-        "why": "as residency.place says",
+        "why": "set by residency.place",
     }
     (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("hidden states")]
-    assert line.endswith("as residency.place says")
+    assert line.endswith("set by residency.place")
 
 
 def test_a_run_is_read_wherever_there_is_room(
@@ -183,14 +182,14 @@ def test_a_run_is_read_wherever_there_is_room(
     assert torch.equal(elsewhere.item_embeddings(), here)
 
 
-# --- ahead
+# --- prefetch
 
 
 def test_what_is_made_ahead_comes_in_order() -> None:
-    assert list(make_each(lambda n: n * n, range(50), ahead=True, device="cpu")) == [
+    assert list(make_each(lambda n: n * n, range(50), prefetch=True, device="cpu")) == [
         n * n for n in range(50)
     ]
-    assert list(make_each(str, [], ahead=True, device="cpu")) == []
+    assert list(make_each(str, [], prefetch=True, device="cpu")) == []
 
 
 def test_no_more_is_made_than_a_few() -> None:
@@ -202,14 +201,14 @@ def test_no_more_is_made_than_a_few() -> None:
             asked.append(number)
             yield number
 
-    made = make_each(str, numbers(), ahead=True, device="cpu")
+    made = make_each(str, numbers(), prefetch=True, device="cpu")
     assert next(made) == "0"
     assert asked == list(range(1 + DEPTH))
     made.close()  # type: ignore[attr-defined]
 
 
 def test_a_failure_comes_in_its_turn() -> None:
-    made = make_each(lambda n: 6 // n, [1, 2, 0, 3], ahead=True, device="cpu")
+    made = make_each(lambda n: 6 // n, [1, 2, 0, 3], prefetch=True, device="cpu")
     assert [next(made), next(made)] == [6, 3]
     with pytest.raises(ZeroDivisionError):
         next(made)

@@ -16,6 +16,7 @@ from models.config import RunConfig, parse_run_config
 from models.inputs.batches import SIZES, Batches
 from models.losses.candidates import Candidates, Full, Sampled
 from models.prepare import Training, prepare
+from models.schedule import rate_factor
 from models.train import train
 from models.training.optimizer import make_optimizer, set_rates
 from models.training.step import GraphStep, Step
@@ -122,14 +123,12 @@ def test_each_size_is_recorded_once_and_only_at_its_second_batch(dataset: Path) 
         step(batches[0], is_update=False)
 
 
-def test_a_recorded_step_reads_its_rates_where_they_lie(dataset: Path) -> None:
+def test_a_recorded_step_reads_its_rates_where_they_lie() -> None:
     """Another rate between two replays: they are tensors that the record holds, not numbers that it was made with."""
-    config = settings(dataset, "--train.schedule=linear", "--train.warmup_updates=2")
-    config = replace(config, train=replace(config.train, cuda_graphs=True))
     parameter = torch.nn.Linear(2, 1)
-    optimizer = make_optimizer(parameter, config, torch.device("cpu"))
+    optimizer = make_optimizer(parameter, rates={"base": 0.1}, capturable=True)
     before = [group["lr"] for group in optimizer.param_groups]
-    set_rates(optimizer, config, 0, 10)
+    set_rates(optimizer, rate_factor(0, total=10, warmup=2, schedule="linear"))
     for group, rate in zip(optimizer.param_groups, before, strict=True):
         assert group["lr"] is rate and float(rate) == pytest.approx(group["rate"] / 2)
 
