@@ -186,7 +186,7 @@ def _variants(
     refuse_to_resume_on_other_data(run, config, dataset)  # settings alone are enough to be measured
     # What weights a run begins with does not change its costs, and the file may be anybody's.
     config = replace(config, init_from="")
-    if config.item == "id" or not states:
+    if not config.item_kind.reads_towers or not states:
         return [(run, config)]
     return [(run, replace(config, states=one)) for one in states]
 
@@ -212,7 +212,7 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
         time_epoch(training, number, accelerator) for number in range(1, warmup + epochs + 1)
     ]
     gpu = accelerator.device.type == "cuda"
-    states = None if config.item == "id" else config.states
+    states = config.states if config.item_kind.reads_towers else None
     return Cost(
         method=str(run) if states is None else f"{run} ({states})",
         run=str(run),

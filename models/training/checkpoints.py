@@ -19,12 +19,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.machine.parallel import rank_and_world
+from models.migrate import named_by_tower
 from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
 
 FOLDER = "checkpoints"
-_FORMAT = "2"
-_TENSORS_ALONE = "1"  # an older Versa's, whose digest covers no metadata
+_FORMAT = "3"
+_NUMBERED_TOWERS = (
+    "2"  # older Versas': names of weights as `models.migrate.named_by_tower` reads them,
+)
+_TENSORS_ALONE = "1"  # and before that a digest that covers no metadata
 
 
 @dataclass
@@ -180,6 +184,9 @@ class Checkpoints:
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = value
+        if about["format"] != _FORMAT:
+            for part in ("model", "optimizer"):
+                parts[part] = named_by_tower(parts[part], self.model)
         self.model.load_state_dict(parts["model"])
         index_of = self._indices(about)
         state: dict[int, dict[str, Tensor]] = {}
@@ -207,7 +214,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise ValueError(error) from None
     digest = about.pop("digest", None)
     kept = {} if about.get("format") == _TENSORS_ALONE else about
-    if about.get("format") not in (_FORMAT, _TENSORS_ALONE) or digest != _digest(tensors, kept):
+    known = (_FORMAT, _NUMBERED_TOWERS, _TENSORS_ALONE)
+    if about.get("format") not in known or digest != _digest(tensors, kept):
         raise ValueError("its content has changed since it was written")
     try:
         _place(about), int(about["processes"]), json.loads(about["scaler"])
