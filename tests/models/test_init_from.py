@@ -128,7 +128,9 @@ def test_towers_with_stages_have_parameters_that_no_public_weights_fill(
         "cover": TowerSpec("cover", *COVER, "image", (6, 12, 24, 24)),
     }
     monkeypatch.setattr(type(data), "tower", lambda self, name: stages[name])
-    with pytest.raises(UserError, match=r"nothing like 'item_encoder\.widenings\.cover.* and 3 more"):
+    with pytest.raises(
+        UserError, match=r"nothing like 'item_encoder\.widenings\.cover.* and 3 more"
+    ):
         build(config(dataset, checkpoint), data)
 
 

@@ -85,7 +85,9 @@ def test_what_a_kind_cannot_do_is_refused(run: Path, dataset: Path) -> None:
         export_items(run, run.parent / "items.npy", data=dataset)
     words = [*OWN, "--data=DATA", "--output=RUN", "--train.initial_std=0.02"]
     config = parse_run_config(words)
-    with pytest.raises(UserError, match=r"initial_std is 0\.02, and sequence\.kind gru has no such"):
+    with pytest.raises(
+        UserError, match=r"initial_std is 0\.02, and sequence\.kind gru has no such"
+    ):
         config.sequence_kind.build(config.sequence, embedding_dim=8, initial_std=0.02)
 
 
@@ -145,7 +147,5 @@ def test_a_recipe_of_another_kind_leaves_its_settings_out_and_says_so(
     assert config.sequence == own_sequence.GRUSettings(layers=3)
     inline = parse_run_config([*where, "--sequence={kind: gru, layers: 3}"])
     assert inline.sequence == config.sequence
-    back = parse_run_config(
-        [*where, f"--config={tmp_path / 'own.yaml'}", "--sequence.kind=sasrec"]
-    )
+    back = parse_run_config([*where, f"--config={tmp_path / 'own.yaml'}", "--sequence.kind=sasrec"])
     assert back.sequence == type(parse_run_config(where).sequence)()

@@ -215,7 +215,9 @@ def test_without_gates_states_are_added(shape: str) -> None:
         total: Tensor | int = 0
         for spec in specs:
             top = states[spec.name][:, spec.layers - network.inter.levels :].unbind(dim=1)
-            total = total + sum(network.inter.projections[spec.name][i](h) for i, h in enumerate(top))  # type: ignore[index]
+            total = total + sum(
+                network.inter.projections[spec.name][i](h) for i, h in enumerate(top)
+            )  # type: ignore[index]
         expected = network.inter.project(network.inter.head(total))
         torch.testing.assert_close(parts[-1], expected)
 
