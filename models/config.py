@@ -391,31 +391,33 @@ def refuse_unknown_kind(key: str, name: Any, *, where: str = "") -> None:
     known, _ = KINDS[key]
     if not isinstance(name, str) or name not in known:
         raise UserError(
-            f"{where}{': ' if where else ''}{key} is {name!r}; known: {', '.join(known)}. A kind of your own is registered by importing its module first"
+            f"{where}{': ' if where else ''}{key} is {name!r}; known: {', '.join(known)}. A kind of your own is "
+            "registered by importing its module first"
         )
 
 
 def settings_of(kinds: Names) -> type[RunConfig]:
     """`RunConfig` with the settings that some kinds have."""
-    sections: list[tuple[str, Any, Any]] = [("item", Literal[tuple(ITEMS)], kinds["item"])]  # type: ignore[misc]
+    sections: dict[str, type] = {}
     for section in ("sequence", "fusion"):
         known, _ = KINDS[f"{section}.kind"]
         name = kinds[f"{section}.kind"]
-        sections.append((section, _with_choices(known[name].settings, name, known)))
+        sections[section] = _with_choices(known[name].settings, name, known)
     own = ITEMS[kinds["item"]]
     if own.section == "items" and own.settings is not None:
-        sections.append(("items", own.settings))
-    defaults = [
-        part if len(part) == 3 else (*part, field(default_factory=part[1])) for part in sections
+        sections["items"] = own.settings
+    parts: list[tuple[str, Any, Any]] = [
+        (name, settings, field(default_factory=settings)) for name, settings in sections.items()
     ]
-    typed = make_dataclass("RunConfig", defaults, bases=(RunConfig,))
+    item: tuple[str, Any, Any] = ("item", Literal[tuple(ITEMS)], kinds["item"])
+    typed = make_dataclass("RunConfig", [item, *parts], bases=(RunConfig,))
     typed.__doc__ = RunConfig.__doc__
     return typed
 
 
 def _with_choices(settings: type, name: str, known: Mapping[str, Any]) -> type:
     """Settings whose `kind` is one of those known, and this one by default."""
-    kind = ("kind", Literal[tuple(known)], name)  # type: ignore[misc]
+    kind: tuple[str, Any, Any] = ("kind", Literal[tuple(known)], name)
     typed = make_dataclass(settings.__name__, [kind], bases=(settings,))
     typed.__doc__ = settings.__doc__
     return typed
