@@ -98,7 +98,7 @@ def make_pair(
         versa = build(config, dataset)
     first = dataset.tower(towers[0])
     reference = Reference(levels=first.layers, width=first.width, dropout=dropout)
-    reference.load_state_dict(versa.state_dict())
+    reference.copy_weights(versa.state_dict())
     features = make_features(config, dataset)
     write_files(files, {name: dataset.states(name) for name in towers})
     splits = dataset.splits()

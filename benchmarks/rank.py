@@ -83,7 +83,7 @@ def evaluate_reference(
 ) -> float:
     """Seconds of the reference's evaluation, which ranks a sample of users; exits if a metric differs."""
     pair = make_pair(trained.dataset.path, files, NAMES, batch_size=64, dropout=0.0)
-    pair.reference.load_state_dict(trained.model.state_dict())
+    pair.reference.copy_weights(trained.model.state_dict())
     pair.reference.eval()
     test = trained.splits.test
     rows = np.sort(np.random.default_rng(0).choice(len(test), users, replace=False))

@@ -66,7 +66,7 @@ def reference_step(dataset: Path, files: Path, steps: int) -> tuple[float, int, 
     seconds, differences = [], []
     for number in range(steps):
         sequences = pair.sequences(number)
-        pair.reference.load_state_dict(pair.versa.state_dict())
+        pair.reference.copy_weights(pair.versa.state_dict())
         started = time.perf_counter()
         loss = pair.step_reference(sequences)
         seconds.append(time.perf_counter() - started)

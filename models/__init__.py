@@ -7,18 +7,25 @@ from toolkit.console.starting import guard
 
 if TYPE_CHECKING:
     from models.export import export_items
-    from models.items import IdEmbedding, SideNetwork
+    from models.fusion import FUSIONS, FusionKind
+    from models.items import ITEMS, IdEmbedding, ItemKind, SideNetwork
     from models.public_iisan.weights import load_official_iisan
     from models.recommender import Recommender
     from models.runs.pretrained import from_pretrained, push_to_hub, save_pretrained
     from models.runs.run import load
     from models.runs.trained import TrainedRecommender
-    from models.sequence import SASRec
+    from models.sequence import SEQUENCES, SASRec, SequenceKind
 
 __all__ = [
+    "FUSIONS",
+    "ITEMS",
+    "SEQUENCES",
+    "FusionKind",
     "IdEmbedding",
+    "ItemKind",
     "Recommender",
     "SASRec",
+    "SequenceKind",
     "SideNetwork",
     "TrainedRecommender",
     "export_items",
@@ -32,9 +39,15 @@ __all__ = [
 # Fetched when first used, so that `python -m models --help` does not wait for torch. No name here may be that of a
 # module of this package, which importing it would put in the name's place.
 _MODULES = {
+    "FUSIONS": "models.fusion",
+    "FusionKind": "models.fusion",
+    "ITEMS": "models.items",
     "IdEmbedding": "models.items",
+    "ItemKind": "models.items",
     "Recommender": "models.recommender",
     "SASRec": "models.sequence",
+    "SEQUENCES": "models.sequence",
+    "SequenceKind": "models.sequence",
     "SideNetwork": "models.items",
     "TrainedRecommender": "models.runs.trained",
     "export_items": "models.export",

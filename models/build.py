@@ -1,24 +1,23 @@
 """From a run's config to its model and its loss: the only place where configs become arguments."""
 
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from models.config import RunConfig, SideConfig
+from models.config import RunConfig
 from models.inputs.features import Features, ItemNumbers, StoredStates, load_live
+from models.inputs.joined_features import JoinedFeatures
 from models.inputs.provenance import describe_towers
-from models.items import IdEmbedding, SideNetwork
-from models.items.side_network import INTER
 from models.losses.candidates import Candidates, Full, InBatch, Sampled
 from models.public_iisan.weights import begin_from_official, read_weights
 from models.recommender import Recommender
-from models.sequence import SASRec
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.splits import Splits
-from toolkit.towers import TowerSpec
+
+MakeFeatures = Callable[[RunConfig, Dataset, torch.device | str], Features]
 
 
 def build(config: RunConfig, dataset: Dataset) -> Recommender:
@@ -27,61 +26,29 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
     Raises:
         UserError: if the config does not fit the run's towers, or the weights do not fit the config.
     """
-    item_encoder: nn.Module
-    initial_std = config.train.initial_std or None
-    if config.item == "id":
-        item_encoder = IdEmbedding(
-            dataset.items.num_rows,
-            embedding_dim=config.side.embedding_dim,
-            initial_std=initial_std,
+    kind, fusion = config.item_kind, config.fusion_kind
+    if kind.joins is not None and fusion.joins != kind.joins:
+        raise UserError(
+            f"fusion.kind {config.fusion.kind} joins {fusion.joins}, and the parts of {kind.noun} are {kind.joins}; "
+            f"choose a fusion of {kind.joins}"
         )
-    else:
-        item_encoder = _side_network(config, dataset)
-    sequence_encoder = SASRec(
-        embedding_dim=config.side.embedding_dim,
-        max_len=config.sequence.max_len,
-        heads=config.sequence.heads,
-        blocks=config.sequence.blocks,
-        dropout=config.sequence.dropout,
+    embedding_dim, initial_std = config.side.embedding_dim, config.train.initial_std or None
+    item_encoder = kind.build(
+        getattr(config, kind.section),
+        items=dataset.items.num_rows,
+        towers=[dataset.tower(name) for name in config.towers],
+        embedding_dim=embedding_dim,
+        fusion=fusion.make(config.fusion),
         initial_std=initial_std,
+    )
+    sequence_encoder = config.sequence_kind.build(
+        config.sequence, embedding_dim=embedding_dim, initial_std=initial_std
     )
     made_with = describe_towers(dataset, config.towers)
     model = Recommender(item_encoder, sequence_encoder, made_with=made_with)
     if config.init_from:
         begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)
     return model
-
-
-def _side_network(config: RunConfig, dataset: Dataset) -> SideNetwork:
-    side = config.side
-    _check_names("side.modality", set(side.modality), config.towers)
-    _check_names("side.bottlenecks", set(side.bottlenecks) - {INTER}, config.towers)
-    if side.parts == INTER and len(config.towers) == 1:
-        raise UserError(
-            f"side.parts is inter, the tower between towers, and the run has one: {config.towers}; "
-            "name another tower, or leave side.parts out"
-        )
-    return SideNetwork(
-        [_tower(config, dataset, name) for name in config.towers],
-        embedding_dim=side.embedding_dim,
-        bottleneck=_bottlenecks(side, config.towers),
-        inter_bottleneck=side.bottlenecks.get(INTER),
-        activation=side.activation,
-        dropout=side.dropout,
-        parts=side.parts,
-        mixing=side.mixing,
-        wide_heads=side.wide_heads,
-    )
-
-
-def _bottlenecks(side: SideConfig, towers: list[str]) -> dict[str, int]:
-    return {name: side.bottlenecks.get(name, side.bottleneck) for name in towers}
-
-
-def _check_names(key: str, named: set[str], towers: list[str]) -> None:
-    unknown = sorted(named - set(towers))
-    if unknown:
-        raise UserError(f"{key} names {unknown}; the run's towers are {towers}")
 
 
 def choose_candidates(config: RunConfig, splits: Splits) -> Candidates:
@@ -96,7 +63,7 @@ def choose_candidates(config: RunConfig, splits: Splits) -> Candidates:
     if settings.loss == "sampled":
         return Sampled(splits, count=settings.sampled_items, by=settings.sampled_by)
     items = len(splits.catalogue)
-    if config.item != "id" and items > settings.full_limit:
+    if config.item_kind.reads_towers and items > settings.full_limit:
         raise UserError(
             f"train.loss full encodes all {items:,} items of the catalogue in every step, more than "
             f"train.full_limit ({settings.full_limit:,}); take --train.loss sampled, or raise the limit"
@@ -104,17 +71,28 @@ def choose_candidates(config: RunConfig, splits: Splits) -> Candidates:
     return Full(splits)
 
 
-def _tower(config: RunConfig, dataset: Dataset, name: str) -> TowerSpec:
-    spec = dataset.tower(name)
-    return replace(spec, modality=config.side.modality.get(name, spec.modality))
-
-
 def make_features(
     config: RunConfig, dataset: Dataset, *, device: torch.device | str = "cpu"
 ) -> Features:
-    """What the run's item encoder reads."""
-    if config.item == "id":
-        return ItemNumbers(dataset.items.num_rows, device=device)
+    """What the run's item encoder reads: what its kind declares, by name.
+
+    Raises:
+        UserError: if it reads towers and none is named, or one cannot be read as is asked.
+    """
+    reads = config.item_kind.reads
+    if len(reads) > 1 and "id" in config.towers:
+        raise UserError(
+            f"a tower is named 'id', which {config.item_kind.noun} reads as item numbers; rename it"
+        )
+    sources = [FEATURES[what](config, dataset, device) for what in reads]
+    return sources[0] if len(sources) == 1 else JoinedFeatures(sources)
+
+
+def _numbers(config: RunConfig, dataset: Dataset, device: torch.device | str) -> Features:
+    return ItemNumbers(dataset.items.num_rows, device=device)
+
+
+def _states(config: RunConfig, dataset: Dataset, device: torch.device | str) -> Features:
     if not config.towers:
         raise UserError(
             "towers: none named; use a preset (--config text-only) or --towers '[title]'; "
@@ -124,3 +102,7 @@ def make_features(
         return load_live(dataset, config.towers, device=device)
     tables = {name: dataset.state_table(name) for name in config.towers}
     return StoredStates(tables, device=device, **asdict(config.residency))
+
+
+# What makes each of the features that an item encoder may declare (`models.items.kind.Reads`).
+FEATURES: dict[str, MakeFeatures] = {"numbers": _numbers, "states": _states}

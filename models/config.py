@@ -2,7 +2,8 @@
 
 import sys
 import textwrap
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -10,21 +11,33 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 
-from models.items.side_blocks import Activation
-from models.items.side_network import Mixing, Parts
+from models.fusion import FUSIONS, FusionKind
+from models.fusion.concat import ConcatSettings
+from models.fusion.kind import FusionSettings
+from models.items import ITEMS, ItemKind
+from models.items.side_network import SideSettings
 from models.losses.candidates import Loss, Negatives, Sampling
 from models.machine.precision import Precision
 from models.migrate import FORMATS, migrate
 from models.schedule import Schedule
+from models.sequence import SEQUENCES, SequenceKind
+from models.sequence.kind import SequenceSettings
+from models.sequence.sasrec import SASRecSettings
 from toolkit.console.command_help import WIDTH, listed
 from toolkit.console.config_help import ConfigHelp, told_clearly
 from toolkit.console.terminal import EXIT_STATUSES
 from toolkit.errors import UserError
 from toolkit.settings import OPTION, refuse_other_shape, split_files
 from toolkit.splits import Protocol
-from toolkit.towers import Modality
 from toolkit.yaml_files import read_yaml
 
+Names = dict[str, str]  # of the kinds of a run, by the key that names each
+# The kinds that are registered, and the one that settings without this key have.
+KINDS: dict[str, tuple[Mapping[str, Any], str]] = {
+    "item": (ITEMS, "side-network"),
+    "sequence.kind": (SEQUENCES, "sasrec"),
+    "fusion.kind": (FUSIONS, "concat"),
+}
 PRESETS = Path(__file__).parent / "configs"
 LOCAL = ("tensorboard",)  # trackers that write files and call nobody
 ABOUT = """Trains a recommender on a dataset that prep wrote, and tests its best epoch once.
@@ -42,61 +55,6 @@ EXAMPLES = (
     "python -m models.train --data demo/dataset --output runs/c --towers '[title, cover]'",
     "python -m models.train --config text-only --data demo/dataset --output runs/a --resume",
 )
-
-
-@dataclass
-class SideConfig:
-    """The side network.
-
-    Args:
-        embedding_dim: E, width of item embeddings and user states.
-        bottleneck: inner width of the side blocks.
-        bottlenecks: by tower, where it is to be another; `inter` is the tower between towers, which otherwise has
-            that of the narrowest tower.
-        activation: of the side blocks.
-        dropout: of the side blocks' inner layer.
-        parts: `both`, or as ablations `intra` (a side tower each, nothing between them) or `inter` (the tower
-            between towers alone).
-        mixing: `gated`, or as an ablation `sum`: states are added up without gates.
-        wide_heads: whether the first head layer keeps the tower's width, as in IISAN, or goes to embedding_dim at
-            once, as in IISAN-Versa.
-        modality: by tower, `text` or `image` where the learning-rate groups are to differ from
-            those of the tower's encoder.
-    """
-
-    embedding_dim: int = 64
-    bottleneck: int = 64
-    bottlenecks: dict[str, int] = field(default_factory=dict)
-    activation: Activation = "relu"
-    dropout: float = 0.0
-    parts: Parts = "both"
-    mixing: Mixing = "gated"
-    wide_heads: bool = False
-    modality: dict[str, Modality] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        narrowest = min([self.bottleneck, *self.bottlenecks.values()])
-        if narrowest < 1:
-            raise UserError(f"side: a bottleneck is {narrowest}; it must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"side.dropout is {self.dropout}; it must be in [0, 1)")
-
-
-@dataclass
-class SequenceConfig:
-    """The sequence encoder (SASRec).
-
-    Args:
-        max_len: L, inputs a sequence; the last L + 3 interactions of a user are kept.
-        heads: attention heads.
-        blocks: blocks.
-        dropout: dropout probability.
-    """
-
-    max_len: int = 10
-    heads: int = 2
-    blocks: int = 2
-    dropout: float = 0.1
 
 
 @dataclass
@@ -229,35 +187,61 @@ class RunConfig:
         data: dataset folder that prep wrote.
         output: run folder to write; must not exist, or be empty, unless `resume`.
         resume: goes on from the newest checkpoint in `output`; starts where there is nothing yet.
-        item: `side-network` over hidden states, or `id` for one learned vector an item.
-        towers: names of the stored towers that the side network reads: the scenario. Of `id`, none.
+        item: the item encoder: `side-network` over hidden states, or `id` for one learned vector per item.
+        towers: names of the stored towers that the item encoder reads: the scenario. Of `id`, none.
         states: `stored` reads what prep encoded; `live` runs the frozen encoders in every step.
         residency: where stored states lie.
         protocol: what ranking masks (`paper`, `clean` or `unmasked`).
         init_from: checkpoint of the public IISAN code (.pt, .safetensors) whose weights the run begins with; its
             towers are text, image, in this order. Empty: fresh weights.
         side: the side network.
+        items: settings of an item encoder other than the side network, if it has any.
+        fusion: the fusion, which joins the parts of an item.
         sequence: the sequence encoder.
         train: the loop.
+
+    Raises:
+        UserError: if a kind is not registered.
     """
 
     data: str
     output: str
     resume: bool = False
-    item: Literal["side-network", "id"] = "side-network"
+    item: str = "side-network"
     towers: list[str] = field(default_factory=list)
     states: Literal["stored", "live"] = "stored"
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
     protocol: Protocol = "paper"
     init_from: str = ""
-    side: SideConfig = field(default_factory=SideConfig)
-    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    side: SideSettings = field(default_factory=SideSettings)
+    items: Any = None
+    fusion: FusionSettings = field(default_factory=ConcatSettings)
+    sequence: SequenceSettings = field(default_factory=SASRecSettings)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        if self.item == "id" and self.towers:  # so that nothing later says that they were
-            print(f"item id reads no towers: {self.towers} are left out", file=sys.stderr)
+        for key in KINDS:
+            refuse_unknown_kind(key, _value(vars(self), key))
+        if (
+            not self.item_kind.reads_towers and self.towers
+        ):  # so that nothing later says that they were
+            print(f"item {self.item} reads no towers: {self.towers} are left out", file=sys.stderr)
             self.towers = []
+
+    @property
+    def item_kind(self) -> ItemKind:
+        """The declaration of the item encoder."""
+        return ITEMS[self.item]
+
+    @property
+    def fusion_kind(self) -> FusionKind:
+        """The declaration of the fusion."""
+        return FUSIONS[self.fusion.kind]
+
+    @property
+    def sequence_kind(self) -> SequenceKind:
+        """The declaration of the sequence encoder."""
+        return SEQUENCES[self.sequence.kind]
 
 
 def presets() -> list[str]:
@@ -275,25 +259,34 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
         UserError: if a key is unknown, a value does not fit, or a file cannot be read.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = make_parser()
     named, others = split_files(arguments)
     files = [_config_file(name) for name in named]
     # A flag on the command line, a value in files.
     others = ["--resume=true" if word == "--resume" else word for word in others]
-    for file in files:
-        _refuse_foreign(Path(file), others)
+    records = {file: read_yaml(Path(file)) for file in files}
+    sources = {f"{OPTION} {file}": values for file, values in records.items()}
+    kinds = named_kinds({**sources, "": _typed_values(others)})
+    parser = make_parser(kinds=kinds)
+    words = [f"{OPTION}={word}" for word in _fitted(records, kinds)]
+    for file, values in records.items():
+        _refuse_foreign(values, kinds, others, where=Path(file))
     try:
-        return _run_config(
-            parser, parser.parse_args([*(f"{OPTION}={file}" for file in files), *others])
-        )
+        return _run_config(parser, parser.parse_args([*words, *others]))
     except ArgumentError as error:
         where = f" (read: {', '.join(files)})" if files else ""
         told = told_clearly(error, parser.format_help())
         raise UserError(f"{told}{where}; every key: python -m models.train --help") from None
 
 
-def make_parser(prog: str = "accelerate launch -m models.train") -> ArgumentParser:
-    """The parser of a run's options; unknown keys are errors, in files and on the command line."""
+def make_parser(
+    prog: str = "accelerate launch -m models.train", *, kinds: Names | None = None
+) -> ArgumentParser:
+    """The parser of a run's options; unknown keys are errors, in files and on the command line.
+
+    Args:
+        prog: the command, for its help.
+        kinds: whose settings it accepts (`named_kinds`); the default ones if None.
+    """
     parser = ArgumentParser(
         prog=prog,
         usage=f"{prog} --data DATASET --output RUN [--config PRESET …] [--KEY VALUE …]",
@@ -306,7 +299,7 @@ def make_parser(prog: str = "accelerate launch -m models.train") -> ArgumentPars
     parser.add_argument(
         "--config", action="config", help="preset, recipe or YAML file; may be given several times"
     )
-    parser.add_class_arguments(RunConfig)
+    _add_settings(parser, kinds or named_kinds({}))
     parser.add_argument("--format", type=int, default=FORMATS["run"], help=SUPPRESS)  # of a record
     return parser
 
@@ -337,9 +330,10 @@ def load_run_config(path: Path) -> RunConfig:
         raise UserError(
             f"{path}: empty; expected the settings of a run, which training writes there"
         )
-    refuse_other_shape(values, RunConfig, where=path)
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(RunConfig)
+    kinds = named_kinds({str(path): values})
+    refuse_other_shape(values, settings_of(kinds), where=path)
+    _add_settings(parser, kinds)
     try:
         return _run_config(parser, parser.parse_object(values))
     except UserError as error:
@@ -353,6 +347,8 @@ def load_run_config(path: Path) -> RunConfig:
 def save_run_config(config: RunConfig) -> str:
     """The resolved config as YAML, which `--config` reads back."""
     record = {"format": FORMATS["run"], **asdict(config)}
+    if config.items is None:
+        del record["items"]
     return yaml.safe_dump(record, sort_keys=False)
 
 
@@ -360,10 +356,157 @@ def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
     values: dict[str, Any] = parser.instantiate(parsed).as_dict()
     values.pop("config", None)
     migrate({"format": values.pop("format", 0)}, "run", where=Path("--config"))
+    for section in ("sequence", "fusion"):
+        kinds, _ = KINDS[f"{section}.kind"]
+        settings = vars(values[section])
+        values[section] = kinds[settings["kind"]].settings(**settings)
     return RunConfig(**values)
 
 
-def _refuse_foreign(file: Path, words: list[str]) -> None:
+def named_kinds(records: Mapping[str, Mapping[str, Any]]) -> Names:
+    """The kinds that settings name, by key; later records override earlier ones.
+
+    Args:
+        records: settings by where they come from, for messages; a key may be written with dots.
+
+    Raises:
+        UserError: if a kind is not registered.
+    """
+    names = {key: default for key, (_, default) in KINDS.items()}
+    for where, values in records.items():
+        for key in KINDS:
+            name = _value(values, key)
+            if name is not None:
+                refuse_unknown_kind(key, name, where=where)
+                names[key] = name
+    return names
+
+
+def refuse_unknown_kind(key: str, name: Any, *, where: str = "") -> None:
+    """Refuses a kind that is not registered.
+
+    Raises:
+        UserError: naming the kinds that are.
+    """
+    known, _ = KINDS[key]
+    if not isinstance(name, str) or name not in known:
+        raise UserError(
+            f"{where}{': ' if where else ''}{key} is {name!r}; known: {', '.join(known)}. A kind of your own is "
+            "registered by importing its module first"
+        )
+
+
+def settings_of(kinds: Names) -> type[RunConfig]:
+    """`RunConfig` with the settings that some kinds have."""
+    sections: dict[str, type] = {}
+    for section in ("sequence", "fusion"):
+        known, _ = KINDS[f"{section}.kind"]
+        name = kinds[f"{section}.kind"]
+        sections[section] = _with_choices(known[name].settings, name, known)
+    own = ITEMS[kinds["item"]]
+    if own.section == "items" and own.settings is not None:
+        sections["items"] = own.settings
+    parts: list[tuple[str, Any, Any]] = [
+        (name, settings, field(default_factory=settings)) for name, settings in sections.items()
+    ]
+    item: tuple[str, Any, Any] = ("item", Literal[tuple(ITEMS)], kinds["item"])
+    typed = make_dataclass("RunConfig", [item, *parts], bases=(RunConfig,))
+    typed.__doc__ = RunConfig.__doc__
+    return typed
+
+
+def _with_choices(settings: type, name: str, known: Mapping[str, Any]) -> type:
+    """Settings whose `kind` is one of those known, and this one by default."""
+    kind: tuple[str, Any, Any] = ("kind", Literal[tuple(known)], name)
+    typed = make_dataclass(settings.__name__, [kind], bases=(settings,))
+    typed.__doc__ = settings.__doc__
+    return typed
+
+
+def _add_settings(parser: ArgumentParser, kinds: Names) -> None:
+    typed = settings_of(kinds)
+    has_own = ITEMS[kinds["item"]].section == "items" and ITEMS[kinds["item"]].settings
+    parser.add_class_arguments(typed, skip=set() if has_own else {"items"})
+
+
+def _value(values: Mapping[str, Any], key: str) -> Any:
+    """What settings have under a key, which they may write with dots; None where they lack it."""
+    section, _, leaf = key.partition(".")
+    if key in values or not leaf:
+        return values.get(key)
+    inner = values.get(section)
+    return inner.get(leaf) if isinstance(inner, dict) else getattr(inner, leaf, None)
+
+
+def _typed_values(words: list[str]) -> dict[str, Any]:
+    """What a command line sets, as far as it matters for kinds."""
+    values: dict[str, Any] = {}
+    rest = iter(words)
+    for word in rest:
+        option, equals, value = word.partition("=")
+        key = option.removeprefix("--")
+        if key in KINDS:
+            values[key] = value if equals else next(rest, "")
+        elif f"{key}.kind" in KINDS:  # a section as a whole, inline or in a file
+            text = value if equals else next(rest, "")
+            values[f"{key}.kind"] = _kind_inside(text)
+    return values
+
+
+def _kind_inside(text: str) -> Any:
+    """The kind that a section names, which is typed as YAML or is a file; None where it names none."""
+    try:
+        read = read_yaml(Path(text)) if Path(text).is_file() else yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None  # which the parser reports
+    return read.get("kind") if isinstance(read, dict) else None
+
+
+def _fitted(records: Mapping[str, dict[str, Any]], kinds: Names) -> Iterator[str]:
+    """The files as the parser reads them, without the settings of kinds that later files or the command line replace.
+
+    A recipe such as `paper` names SASRec's settings; with another sequence encoder they say nothing. What is left out is
+    removed from the records, and reported on stderr.
+    """
+    then = named_kinds({})
+    for file, values in records.items():
+        then |= {
+            key: name for key, name in named_kinds({file: values}).items() if _value(values, key)
+        }
+        left_out = [
+            f"{section}.{key}"
+            for section in ("items", "fusion", "sequence")
+            for key in _replaced(values.get(section), section, then, kinds)
+        ]
+        for key in left_out:
+            section, _, leaf = key.partition(".")
+            del values[section][leaf]
+            if not values[section]:
+                del values[section]
+        if left_out:
+            print(
+                f"{file}: {', '.join(left_out)}: settings of a kind that this run does not have, left out",
+                file=sys.stderr,
+            )
+        yield yaml.safe_dump(values) if left_out else file
+
+
+def _replaced(values: Any, section: str, then: Names, kinds: Names) -> list[str]:
+    """Keys of a section that its own kind has, and the chosen one lacks."""
+    if not isinstance(values, dict):
+        return []
+    old, new = (_keys_of(section, names) for names in (then, kinds))
+    return [key for key in values if key in old - new]
+
+
+def _keys_of(section: str, kinds: Names) -> set[str]:
+    key = "item" if section == "items" else f"{section}.kind"
+    kind = KINDS[key][0][kinds[key]]
+    own = kind.settings is not None and getattr(kind, "section", section) == section
+    return {part.name for part in fields(kind.settings)} if own else set()
+
+
+def _refuse_foreign(values: dict[str, Any], kinds: Names, words: list[str], *, where: Path) -> None:
     """Refuses a file that is none of settings, and a run's record that would call a server.
 
     A run's config.yaml may be somebody else's: which servers follow a run is for whoever starts it to say.
@@ -371,9 +514,10 @@ def _refuse_foreign(file: Path, words: list[str]) -> None:
     Raises:
         UserError: if it has another shape, or names trackers that keep no local files and the command line names none.
     """
-    values = read_yaml(file)
     refuse_other_shape(
-        {key: value for key, value in values.items() if key != "format"}, RunConfig, where=file
+        {key: value for key, value in values.items() if key != "format"},
+        settings_of(kinds),
+        where=where,
     )
     if any(word.partition("=")[0] == "--train.trackers" for word in words):
         return
@@ -381,7 +525,7 @@ def _refuse_foreign(file: Path, words: list[str]) -> None:
     distant = [name for name in named if name not in LOCAL] if isinstance(named, list) else []
     if {"format", "resume"} & values.keys() and distant:  # older records have no number
         raise UserError(
-            f"--config {file}: a run's record, whose train.trackers is {named}: who is told of a run is yours to "
+            f"--config {where}: a run's record, whose train.trackers is {named}: who is told of a run is yours to "
             f"say; type --train.trackers '{named}' to allow it, or --train.trackers '[]'"
         )
 

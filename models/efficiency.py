@@ -187,7 +187,7 @@ def _variants(
     refuse_to_resume_on_other_data(run, dataset, towers=config.towers, states=config.states)
     # The initial weights do not change the costs, and their file may be untrusted.
     config = replace(config, init_from="")
-    if config.item == "id" or not states:
+    if not config.item_kind.reads_towers or not states:
         return [(run, config)]
     return [(run, replace(config, states=kind)) for kind in states]
 
@@ -215,7 +215,7 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
         for epoch in range(1, warmup + epochs + 1)
     ]
     gpu = device.type == "cuda"
-    states = None if config.item == "id" else config.states
+    states = config.states if config.item_kind.reads_towers else None
     return Cost(
         method=str(run) if states is None else f"{run} ({states})",
         run=str(run),

@@ -1,8 +1,10 @@
-"""Records of older Versas brought up to this one: a run's config.yaml and a model folder's config.json."""
+"""What older Versas wrote, brought up to this one: config.yaml, a model folder's config.json, and names of weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+from torch import Tensor, nn
 
 from toolkit.errors import UserError
 
@@ -19,10 +21,18 @@ def _model_1(record: Record) -> Record:
     return {"made_with": {}, "weights_sha256": None, **record}
 
 
+def _model_2(record: Record) -> Record:
+    """Side networks had one fusion, and numbered the parts of their towers (`named_by_tower`)."""
+    encoder = record.get("item_encoder")
+    if not isinstance(encoder, dict) or encoder.get("kind") != "side-network":
+        return record
+    return {**record, "item_encoder": {"fusion": {"kind": "concat"}, **encoder}}
+
+
 # What leads from each format to the next; a record without a number is of format 0.
 _STEPS: dict[Kind, tuple[Callable[[Record], Record], ...]] = {
     "run": (_as_it_is,),
-    "model": (_as_it_is, _model_1),
+    "model": (_as_it_is, _model_1, _model_2),
 }
 FORMATS: dict[Kind, int] = {kind: len(steps) for kind, steps in _STEPS.items()}
 
@@ -48,3 +58,26 @@ def migrate(record: Record, kind: Kind, *, where: Path) -> Record:
     for step in _STEPS[kind][found:]:
         record = step(record)
     return record
+
+
+def named_by_tower(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Weights under today's names: older Versas numbered the parts of a network that belong to towers.
+
+    A part that was `intra.0` is `intra.title` now, the towers being in the same order.
+
+    Args:
+        tensors: by a name that begins with that of a parameter; of a model folder up to format 2, or a checkpoint up to
+            format 2.
+        model: that they are for.
+    """
+    prefixes = {
+        f"{path}.{number}.": f"{path}.{name}."
+        for path, module in model.named_modules()
+        if isinstance(module, nn.ModuleDict)
+        for number, name in enumerate(module)
+    }
+    renamed = {}
+    for name, tensor in tensors.items():
+        old = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
+        renamed[prefixes.get(old, "") + name.removeprefix(old)] = tensor
+    return renamed

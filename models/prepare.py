@@ -127,7 +127,7 @@ def _refuse_graphs(config: RunConfig, accelerator: Accelerator) -> None:
         "goes with one process": accelerator.num_processes > 1,
         "goes with bf16 or no mixed precision": accelerator.mixed_precision == "fp16",
         "goes with train.accumulation 1": config.train.accumulation > 1,
-        "goes with stored states": config.item != "id" and config.states == "live",
+        "goes with stored states": config.item_kind.reads_towers and config.states == "live",
     }
     for reason, holds in reasons.items():
         if holds:

@@ -7,6 +7,7 @@ B sequences, L inputs, M items (occurrences), K kept states, D width, E embeddin
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -190,3 +191,16 @@ class Reference(nn.Module):
         self.sequence_encoder = UserEncoder(
             embedding, length, heads=heads, blocks=blocks, dropout=dropout
         )
+
+    def copy_weights(self, versa: Mapping[str, Tensor]) -> None:
+        """Copies Versa's weights, whose intra towers have the towers' names; here they are numbered, in the same order."""
+        intra = "item_encoder.intra."
+        towers = dict.fromkeys(
+            name.removeprefix(intra).split(".")[0] for name in versa if name.startswith(intra)
+        )
+        numbers = {f"{intra}{tower}.": f"{intra}{n}." for n, tower in enumerate(towers)}
+        renamed = {}
+        for name, value in versa.items():
+            old = next((prefix for prefix in numbers if name.startswith(prefix)), "")
+            renamed[numbers.get(old, "") + name.removeprefix(old)] = value
+        self.load_state_dict(renamed)

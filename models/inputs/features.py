@@ -38,8 +38,8 @@ class Features(Protocol):
         """Whether the next batch's features are best gathered while this one trains."""
         ...
 
-    def gather(self, items: Tensor) -> Any:
-        """The features of U items, by number, where the item encoder computes."""
+    def gather(self, items: Tensor) -> Mapping[str, Any]:
+        """The features of U items, given by number, where the item encoder computes: a mapping by name."""
         ...
 
     def same_as(self) -> Tensor:
@@ -61,9 +61,9 @@ class ItemNumbers:
         self.residency = None
         self.ahead = False
 
-    def gather(self, items: Tensor) -> Tensor:
-        """(U,) -> (U,)."""
-        return items.to(self.device)
+    def gather(self, items: Tensor) -> dict[str, Tensor]:
+        """(U,) -> `{"id": (U,)}`."""
+        return {"id": items.to(self.device)}
 
     def same_as(self) -> Tensor:
         """(N + 1,): no two items are the same."""

@@ -1,6 +1,9 @@
-"""The ways to make an item embedding."""
+"""The ways to make an item embedding. `ITEMS` holds their declarations by name."""
 
-from models.items.id_embedding import IdEmbedding
-from models.items.side_network import SideNetwork
+from models.items.id_embedding import ID, IdEmbedding
+from models.items.kind import ItemKind
+from models.items.side_network import SIDE_NETWORK, SideNetwork
 
-__all__ = ["IdEmbedding", "SideNetwork"]
+ITEMS: dict[str, ItemKind] = {"side-network": SIDE_NETWORK, "id": ID}
+
+__all__ = ["ITEMS", "IdEmbedding", "ItemKind", "SideNetwork"]

@@ -1,12 +1,15 @@
-"""The ID baseline: one learned vector an item, no content."""
+"""The ID baseline: one learned vector per item, no content."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from models.items.kind import ItemKind
+
 
 class IdEmbedding(nn.Module):
-    """Item embeddings by number (IDRec).  (U,) item numbers -> (U, E).
+    """Item embeddings by number (IDRec).  `{"id": (U,)}` item numbers -> (U, E).
 
     Args:
         items: N; rows are 0..N, row 0 being padding.
@@ -29,6 +32,33 @@ class IdEmbedding(nn.Module):
         """What `IdEmbedding(**settings)` needs to be built again, as JSON can hold it."""
         return {"items": self.items, "embedding_dim": self.embedding_dim}
 
-    def forward(self, numbers: Tensor) -> Tensor:
-        """(U,) -> (U, E)."""
-        return self.table(numbers)
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """`{"id": (U,)}` -> (U, E).
+
+        Raises:
+            ValueError: if the features are not a mapping.
+        """
+        if isinstance(features, Tensor):
+            raise ValueError('item numbers are expected by name: {"id": numbers}')
+        return self.table(features["id"])
+
+
+def _build(
+    settings: None, *, items: int, embedding_dim: int, initial_std: float | None, **unused: Any
+) -> IdEmbedding:
+    return IdEmbedding(items, embedding_dim=embedding_dim, initial_std=initial_std)
+
+
+def _about(towers: Sequence[str]) -> str:
+    return "Items are learned vectors, one each: it reads nothing of their content."
+
+
+ID = ItemKind(
+    encoder=IdEmbedding,
+    build=_build,
+    reads=("numbers",),
+    knows_new_items=False,
+    noun="an ID model",
+    about=_about,
+    without_gates="it learns one vector per item and reads no content, so it has no gates",
+)

@@ -7,130 +7,61 @@ U items, T towers, K kept states (the embedding output first), D width, E embedd
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from models.items.side_blocks import Activation, Gates, MixtureGates, Widening, make_blocks
-from models.parameters import in_group
-from toolkit.towers import TowerSpec
+from models.fusion import FUSIONS, Concat, MakeFusion
+from models.fusion.kind import describe_fusion
+from models.items.kind import ItemKind
+from models.items.part_names import by_tower
+from models.items.side_blocks import Activation, Widening, make_blocks
+from models.items.side_towers import InterTower, IntraTower, Mixing
+from toolkit.errors import UserError
+from toolkit.towers import Modality, TowerSpec
 
 Parts = Literal["intra", "inter", "both"]
-Mixing = Literal["gated", "sum"]
 INTER = "inter"  # the tower between towers, among the towers' names
 
 
-class IntraTower(nn.Module):
-    """The side tower of one tower: f_i = g_i·h_i + (1-g_i)·s_{i-1}, s_i = SANB_i(f_i), s_{-1} = 0.
-
-    With `sum` there are no gates: f_i = h_i + s_{i-1}.
-
-    Args:
-        spec: the tower.
-        blocks: one SANB a kept state.
-        embedding_dim: E.
-        mixing: `gated` or `sum`.
-        wide_head: whether the first of the two head layers keeps the tower's width D (IISAN), or goes to E
-            at once (IISAN-Versa).
-    """
-
-    def __init__(
-        self,
-        spec: TowerSpec,
-        blocks: nn.ModuleList,
-        *,
-        embedding_dim: int,
-        mixing: Mixing,
-        wide_head: bool,
-    ) -> None:
-        super().__init__()
-        image = spec.modality == "image"
-        between = spec.width if wide_head else embedding_dim
-        self.blocks = in_group(blocks, "side_block")
-        self.gates: Gates | None = None
-        if mixing == "gated":
-            self.gates = in_group(Gates(spec.layers), "image_gate" if image else "base")
-        self.head = in_group(nn.Linear(spec.width, between), "image_head" if image else "text_head")
-        self.project = nn.Linear(between, embedding_dim)
-
-    def forward(self, states: Tensor) -> Tensor:
-        """(U, K, D) -> (U, E)."""
-        gates = None if self.gates is None else self.gates()
-        side = torch.zeros_like(states[:, 0])
-        for level, block in enumerate(self.blocks):
-            state = states[:, level]
-            side = block(side + state if gates is None else torch.lerp(side, state, gates[level]))
-        return self.project(self.head(side))
-
-
-class InterTower(nn.Module):
-    """The tower between towers: s_i = SANB_i(s_{i-1} + Σ_t w_{i,t}·h_{i,t}), s_{-1} = 0.
-
-    Two towers: w_i = (1-g_i, g_i), so the gate weighs the second (the image, where towers are given
-    as text, image). Three or more: a softmax. With `sum` there are no gates, and every weight is 1.
-    Towers of unequal depth are aligned from the top; wider ones are projected to the narrowest
-    width, one Linear a level (dimension transformation alignment).
+@dataclass
+class SideSettings:
+    """The side network.
 
     Args:
-        specs: two towers or more.
-        embedding_dim: E.
-        bottleneck: of its blocks.
-        activation: of its blocks.
-        dropout: of its blocks.
-        mixing: `gated` or `sum`.
+        embedding_dim: E, width of item embeddings and user states.
+        bottleneck: inner width of the side blocks.
+        bottlenecks: by tower, where it is to be another; `inter` is the tower between towers, which otherwise has
+            that of the narrowest tower.
+        activation: of the side blocks.
+        dropout: of the side blocks' inner layer.
+        parts: `both`, or as ablations `intra` (a side tower each, nothing between them) or `inter` (the tower
+            between towers alone).
+        mixing: `gated`, or as an ablation `sum`: states are added up without gates.
+        wide_heads: whether the first head layer keeps the tower's width, as in IISAN, or goes to embedding_dim at
+            once, as in IISAN-Versa.
+        modality: by tower, `text` or `image` where the learning-rate groups are to differ from
+            those of the tower's encoder.
     """
 
-    def __init__(
-        self,
-        specs: Sequence[TowerSpec],
-        *,
-        embedding_dim: int,
-        bottleneck: int,
-        activation: Activation,
-        dropout: float,
-        mixing: Mixing,
-    ) -> None:
-        super().__init__()
-        self.levels = min(spec.layers for spec in specs)
-        self.towers = len(specs)
-        width = min(spec.width for spec in specs)
-        self.projections = nn.ModuleList(
-            nn.ModuleList(
-                nn.Linear(spec.width, width) if spec.width > width else nn.Identity()
-                for _ in range(self.levels)
-            )
-            for spec in specs
-        )
-        self.blocks = in_group(
-            make_blocks(self.levels, width, bottleneck, activation, dropout), "side_block"
-        )
-        self.gates: Gates | MixtureGates | None = None
-        if mixing == "gated":
-            two = self.towers == 2
-            self.gates = Gates(self.levels) if two else MixtureGates(self.levels, self.towers)
-        self.head = nn.Linear(width, width)
-        self.project = nn.Linear(width, embedding_dim)
+    embedding_dim: int = 64
+    bottleneck: int = 64
+    bottlenecks: dict[str, int] = field(default_factory=dict)
+    activation: Activation = "relu"
+    dropout: float = 0.0
+    parts: Parts = "both"
+    mixing: Mixing = "gated"
+    wide_heads: bool = False
+    modality: dict[str, Modality] = field(default_factory=dict)
 
-    def weights(self) -> Tensor:
-        """Weight of every tower at every level, (levels, T)."""
-        if self.gates is None:
-            return self.head.weight.new_ones(self.levels, self.towers)
-        gates = self.gates()
-        return torch.stack([1 - gates, gates], dim=1) if gates.dim() == 1 else gates
-
-    def forward(self, towers: Sequence[Tensor]) -> Tensor:
-        """T tensors (U, K_t, D_t) -> (U, E)."""
-        weights = self.weights()
-        top = [states[:, states.shape[1] - self.levels :] for states in towers]
-        side: Tensor | float = 0.0
-        for level, block in enumerate(self.blocks):
-            mixed = sum(
-                weights[level, t] * self.projections[t][level](states[:, level])  # type: ignore[index]
-                for t, states in enumerate(top)
-            )
-            side = block(side + mixed)
-        return self.project(self.head(side))
+    def __post_init__(self) -> None:
+        narrowest = min([self.bottleneck, *self.bottlenecks.values()])
+        if narrowest < 1:
+            raise UserError(f"side: a bottleneck is {narrowest}; it must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"side.dropout is {self.dropout}; it must be in [0, 1)")
 
 
 class SideNetwork(nn.Module):
@@ -151,6 +82,8 @@ class SideNetwork(nn.Module):
         mixing: `gated`; or `sum`, which adds a level's states to the side state as they are.
         wide_heads: whether the first head layer of an intra tower keeps the tower's width, as in IISAN
             (arXiv 2404.02059); IISAN-Versa's goes to E at once.
+        fusion: makes the module that joins the parts: `fusion(parts=NAMES, embedding_dim=E)`, where the names are
+            those of the intra towers and `inter`.
 
     Raises:
         ValueError: if there is no tower, a name comes twice, a bottleneck is missing, a word is unknown, or
@@ -169,6 +102,7 @@ class SideNetwork(nn.Module):
         parts: Parts = "both",
         mixing: Mixing = "gated",
         wide_heads: bool = False,
+        fusion: MakeFusion = Concat,
     ) -> None:
         super().__init__()
         names = [spec.name for spec in towers]
@@ -184,21 +118,24 @@ class SideNetwork(nn.Module):
         self.only: Parts = parts
         self.mixing: Mixing = mixing
         self.wide_heads = wide_heads
-        self.intra = nn.ModuleList(
-            IntraTower(
-                spec,
-                make_blocks(
-                    spec.layers, spec.width, self.bottlenecks[spec.name], activation, dropout
-                ),
-                embedding_dim=embedding_dim,
-                mixing=mixing,
-                wide_head=wide_heads,
-            )
-            for spec in towers
-            if parts != "inter"
+        with_intra = list(towers) if parts != "inter" else []
+        self.intra = by_tower(
+            [spec.name for spec in with_intra],
+            (
+                IntraTower(
+                    spec,
+                    make_blocks(
+                        spec.layers, spec.width, self.bottlenecks[spec.name], activation, dropout
+                    ),
+                    embedding_dim=embedding_dim,
+                    mixing=mixing,
+                    wide_head=wide_heads,
+                )
+                for spec in with_intra
+            ),
         )
-        self.widenings = nn.ModuleList(
-            Widening(spec) if spec.widths else nn.Identity() for spec in towers
+        self.widenings = by_tower(
+            names, (Widening(spec) if spec.widths else nn.Identity() for spec in towers)
         )
         narrowest = min(towers, key=lambda spec: spec.width)
         self.inter_bottleneck = inter_bottleneck or self.bottlenecks[narrowest.name]
@@ -212,8 +149,9 @@ class SideNetwork(nn.Module):
                 dropout=dropout,
                 mixing=mixing,
             )
-        joined = len(self.intra) + (self.inter is not None)
-        self.fusion = nn.Linear(joined * embedding_dim, embedding_dim)
+        self.joined = (*(spec.name for spec in with_intra), *([INTER] if self.inter else []))
+        # Made last, so that the other parts draw the same initial weights whatever the fusion.
+        self.fusion = fusion(parts=self.joined, embedding_dim=embedding_dim)
 
     def settings(self) -> dict[str, Any]:
         """What `SideNetwork(**settings)` needs to be built again, as JSON can hold it."""
@@ -227,6 +165,7 @@ class SideNetwork(nn.Module):
             "parts": self.only,
             "mixing": self.mixing,
             "wide_heads": self.wide_heads,
+            "fusion": describe_fusion(self.fusion, FUSIONS),
         }
 
     @torch.no_grad()
@@ -237,14 +176,16 @@ class SideNetwork(nn.Module):
             By tower, (K,): how much of each kept state its intra tower takes, the rest being the side
             state; and for `inter`, (levels, T): the weight of each tower, in their order.
         """
-        named = zip(self.specs, self.intra, strict=False)  # no intra tower in the ablation `inter`
+        named = zip(
+            self.specs, self.intra.values(), strict=False
+        )  # no intra tower in the ablation `inter`
         gates = {spec.name: tower.gates() for spec, tower in named if tower.gates is not None}  # type: ignore[operator]
         if self.inter is not None and self.inter.gates is not None:
             gates[INTER] = self.inter.weights()
         return gates
 
-    def parts(self, states: Mapping[str, Tensor]) -> list[Tensor]:
-        """What the fusion joins: T intra embeddings in the towers' order, then the inter one; each (U, E).
+    def parts(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the fusion joins: the intra embedding of each tower in their order, then `inter`; each (U, E).
 
         Args:
             states: (U, K, D) of every tower by name, of any floating type.
@@ -252,14 +193,16 @@ class SideNetwork(nn.Module):
         Raises:
             ValueError: if a tower is absent or has another shape than its spec.
         """
-        specs = zip(self.widenings, self.specs, strict=True)
+        specs = zip(self.widenings.values(), self.specs, strict=True)
         inputs = [widen(self._checked(spec, states)) for widen, spec in specs]
-        parts = [tower(x) for tower, x in zip(self.intra, inputs, strict=False)]
-        return parts if self.inter is None else [*parts, self.inter(inputs)]
+        parts = [tower(x) for tower, x in zip(self.intra.values(), inputs, strict=False)]
+        if self.inter is not None:
+            parts.append(self.inter(inputs))
+        return dict(zip(self.joined, parts, strict=True))
 
     def forward(self, states: Mapping[str, Tensor]) -> Tensor:
         """`{name: (U, K, D)}` -> (U, E)."""
-        return self.fusion(torch.cat(self.parts(states), dim=1))
+        return self.fusion(self.parts(states))
 
     def _checked(self, spec: TowerSpec, states: Mapping[str, Tensor]) -> Tensor:
         if spec.name not in states:
@@ -270,7 +213,7 @@ class SideNetwork(nn.Module):
                 f"states of tower {spec.name!r} have shape {tuple(tensor.shape)}, "
                 f"expected (U, {spec.layers}, {spec.width})"
             )
-        return tensor.to(self.fusion.weight.dtype)
+        return tensor.to(next(self.parameters()).dtype)
 
 
 def _check_names(names: list[str], parts: str) -> None:
@@ -296,3 +239,65 @@ def _by_name(bottleneck: int | Mapping[str, int], names: list[str]) -> dict[str,
     if set(bottleneck) != set(names):
         raise ValueError(f"bottleneck names {sorted(bottleneck)}, the towers are {sorted(names)}")
     return dict(bottleneck)
+
+
+def _build(
+    settings: SideSettings,
+    *,
+    towers: Sequence[TowerSpec],
+    embedding_dim: int,
+    fusion: MakeFusion,
+    **unused: Any,
+) -> SideNetwork:
+    """The side network of a run.
+
+    Raises:
+        UserError: if the settings do not fit the towers.
+    """
+    names = [spec.name for spec in towers]
+    _check_keys("side.modality", set(settings.modality), names)
+    _check_keys("side.bottlenecks", set(settings.bottlenecks) - {INTER}, names)
+    if settings.parts == INTER and len(names) == 1:
+        raise UserError(
+            f"side.parts is inter, the tower between towers, and the run has one: {names}; "
+            "name another tower, or leave side.parts out"
+        )
+    return SideNetwork(
+        [replace(t, modality=settings.modality.get(t.name, t.modality)) for t in towers],
+        embedding_dim=embedding_dim,
+        bottleneck={name: settings.bottlenecks.get(name, settings.bottleneck) for name in names},
+        inter_bottleneck=settings.bottlenecks.get(INTER),
+        activation=settings.activation,
+        dropout=settings.dropout,
+        parts=settings.parts,
+        mixing=settings.mixing,
+        wide_heads=settings.wide_heads,
+        fusion=fusion,
+    )
+
+
+def _check_keys(key: str, named: set[str], towers: list[str]) -> None:
+    unknown = sorted(named - set(towers))
+    if unknown:
+        raise UserError(f"{key} names {unknown}; the run's towers are {towers}")
+
+
+def _about(towers: Sequence[str]) -> str:
+    return (
+        f"It reads items by their content: a side network (IISAN-Versa, arXiv 2411.02992) over the hidden "
+        f"states that frozen encoders gave for {len(towers)} tower{'s' * (len(towers) > 1)}."
+    )
+
+
+SIDE_NETWORK = ItemKind(
+    encoder=SideNetwork,
+    build=_build,
+    reads=("states",),
+    knows_new_items=True,
+    noun="a side network",
+    about=_about,
+    settings=SideSettings,
+    section="side",
+    joins="vectors",
+    without_gates="its states are added up without gates (side.mixing: sum)",
+)

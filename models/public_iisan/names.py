@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from models.items import SideNetwork
+from models.items.part_names import part_name
 from models.sequence import SASRec
 
 USER = "user_encoder.transformer_encoder."
@@ -56,9 +57,11 @@ def official_places(
 def _intra(
     network: SideNetwork, given: Collection[str], inside: str
 ) -> Iterator[tuple[str, Place]]:
-    towers = zip(SHORT, network.specs, network.intra, strict=False)  # none in the ablation `inter`
-    for number, (kind, spec, tower) in enumerate(towers):
-        here, short = f"{inside}intra.{number}.", SHORT[kind]
+    towers = zip(
+        SHORT, network.specs, network.intra.values(), strict=False
+    )  # none in the ablation `inter`
+    for kind, spec, tower in towers:
+        here, short = f"{inside}intra.{part_name(spec.name)}.", SHORT[kind]
         yield from _blocks(f"{ITEM}{short}_adapter_list", here, spec.layers)
         if tower.gates is not None:
             yield from _gates(f"{ITEM}side_gate_params_{GATE[kind]}", here, spec.layers)
@@ -80,17 +83,17 @@ def _inter(network: SideNetwork, inside: str) -> Iterator[tuple[str, Place]]:
         yield from _gates(f"{ITEM}side_gate_params_mm", here, levels)
     yield from _linear(f"{ITEM}fc_mm", here + "head")
     yield from _linear(f"{ITEM}fc_mm_down", here + "project")
-    text, image = (spec.width for spec in network.specs)
-    if text != image:
-        wider = f"{here}projections.{int(image > text)}"
+    text, image = network.specs
+    if text.width != image.width:
+        wider = f"{here}projections.{part_name(max(text, image, key=lambda s: s.width).name)}"
         for level in range(levels):
             yield from _linear(f"{ITEM}down_project_list.{level}", f"{wider}.{level}")
 
 
 def _fusion(network: SideNetwork, inside: str) -> Iterator[tuple[str, Place]]:
     """The public fusion reads [image, text, inter], ours [text, image, inter], or what there is of them."""
-    e, joined = network.embedding_dim, network.fusion.in_features
-    columns = list(range(joined))
+    e = network.embedding_dim
+    columns = list(range(len(network.joined) * e))
     if len(network.intra):
         columns = [*columns[e : 2 * e], *columns[:e], *columns[2 * e :]]
     yield "com_dense.weight", Place(inside + "fusion.weight", (slice(None), columns))

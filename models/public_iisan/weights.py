@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.fusion import Concat
 from models.items import SideNetwork
 from models.items.side_blocks import Activation
 from models.public_iisan.names import ENCODERS, ITEM, SHORT, USER, Place, official_places
@@ -148,6 +149,11 @@ def begin_from_official(model: Recommender, weights: Mapping[str, Any], *, name:
         raise UserError(
             f"init_from {name}: the public code's weights are those of a side network and a SASRec, which this run "
             "has not"
+        )
+    if not isinstance(network.fusion, Concat):
+        raise UserError(
+            f"init_from {name}: the public code's network concatenates its parts, and this run joins them otherwise; "
+            "set --fusion.kind concat"
         )
     kinds = [spec.modality for spec in network.specs]
     if len(kinds) != 2 or kinds == ["image", "text"]:

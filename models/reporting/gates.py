@@ -1,13 +1,12 @@
-"""What the gates of a side network have come to, level by level.
+"""What the gates of an item encoder have come to, level by level.
 
 T towers, K kept states.
 """
 
 from typing import Any
 
-from torch import nn
-
-from models.items.side_network import INTER, SideNetwork
+from models.items.kind import Gated
+from models.items.side_network import INTER
 from models.runs.trained import TrainedRecommender
 
 EMBEDDING = "emb."  # the embedding output, which stands before the layers
@@ -22,11 +21,10 @@ def describe_gates(trained: TrainedRecommender) -> dict[str, Any]:
         each level, or None; `why_not`: in words, where there are no gates at all.
     """
     encoder = trained.model.item_encoder
-    if not isinstance(encoder, SideNetwork):
-        return _without(encoder)
-    found = {name: gates.cpu().tolist() for name, gates in encoder.gates().items()}
-    if not found:
-        return _without(encoder)
+    gates = encoder.gates() if isinstance(encoder, Gated) else {}
+    if not isinstance(encoder, Gated) or not gates:
+        return {"towers": {}, "inter": None, "why_not": trained.config.item_kind.without_gates}
+    found = {name: values.cpu().tolist() for name, values in gates.items()}
     labels = {spec.name: _labels(trained, spec.name, spec.layers) for spec in encoder.specs}
     weights = found.pop(INTER, None)
     towers = {name: {"layers": labels[name], "gates": gates} for name, gates in found.items()}
@@ -35,13 +33,6 @@ def describe_gates(trained: TrainedRecommender) -> dict[str, Any]:
         "inter": weights and _inter(list(labels), labels, weights),
         "why_not": None,
     }
-
-
-def _without(encoder: nn.Module) -> dict[str, Any]:
-    why = "it learns one vector an item and reads no content, so it has no gates"
-    if isinstance(encoder, SideNetwork):
-        why = "its states are added up without gates (side.mixing: sum)"
-    return {"towers": {}, "inter": None, "why_not": why}
 
 
 def _inter(

@@ -11,7 +11,6 @@ from typing import Any, get_args
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from models.config import RunConfig
 from models.inputs.provenance import describe_towers
 from models.parameters import count_trainable
 from models.runs.card_usage import caption_sections, tower_sections, usage_sections
@@ -55,7 +54,7 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         *caption_sections(made_with),
         _training(run, trained),
         *usage_sections(trained, made_with),
-        _limits(trained, made_with),
+        _limits(trained),
     ]
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
     write_atomically(run / MODEL / CARD, lambda file: file.write(str(card).encode()))
@@ -102,14 +101,7 @@ def _metadata(
 
 def _headline(run: Path, trained: TrainedRecommender) -> str:
     config, length = trained.config, trained.config.sequence.max_len
-    if config.item == "id":
-        items = "Items are learned vectors, one each: it reads nothing of their content."
-    else:
-        count = len(config.towers)
-        items = (
-            f"It reads items by their content: a side network (IISAN-Versa, arXiv 2411.02992) over the hidden "
-            f"states that frozen encoders gave for {count} tower{'s' * (count > 1)}."
-        )
+    items = config.item_kind.about(config.towers)
     return (
         f"# {plain(run.resolve().name)}\n\nA sequential recommender, trained with Versa on the dataset "
         f"{code(trained.dataset.name)}: it ranks items by what a user may take next, given the last {length} "
@@ -178,7 +170,7 @@ def _training(run: Path, trained: TrainedRecommender) -> str:
     facts = [
         ["trainable parameters", f"{count_trainable(trained.model):,}"],
         ["item embeddings", f"{config.side.embedding_dim} wide"],
-        ["sequence encoder", _sequence(config)],
+        ["sequence encoder", config.sequence_kind.about(config.sequence)],
         *([["began with the weights of", code(Path(config.init_from).name)]] if config.init_from else []),
         ["loss", f"{config.train.loss}, {config.train.negatives} negatives"],
         ["optimizer", f"{config.train.optimizer}, {config.train.schedule}, base rate {config.train.rates.base:g}"],
@@ -193,18 +185,11 @@ def _training(run: Path, trained: TrainedRecommender) -> str:
     return f"## Training\n\n{table(['', ''], facts)}"
 
 
-def _sequence(config: RunConfig) -> str:
-    sequence = config.sequence
-    return (
-        f"SASRec, {sequence.blocks} blocks of {sequence.heads} heads, over {sequence.max_len} items"
-    )
-
-
-def _limits(trained: TrainedRecommender, made_with: dict[str, Any]) -> str:
+def _limits(trained: TrainedRecommender) -> str:
     splits, protocol = trained.splits, trained.config.protocol
     unseen = int((splits.train_counts[splits.catalogue] == 0).sum())
     new = "has a vector that was never trained, and an item that the dataset does not have has none"
-    if made_with:
+    if trained.config.item_kind.knows_new_items:
         new = "is scored by its content alone; how well that works was not measured apart"
     limits = [
         f"What is masked depends on the protocol: under {code(protocol)}, the run's own, {MASKED[protocol]}. "

@@ -9,16 +9,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.items import IdEmbedding, SideNetwork
+from models.items import ITEMS, ItemKind
+from models.migrate import named_by_tower
 from models.recommender import Recommender
-from models.sequence import SASRec
+from models.sequence import SEQUENCES, SequenceKind
 from toolkit.digests import sha256_of
 from toolkit.errors import UserError
-from toolkit.towers import TowerSpec
 
-ITEM_ENCODERS: dict[str, type[nn.Module]] = {"side-network": SideNetwork, "id": IdEmbedding}
-SEQUENCE_ENCODERS: dict[str, type[nn.Module]] = {"sasrec": SASRec}
-_PARTS = {"item_encoder": ITEM_ENCODERS, "sequence_encoder": SEQUENCE_ENCODERS}
+Kinds = Mapping[str, ItemKind] | Mapping[str, SequenceKind]
+PARTS: dict[str, Kinds] = {"item_encoder": ITEMS, "sequence_encoder": SEQUENCES}
 _DEEPEST = 4096  # kept layers of a tower, or blocks
 
 
@@ -38,6 +37,10 @@ class Weights:
     def values(self) -> int:
         """How many there are in all tensors."""
         return sum(tensor.numel() for tensor in self.tensors.values())
+
+    def named_by_tower(self, model: nn.Module) -> "Weights":
+        """The same weights, of a folder of format 2 or older, under today's names."""
+        return Weights(self.path, named_by_tower(self.tensors, model))
 
     def load_into(self, model: nn.Module) -> None:
         """Gives a model these weights.
@@ -109,23 +112,22 @@ def build_model(config: Mapping[str, Any], weights: Weights, *, where: Path) -> 
         raise UserError(
             f"{where}: made_with is {made_with!r}, expected an object; restore the file"
         )
-    for part, kinds in _PARTS.items():
+    for part, kinds in PARTS.items():
         _check_part(config.get(part), part, kinds, weights, where)
     # The random weights are thrown away at once. The meta device would spare them, and take seconds of imports.
     with torch.random.fork_rng(devices=[]):
-        item, sequence = (_build(config[part], part, where) for part in _PARTS)
+        item, sequence = (_build(config[part], part, where) for part in PARTS)
     return Recommender(item, sequence, made_with=made_with)
 
 
-def _check_part(
-    settings: Any, part: str, kinds: Mapping[str, Any], weights: Weights, where: Path
-) -> None:
+def _check_part(settings: Any, part: str, kinds: Kinds, weights: Weights, where: Path) -> None:
     if not isinstance(settings, dict):
         raise UserError(f"{where}: {part} is {settings!r}, expected its settings; restore the file")
     kind = settings.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise UserError(
-            f"{where}: {part}: model kind {kind!r} is unknown to this Versa; known: {list(kinds)}"
+            f"{where}: {part}: model kind {kind!r} is unknown to this Versa; known: {list(kinds)}; a kind of your own is "
+            "registered by importing its module first"
         )
     for name, value in _numbers(settings):
         most = _DEEPEST if name in ("layers", "blocks") else weights.values
@@ -158,9 +160,7 @@ def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int | float]]
 def _build(settings: dict[str, Any], part: str, where: Path) -> nn.Module:
     given = {key: value for key, value in settings.items() if key != "kind"}
     try:
-        if "towers" in given:
-            given["towers"] = [TowerSpec(**spec) for spec in given["towers"]]
-        return _PARTS[part][settings["kind"]](**given)
+        return PARTS[part][settings["kind"]].load(given)
     except (
         Exception
     ) as error:  # settings of every wrong kind, which torch and Python refuse each in their way

@@ -10,7 +10,7 @@ from torch import nn
 
 from models.migrate import FORMATS, migrate
 from models.recommender import Recommender
-from models.runs.model_files import ITEM_ENCODERS, SEQUENCE_ENCODERS, build_model, read_weights
+from models.runs.model_files import PARTS, Kinds, build_model, read_weights
 from toolkit.arguments import a_path
 from toolkit.atomic import write_atomically
 from toolkit.digests import sha256_of
@@ -21,6 +21,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 FORMAT = FORMATS["model"]
+_NAMED_BY_TOWER = 3  # the format from which parts of a network have their towers' names
 
 
 def save_pretrained(model: Recommender, folder: str | Path) -> None:
@@ -40,8 +41,7 @@ def save_pretrained(model: Recommender, folder: str | Path) -> None:
     data = save(tensors)
     config = {
         "format": FORMAT,
-        "item_encoder": _describe(model.item_encoder, ITEM_ENCODERS),
-        "sequence_encoder": _describe(model.sequence_encoder, SEQUENCE_ENCODERS),
+        **{part: _describe(getattr(model, part), kinds) for part, kinds in PARTS.items()},
         "made_with": model.made_with,
     }
     digest = hashlib.sha256(data).hexdigest()
@@ -72,11 +72,14 @@ def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recomme
     folder = a_path(path, name="model folder")
     if not folder.is_dir():
         folder = _download(str(path), revision)
-    config = migrate(read_json_object(folder / CONFIG), "model", where=folder / CONFIG)
+    record = read_json_object(folder / CONFIG)
+    config = migrate(record, "model", where=folder / CONFIG)
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder}: no {WEIGHTS} here; is this the model folder of a run?")
     weights = read_weights(folder / WEIGHTS)
     model = build_model(config, weights, where=folder / CONFIG)
+    if record.get("format", 0) < _NAMED_BY_TOWER:
+        weights = weights.named_by_tower(model)
     weights.load_into(model)
     weights.refuse_changed(config.get("weights_sha256", []))
     return model.eval()
@@ -123,11 +126,13 @@ def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
     return str(made)
 
 
-def _describe(module: nn.Module, kinds: dict[str, type[nn.Module]]) -> dict[str, Any]:
-    for kind, cls in kinds.items():
-        if type(module) is cls:
-            return {"kind": kind, **module.settings()}  # type: ignore[operator]
-    raise ValueError(f"{type(module).__name__} cannot be saved; known kinds: {list(kinds)}")
+def _describe(module: nn.Module, kinds: Kinds) -> dict[str, Any]:
+    for name, kind in kinds.items():
+        if type(module) is kind.encoder:
+            return {"kind": name, **module.settings()}  # type: ignore[operator]
+    raise ValueError(
+        f"{type(module).__name__} cannot be saved: its kind is not registered; known kinds: {list(kinds)}"
+    )
 
 
 def _download(name: str, revision: str | None) -> Path:

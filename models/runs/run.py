@@ -8,15 +8,16 @@ import torch
 
 from models.build import make_features
 from models.config import ResidencyConfig, RunConfig
-from models.items import IdEmbedding
 from models.recommender import Recommender
 from models.runs.files import MODEL, read_run_config
 from models.runs.identity import open_data, other_data, refuse_other_states
 from models.runs.pretrained import from_pretrained
 from models.runs.trained import TrainedRecommender
+from models.sequence import SEQUENCES
 from toolkit.arguments import a_path
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.towers import TowerSpec
 
 
 def load(
@@ -64,9 +65,9 @@ def _open(
     if differs is not None:
         if not other:
             raise UserError(differs)
-        if config.item == "id":
+        if not config.item_kind.knows_new_items:
             raise UserError(
-                f"{run}: an ID model has one vector for each item that it was trained on and none for the "
+                f"{run}: {config.item_kind.noun} has one vector for each item that it was trained on and none for the "
                 f"items of {config.data}; leave --data out, or take a run over content"
             )
         refuse_other_states(run, dataset, model.made_with, towers=config.towers)
@@ -79,17 +80,26 @@ def _open(
 
 def _refuse_misfit(run: Path, config: RunConfig, dataset: Dataset, model: Recommender) -> None:
     """Refuses a model folder that is of another run than config.yaml: files of a run may have been exchanged."""
-    encoder, length = model.item_encoder, model.sequence_encoder.max_len
-    if isinstance(encoder, IdEmbedding):
-        has, wants = f"{encoder.items} items", f"{dataset.items.num_rows} items"
-        wants = wants if config.item == "id" else f"towers {config.towers}"
-    else:
-        shapes = [(s.name, s.layers, s.width) for s in encoder.specs]  # type: ignore[union-attr]
-        stored = [(s.name, s.layers, s.width) for s in map(dataset.tower, config.towers)]
-        has, wants = f"towers {shapes}", f"towers {stored}" if stored else "item id"
-    if has == wants and length == config.sequence.max_len:
+    kind, settings = config.item_kind, model.item_encoder.settings()  # type: ignore[operator]
+    stored = [dataset.tower(name) for name in config.towers]
+    has = _inputs(settings.get("items"), [TowerSpec(**spec) for spec in settings.get("towers", ())])
+    wants = _inputs(dataset.items.num_rows if "numbers" in kind.reads else None, stored)
+    sequence = model.sequence_encoder
+    length = sequence.settings()["max_len"]  # type: ignore[operator]
+    kinds = (type(model.item_encoder), type(sequence))
+    same_kinds = kinds == (kind.encoder, config.sequence_kind.encoder)
+    if same_kinds and has == wants and length == config.sequence.max_len:
         return
+    named = [name for name, one in SEQUENCES.items() if one.encoder is type(sequence)]
     raise UserError(
-        f"{run / MODEL}: a model of {has} and max_len {length}, and the run is one of {wants} and max_len "
-        f"{config.sequence.max_len}; take model/ and config.yaml from one run"
+        f"{run / MODEL}: a model of {has} with sequence encoder {', '.join(named)} and max_len {length}, and the "
+        f"run is one of {wants} with sequence encoder {config.sequence.kind} and max_len {config.sequence.max_len}; take model/ and "
+        "config.yaml from one run"
     )
+
+
+def _inputs(items: int | None, towers: list[TowerSpec]) -> str:
+    """What an item encoder reads, in words."""
+    shapes = [(spec.name, spec.layers, spec.width) for spec in towers]
+    counts = [] if items is None else [f"{items} items"]
+    return " and ".join([*counts, *([f"towers {shapes}"] if shapes else [])])

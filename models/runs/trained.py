@@ -138,10 +138,11 @@ class TrainedRecommender:
             raise UserError("items: none given, so none can be recommended; leave them out for all")
         numbers = np.unique(item_numbers(ids, self.dataset))
         untrained = numbers[self.catalogue.column.cpu().numpy()[numbers] < 0]
-        if self.config.item == "id" and len(untrained):
+        kind = self.config.item_kind
+        if not kind.knows_new_items and len(untrained):
             raise UserError(
                 f"{len(untrained):,} of the items to recommend (the first is "
-                f"{self.dataset.item_ids.id(int(untrained[0]))!r}) are outside the catalogue, and an ID model "
+                f"{self.dataset.item_ids.id(int(untrained[0]))!r}) are outside the catalogue, and {kind.noun} "
                 "has learnt nothing of them; leave them out, or take a run over content"
             )
         return make_catalogue(self.catalogue.embeddings, self.features.same_as(), numbers)

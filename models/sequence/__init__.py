@@ -1,5 +1,8 @@
-"""The ways to encode a sequence of item embeddings."""
+"""The ways to encode a sequence of item embeddings. `SEQUENCES` holds their declarations by name."""
 
-from models.sequence.sasrec import SASRec
+from models.sequence.kind import SequenceKind
+from models.sequence.sasrec import SASREC, SASRec
 
-__all__ = ["SASRec"]
+SEQUENCES: dict[str, SequenceKind] = {"sasrec": SASREC}
+
+__all__ = ["SEQUENCES", "SASRec", "SequenceKind"]

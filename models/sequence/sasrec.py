@@ -4,6 +4,7 @@ B sequences, L positions, P of them computed (`models.sequence.positions`), E em
 the newest item stands last.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,10 +12,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
 
 LAYER_NORM_EPS = 1e-6
 MASKED = -1e9  # added to scores; with every key masked the weights are uniform, not NaN
+
+
+@dataclass
+class SASRecSettings:
+    """The sequence encoder.
+
+    Args:
+        kind: name of the sequence encoder.
+        max_len: L, inputs per sequence; the last L + 3 interactions of a user are kept.
+        heads: attention heads.
+        blocks: blocks.
+        dropout: dropout probability.
+    """
+
+    kind: str = "sasrec"
+    max_len: int = 10
+    heads: int = 2
+    blocks: int = 2
+    dropout: float = 0.1
 
 
 class SelfAttention(nn.Module):
@@ -179,3 +200,12 @@ def _initialise(module: nn.Module, *, std: float | None) -> None:
             nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+def _about(settings: SASRecSettings) -> str:
+    return (
+        f"SASRec, {settings.blocks} blocks of {settings.heads} heads, over {settings.max_len} items"
+    )
+
+
+SASREC = SequenceKind(settings=SASRecSettings, encoder=SASRec, about=_about)

@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.machine.parallel import rank_and_world
+from models.migrate import named_by_tower
 from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
 
 FOLDER = "checkpoints"
-_FORMAT = "2"
-_TENSORS_ALONE = "1"  # the format of older versions, whose digest covers no metadata
+_FORMAT = "3"
+_NUMBERED_TOWERS = "2"  # towers have numbers in the names of weights (`models.migrate.named_by_tower`)
+_TENSORS_ALONE = "1"  # as 2, and the digest covers no metadata
 
 
 @dataclass
@@ -180,6 +182,9 @@ class Checkpoints:
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = value
+        if metadata["format"] != _FORMAT:
+            for part in ("model", "optimizer"):
+                parts[part] = named_by_tower(parts[part], self.model)
         self.model.load_state_dict(parts["model"])
         index_of = self._indices(metadata)
         state: dict[int, dict[str, Tensor]] = {}
@@ -207,7 +212,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise ValueError(error) from None
     digest = metadata.pop("digest", None)
     kept = {} if metadata.get("format") == _TENSORS_ALONE else metadata
-    if metadata.get("format") not in (_FORMAT, _TENSORS_ALONE) or digest != _digest(tensors, kept):
+    known = (_FORMAT, _NUMBERED_TOWERS, _TENSORS_ALONE)
+    if metadata.get("format") not in known or digest != _digest(tensors, kept):
         raise ValueError("its content has changed since it was written")
     try:
         _place(metadata), int(metadata["processes"]), json.loads(metadata["scaler"])

@@ -107,6 +107,7 @@ def test_without_them_nothing_changes(dataset: Path, checkpoint: Path) -> None:
         (["--sequence.max_len=5"], r"position_embedding\.weight' has shape \(10, 16\), expected \(5, 16\)"),
         (["--towers=[cover, title]"], r"a text and an image, in this order; this run's are \['cover', 'title'\]"),
         (["--towers=[title]", "--side.bottlenecks={}"], r"this run's are \['title'\]"),
+        (["--fusion.kind=sum"], "joins them otherwise; set --fusion.kind concat"),
         (["--item=id"], "a side network and a SASRec, which this run has not"),
     ],
 )  # fmt: skip
@@ -127,7 +128,9 @@ def test_towers_with_stages_have_parameters_that_no_public_weights_fill(
         "cover": TowerSpec("cover", *COVER, "image", (6, 12, 24, 24)),
     }
     monkeypatch.setattr(type(data), "tower", lambda self, name: stages[name])
-    with pytest.raises(UserError, match=r"nothing like 'item_encoder\.widenings\.1.* and 3 more"):
+    with pytest.raises(
+        UserError, match=r"nothing like 'item_encoder\.widenings\.cover.* and 3 more"
+    ):
         build(config(dataset, checkpoint), data)
 
 
@@ -166,6 +169,7 @@ def test_ablations_are_settings_of_a_run(dataset: Path) -> None:
     assert network.settings() | {"towers": None} == {  # type: ignore[operator]
         "towers": None, "embedding_dim": 16, "bottleneck": {"title": 64, "cover": 64}, "inter_bottleneck": 9,
         "activation": "relu", "dropout": 0.2, "parts": "inter", "mixing": "sum", "wide_heads": False,
+        "fusion": {"kind": "concat"},
     }  # fmt: skip
     for wrong, message in (
         ("--side.bottlenecks={face: 9}", r"side\.bottlenecks names \['face'\]"),

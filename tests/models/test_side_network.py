@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from models import SideNetwork
 from models.items.side_blocks import SANB
-from models.items.side_network import InterTower, IntraTower
+from models.items.side_towers import InterTower, IntraTower
 from models.parameters import rate_groups
 from toolkit import TowerSpec
 
@@ -42,7 +42,7 @@ def build(shape: str) -> tuple[SideNetwork, dict[str, Tensor]]:
 
 def slow_widening(network: SideNetwork, spec: TowerSpec, h: Tensor) -> Tensor:
     """Every narrower state through a Linear of its own, before any tower reads it."""
-    widening = network.widenings[network.specs.index(spec)]
+    widening = network.widenings[spec.name]
     levels = []
     for level in range(spec.layers):
         x = h[:, level]
@@ -72,6 +72,7 @@ def slow_inter(tower: InterTower, states: list[Tensor]) -> Tensor:
     width = min(h.shape[2] for h in states)
     s = torch.zeros(len(states[0]), width)
     assert tower.gates is not None
+    projections = list(tower.projections.values())
     for i in range(levels):
         mu = tower.gates.logits[i] / 0.1
         if len(states) == 2:
@@ -82,7 +83,7 @@ def slow_inter(tower: InterTower, states: list[Tensor]) -> Tensor:
         for t, h in enumerate(states):
             level = h[:, h.shape[1] - levels + i]  # aligned from the top
             if h.shape[2] > width:
-                level = tower.projections[t][i](level)  # type: ignore[index]
+                level = projections[t][i](level)  # type: ignore[index]
             s = s + weights[t] * level
         s = slow_block(tower.blocks[i], s)  # type: ignore[arg-type]
     return tower.project(tower.head(s))
@@ -92,7 +93,7 @@ def slow_inter(tower: InterTower, states: list[Tensor]) -> Tensor:
 def test_forward_equals_the_equations(shape: str) -> None:
     network, states = build(shape)
     ordered = [slow_widening(network, spec, states[spec.name]) for spec in network.specs]
-    parts = [slow_intra(t, h) for t, h in zip(network.intra, ordered, strict=True)]  # type: ignore[arg-type]
+    parts = [slow_intra(t, h) for t, h in zip(network.intra.values(), ordered, strict=True)]  # type: ignore[arg-type]
     if network.inter is not None:
         parts.append(slow_inter(network.inter, ordered))
     expected = F.linear(torch.cat(parts, 1), network.fusion.weight, network.fusion.bias)
@@ -117,12 +118,12 @@ def test_only_narrower_states_are_projected() -> None:
     network, states = build("two, stages")
     shapes = {n: tuple(p.shape) for n, p in network.widenings.named_parameters()}
     assert shapes == {
-        "1.projections.0.weight": (16, 6),
-        "1.projections.0.bias": (16,),
-        "1.projections.1.weight": (16, 12),
-        "1.projections.1.bias": (16,),
+        "cover.projections.0.weight": (16, 6),
+        "cover.projections.0.bias": (16,),
+        "cover.projections.1.weight": (16, 12),
+        "cover.projections.1.bias": (16,),
     }
-    widened = network.widenings[1](states["cover"])
+    widened = network.widenings["cover"](states["cover"])
     assert torch.equal(widened[:, 2], states["cover"][:, 2])  # full width: as it is
     groups = {id(parameter): group for group, parameter in rate_groups(network)}
     assert {groups[id(p)] for p in network.widenings.parameters()} == {"base"}
@@ -148,16 +149,16 @@ def test_learning_rate_groups_are_those_of_the_public_code() -> None:
         groups.setdefault(group, set()).add(names[id(parameter)])
     blocks = {n for n in names.values() if ".blocks." in n}
     assert groups["side_block"] == blocks
-    assert groups["text_head"] == {"intra.0.head.weight", "intra.0.head.bias"}
-    assert groups["image_head"] == {"intra.1.head.weight", "intra.1.head.bias"}
-    assert groups["image_gate"] == {"intra.1.gates.logits"}
+    assert groups["text_head"] == {"intra.title.head.weight", "intra.title.head.bias"}
+    assert groups["image_head"] == {"intra.cover.head.weight", "intra.cover.head.bias"}
+    assert groups["image_gate"] == {"intra.cover.gates.logits"}
     assert {
-        "intra.0.gates.logits",
+        "intra.title.gates.logits",
         "inter.gates.logits",
         "inter.head.weight",
         "fusion.weight",
-        "intra.1.project.weight",
-        "inter.projections.0.0.weight",
+        "intra.cover.project.weight",
+        "inter.projections.title.0.weight",
     } <= groups["base"]
     assert sorted(itertools.chain(*groups.values())) == sorted(names.values())  # each once
 
@@ -187,9 +188,9 @@ def test_ablations_keep_what_their_name_says() -> None:
         ours = network.state_dict()
         network.load_state_dict({n: t for n, t in both.state_dict().items() if n in ours}
                                 | {n: t for n, t in ours.items() if n.startswith("fusion")})  # fmt: skip
-        every = both.parts(states)
+        every = list(both.parts(states).values())
         kept = {"intra": every[:3], "inter": every[3:], "both": every}[parts]
-        torch.testing.assert_close(network.parts(states), kept)
+        torch.testing.assert_close(list(network.parts(states).values()), kept)
         network(states).sum().backward()
         assert all(p.grad is not None for p in network.parameters())  # nothing is built in vain
 
@@ -206,23 +207,26 @@ def test_without_gates_states_are_added(shape: str) -> None:
         if ".up." in name:
             torch.nn.init.zeros_(parameter)
     states = {s.name: torch.randn(6, s.layers, s.width) for s in specs}
-    for tower, spec, part in zip(network.intra, specs, network.parts(states), strict=False):
+    parts = list(network.parts(states).values())
+    for tower, spec, part in zip(network.intra.values(), specs, parts, strict=False):
         expected = tower.project(tower.head(states[spec.name].sum(dim=1)))  # type: ignore[operator]
         torch.testing.assert_close(part, expected)
     if network.inter is not None:
         total: Tensor | int = 0
-        for t, spec in enumerate(specs):
+        for spec in specs:
             top = states[spec.name][:, spec.layers - network.inter.levels :].unbind(dim=1)
-            total = total + sum(network.inter.projections[t][i](h) for i, h in enumerate(top))  # type: ignore[index]
+            total = total + sum(
+                network.inter.projections[spec.name][i](h) for i, h in enumerate(top)
+            )  # type: ignore[index]
         expected = network.inter.project(network.inter.head(total))
-        torch.testing.assert_close(network.parts(states)[-1], expected)
+        torch.testing.assert_close(parts[-1], expected)
 
 
 def test_gates_can_be_read() -> None:
     network = SideNetwork(SHAPES["two deep image"], embedding_dim=8)
     assert network.inter is not None and network.inter.gates is not None
     with torch.no_grad():
-        network.intra[0].gates.logits[1] = 0.1 * np.log(3)  # type: ignore[union-attr, operator, index]
+        network.intra["title"].gates.logits[1] = 0.1 * np.log(3)  # type: ignore[union-attr, operator, index]
         network.inter.gates.logits[2] = -0.1 * np.log(4)
     gates = network.gates()
     assert list(gates) == ["title", "cover", "inter"]
@@ -260,7 +264,7 @@ def test_each_tower_may_have_a_bottleneck_of_its_own() -> None:
     widths = {
         n.split(".blocks")[0]: len(p) for n, p in network.named_parameters() if "down.bias" in n
     }
-    assert widths == {"intra.0": 3, "intra.1": 7, "inter": 9}
+    assert widths == {"intra.title": 3, "intra.cover": 7, "inter": 9}
     narrowest = SideNetwork(SHAPES["two wide text"], bottleneck={"title": 3, "cover": 7})
     assert narrowest.inter_bottleneck == 7  # the cover's, which is the narrower tower
 

@@ -54,7 +54,7 @@ def test_full_is_the_cross_entropy_over_all_items() -> None:
     data = splits()
     net = model().eval()
     ids = torch.from_numpy(data.train.astype(np.int64))
-    table = net.encode_items(torch.arange(N + 1))
+    table = net.encode_items({"id": torch.arange(N + 1)})
     users = net.encode_sequences(F.embedding(ids[:, :-1], table), ids[:, :-1] != 0)
     real = ids[:, :-1] != 0
     scores = users[real] @ table[1:N].T  # the catalogue: 1..29

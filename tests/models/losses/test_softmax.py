@@ -90,7 +90,7 @@ def test_encoding_unique_items_equals_encoding_every_occurrence() -> None:
     batches = Batches(Splits, ItemNumbers(30), batch_size=9, seed=0)  # type: ignore[arg-type]
     batch = batches.batch(sequences)
     assert len(batch.items) == len(set(sequences.ravel().tolist()) - {0})
-    everything = model.encode_items(torch.arange(31))
+    everything = model.encode_items({"id": torch.arange(31)})
     ids = torch.from_numpy(sequences.astype(np.int64))
     popularity = torch.from_numpy(log_popularity(Splits.train_counts))
     torch.testing.assert_close(model(batch), model.loss(ids, everything, popularity))

@@ -52,7 +52,7 @@ def test_outputs_loss_and_gradients_equal_the_public_code(name: str) -> None:
     parts = model.item_encoder.network.parts(  # type: ignore[union-attr, operator]
         {key: states[key][:, kept[key]] for key in kept}  # type: ignore[index, union-attr]
     )
-    for part, key in zip(parts, ("text", "image", "inter"), strict=True):
+    for part, key in zip(parts.values(), ("text", "image", "inter"), strict=True):
         assert_close(part, golden[f"{key}_embedding"], 1e-5, key)
     assert_close(items, golden["item_embedding"], 1e-5, "items")
     assert_close(users, golden["user_states"], 1e-5, "users")

@@ -26,8 +26,8 @@ class Table(nn.Module):
         super().__init__()
         self.table = table
 
-    def forward(self, numbers: Tensor) -> Tensor:
-        return self.table[numbers]
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        return self.table[features["id"]]
 
 
 class LastItem(nn.Module):

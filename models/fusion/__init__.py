@@ -1,0 +1,9 @@
+"""The ways to join the parts of an item into its embedding. `FUSIONS` holds their declarations by name."""
+
+from models.fusion.concat import CONCAT, Concat
+from models.fusion.kind import FusionKind, MakeFusion
+from models.fusion.sum import SUM, Sum
+
+FUSIONS: dict[str, FusionKind] = {"concat": CONCAT, "sum": SUM}
+
+__all__ = ["FUSIONS", "Concat", "FusionKind", "MakeFusion", "Sum"]
