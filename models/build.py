@@ -13,7 +13,8 @@ from models.inputs.features import Features, ItemNumbers, StoredStates, load_liv
 from models.inputs.provenance import describe_towers
 from models.items import IdEmbedding, SideNetwork
 from models.items.side_network import INTER
-from models.losses.kinds import loss_kind, objective_kind
+from models.losses import LOSSES, OBJECTIVES
+from models.losses.kind import known_kind
 from models.losses.loss import Loss
 from models.losses.objectives import Objective
 from models.losses.softmax import softmax_of_batch
@@ -104,7 +105,8 @@ def choose_loss(config: RunConfig, splits: Splits) -> Loss:
         UserError: if the loss or one of its settings is unknown, or it would encode more content in every step than
             `train.full_limit` allows.
     """
-    settings, kind = config.train, loss_kind(config.train.loss)
+    settings = config.train
+    kind = known_kind(LOSSES, settings.loss, key="train.loss")
     items = len(splits.catalogue)
     if kind.encodes_catalogue and config.item != "id" and items > settings.full_limit:
         raise UserError(
@@ -125,7 +127,7 @@ def choose_objective(config: RunConfig) -> Objective:
     Raises:
         UserError: if the objective is unknown.
     """
-    kind = objective_kind(config.train.objective)
+    kind = known_kind(OBJECTIVES, config.train.objective, key="train.objective")
     read = {argument: getattr(config.train, key) for argument, key in kind.reads.items()}
     return partial(kind.examples, **read)
 
@@ -140,7 +142,8 @@ def refuse_other_objective(name: str, sequence_encoder: nn.Module) -> None:
     Raises:
         UserError: if one has mask tokens and the other has none.
     """
-    masks, takes_mask = objective_kind(name).masks, getattr(sequence_encoder, "takes_mask", False)
+    masks = known_kind(OBJECTIVES, name, key="train.objective").masks
+    takes_mask = getattr(sequence_encoder, "takes_mask", False)
     encoder = type(sequence_encoder).__name__
     if masks and not takes_mask:
         raise UserError(

@@ -12,8 +12,9 @@ from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 
 from models.items.side_blocks import Activation
 from models.items.side_network import Mixing, Parts
+from models.losses import LOSSES, OBJECTIVES
 from models.losses.candidates import Negatives, Sampling
-from models.losses.kinds import loss_kind, objective_kind
+from models.losses.kind import known_kind
 from models.migrate import FORMATS, migrate
 from models.schedule import Schedule
 from toolkit.console.command_help import WIDTH, listed
@@ -303,8 +304,8 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
         told = told_clearly(error, parser.format_help())
         raise UserError(f"{told}{where}; every key: python -m models.train --help") from None
     # Not when a run's record is read: a trained model is loaded without its loss.
-    loss_kind(config.train.loss)
-    objective_kind(config.train.objective)
+    known_kind(LOSSES, config.train.loss, key="train.loss")
+    known_kind(OBJECTIVES, config.train.objective, key="train.objective")
     return config
 
 

@@ -6,8 +6,8 @@ together, so what it draws does not depend on their number.
 B sequences, L + 1 items of a training sequence, R predicted positions (rows).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,25 +100,3 @@ def masked_item(
     rows = np.flatnonzero(masked)
     inputs = np.where(masked, np.int32(MASK), sequences)
     return Examples(sequences, inputs, rows, sequences.ravel()[rows])
-
-
-@dataclass(frozen=True)
-class ObjectiveKind:
-    """What there is to know of an objective besides its name.
-
-    Args:
-        examples: the function, `(sequences, seed, **settings) -> Examples`.
-        reads: key of the train settings by keyword argument of `examples`.
-        masks: whether its inputs hold `MASK`; the sequence encoder must then declare `takes_mask = True`.
-    """
-
-    examples: Callable[..., Examples]
-    reads: Mapping[str, str] = field(default_factory=dict)
-    masks: bool = False
-
-
-OBJECTIVES = {
-    "next-item": ObjectiveKind(next_item),
-    "last-item": ObjectiveKind(last_item),
-    "masked-item": ObjectiveKind(masked_item, reads={"mask_ratio": "mask_ratio"}, masks=True),
-}
