@@ -1,10 +1,12 @@
 """Which positions are predicted from what: each objective against a slow reference, and what must hold of it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -16,6 +18,8 @@ from models.inputs.features import ItemNumbers
 from models.losses import MASK, Examples
 from models.losses.candidates import Full, InBatch
 from models.losses.objectives import last_item, masked_item, next_item
+from models.prepare import prepare
+from models.train import train
 from toolkit import UserError
 from toolkit.splits import Splits
 
@@ -271,6 +275,29 @@ def test_an_objective_and_a_sequence_encoder_that_do_not_fit_are_refused() -> No
         UserError, match=r"next-item hides no items, and Both .*choose .*masked-item"
     ):
         refuse_other_objective("next-item", Both(4))
+
+
+def run_words(dataset: Path, output: Path, *more: str) -> list[str]:
+    return ["--config=id", f"--data={dataset}", f"--output={output}", "--sequence.max_len=5",
+            "--train.batch_size=16", "--train.rates.base=0.01", "--train.trackers=[]", *more]  # fmt: skip
+
+
+def test_a_run_may_predict_last_items_alone(dataset: Path, tmp_path: Path) -> None:
+    """120 users walk along 60 items: the last step of each teaches most of the steps there are. Chance is 1/6."""
+    words = run_words(dataset, tmp_path / "run", "--train.objective=last-item", "--train.loss=full")
+    report = train(parse_run_config([*words, "--train.epochs=25"]))
+    assert report["metrics"]["HR@10"]["value"] > 0.5
+    with torch.random.fork_rng():
+        training = prepare(parse_run_config(words), Accelerator(cpu=True))
+    assert [len(batch.rows) for batch in training.batches.epoch(1)] == [16] * 7 + [8]
+
+
+def test_masked_items_are_refused_before_a_run_begins_to_train(
+    dataset: Path, tmp_path: Path
+) -> None:
+    words = run_words(dataset, tmp_path / "run", "--train.objective=masked-item")
+    with pytest.raises(UserError, match="SASRec takes none; choose a sequence encoder that"):
+        train(parse_run_config(words))
 
 
 @pytest.mark.parametrize(
