@@ -2,15 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from models.config import RunConfig
 from models.inputs.features import Features, ItemNumbers, StoredStates, load_live
 from models.inputs.joined_features import JoinedFeatures
 from models.inputs.provenance import describe_towers
-from models.losses.candidates import Candidates, Full, InBatch, Sampled
+from models.losses import LOSSES, OBJECTIVES
+from models.losses.kind import known_kind
+from models.losses.loss import Loss
+from models.losses.objectives import Objective
+from models.losses.softmax import softmax_of_batch
 from models.public_iisan.weights import begin_from_official, read_weights
 from models.recommender import Recommender
 from toolkit.dataset import Dataset
@@ -20,8 +27,13 @@ from toolkit.splits import Splits
 MakeFeatures = Callable[[RunConfig, Dataset, torch.device | str], Features]
 
 
-def build(config: RunConfig, dataset: Dataset) -> Recommender:
+def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> Recommender:
     """The recommender that a config describes, freshly initialised or from the weights it names.
+
+    Args:
+        config: of the run.
+        dataset: that it reads.
+        loss: that training computes; by default the softmax over the columns of a batch.
 
     Raises:
         UserError: if the config does not fit the run's towers, or the weights do not fit the config.
@@ -44,31 +56,74 @@ def build(config: RunConfig, dataset: Dataset) -> Recommender:
     sequence_encoder = config.sequence_kind.build(
         config.sequence, embedding_dim=embedding_dim, initial_std=initial_std
     )
+    refuse_other_objective(config.train.objective, sequence_encoder)
     made_with = describe_towers(dataset, config.towers)
-    model = Recommender(item_encoder, sequence_encoder, made_with=made_with)
+    model = Recommender(
+        item_encoder, sequence_encoder, criterion=loss or softmax_of_batch, made_with=made_with
+    )
     if config.init_from:
         begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)
     return model
 
 
-def choose_candidates(config: RunConfig, splits: Splits) -> Candidates:
-    """What the run's loss is taken over.
+def choose_loss(config: RunConfig, splits: Splits) -> Loss:
+    """The loss that a run trains with.
 
     Raises:
-        UserError: if it would encode more content in every step than `train.full_limit` allows.
+        UserError: if the loss or one of its settings is unknown, or it would encode more content in every step than
+            `train.full_limit` allows.
     """
     settings = config.train
-    if settings.loss == "in-batch":
-        return InBatch(splits)
-    if settings.loss == "sampled":
-        return Sampled(splits, count=settings.sampled_items, by=settings.sampled_by)
+    kind = known_kind(LOSSES, settings.loss, key="train.loss")
     items = len(splits.catalogue)
-    if config.item_kind.reads_towers and items > settings.full_limit:
+    encodes_content = kind.encodes_catalogue and config.item_kind.reads_towers
+    if encodes_content and items > settings.full_limit:
         raise UserError(
-            f"train.loss full encodes all {items:,} items of the catalogue in every step, more than "
+            f"train.loss {settings.loss} encodes all {items:,} items of the catalogue in every step, more than "
             f"train.full_limit ({settings.full_limit:,}); take --train.loss sampled, or raise the limit"
         )
-    return Full(splits)
+    read = {argument: getattr(settings, key) for argument, key in kind.reads.items()}
+    try:
+        arguments = signature(kind.make).bind(splits, **read, **settings.loss_settings)
+    except TypeError as error:
+        raise UserError(f"train.loss_settings: train.loss {settings.loss} {error}") from None
+    return kind.make(*arguments.args, **arguments.kwargs)
+
+
+def choose_objective(config: RunConfig) -> Objective:
+    """Which positions a run predicts, from which inputs.
+
+    Raises:
+        UserError: if the objective is unknown.
+    """
+    kind = known_kind(OBJECTIVES, config.train.objective, key="train.objective")
+    read = {argument: getattr(config.train, key) for argument, key in kind.reads.items()}
+    return partial(kind.examples, **read)
+
+
+def refuse_other_objective(name: str, sequence_encoder: nn.Module) -> None:
+    """Makes sure that a sequence encoder can be trained with an objective.
+
+    Args:
+        name: of the objective.
+        sequence_encoder: which declares `takes_mask = True` if it predicts what mask tokens hide.
+
+    Raises:
+        UserError: if one has mask tokens and the other has none.
+    """
+    masks = known_kind(OBJECTIVES, name, key="train.objective").masks
+    takes_mask = getattr(sequence_encoder, "takes_mask", False)
+    encoder = type(sequence_encoder).__name__
+    if masks and not takes_mask:
+        raise UserError(
+            f"train.objective {name} hides items behind a mask token, and {encoder} takes none; choose a sequence "
+            "encoder that declares takes_mask, or --train.objective next-item"
+        )
+    if takes_mask and not masks:
+        raise UserError(
+            f"train.objective {name} hides no items, and {encoder} sees the items after a position as well as those "
+            "before it; choose --train.objective masked-item"
+        )
 
 
 def make_features(

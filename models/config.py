@@ -16,7 +16,9 @@ from models.fusion.concat import ConcatSettings
 from models.fusion.kind import FusionSettings
 from models.items import ITEMS, ItemKind
 from models.items.side_network import SideSettings
-from models.losses.candidates import Loss, Negatives, Sampling
+from models.losses import LOSSES, OBJECTIVES
+from models.losses.candidates import Negatives, Sampling
+from models.losses.kind import known_kind
 from models.machine.precision import Precision
 from models.migrate import FORMATS, migrate
 from models.schedule import Schedule
@@ -90,8 +92,14 @@ class TrainConfig:
         seed: of initial weights, order, drawn items and dropout.
         initial_std: weights of the sequence encoder and vectors of `id` begin normal with it, as RecBole's do with 0.02;
             0 leaves them Xavier's, and vectors of norm 1.
-        loss: softmax over which items: `in-batch`, those of the batch, popularity taken off (the papers');
-            `full`, the whole catalogue; `sampled`, items drawn for each step, their expected number taken off.
+        objective: which positions are predicted: `next-item`, each from the items up to it; `last-item`, a
+            sequence's last item alone; `masked-item`, items hidden behind a mask token, for sequence encoders that take
+            one.
+        mask_ratio: of the items, hidden under `masked-item`.
+        loss: softmax over which items: `in-batch`, those of the batch, corrected for their popularity (the papers');
+            `full`, the whole catalogue; `sampled`, items drawn for each step, corrected for their expected number; or a
+            loss of your own (`models.losses.LOSSES`).
+        loss_settings: of a loss of your own, by name.
         negatives: `local`, each process's own columns; `global`, those of all processes together, which
             share the encoding of them: the same loss as one process with their batches joined.
         sampled_items: drawn in a step, under `sampled`.
@@ -122,7 +130,10 @@ class TrainConfig:
     patience: int = 10
     seed: int = 1
     initial_std: float = 0.0
-    loss: Loss = "in-batch"
+    objective: str = "next-item"
+    mask_ratio: float = 0.2
+    loss: str = "in-batch"
+    loss_settings: dict[str, bool | int | float | str] = field(default_factory=dict)
     negatives: Negatives = "local"
     sampled_items: int = 1024
     sampled_by: Sampling = "uniform"
@@ -154,6 +165,8 @@ class TrainConfig:
             value = getattr(self, key)
             if not value >= smallest:
                 raise UserError(f"train.{key} is {value}; it must be at least {smallest}")
+        if not 0 < self.mask_ratio <= 1:
+            raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
         if self.weight_decay and self.optimizer == "adam":
             raise UserError(
                 f"train.weight_decay is {self.weight_decay}, and train.optimizer adam, which decays no "
@@ -271,11 +284,15 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
     for file, values in records.items():
         _refuse_foreign(values, kinds, others, where=Path(file))
     try:
-        return _run_config(parser, parser.parse_args([*words, *others]))
+        config = _run_config(parser, parser.parse_args([*words, *others]))
     except ArgumentError as error:
         where = f" (read: {', '.join(files)})" if files else ""
         told = told_clearly(error, parser.format_help())
         raise UserError(f"{told}{where}; every key: python -m models.train --help") from None
+    # Not when a run's record is read: a trained model is loaded without its loss.
+    known_kind(LOSSES, config.train.loss, key="train.loss")
+    known_kind(OBJECTIVES, config.train.objective, key="train.objective")
+    return config
 
 
 def make_parser(

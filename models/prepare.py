@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from models.build import build, choose_candidates, make_features
+from models.build import build, choose_loss, choose_objective, make_features
 from models.config import RunConfig
 from models.inputs.batches import Batches
 from models.inputs.features import Features
@@ -78,12 +78,14 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
     dataset = open_dataset(config.data)
     splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
     features = make_features(config, dataset, device=device)
+    loss = choose_loss(config, splits)
     batches = Batches(
         splits,
         features,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        candidates=choose_candidates(config, splits),
+        loss=loss,
+        objective=choose_objective(config),
         negatives=settings.negatives,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
@@ -92,7 +94,7 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         fixed_sizes=settings.cuda_graphs,
     )
     torch.manual_seed(settings.seed)
-    model = build(config, dataset)
+    model = build(config, dataset, loss=loss)
     if settings.compile:
         compile_parts(model, device)
     optimizer = make_optimizer(

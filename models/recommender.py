@@ -1,9 +1,10 @@
 """An item encoder and a sequence encoder, joined by a dot product.
 
-B sequences, L inputs, U items that a process encodes for a batch, M columns of its loss, R real positions,
+B sequences, L inputs, U items that a process encodes for a batch, M columns of its loss, R predicted positions,
 E embedding.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.inputs.batch import Batch
-from models.losses.softmax import in_batch_loss, softmax_loss
+from models.losses.loss import LossInputs
+from models.losses.objectives import MASK
+from models.losses.softmax import in_batch_loss, softmax_of_batch
 from models.machine.parallel import gather_with_gradient
 
 
@@ -22,7 +25,11 @@ class Recommender(nn.Module):
 
     Args:
         item_encoder: from what it reads of U items to (U, E).
-        sequence_encoder: from (B, L, E), (B, L) to (B, L, E); its states at padding are not looked at.
+        sequence_encoder: from (B, L, E), (B, L) to (B, L, E); its states at padding are ignored. One that declares
+            `takes_mask = True` predicts hidden items: it takes a third argument, (B, L) true at a mask token, for which
+            it has a vector of its own, and up to one input more than the longest history.
+        criterion: from states (R, E), table (M + 1, E) and batch to the loss (`models.losses.loss.Loss`); by default
+            the softmax over the batch's columns. It is not saved with the model.
         made_with: what the states of its towers were made with (`models.inputs.provenance`), where that is known. It
             goes where the model goes; nothing is computed from it.
     """
@@ -32,20 +39,31 @@ class Recommender(nn.Module):
         item_encoder: nn.Module,
         sequence_encoder: nn.Module,
         *,
+        criterion: Callable[[Tensor, Tensor, LossInputs], Tensor] = softmax_of_batch,
         made_with: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.made_with = made_with or {}
         self.item_encoder = item_encoder
         self.sequence_encoder = sequence_encoder
+        self.criterion = criterion
+        self.takes_mask = getattr(sequence_encoder, "takes_mask", False)
 
     def encode_items(self, features: Any) -> Tensor:
         """Item embeddings, (U, E), of what the item encoder reads."""
         return self.item_encoder(features)
 
-    def encode_sequences(self, items: Tensor, real: Tensor) -> Tensor:
-        """User states (B, L, E) after each of the left-padded items (B, L, E), real where true (B, L)."""
-        return self.sequence_encoder(items, real)
+    def encode_sequences(self, items: Tensor, real: Tensor, masked: Tensor | None = None) -> Tensor:
+        """User states (B, L, E) after, or at, each input.
+
+        Args:
+            items: (B, L, E) embeddings of left-padded inputs; any at a mask token.
+            real: (B, L) false at padding.
+            masked: (B, L) true at a mask token; None where the sequence encoder takes none.
+        """
+        if masked is None:
+            return self.sequence_encoder(items, real)
+        return self.sequence_encoder(items, real, masked)
 
     def loss(self, ids: Tensor, items: Tensor, log_popularity: Tensor) -> Tensor:
         """The in-batch loss (`models.losses.softmax.in_batch_loss`).
@@ -55,7 +73,7 @@ class Recommender(nn.Module):
             items: (M, E) item embeddings; row 0 is padding.
             log_popularity: (M,).
         """
-        return in_batch_loss(self._states(ids, items), items, ids, log_popularity)
+        return in_batch_loss(self._states(ids[:, :-1], items), items, ids, log_popularity)
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss of one batch, a scalar."""
@@ -63,29 +81,24 @@ class Recommender(nn.Module):
         if batch.shared:
             encoded = gather_with_gradient(encoded)[: len(batch.bias) - 1]
         table = F.pad(encoded, (0, 0, 1, 0))  # row 0: padding
-        return softmax_loss(
-            self._states(batch.places, table),
-            table,
-            batch.places,
-            batch.rows,
-            weights=batch.weights,
-            bias=batch.bias,
-            log_counts=batch.log_counts,
-            hide_own=batch.hide_own,
-        )
+        states = self._states(batch.inputs, table).flatten(0, 1).index_select(0, batch.rows)
+        with torch.autocast(states.device.type, enabled=False):
+            return self.criterion(states.float(), table.float(), batch)
 
-    def _states(self, ids: Tensor, items: Tensor) -> Tensor:
-        """User states after each input, (B, L, E)."""
-        inputs = ids[:, :-1]
+    def _states(self, inputs: Tensor, items: Tensor) -> Tensor:
+        """User states (B, L, E) of inputs (B, L), rows of `items` or MASK."""
+        masked = inputs == MASK if self.takes_mask else None
+        rows = inputs.clamp(min=0) if self.takes_mask else inputs
         # F.embedding: the backward of items[ids] is not deterministic on several CPU threads.
-        return self.encode_sequences(F.embedding(inputs, items), inputs != 0)
+        return self.encode_sequences(F.embedding(rows, items), inputs != 0, masked)
 
     @torch.no_grad()
     def encode_users(self, histories: Tensor, items: Tensor) -> Tensor:
-        """User states after the last item, (B, E).
+        """User states after the last item, (B, E): at a mask token there, where the sequence encoder takes it.
 
         Args:
             histories: (B, L) rows of `items`, left-padded with 0.
             items: (M, E) item embeddings.
         """
-        return self.encode_sequences(F.embedding(histories, items), histories != 0)[:, -1]
+        inputs = F.pad(histories, (0, 1), value=MASK) if self.takes_mask else histories
+        return self._states(inputs, items)[:, -1]

@@ -1,11 +1,11 @@
 """Lays an epoch out: who trains when, which items each step encodes, and in which process.
 
 B sequences, L inputs, W processes, G sequences of a step in all of them, M columns of a step, U items that this
-process encodes, R real positions, N items.
+process encodes, R predicted positions (rows), n negatives per row, N items.
 """
 
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from models.inputs.batch import Batch
 from models.inputs.features import Features
-from models.losses.candidates import Candidates, Columns, InBatch, Negatives
+from models.inputs.indices import filled_up, loss_arrays
+from models.losses.candidates import InBatch, Negatives
+from models.losses.loss import Loss
+from models.losses.objectives import Examples, Objective, next_item
 from models.machine.prefetch import make_each
 from toolkit.splits import Splits
-
-SIZES = 64  # columns of fixed sizes come in multiples of it
 
 
 class Batches:
@@ -33,7 +34,8 @@ class Batches:
         features: what the item encoder reads.
         batch_size: B, of each process; the last batch of an epoch may be smaller.
         seed: of the order of users and of drawn items; they depend on nothing else but epoch and step.
-        candidates: which items are columns of the loss; by default those of the batch.
+        loss: chooses the columns of each step; by default the in-batch softmax's, the items of the batch.
+        objective: which positions are predicted, from which inputs; by default each position's next item.
         negatives: whether columns are those of a process's own sequences, or of all processes', which then
             share the encoding of them.
         rank: this process.
@@ -41,8 +43,8 @@ class Batches:
         device: where batches are wanted.
         accumulation: steps that make one update together. Each batch's `share` is its part of their positions, in
             all processes, so that the sum of losses by their shares is the loss of one batch of all of them.
-        fixed_sizes: whether batches come in few sizes, as CUDA graphs want them: B always, all positions as rows
-            of the loss, and columns filled up with padding to a multiple of 64. No result depends on it.
+        fixed_sizes: whether batches come in few sizes, as CUDA graphs require: always B sequences, all positions as
+            rows of the loss, and columns filled up with padding to a multiple of 64. No result depends on it.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class Batches:
         *,
         batch_size: int,
         seed: int,
-        candidates: Candidates | None = None,
+        loss: Loss | None = None,
+        objective: Objective = next_item,
         negatives: Negatives = "local",
         rank: int = 0,
         world: int = 1,
@@ -62,7 +65,8 @@ class Batches:
     ) -> None:
         self.sequences = splits.train
         self.features = features
-        self.candidates = candidates or InBatch(splits)
+        self.loss = loss or InBatch(splits)
+        self.objective = objective
         self.batch_size = batch_size
         self.seed = seed
         self.negatives = negatives
@@ -89,25 +93,35 @@ class Batches:
         return (number + 1) % self.accumulation == 0 or number + 1 == len(self)
 
     def shares(self, epoch: int) -> NDArray[np.float64]:
-        """(len(self),) each batch's part of the positions of those that make one update with it."""
-        positions = (self.sequences[self.order(epoch), :-1] != 0).sum(1)
-        each = np.add.reduceat(positions, np.arange(len(self)) * self.batch_size * self.world)
+        """(len(self),) each batch's part of the predicted positions of those that make one update with it."""
+        order = self.order(epoch)
+        each = [
+            len(self.objective(*self._step(order, epoch, number)).rows)
+            for number in range(len(self))
+        ]
         groups = np.arange(len(self)) // self.accumulation
-        return each / np.maximum(np.bincount(groups, each), 1)[groups]
+        return np.array(each) / np.maximum(np.bincount(groups, each), 1)[groups]
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, in order, from the one numbered `first`; made ahead where features must be fetched."""
-        order, size = self.order(epoch), self.batch_size * self.world
+        """The batches of an epoch, in order, from the one numbered `first`; prefetched where features must be fetched."""
+        order = self.order(epoch)
         shares = self.shares(epoch) if self.accumulation > 1 else np.ones(len(self))
 
         def make(number: int) -> Batch:
-            rows = order[number * size : (number + 1) * size]
-            seed = (self.seed, epoch, number)
-            return self.batch(self.sequences[rows], seed=seed, share=float(shares[number]))
+            sequences, seed = self._step(order, epoch, number)
+            return self.batch(sequences, seed=seed, share=float(shares[number]))
 
         numbers = range(first, len(self))
         prefetch = self.features.ahead or self.device.type == "cuda"
         return make_each(make, numbers, prefetch=prefetch, device=self.device)
+
+    def _step(
+        self, order: NDArray[np.int64], epoch: int, number: int
+    ) -> tuple[NDArray[np.int32], tuple[int, ...]]:
+        """A step's sequences in all processes, (G, L + 1), and the seed of what it draws."""
+        size = self.batch_size * self.world
+        rows = order[number * size : (number + 1) * size]
+        return self.sequences[rows], (self.seed, epoch, number)
 
     def batch(
         self, sequences: NDArray[np.int32], *, seed: tuple[int, ...] = (0,), share: float = 1.0
@@ -119,39 +133,48 @@ class Batches:
             seed: of what the step draws.
             share: of the step in its update.
         """
-        own = self._filled(sequences[self.rank :: self.world])
+        everyone = self.objective(sequences, seed)
+        here = everyone.sequence_of_rows() % self.world == self.rank
+        own = self._own(everyone, here)
         shared = self.negatives == "global"
-        if not shared:
-            seed = (*seed, self.rank)
-        columns = self.candidates.columns(sequences if shared else own, seed)
-        places = _places(own, columns)
+        if shared:
+            columns = self.loss.columns(everyone, seed)
+            if columns.negatives is not None:
+                columns = replace(columns, negatives=columns.negatives[here])
+        else:
+            columns = self.loss.columns(own, (*seed, self.rank))
+        weight = self.world / max(len(everyone.rows), 1)
+        arrays = loss_arrays(own, columns, weight=weight, fixed_sizes=self.fixed_sizes)
         if self.fixed_sizes:
             columns = filled_up(columns)
         items = torch.from_numpy(columns.items)
         if shared:
             items = share_of(items, self.rank, self.world)
-        real = (own[:, :-1] != 0).ravel()
-        rows = np.arange(len(real)) if self.fixed_sizes else np.flatnonzero(real)
-        positions = max(int((sequences[:, :-1] != 0).sum()), 1)
         return Batch(
             features=self.features.gather(items),
-            places=self._here(places),
-            rows=self._here(rows),
-            weights=self._here((real[rows] * (self.world / positions)).astype(np.float32)),
-            bias=self._here(_after_padding(columns.bias, 0.0)),
-            log_counts=self._here(_log(_after_padding(columns.counts, 0))),
-            hide_own=self.candidates.hide_own,
-            shared=shared and self.world > 1,
             items=items,
+            shared=shared and self.world > 1,
             share=share,
+            **{name: self._here(array) for name, array in arrays.items()},
         )
 
-    def _filled(self, own: NDArray[np.int32]) -> NDArray[np.int32]:
-        """One sequence of padding where the others have the last few and this process goes along; B in fixed sizes."""
-        lacking = (self.batch_size if self.fixed_sizes else 1) - len(own)
-        if lacking <= 0:
-            return own
-        return np.concatenate([own, np.zeros((lacking, own.shape[1]), dtype=own.dtype)])
+    def _own(self, everyone: Examples, here: NDArray[np.bool_]) -> Examples:
+        """This process's examples, those of every W-th sequence; `here` selects their rows.
+
+        One sequence of padding where only other processes have sequences left, so that all compute a loss; in fixed
+        sizes padding up to B sequences.
+        """
+        length = everyone.inputs.shape[1]
+        sequences = everyone.sequences[self.rank :: self.world]
+        inputs = everyone.inputs[self.rank :: self.world]
+        lacking = max((self.batch_size if self.fixed_sizes else 1) - len(sequences), 0)
+        rows = everyone.rows[here]
+        return Examples(
+            np.pad(sequences, ((0, lacking), (0, 0))),
+            np.pad(inputs, ((0, lacking), (0, 0))),
+            rows // length // self.world * length + rows % length,
+            everyone.targets[here],
+        )
 
     def _here(self, array: NDArray) -> Tensor:
         tensor = torch.from_numpy(array)
@@ -160,27 +183,7 @@ class Batches:
         return tensor
 
 
-def filled_up(columns: Columns) -> Columns:
-    """The columns and, to a multiple of 64, padding that counts for nothing."""
-    lacking = -len(columns.items) % SIZES
-    return Columns(*(np.pad(each, (0, lacking)) for each in astuple(columns)))
-
-
 def share_of(items: Tensor, rank: int, world: int) -> Tensor:
     """One process's consecutive share of M items; equally many in each, the last item repeated where they lack."""
     size = -(-len(items) // world)
     return items[torch.arange(rank * size, (rank + 1) * size).clamp(max=len(items) - 1)]
-
-
-def _places(sequences: NDArray[np.int32], columns: Columns) -> NDArray[np.int64]:
-    """For each position, 1 + the index of its item among the columns; 0 for padding."""
-    return np.where(sequences != 0, np.searchsorted(columns.items, sequences) + 1, 0)
-
-
-def _after_padding(values: NDArray, padding: float) -> NDArray:
-    return np.concatenate([np.array([padding], dtype=values.dtype), values])
-
-
-def _log(counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    with np.errstate(divide="ignore"):  # -inf: is no column
-        return np.log(counts).astype(np.float32)

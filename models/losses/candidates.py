@@ -1,89 +1,70 @@
-"""Which items each step's softmax runs over, and how often each counts: the batch's own, a sample, or all.
+"""The softmax losses by their columns: the items of the batch, a sample of the catalogue, or all of it.
 
-B sequences, L inputs, C items of the catalogue, N items, M columns.
+B sequences, L inputs, R predicted positions, C items of the catalogue, N items, M columns, E embedding.
 """
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from models.losses.loss import Columns, LossInputs
+from models.losses.objectives import Examples
+from models.losses.softmax import softmax_of_batch
 from toolkit.errors import UserError
 from toolkit.splits import Splits
 
-Loss = Literal["in-batch", "full", "sampled"]
 Negatives = Literal["local", "global"]
 Sampling = Literal["uniform", "popularity"]
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The items of one step's table.
-
-    Args:
-        items: (M,) distinct item numbers, ascending; all items of the batch are among them.
-        counts: (M,) how often each counts among a row's negatives.
-        bias: (M,) added to their logits.
-    """
-
-    items: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    bias: NDArray[np.float32]
-
-
-class Candidates(Protocol):
-    """Chooses the columns of a step."""
-
-    @property
-    def hide_own(self) -> bool:
-        """Whether items of a row's own sequence are left out of its negatives."""
-        ...
-
-    def columns(self, sequences: NDArray[np.int32], seed: tuple[int, ...]) -> Columns:
-        """Those for sequences (B, L + 1); `seed` decides what is drawn, if anything is."""
-        ...
-
-
 class InBatch:
-    """Every occurrence in the batch is a negative, its popularity taken off (`models.losses.softmax.in_batch_loss`).
+    """Every occurrence in the batch is a negative, corrected for its popularity (`models.losses.softmax.in_batch_loss`).
+
+    Items of a row's own sequence are no negatives of it.
 
     Args:
         splits: whose `train_counts` are the popularity.
     """
 
-    hide_own = True
-
     def __init__(self, splits: Splits) -> None:
         self.log_popularity = log_popularity(splits.train_counts)
 
-    def columns(self, sequences: NDArray[np.int32], seed: tuple[int, ...]) -> Columns:
-        """The batch's items, as often as they occur."""
-        items, counts = np.unique(sequences[sequences != 0], return_counts=True)
-        return Columns(items.astype(np.int64), counts, -self.log_popularity[items])
+    def columns(self, examples: Examples, seed: tuple[int, ...]) -> Columns:
+        """The items of the batch, each counted as often as it occurs."""
+        items, counts = np.unique(occurrences(examples), return_counts=True)
+        bias = -self.log_popularity[items]
+        return Columns(items.astype(np.int64), counts, bias, hide_own=True)
+
+    def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+        """The softmax over the columns, a scalar (`models.losses.softmax`)."""
+        return softmax_of_batch(states, table, batch)
 
 
 class Full:
-    """Every item of the catalogue is a negative, once: the softmax that ranking asks for.
+    """Every item of the catalogue is a negative, once: the softmax over what ranking scores.
 
     Args:
         splits: whose catalogue it is.
     """
-
-    hide_own = False
 
     def __init__(self, splits: Splits) -> None:
         items = splits.catalogue.astype(np.int64)
         bias = np.zeros(len(items), dtype=np.float32)
         self._columns = Columns(items, np.ones_like(items), bias)
 
-    def columns(self, sequences: NDArray[np.int32], seed: tuple[int, ...]) -> Columns:
+    def columns(self, examples: Examples, seed: tuple[int, ...]) -> Columns:
         """The whole catalogue."""
         return self._columns
 
+    def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+        """The softmax over the columns, a scalar (`models.losses.softmax`)."""
+        return softmax_of_batch(states, table, batch)
+
 
 class Sampled:
-    """Items drawn for each step are the negatives, the log of their expected number taken off.
+    """Items drawn for each step are the negatives, corrected by the log of their expected number.
 
     That makes the softmax over a sample an estimate of the full one (Bengio & Senécal 2003; Yi et al. 2019). A
     row's own target counts once, whether it was drawn too or not.
@@ -97,8 +78,6 @@ class Sampled:
     Raises:
         UserError: if more items are to be drawn uniformly than there are.
     """
-
-    hide_own = False
 
     def __init__(self, splits: Splits, *, count: int, by: Sampling) -> None:
         self.catalogue = splits.catalogue.astype(np.int64)
@@ -114,20 +93,29 @@ class Sampled:
         self.bias = -np.log(count * shares).astype(np.float32)
         self.until = np.cumsum(splits.train_counts)
 
-    def columns(self, sequences: NDArray[np.int32], seed: tuple[int, ...]) -> Columns:
-        """The batch's items, none of which counts but those drawn."""
+    def columns(self, examples: Examples, seed: tuple[int, ...]) -> Columns:
+        """The items of the batch, of which only those drawn count as negatives."""
         drawn = self._draw(np.random.default_rng(seed))
-        items, places = np.unique(
-            np.concatenate([sequences[sequences != 0], drawn]), return_inverse=True
+        items, columns = np.unique(
+            np.concatenate([occurrences(examples), drawn]), return_inverse=True
         )
-        counts = np.bincount(places[-len(drawn) :], minlength=len(items))
+        counts = np.bincount(columns[-len(drawn) :], minlength=len(items))
         return Columns(items, counts, self.bias[items])
+
+    def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+        """The softmax over the columns, a scalar (`models.losses.softmax`)."""
+        return softmax_of_batch(states, table, batch)
 
     def _draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
         if self.by == "uniform":
             return rng.choice(self.catalogue, self.count, replace=False, shuffle=False)
         occurrences = rng.integers(self.until[-1], size=self.count)
         return np.searchsorted(self.until, occurrences, side="right")
+
+
+def occurrences(examples: Examples) -> NDArray[np.int32]:
+    """Item numbers of the sequences without padding, each as often as it occurs."""
+    return examples.sequences[examples.sequences != 0]
 
 
 def log_popularity(train_counts: NDArray[np.int64]) -> NDArray[np.float32]:

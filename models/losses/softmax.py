@@ -1,7 +1,7 @@
 """The softmax losses: cross-entropy of each position's next item over a table of columns, in linear memory.
 
-B sequences, L inputs, M rows of the item table, E embedding, R real positions of the batch, C positions of a
-chunk. Which items are columns, and how often each counts, `models.losses.candidates` says.
+B sequences, L inputs, M rows of the item table, E embedding, R predicted positions of the batch, H masked columns of a
+row, C positions of a chunk. `models.losses.candidates` chooses the columns, and how often each counts.
 """
 
 from typing import Any
@@ -10,11 +10,32 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.losses.loss import LossInputs
+
 MASKED = -1e4
 CHUNK_BYTES = {
     "cpu": 1 << 22,
     "cuda": 1 << 28,
 }  # of logits that are held at a time; a CPU's cache holds few
+
+
+def softmax_of_batch(states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+    """`softmax_loss` of a batch: what `InBatch`, `Full` and `Sampled` compute over their columns.
+
+    Args:
+        states: (R, E) user states at the rows of the batch.
+        table: (M + 1, E) item embeddings; row 0 is padding.
+        batch: targets, weights and columns.
+    """
+    return softmax_loss(
+        states,
+        table,
+        batch.targets,
+        weights=batch.weights,
+        bias=batch.bias,
+        log_counts=batch.log_counts,
+        hidden=batch.hidden_of_rows(),
+    )
 
 
 def in_batch_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Tensor) -> Tensor:
@@ -39,55 +60,48 @@ def in_batch_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Ten
     weights = users.new_full(rows.shape, 1 / max(len(rows), 1), dtype=torch.float32)
     counts = torch.bincount(ids.flatten(), minlength=len(items))
     counts[0] = 0  # padding is no column
-    log_counts = counts.float().log()
     return softmax_loss(
-        users,
+        users.flatten(0, 1).index_select(0, rows),
         items,
-        ids,
-        rows,
+        ids[:, 1:].flatten().index_select(0, rows),
         weights=weights,
         bias=-log_popularity,
-        log_counts=log_counts,
-        hide_own=True,
+        log_counts=counts.float().log(),
+        hidden=ids.index_select(0, rows // (ids.shape[1] - 1)),
     )
 
 
 def softmax_loss(
-    users: Tensor,
+    states: Tensor,
     items: Tensor,
-    ids: Tensor,
-    rows: Tensor,
+    targets: Tensor,
     *,
     weights: Tensor,
     bias: Tensor,
     log_counts: Tensor,
-    hide_own: bool,
+    hidden: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy of every position's next item against columns that may count more or less than once.
+    """Cross-entropy of each row's target against columns that may count more or less than once.
 
-    With z_j = u·v_j + bias_j, the loss of a position whose next item is t is
+    With z_j = u·v_j + bias_j, the loss of a row whose target is t is
     log(exp z_t + Σ_{j≠t} count_j exp z_j) - z_t: the target counts once, however often it was drawn.
 
     Args:
-        users: (B, L, E) states after each input.
+        states: (R, E) user states of the rows.
         items: (M, E) item table; row 0 is padding.
-        ids: (B, L + 1) rows of `items`, left-padded with 0: inputs and, shifted by one, targets.
-        rows: (R,) positions among the flattened (B, L): the real ones.
-        weights: (R,) of each in the loss: 1/R for the mean; 0 where there is no next item after all.
+        targets: (R,) rows of `items`.
+        weights: (R,) of each in the loss: 1/R for the mean; 0 for a row that predicts nothing.
         bias: (M,) added to the logits of each column; finite where a column counts or is a target.
         log_counts: (M,) log of how often each column counts; -inf for none, as for padding.
-        hide_own: whether columns of the row's own sequence, the target excepted, are masked.
+        hidden: (R, H) columns that are masked in each row, its target excepted; None masks none.
 
     Returns:
-        The weighted sum over the R positions, a scalar in float32; 0 where there is none.
+        The weighted sum over the R rows, a scalar in float32; 0 where there is none.
     """
-    length = ids.shape[1] - 1
-    with torch.autocast(users.device.type, enabled=False):
-        states = users.float().flatten(0, 1).index_select(0, rows)
-        targets = ids[:, 1:].flatten().index_select(0, rows)
-        own = ids.index_select(0, rows // length) if hide_own else targets[:, None]
+    with torch.autocast(states.device.type, enabled=False):
+        own = targets[:, None] if hidden is None else hidden  # the target's logit is set after them
         columns = (bias.float(), log_counts.float())
-        return _Softmax.apply(states, items.float(), targets, own, weights, *columns)
+        return _Softmax.apply(states.float(), items.float(), targets, own, weights, *columns)
 
 
 class _Softmax(torch.autograd.Function):

@@ -172,7 +172,7 @@ def _training(run: Path, trained: TrainedRecommender) -> str:
         ["item embeddings", f"{config.side.embedding_dim} wide"],
         ["sequence encoder", config.sequence_kind.about(config.sequence)],
         *([["began with the weights of", code(Path(config.init_from).name)]] if config.init_from else []),
-        ["loss", f"{config.train.loss}, {config.train.negatives} negatives"],
+        ["loss", f"{config.train.objective}, {config.train.loss}, {config.train.negatives} negatives"],
         ["optimizer", f"{config.train.optimizer}, {config.train.schedule}, base rate {config.train.rates.base:g}"],
         ["batch", f"{config.train.batch_size} users a step{'' if processes == 1 else f', in each of {processes} processes'}"],
         ["seed", str(config.train.seed)],

@@ -25,7 +25,9 @@ from toolkit.errors import UserError
 
 FOLDER = "checkpoints"
 _FORMAT = "3"
-_NUMBERED_TOWERS = "2"  # towers have numbers in the names of weights (`models.migrate.named_by_tower`)
+_NUMBERED_TOWERS = (
+    "2"  # towers have numbers in the names of weights (`models.migrate.named_by_tower`)
+)
 _TENSORS_ALONE = "1"  # as 2, and the digest covers no metadata
 
 

@@ -11,11 +11,13 @@ from tiny_dataset import ITEMS
 from torch import Tensor
 
 from models import IdEmbedding, Recommender, SASRec
-from models.build import choose_candidates
+from models.build import choose_loss
 from models.config import RunConfig, TrainConfig
 from models.inputs.batches import Batches
 from models.inputs.features import ItemNumbers
-from models.losses.candidates import Candidates, Full, InBatch, Sampled
+from models.losses.candidates import Full, InBatch, Sampled
+from models.losses.loss import Loss
+from models.losses.objectives import next_item
 from models.losses.softmax import softmax_loss
 from toolkit import UserError, open_dataset
 from toolkit.splits import Splits
@@ -41,13 +43,13 @@ def model() -> Recommender:
         return Recommender(IdEmbedding(N, embedding_dim=8), SASRec(embedding_dim=8, max_len=6))
 
 
-def loss_and_gradients(candidates: Candidates, data: Splits) -> list[Tensor]:
+def loss_and_gradients(loss: Loss, data: Splits) -> list[Tensor]:
     """Of one batch of everybody, without dropout."""
-    batches = Batches(data, ItemNumbers(N), batch_size=99, seed=0, candidates=candidates)
+    batches = Batches(data, ItemNumbers(N), batch_size=99, seed=0, loss=loss)
     net = model().eval()
-    loss = net(batches.batch(data.train))
-    loss.backward()
-    return [loss.detach(), *(p.grad for p in net.parameters() if p.grad is not None)]
+    value = net(batches.batch(data.train))
+    value.backward()
+    return [value.detach(), *(p.grad for p in net.parameters() if p.grad is not None)]
 
 
 def test_full_is_the_cross_entropy_over_all_items() -> None:
@@ -79,9 +81,10 @@ def test_the_expected_weight_of_an_item_is_one(by: str) -> None:
     """count · exp(bias) estimates 1 for each item that can be drawn, so that the sum of exp(logits) is unbiased."""
     data = splits()
     sampled = Sampled(data, count=10, by=by)  # type: ignore[arg-type]
+    examples = next_item(data.train)
     weights = np.zeros((4000, N + 1))
     for draw in range(len(weights)):
-        columns = sampled.columns(data.train, (0, draw))
+        columns = sampled.columns(examples, (0, draw))
         weights[draw, columns.items] = columns.counts * np.exp(columns.bias)
     drawable = data.catalogue if by == "uniform" else np.flatnonzero(data.train_counts)
     error = weights.std(axis=0)[drawable] / len(weights) ** 0.5
@@ -91,19 +94,16 @@ def test_the_expected_weight_of_an_item_is_one(by: str) -> None:
 
 def test_a_target_that_is_drawn_counts_once() -> None:
     # All logits 0: the target, and a negative that counts 3 times, whatever the target's own count is.
-    users, items = torch.zeros(1, 1, 4), torch.zeros(3, 4)
-    ids, rows = torch.tensor([[1, 2]]), torch.tensor([0])
+    states, items, targets = torch.zeros(1, 4), torch.zeros(3, 4), torch.tensor([2])
     for drawn in (0.0, 1.0, 5.0):
         counts = torch.tensor([0.0, 3.0, drawn]).log()
         loss = softmax_loss(
-            users,
+            states,
             items,
-            ids,
-            rows,
+            targets,
             weights=torch.ones(1),
             bias=torch.zeros(3),
             log_counts=counts,
-            hide_own=False,
         )
         assert float(loss) == pytest.approx(np.log(1 + 3))
 
@@ -114,7 +114,7 @@ def test_what_is_drawn_is_a_function_of_seed_epoch_and_step(dataset: Path) -> No
     def drawn(seed: int, epoch: int, first: int = 0) -> list[list[int]]:
         sampled = Sampled(data, count=8, by="uniform")
         batches = Batches(
-            data, ItemNumbers(ITEMS), batch_size=32, seed=seed, candidates=sampled, device="cpu"
+            data, ItemNumbers(ITEMS), batch_size=32, seed=seed, loss=sampled, device="cpu"
         )
         return [
             batch.items[torch.isfinite(batch.log_counts[1:])].tolist()
@@ -136,7 +136,7 @@ def test_more_uniform_samples_than_items_are_refused() -> None:
 def test_full_refuses_content_beyond_its_limit() -> None:
     def chosen(item: str, limit: int) -> type:
         config = RunConfig("", "", train=TrainConfig(loss="full", full_limit=limit), item=item)  # type: ignore[arg-type]
-        return type(choose_candidates(config, splits()))
+        return type(choose_loss(config, splits()))
 
     assert chosen("id", 1) is chosen("side-network", 29) is Full
     with pytest.raises(UserError, match=r"full encodes all 29 items .* \(28\); take .* sampled"):
@@ -145,4 +145,4 @@ def test_full_refuses_content_beyond_its_limit() -> None:
 
 def test_the_default_is_the_batch() -> None:
     config = RunConfig("", "")
-    assert type(choose_candidates(config, splits())) is InBatch
+    assert type(choose_loss(config, splits())) is InBatch

@@ -81,7 +81,7 @@ def test_weights_make_the_mean_over_all_positions(uneven: Path, negatives: str) 
         positions = [len(first.rows), len(second.rows)]
         for batch, own in zip((first, second), positions, strict=True):
             assert batch.weights.tolist() == pytest.approx([2 / sum(positions)] * own)
-        users += int((first.places != 0).any(1).sum() + (second.places != 0).any(1).sum())
+        users += int((first.inputs != 0).any(1).sum() + (second.inputs != 0).any(1).sum())
     assert users == 49 and positions[1] == 0
 
 

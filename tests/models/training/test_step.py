@@ -13,8 +13,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from models.config import RunConfig, parse_run_config
-from models.inputs.batches import SIZES, Batches
-from models.losses.candidates import Candidates, Full, Sampled
+from models.inputs.batches import Batches
+from models.inputs.indices import SIZES
+from models.losses.candidates import Full, Sampled
+from models.losses.loss import Loss
 from models.prepare import Training, prepare
 from models.schedule import rate_factor
 from models.train import train
@@ -55,20 +57,20 @@ def losses_of(training: Training, step: Step | GraphStep, *, epochs: int = 2) ->
 def test_fixed_sizes_change_neither_loss_nor_gradient(dataset: Path, candidates: str) -> None:
     training = prepared(settings(dataset))
     splits = training.splits
-    chosen: dict[str, Candidates | None] = {
+    chosen: dict[str, Loss | None] = {
         "in-batch": None,
         "full": Full(splits),
         "sampled": Sampled(splits, count=9, by="uniform"),
     }
     plain, fixed = (
         Batches(
-            splits, training.features, batch_size=16, seed=1, candidates=chosen[candidates], fixed_sizes=fixed
+            splits, training.features, batch_size=16, seed=1, loss=chosen[candidates], fixed_sizes=fixed
         )
         for fixed in (False, True)
     )  # fmt: skip
     sizes = set()
     for one, other in zip(plain.epoch(1), fixed.epoch(1), strict=True):
-        sizes.add((tuple(other.places.shape), len(other.rows), len(other.bias) - 1))
+        sizes.add((tuple(other.inputs.shape), len(other.rows), len(other.bias) - 1))
         found = []
         for batch in (one, other):
             training.model.zero_grad()
@@ -78,7 +80,7 @@ def test_fixed_sizes_change_neither_loss_nor_gradient(dataset: Path, candidates:
         for a, b in zip(*found, strict=True):
             torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
     assert len(plain) * 16 > len(splits.train)  # the last batch is smaller, and filled up
-    assert {(rows, columns) for (rows, columns), *_ in sizes} == {(16, 6)}
+    assert {(rows, columns) for (rows, columns), *_ in sizes} == {(16, 5)}
     assert {rows for _, rows, _ in sizes} == {16 * 5}
     assert all(columns % SIZES == 0 for *_, columns in sizes)
 

@@ -78,7 +78,7 @@ def test_a_bomb_is_too_large_and_nothing_of_it_is_decoded(tmp_path, monkeypatch,
         raise AssertionError("decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
-    with pytest.raises(ItemProblem, match="pixels|decoder") as refused:
+    with pytest.raises(ItemProblem, match=r"pixels|decoder") as refused:
         read_image(path)
     # libwebp refuses a canvas that its one frame does not fill before it says how large it is.
     assert refused.value.status == "too_large" or (bomb is webp and side == 10_000)
