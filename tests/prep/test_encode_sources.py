@@ -218,4 +218,4 @@ def test_captions_that_are_configured_are_a_known_source(tmp_path):
 
 def test_workers_carry_the_batch_size(dataset, tiny_vit):
     work = Encoding(dataset, EncodeConfig(str(tiny_vit), source="frames", batch_size=3))
-    assert work.backbone.batch_size == load(work.config).batch_size == 3
+    assert work.frozen.batch_size == load(work.config).batch_size == 3
