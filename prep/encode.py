@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def encode(
     dataset: str | Path, config: PrepConfig | None = None, *, retry_failed: bool = False
 ) -> None:
-    """Writes `states/TOWER/` for every tower of the configuration, a row an item.
+    """Writes `states/TOWER/` for every tower of the configuration, one row per item.
 
     Items without a source have zero states and a row in `errors/`.
 
