@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prep.trust import leaves, users_word
+from toolkit.backbones import EncoderSpec
 from toolkit.errors import UserError
 from toolkit.schema import StatesDtype
 from toolkit.towers import Modality, modality_of
@@ -22,8 +23,6 @@ ExecutorName = Literal["processes", "ray"]
 FeatureSource = Literal["title", "cover", "frames", "mixed"]
 
 _OWN_CODE = "it comes with Python code of its own, which is not run unasked"
-TITLE_TOKENS = 30  # as in the papers
-TEXT_TOKENS = 128  # of longer texts: captions, and what is joined
 
 
 @dataclass(frozen=True)
@@ -72,54 +71,30 @@ class MediaConfig:
 
 
 @dataclass(frozen=True)
-class EncodeConfig:
-    """The frozen encoder of one tower.
+class EncodeConfig(EncoderSpec):
+    """The frozen encoder of a tower, how it runs and how its states are stored.
 
     Args:
-        encoder: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name;
-            open_clip: before a folder or hub name takes that side of open_clip's model which reads the source.
-        source: what the encoder reads. Text: title, the name of captions, or concat:title+image_caption, which
-            joins texts. Images: cover, or frames, whose states are averaged over a clip, unless the encoder is
-            one of video (VideoMAE, ...): it reads as many frames of a clip at once as its configuration says.
-        pooling: how the tokens of a layer become one vector: cls for BERT, ViT and the like; mean or last for
-            decoder-only encoders (LLaMA, ...), whose first token sees nothing of a text; mean for encoders of
-            pictures without a [CLS] token (SigLIP, Swin, ResNet, VideoMAE, ...).
-        layers: which layers to keep besides the embedding output: all, every-N, group-K or a list
-            such as [1, 3, 5], counted from 0.
-        revision: hub revision to pin.
-        max_tokens: texts are cut there; by default 30 for titles (the papers), 128 for other texts.
-        lowercase: whether texts are lower-cased first.
+        trust_remote_code: runs code that comes with the encoder; off unless you say so.
         device: auto takes the GPU where there is one; otherwise cpu, cuda, cuda:1, ...
-        batch_size: images encoded at a time; every frame of a clip is one.
-        batch_tokens: tokens of texts encoded at a time, padding counted; texts about as long go together. By
+        batch_size: images encoded at a time; every frame of a clip is an image.
+        batch_tokens: tokens of texts encoded at a time, padding counted; texts of similar length go together. By
             default 8192 on a GPU, 1024 for each thread on a CPU.
         device_map: instead of device, for a model that one GPU cannot hold: auto, balanced, sequential.
-        dtype: precision to compute in. auto is float32 on a CPU and saved on a GPU; saved is what the encoder's
-            weights were saved in (float32 for BERT, bfloat16 for most LLMs). States depend on it.
         store: precision to store states in; a tower whose states do not fit float16 is stored in bfloat16, which
             has the same size, less precision and float32's range.
-        quantize: 8bit or 4bit loads the weights so; it needs `pip install bitsandbytes`.
-        trust_remote_code: runs code that comes with the encoder; off unless you say so.
     """
 
-    encoder: str = ""
-    source: str = "title"
-    pooling: Literal["cls", "mean", "last"] = "cls"
-    layers: str | list[int] = "all"
-    revision: str | None = None
-    max_tokens: int | None = None
-    lowercase: bool = True
+    trust_remote_code: bool = users_word(False, why=_OWN_CODE)
     device: str = "auto"
     batch_size: int = 128
     batch_tokens: int | None = None
     device_map: str | None = None
-    dtype: Literal["auto", "saved", "float32", "bfloat16", "float16"] = "auto"
     store: StatesDtype = "float16"
-    quantize: Literal["none", "8bit", "4bit"] = "none"
-    trust_remote_code: bool = users_word(False, why=_OWN_CODE)
 
     def __post_init__(self) -> None:
-        for key in ("max_tokens", "batch_size", "batch_tokens"):
+        super().__post_init__()
+        for key in ("batch_size", "batch_tokens"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise UserError(f"{key} is {value}; it must be at least 1")
@@ -127,16 +102,6 @@ class EncodeConfig:
             raise UserError(
                 f"device is {self.device} and device_map is {self.device_map}; set one or the other"
             )
-
-    @property
-    def modality(self) -> Modality:
-        """`text` or `image`: it follows from the source."""
-        return modality_of(self.source)
-
-    @property
-    def token_limit(self) -> int:
-        """Where texts are cut: `max_tokens`, or what goes without saying for the source."""
-        return self.max_tokens or (TITLE_TOKENS if self.source == "title" else TEXT_TOKENS)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The last step: hidden states of every item, for each configured tower.
 
-A frozen encoder makes them here, or somebody else has made them already (`prep.towers.imported`).
+A frozen encoder computes them here, or they are imported from a file of features (`prep.towers.imported`).
 """
 
 from dataclasses import asdict, replace
@@ -26,13 +26,13 @@ from toolkit.towers import PICTURES
 from toolkit.versions import versions
 
 if TYPE_CHECKING:
-    from toolkit.backbones import Backbone
+    from toolkit.backbones import Encoder
 
 
 def encode(
     dataset: str | Path, config: PrepConfig | None = None, *, retry_failed: bool = False
 ) -> None:
-    """Writes `states/TOWER/` for every tower of the configuration, a row an item.
+    """Writes `states/TOWER/` for every tower of the configuration, one row per item.
 
     Items without a source have zero states and a row in `errors/`.
 
@@ -150,7 +150,7 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
     )
     shape = _shape_of(work, config)
     recorded = _recorded(table)
-    step = encode_step(tower, work, backbone=shape, recorded=recorded)
+    step = encode_step(tower, work, encoder=shape, recorded=recorded)
     items = work.data.items.select(["item_id", "item"])
     execute = choose(config, model=True)
     try:
@@ -159,14 +159,14 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
         print(f"{step.name}: {error}, so the table is written afresh")
         clear_table(table.folder)
         work.dtype = "bfloat16"
-        step = encode_step(tower, work, backbone=shape)
+        step = encode_step(tower, work, encoder=shape)
         counts = run_step(dataset, step, items, execute=execute)
     manifest.record_step(
         dataset,
         step.name,
         asdict(replace(settings, max_tokens=settings.token_limit)),
         revision=step.config["revision"],
-        encoder_parameters=shape.parameters,
+        encoder_parameters=shape.parameter_count,
         processor=shape.processor,
         versions=versions("torch", "transformers"),
         items=counts,
@@ -195,58 +195,48 @@ def _placed(settings: EncodeConfig, config: PrepConfig) -> EncodeConfig:
     return replace(settings, device=device, dtype=dtype)
 
 
-def _shape_of(work: "Encoding", config: PrepConfig) -> "Backbone":
-    """The encoder by which the table is laid out: the one that works, if it works in this process.
+def _shape_of(work: "Encoding", config: PrepConfig) -> "Encoder":
+    """The encoder that decides the table's layout: the one that works, if it works in this process.
 
     Otherwise a copy on the CPU, since the GPUs are the workers'.
     """
     if config.executor == "processes":
-        return work.backbone
-    copy = load(replace(work.config, device="cpu", device_map=None, quantize="none"))
-    return replace(copy, quantize=work.config.quantize)
+        return work.frozen.encoder
+    copy = load(replace(work.config, device="cpu", device_map=None, quantize="none")).encoder
+    copy.spec = work.config  # the workers' weights are quantised as it says
+    return copy
 
 
 def encode_step(
-    tower: str, work: Encoding, *, backbone: "Backbone", recorded: dict[str, Any] | None = None
+    tower: str, work: Encoding, *, encoder: "Encoder", recorded: dict[str, Any] | None = None
 ) -> Step:
     """The step that writes `states/TOWER/`.
 
     Args:
         tower: its name.
         work: what it does.
-        backbone: the encoder that `work` uses, or a copy of it.
-        recorded: the configuration of the rows that exist, which new ones must have.
+        encoder: the encoder that `work` uses, or a copy of it.
+        recorded: the configuration of the rows that exist, which new rows must have.
     """
     config, recorded = work.config, recorded or {}
-    about = {**backbone.metadata(source=config.source), "dtype": work.dtype}
-    about["revision"] = _revision(tower, backbone, recorded)
-    depends: dict[str, Any] = {
-        "encoder": about["encoder"],
-        "revision": about["revision"],
-        "source": config.source,
-        "pooling": about["pooling"],
-        "layers": about["kept"],
-        "precision": about["precision"],
-        "quantize": about["quantize"],
-        "store": config.store,
-    }
-    if not recorded or "processor" in recorded:  # states of an older Versa do not tell
-        depends["processor"] = backbone.processor
-    if backbone.modality == "text":
-        depends |= {"max_tokens": config.token_limit, "lowercase": config.lowercase}
+    revision = _revision(tower, encoder, recorded)
+    metadata = {**encoder.states_metadata(), "revision": revision, "dtype": work.dtype}
+    depends = {**encoder.states_settings(), "revision": revision, "store": config.store}
+    if recorded and "processor" not in recorded:  # states of an older Versa do not record it
+        del depends["processor"]
     if config.source in PICTURES:
         depends |= work.data.manifest["steps"].get(STEP_OF[config.source], {}).get("config", {})
     if captions := captions_behind(work.data, config.source):
-        depends["captions"] = about["captions"] = captions
-    columns = schema.states(backbone.layers, backbone.width, work.dtype).with_metadata(about)
+        depends["captions"] = metadata["captions"] = captions
+    columns = schema.states(encoder.layers, encoder.width, work.dtype).with_metadata(metadata)
     return Step(f"encode:{tower}", f"states/{tower}", columns, depends, work, SHARD)
 
 
-def _revision(tower: str, backbone: "Backbone", recorded: dict[str, Any]) -> str:
-    """The encoder's revision, in the form in which existing rows have it."""
+def _revision(tower: str, encoder: "Encoder", recorded: dict[str, Any]) -> str:
+    """The encoder's revision, in the form in which existing rows record it."""
     then = str(recorded.get("revision", ""))
-    now = backbone.revision_as(then)
-    if now == then != backbone.revision:
+    now = encoder.revision_as(then)
+    if now == then != encoder.revision:
         print(
             f"encode:{tower}: its states were recorded by an older Versa that hashed only parts of the encoder's "
             "files; these are the same, and whether the others are cannot be told: to be sure, delete "

@@ -182,7 +182,7 @@ def _item_steps(
         count = (
             TEXT_SAMPLE if settings.source == "title" else MEDIA_SAMPLE
         )  # others read those tables
-        yield encode_step(tower, encoding, backbone=encoding.backbone), count, False
+        yield encode_step(tower, encoding, encoder=encoding.frozen.encoder), count, False
 
 
 def _ingest(

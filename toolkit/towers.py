@@ -19,7 +19,7 @@ class TowerSpec:
 
     Args:
         name: of the tower, e.g. `title`, `cover`.
-        layers: K, how many hidden states are kept an item, the embedding output included.
+        layers: K, how many hidden states are kept per item, the embedding output included.
         width: D, values in one hidden state.
         modality: which of the two published towers this one is treated like; it decides the
             learning-rate group of its head and gates, nothing else.
@@ -35,10 +35,10 @@ class TowerSpec:
 
     @classmethod
     def of_metadata(cls, name: str, about: Mapping[str, str]) -> "TowerSpec":
-        """The tower that the metadata of `states/NAME` tell of.
+        """The tower that the metadata of `states/NAME` describe.
 
         Raises:
-            ValueError: if a number in them is none, or out of range.
+            ValueError: if a number in them cannot be read, or is out of range.
         """
         layers, width, widths = int(about["layers"]), int(about["width"]), about.get("widths")
         narrow = tuple(map(int, widths.split(","))) if widths else None
@@ -64,7 +64,7 @@ class TowerSpec:
 
 
 def source_fields(source: str) -> list[str]:
-    """The fields of an item that a source is made of.
+    """The fields of an item that a source reads.
 
     >>> source_fields("concat:title+image_caption")
     ['title', 'image_caption']

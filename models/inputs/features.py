@@ -20,7 +20,7 @@ from toolkit.states import StateTable
 from toolkit.towers import IMPORTED
 
 if TYPE_CHECKING:
-    from toolkit.backbones import Backbone
+    from toolkit.backbones import FrozenEncoder
 
 SOURCES_AT_ONCE = 1024
 
@@ -135,24 +135,24 @@ class StoredStates:
 
 
 class LiveStates:
-    """Hidden states computed when they are asked for: the uncached IISAN.
+    """Hidden states that frozen encoders compute in every step: the uncached IISAN.
 
     Args:
         dataset: whose sources are read.
-        backbones: by tower.
+        encoders: by tower.
     """
 
-    def __init__(self, dataset: Dataset, backbones: Mapping[str, "Backbone"]) -> None:
+    def __init__(self, dataset: Dataset, encoders: Mapping[str, "FrozenEncoder"]) -> None:
         self.dataset = dataset
-        self.backbones = dict(backbones)
+        self.encoders = dict(encoders)
         self.residency = None
         self.ahead = False
-        self.sources = {name: dataset.states_metadata(name)["source"] for name in backbones}
+        self.sources = {name: frozen.encoder.spec.source for name, frozen in encoders.items()}
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:
-        """(U,) -> `{tower: (U, K, D)}`; zeros for an item without the source, as stored ones have."""
+        """(U,) -> `{tower: (U, K, D)}`; zeros for items without a readable source, as stored states have."""
         ids = [self.dataset.item_ids.id(number) for number in items.tolist()]
-        return {name: self._encode(name, ids) for name in self.backbones}
+        return {name: self._encode(name, ids) for name in self.encoders}
 
     def same_as(self) -> Tensor:
         """(N + 1,): equal sources in every tower."""
@@ -169,70 +169,64 @@ class LiveStates:
         return _first_of_equals(rows)
 
     def _encode(self, name: str, ids: list[str]) -> Tensor:
-        backbone = self.backbones[name]
+        frozen = self.encoders[name]
+        encoder = frozen.encoder
         payloads = self.dataset.source(self.sources[name], ids).to_pylist()
-        present = [place for place, one in enumerate(payloads) if backbone.can_read(one)]
-        states = torch.zeros(len(payloads), backbone.layers, backbone.width, device=backbone.device)
-        if present:
-            states[present] = backbone.encode([payloads[place] for place in present])
+        complete = [row for row, payload in enumerate(payloads) if encoder.can_read(payload)]
+        states = torch.zeros(len(payloads), encoder.layers, encoder.width, device=encoder.device)
+        encoded = frozen.batches(
+            [payloads[row] for row in complete],
+            on_broken=lambda index, error: None,  # prep recorded it, and stored zeros
+        )
+        for indices, batch in encoded:
+            states[[complete[index] for index in indices]] = batch
         return states
 
 
 def load_live(
     dataset: Dataset, towers: list[str], *, device: torch.device | str = "cpu"
 ) -> LiveStates:
-    """The backbones that made the stored states of `towers`, loaded to make them live.
+    """The encoders that made the stored states of `towers`, loaded and frozen, to run in every step.
 
     Raises:
         UserError: if an encoder (by revision) or captions are not those that the stored states came
-            from, or a tower's states came from no encoder of ours.
+            from, or a tower was imported from a file of features.
     """
-    return LiveStates(dataset, {name: _backbone_of(dataset, name, device) for name in towers})
+    return LiveStates(dataset, {name: _frozen_encoder(dataset, name, device) for name in towers})
 
 
-def _backbone_of(dataset: Dataset, name: str, device: torch.device | str) -> "Backbone":
-    from toolkit.backbones import load_backbone  # here: stored states need no transformers
+def _frozen_encoder(dataset: Dataset, name: str, device: torch.device | str) -> "FrozenEncoder":
+    # here: stored states need no transformers
+    from toolkit.backbones import EncoderSpec, FrozenEncoder, load_encoder
 
-    about = dataset.states_metadata(name)
-    if about["encoder"].startswith(IMPORTED):
+    metadata = dataset.states_metadata(name)
+    if metadata["encoder"].startswith(IMPORTED):
         raise UserError(
-            f"tower {name!r} was imported ({about['encoder']}), so no encoder can make it live; "
+            f"tower {name!r} was imported ({metadata['encoder']}), so no encoder can make it live; "
             "leave it out, or use --states stored"
         )
-    captions, then = captions_behind(dataset, about["source"]), about.get("captions", "")
+    captions, then = captions_behind(dataset, metadata["source"]), metadata.get("captions", "")
     if captions != then:
         raise UserError(
             f"tower {name!r}: the captions it reads are {captions}, the stored states came from {then}; "
             f"delete {dataset.path / 'states' / name} and run prep encode again"
         )
     step = dataset.manifest["steps"][f"encode:{name}"]["config"]
-    backbone = load_backbone(
-        about["encoder"],
-        modality=about["modality"],  # type: ignore[arg-type]
-        layers=step["layers"],
-        pooling=about["pooling"],  # type: ignore[arg-type]
-        revision=step["revision"],
-        max_tokens=step["max_tokens"],
-        lowercase=step["lowercase"],
-        batch_size=step["batch_size"],
-        batch_tokens=step.get("batch_tokens"),
-        device=device,
-        # Tables from before these were recorded were all made so.
-        dtype=about.get("precision", "float32"),  # type: ignore[arg-type]
-        quantize=about.get("quantize", "none"),  # type: ignore[arg-type]
-    )
-    made_now = {
-        "revision": backbone.revision_as(about["revision"]),
-        "processor": backbone.processor,
+    encoder = load_encoder(EncoderSpec.of_record(metadata, step), device=device)
+    now = {
+        "revision": encoder.revision_as(metadata["revision"]),
+        "processor": encoder.processor,
     }
-    made_then = {**dataset.states_settings(name), "revision": about["revision"]}
-    for key, value in made_now.items():
-        if value != made_then.get(key, value):  # states of an older Versa lack the processor
+    recorded = {**dataset.states_settings(name), "revision": metadata["revision"]}
+    for key, value in now.items():
+        if value != recorded.get(key, value):  # states of an older Versa lack the processor
             raise UserError(
-                f"tower {name!r}: encoder {about['encoder']!r} is at {key} {value}, "
-                f"the stored states came from {made_then[key]}; run prep encode again"
+                f"tower {name!r}: encoder {metadata['encoder']!r} is at {key} {value}, "
+                f"the stored states came from {recorded[key]}; run prep encode again"
             )
-    return backbone
+    return FrozenEncoder(
+        encoder, batch_size=step["batch_size"], batch_tokens=step.get("batch_tokens")
+    )
 
 
 def _digest(*parts: Any) -> bytes:

@@ -1,1 +1,1 @@
-"""Sources become an encoder's states, or vectors become a tower."""
+"""The rows of a tower: states that an encoder computes from a source, or vectors imported from a file."""

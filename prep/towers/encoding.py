@@ -13,13 +13,12 @@ from prep.config import EncodeConfig
 from prep.towers.rows import FLOAT16_LARGEST, state_rows
 from toolkit import Dataset, open_dataset
 from toolkit.errors import UserError
-from toolkit.images import decode_jpeg
 from toolkit.schema import StatesDtype, Status
 from toolkit.sources import captions_behind, captions_of
 from toolkit.towers import source_fields
 
 if TYPE_CHECKING:
-    from toolkit.backbones import Backbone
+    from toolkit.backbones import Encoder, FrozenEncoder
 
 _NOTHING: dict[str, tuple[Status, str]] = {
     "title": ("empty", "the title is empty"),
@@ -32,43 +31,28 @@ class BeyondFloat16Error(UserError):
     """States do not fit float16."""
 
 
-def load(config: EncodeConfig) -> "Backbone":
+def load(config: EncodeConfig) -> "FrozenEncoder":
     """The encoder of a tower.
 
     Raises:
-        UserError: if it cannot be had.
+        UserError: if it cannot be loaded.
     """
     import torch  # here, because torch and transformers take seconds that `--help` need not wait
 
-    from toolkit.backbones import load_backbone
+    from toolkit.backbones import FrozenEncoder, load_encoder
 
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_backbone(
-        config.encoder,
-        modality=config.modality,
-        layers=config.layers,
-        pooling=config.pooling,
-        revision=config.revision,
-        max_tokens=config.token_limit,
-        lowercase=config.lowercase,
-        batch_size=config.batch_size,
-        batch_tokens=config.batch_tokens,
-        device=device,
-        device_map=config.device_map,
-        dtype=config.dtype,
-        quantize=config.quantize,
-        trust_remote_code=config.trust_remote_code,
-    )
+    encoder = load_encoder(config, device=device, device_map=config.device_map)
+    return FrozenEncoder(encoder, batch_size=config.batch_size, batch_tokens=config.batch_tokens)
 
 
 @dataclass
 class Encoding:
     """The work of a tower: `encode_batch`, with the dataset and the encoder that it needs.
 
-    Both are opened when first asked for and then kept, and are not pickled: so each worker has its
-    own, once.
+    Both are opened on first use and then kept, and are not pickled: each worker opens its own once.
 
     Args:
         dataset: what is read, a path that holds for every worker.
@@ -85,8 +69,7 @@ class Encoding:
         return encode_batch(
             batch,
             data=self.data,
-            backbone=self.backbone,
-            source=self.config.source,
+            frozen=self.frozen,
             dtype=self.dtype,
         )
 
@@ -115,7 +98,7 @@ class Encoding:
         return open_dataset(self.dataset)
 
     @cached_property
-    def backbone(self) -> "Backbone":
+    def frozen(self) -> "FrozenEncoder":
         """The encoder."""
         return load(self.config)
 
@@ -124,8 +107,7 @@ def encode_batch(
     batch: pa.RecordBatch,
     *,
     data: Dataset,
-    backbone: "Backbone",
-    source: str,
+    frozen: "FrozenEncoder",
     dtype: StatesDtype = "float16",
 ) -> pa.Table:
     """A row for each item of the batch (`toolkit.schema.states`, `status` and `message`).
@@ -133,49 +115,44 @@ def encode_batch(
     Args:
         batch: with the columns item_id and item.
         data: where the sources are.
-        backbone: the encoder.
-        source: what it reads.
+        frozen: the tower's encoder.
         dtype: to store states in.
 
     Raises:
-        BeyondFloat16Error: if a state does not fit float16, and dtype says so.
+        BeyondFloat16Error: if a state does not fit float16, and dtype is float16.
         UserError: if a state is not finite.
     """
+    encoder, source = frozen.encoder, frozen.encoder.spec.source
     payloads = data.source(source, batch.column("item_id").to_pylist()).to_pylist()
-    outcomes = [_outcome(source, payload, backbone) for payload in payloads]
-    usable = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
+    outcomes = [_outcome(source, payload, encoder) for payload in payloads]
+    complete = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
+
+    def broken(index: int, error: ValueError) -> None:
+        message = f"the stored {source} cannot be decoded ({error})"
+        outcomes[complete[index]] = ("corrupt", message)
+
     kept = np.float16 if dtype == "float16" else np.float32  # of bfloat16, until it is stored
-    states = np.zeros((len(payloads), backbone.layers * backbone.width), dtype=kept)
-    for places, made in backbone.batches([payloads[row] for row in usable]):
-        values = made.flatten(1).cpu().numpy()
-        _refuse_what_does_not_fit(values, dtype, backbone.name)
-        states[[usable[place] for place in places]] = values
+    states = np.zeros((len(payloads), encoder.layers * encoder.width), dtype=kept)
+    encoded = frozen.batches([payloads[row] for row in complete], on_broken=broken)
+    for indices, batch_states in encoded:
+        values = batch_states.flatten(1).cpu().numpy()
+        _refuse_what_does_not_fit(values, dtype, encoder.spec.encoder)
+        states[[complete[index] for index in indices]] = values
     return state_rows(batch, states, outcomes, dtype)
 
 
 def _outcome(
-    source: str, payload: str | bytes | list[bytes] | None, backbone: "Backbone"
+    source: str, payload: str | bytes | list[bytes] | None, encoder: "Encoder"
 ) -> tuple[Status, str | None]:
-    """Whether there is something to encode, and if not, why."""
+    """Whether an item has all that the encoder reads, and if not, why. Images are not decoded here."""
     if payload is None:
         return _NOTHING.get(source) or _no_text(source)
-    if not backbone.can_read(payload):
-        return (
-            "truncated",
-            f"the encoder reads {backbone.frames} frames, {len(payload)} are stored (why: step frames)",
-        )
-    try:
-        for image in _images(payload):
-            decode_jpeg(image)
-    except ValueError as error:
-        return "corrupt", f"the stored {source} cannot be decoded ({error})"
-    return "ok", None
-
-
-def _images(payload: str | bytes | list[bytes]) -> list[bytes]:
-    if isinstance(payload, str):
-        return []
-    return payload if isinstance(payload, list) else [payload]
+    if encoder.can_read(payload):
+        return "ok", None
+    return (
+        "truncated",
+        f"the encoder reads {encoder.frames} frames, {len(payload)} are stored (why: step frames)",
+    )
 
 
 def _no_text(source: str) -> tuple[Status, str]:

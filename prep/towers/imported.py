@@ -1,4 +1,4 @@
-"""Features that somebody else has made, as a ready tower: one state an item, no encoder of ours."""
+"""Imports a file of features as a tower of one state per item; no encoder runs."""
 
 import re
 from collections.abc import Iterator
@@ -38,12 +38,12 @@ _SOURCES: dict[str, FeatureSource] = {
 def import_tower(
     dataset: Path, tower: str, config: FeaturesConfig, *, retry_failed: bool = False
 ) -> None:
-    """Writes `states/TOWER/` from a file of features, a row an item; zeros for items not in it.
+    """Writes `states/TOWER/` from a file of features, one row per item; zeros for items not in it.
 
     Args:
         dataset: what `ingest` wrote.
         tower: its name.
-        config: the file and what it was made of.
+        config: the file and the source of its features.
         retry_failed: whether items that are not ok are done again.
 
     Raises:

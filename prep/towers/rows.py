@@ -1,4 +1,4 @@
-"""Rows of `states/TOWER`, however the states were made. B items, K kept layers, D width."""
+"""Rows of `states/TOWER`, of computed and of imported states. B items, K kept layers, D width."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ def state_rows(
     outcomes: list[tuple[Status, str | None]],
     dtype: StatesDtype = "float16",
 ) -> pa.Table:
-    """A row an item (`toolkit.schema.states`, `status` and `message`).
+    """One row per item (`toolkit.schema.states`, `status` and `message`).
 
     Args:
         batch: with the columns item_id and item.
         states: (B, K * D), zeros for items that have none.
-        outcomes: of each item, its status and, unless it is ok, why.
-        dtype: to store them in; they must fit it: what does not becomes infinite.
+        outcomes: status of each item and, unless it is ok, the reason.
+        dtype: to store them in. Values beyond its range become infinite.
     """
     flat_type = schema.states(1, states.shape[1], dtype).field("states").type
     flat = pa.array(_as_stored(states.reshape(-1), dtype))

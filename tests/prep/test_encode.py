@@ -132,6 +132,11 @@ def test_a_missing_or_undecodable_cover_has_an_errors_row(own_dump, tiny_vit, tm
     }
     assert told == {covers[4].stem: "missing", rows["item_id"][7].as_py(): "corrupt"}
     assert prep.check(out) == []
+    data = toolkit.open_dataset(out)
+    stored = data.states("cover")[1:].float()
+    assert (~stored.any(dim=2).any(dim=1)).sum() == 2
+    live = load_live(data, ["cover"]).gather(torch.arange(1, len(stored) + 1))["cover"]
+    torch.testing.assert_close(live, stored, rtol=1e-3, atol=1e-4)  # zeros for the same two
 
 
 def test_shards_say_what_they_were_made_with(dataset, tiny_bert):
@@ -290,9 +295,47 @@ def test_trust_in_an_encoder_s_code_is_not_handed_on_with_a_dataset(dataset, tin
     assert again == EncodeConfig(str(tiny_bert), batch_size=7, trust_remote_code=False)
 
 
+def test_the_record_of_a_tower_has_the_keys_that_it_had_before_encoder_specs(dataset, tiny_bert):
+    """Of version 0.1's `asdict(EncodeConfig)` and states: a rerun compares them, whoever wrote them."""
+    data = encoded(dataset, encoder=str(tiny_bert))
+    step = data.manifest["steps"]["encode:title"]["config"]
+    assert step == {
+        "encoder": str(tiny_bert),
+        "source": "title",
+        "pooling": "cls",
+        "layers": "all",
+        "revision": None,
+        "max_tokens": 30,
+        "lowercase": True,
+        "device": "auto",
+        "batch_size": 128,
+        "batch_tokens": None,
+        "device_map": None,
+        "dtype": "auto",
+        "store": "float16",
+        "quantize": "none",
+        "trust_remote_code": False,
+    }
+    settings = data.states_settings("title")
+    assert settings == {
+        "encoder": str(tiny_bert),
+        "revision": settings["revision"],
+        "source": "title",
+        "pooling": "cls",
+        "layers": "0,1,2,3",
+        "precision": "float32",
+        "quantize": "none",
+        "store": "float16",
+        "processor": "BertTokenizer (tokenizers)",
+        "max_tokens": 30,
+        "lowercase": True,
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"max_tokens": 0}, "max_tokens is 0; it must be at least 1"),
         ({"batch_tokens": 0}, "batch_tokens is 0; it must be at least 1"),
         ({"device": "cpu", "device_map": "auto"}, "device is cpu and device_map is auto; set one"),
     ],

@@ -218,4 +218,15 @@ def test_captions_that_are_configured_are_a_known_source(tmp_path):
 
 def test_workers_carry_the_batch_size(dataset, tiny_vit):
     work = Encoding(dataset, EncodeConfig(str(tiny_vit), source="frames", batch_size=3))
-    assert work.backbone.batch_size == load(work.config).batch_size == 3
+    assert work.frozen.batch_size == load(work.config).batch_size == 3
+
+
+def test_every_stored_image_is_decoded_once(dataset, tiny_vit, monkeypatch):
+    work = Encoding(dataset, EncodeConfig(str(tiny_vit), source="frames", batch_size=2))
+    assert work.frozen.encoder.layers == 3  # loaded now: that decodes two blank images
+    decoded, imdecode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *args: decoded.append(1) or imdecode(*args))
+    (batch,) = work.data.items.select(["item_id", "item"]).to_batches()
+    rows = work(batch)
+    assert rows["status"].to_pylist() == ["ok", "missing", "ok", "ok", "ok"]
+    assert len(decoded) == sum(filter(None, FRAMES.values()))

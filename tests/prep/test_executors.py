@@ -73,10 +73,10 @@ def test_an_error_of_the_work_is_raised_as_it_is():
 
 def test_an_encoder_is_not_pickled_with_its_work(tmp_path, tiny_bert):
     work = Encoding(tmp_path, EncodeConfig(encoder=str(tiny_bert)))
-    assert work.backbone.layers == 4
+    assert work.frozen.encoder.layers == 4
     again = pickle.loads(pickle.dumps(work))
     assert again == work
-    assert "backbone" not in vars(again)
+    assert "frozen" not in vars(again)
 
 
 def test_options_of_a_cluster_without_one_are_refused():

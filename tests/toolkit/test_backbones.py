@@ -1,4 +1,4 @@
-"""Frozen encoders: every kept state equals the library's own, one item at a time without padding."""
+"""Encoders, frozen: every kept state equals the library's own, one item at a time without padding."""
 
 import shutil
 from collections.abc import Sequence
@@ -63,13 +63,16 @@ def test_states_of_a_clip_are_the_mean_of_its_frames_a_few_at_a_time(
     alone = load_backbone(str(tiny_vit), modality="image")
     expected = [torch.cat([alone.encode([frame]) for frame in clip]).mean(0) for clip in clips]
     backbone = load_backbone(str(tiny_vit), modality="image", batch_size=batch_size)
-    seen = []
+    prepare, seen = backbone.encoder.prepare, []
 
-    def watched(images: Sequence[bytes]) -> dict[str, torch.Tensor]:
-        seen.append(len(images))
-        return backbone.encoder.prepare(images)
+    class Watched(type(prepare.preparation)):
+        def collate(self, read: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+            seen.append(len(read))
+            return super().collate(read)
 
-    ours = replace(backbone, encoder=replace(backbone.encoder, prepare=watched)).encode(clips)
+    watched = Watched(prepare.preparation.processor)
+    backbone.encoder.prepare = replace(prepare, preparation=watched)
+    ours = backbone.encode(clips)
     torch.testing.assert_close(ours, torch.stack(expected))
     assert max(seen) <= batch_size and sum(seen) == 10
 
@@ -83,17 +86,16 @@ def test_texts_too_go_through_a_few_at_a_time(tiny_bert: Path) -> None:
 def test_kept_layers_are_the_embedding_output_and_the_chosen_ones(tiny_bert: Path) -> None:
     every = load_backbone(str(tiny_bert), modality="text").encode(TITLES)
     some = load_backbone(str(tiny_bert), modality="text", layers=[0, 2])
-    assert some.kept == (0, 1, 3) and some.layers == 3
+    assert some.encoder.kept == (0, 1, 3) and some.encoder.layers == 3
     torch.testing.assert_close(some.encode(TITLES), every[:, [0, 1, 3]])
-    assert some.metadata(source="title")["kept"] == "0,1,3"
+    assert some.encoder.states_metadata()["kept"] == "0,1,3"
 
 
 def test_titles_are_lower_cased_and_cut_as_asked(tiny_bert: Path) -> None:
     lower = load_backbone(str(tiny_bert), modality="text", max_tokens=8)
     upper = load_backbone(str(tiny_bert), modality="text", max_tokens=8, lowercase=False)
     torch.testing.assert_close(lower.encode(["ABC abc"]), lower.encode(["abc ABC"]))
-    assert upper.encoder.tokenize is not None
-    assert [len(text["input_ids"]) for text in upper.encoder.tokenize(["abc def ghi jkl"])] == [8]
+    assert upper.encoder.prepare(["abc def ghi jkl"]).tensors["input_ids"].shape == (1, 8)
 
 
 def test_pooling_finds_real_tokens_whichever_side_pads() -> None:
@@ -106,11 +108,11 @@ def test_pooling_finds_real_tokens_whichever_side_pads() -> None:
 
 def test_a_fingerprint_changes_with_the_weights(tiny_bert: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tiny_bert, tmp_path / "copy"))
-    before = load_backbone(str(copy), modality="text").revision
-    assert before == load_backbone(str(tiny_bert), modality="text").revision
+    before = load_backbone(str(copy), modality="text").encoder.revision
+    assert before == load_backbone(str(tiny_bert), modality="text").encoder.revision
     weights = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
-    assert load_backbone(str(copy), modality="text").revision != before
+    assert load_backbone(str(copy), modality="text").encoder.revision != before
 
 
 def test_the_revision_of_a_name_on_the_hub_is_its_commit(
@@ -118,7 +120,8 @@ def test_the_revision_of_a_name_on_the_hub_is_its_commit(
 ) -> None:
     cache_as_downloaded(tiny_bert, "someone/bert", tmp_path, monkeypatch)
     for revision in (None, "main", COMMIT):
-        assert load_backbone("someone/bert", modality="text", revision=revision).revision == COMMIT
+        backbone = load_backbone("someone/bert", modality="text", revision=revision)
+        assert backbone.encoder.revision == COMMIT
 
 
 def test_an_encoder_that_cannot_be_had_is_named(

@@ -143,7 +143,7 @@ def test_states_equal_the_library(family: str, saved: Callable[[str], Path]) -> 
     backbone = load_backbone(str(folder), modality="image", pooling="mean")
     ours = backbone.encode(IMAGES)
     assert ours.shape == (3, len(widths), max(widths))
-    assert backbone.widths == widths and backbone.encoder.has_cls == has_cls
+    assert backbone.encoder.widths == widths and backbone.encoder.has_cls == has_cls
     for row, image in enumerate(IMAGES):
         states = library_states(folder, image)
         assert tuple(map(len, states)) == tokens
@@ -181,7 +181,7 @@ def test_networks_of_timm_give_their_embedding_output_too(
     about = {"architecture": name, "num_classes": 0, "pretrained_cfg": seen}
     (tmp_path / "config.json").write_text(json.dumps(about))  # as timm's hub repositories
     backbone = load_backbone(str(tmp_path), modality="image", pooling="mean")
-    assert backbone.widths == widths and backbone.encoder.has_cls == has_cls
+    assert backbone.encoder.widths == widths and backbone.encoder.has_cls == has_cls
     ours = backbone.encode(IMAGES)
     processor = hf.AutoImageProcessor.from_pretrained(tmp_path)
     for row, image in enumerate(IMAGES):
@@ -221,13 +221,18 @@ def test_siglip_2_leaves_out_what_fills_up_small_pictures(tmp_path: Path) -> Non
 def test_kept_stages_say_their_widths(saved: Callable[[str], Path]) -> None:
     folder = str(saved("resnet"))
     some = load_backbone(folder, modality="image", pooling="mean", layers=[0, 1])
-    assert (some.width, some.widths) == (16, (4, 8, 16))  # of the widest that is kept
+    assert (some.encoder.width, some.encoder.widths) == (
+        16,
+        (4, 8, 16),
+    )  # of the widest that is kept
     assert some.encode(IMAGES).shape == (3, 3, 16)
-    about = some.metadata(source="cover")
+    about = some.encoder.states_metadata()
     assert about["widths"] == "4,8,16"
     assert TowerSpec.of_metadata("cover", about) == TowerSpec("cover", 3, 16, "image", (4, 8, 16))
-    uniform = load_backbone(str(saved("vit")), modality="image").metadata(source="cover")
-    assert TowerSpec.of_metadata("cover", uniform) == TowerSpec("cover", 3, 16, "image")
+    uniform = load_backbone(str(saved("vit")), modality="image").encoder
+    assert TowerSpec.of_metadata("cover", uniform.states_metadata()) == TowerSpec(
+        "cover", 3, 16, "image"
+    )
 
 
 @pytest.mark.parametrize("family", ["siglip", "swin", "resnet"])

@@ -129,7 +129,7 @@ def test_vision_towers_equal_the_library(family: str, tmp_path: Path) -> None:
     config, embed, widths = VISION[family]
     encoder = save(tmp_path, {**EMBED, "vision_cfg": config, "text_cfg": TEXT})
     backbone = load_backbone(encoder, modality="image", pooling="mean")
-    assert backbone.widths == widths
+    assert backbone.encoder.widths == widths
     assert backbone.encoder.has_cls == (family in ("own vit", "timm vit"))
     ours = backbone.encode(IMAGES)
     assert ours.shape == (2, len(widths), max(widths))
@@ -223,7 +223,7 @@ def test_a_text_tower_of_transformers_brings_its_tokenizer(tiny_bert: Path, tmp_
 
 def test_texts_are_cut_as_asked_and_filled_up_to_the_context(tiny_open_clip: str) -> None:
     cut = load_backbone(tiny_open_clip, modality="text", pooling="mean", max_tokens=5)
-    inputs = cut.encoder.prepare([TITLES[1]])
+    inputs = cut.encoder.prepare([TITLES[1]]).tensors
     tokens = open_clip.get_tokenizer("ViT-B-32")([TITLES[1]], context_length=5)
     assert torch.equal(inputs["input_ids"], F.pad(tokens, (0, 7)))
     assert inputs["attention_mask"].tolist() == [[1] * 5 + [0] * 7]
@@ -236,7 +236,7 @@ def test_the_revision_of_a_name_on_the_hub_is_its_commit(
     cache_as_downloaded(folder, "someone/clip", tmp_path, monkeypatch)
     for modality in ("image", "text"):
         backbone = load_backbone("open_clip:someone/clip", modality=modality, pooling="mean")  # type: ignore[arg-type]
-        assert backbone.revision == COMMIT
+        assert backbone.encoder.revision == COMMIT
 
 
 def test_open_clip_limits_are_said(tiny_open_clip: str, tmp_path: Path) -> None:

@@ -223,7 +223,11 @@ def test_batches_keep_to_their_budget_and_leave_no_text_out(budget: int) -> None
 
 def test_texts_go_through_within_the_budget_of_padded_tokens(saved: Callable[..., str]) -> None:
     backbone = load_backbone(saved("bert"), modality="text", batch_tokens=24)
-    shapes = [tuple(inputs["input_ids"].shape) for _, inputs in backbone._inputs(TEXTS)]
+    shapes = []
+    backbone.encoder.register_forward_pre_hook(
+        lambda _, args: shapes.append(tuple(args[0].tensors["input_ids"].shape))
+    )
+    backbone.encode(TEXTS)
     # With [CLS] and [SEP] the texts have 13, 10, 7, 5, 4, 4, 3 and 2 tokens.
     assert shapes == [(1, 13), (2, 10), (4, 5), (1, 2)]
 
@@ -242,7 +246,7 @@ def test_precision_is_as_asked_and_told(
 ) -> None:
     folder = write_model(tmp_path, "llama", dtype=saved_in)
     backbone = load_backbone(folder, modality="text", pooling="last", dtype=asked)  # type: ignore[arg-type]
-    told = backbone.metadata(source="title")
+    told = backbone.encoder.states_metadata()
     assert backbone.encoder.dtype == computes_in and f"torch.{told['precision']}" == str(
         computes_in
     )

@@ -173,10 +173,10 @@ def test_how_many_frames_a_model_needs_follows_from_its_configuration(
 
 
 def test_too_few_frames_cannot_be_read(saved: Callable[[str], str], tiny_vit: Path) -> None:
-    backbone = load_backbone(saved("vivit"), modality="image")
-    assert backbone.can_read(CLIPS[2]) and backbone.can_read(CLIPS[0])
-    assert not backbone.can_read(CLIPS[0][:3]) and not backbone.can_read(None)
-    assert load_backbone(str(tiny_vit), modality="image").can_read(CLIPS[0][:1])
+    encoder = load_backbone(saved("vivit"), modality="image").encoder
+    assert encoder.can_read(CLIPS[2]) and encoder.can_read(CLIPS[0])
+    assert not encoder.can_read(CLIPS[0][:3]) and not encoder.can_read(None)
+    assert load_backbone(str(tiny_vit), modality="image").encoder.can_read(CLIPS[0][:1])
 
 
 @pytest.mark.parametrize(

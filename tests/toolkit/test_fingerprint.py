@@ -79,13 +79,16 @@ def test_old_fingerprints_are_compared_with_their_kind(folder):
 
 def test_another_tokenizer_is_another_encoder(tiny_bert, tmp_path):
     copy = shutil.copytree(tiny_bert, tmp_path / "bert")
-    before = load_backbone(str(copy), modality="text").revision
+    before = load_backbone(str(copy), modality="text").encoder.revision
     path = copy / "tokenizer.json"
     path.write_text(path.read_text().replace('"a": 5', '"a": 6').replace('"b": 6', '"b": 5'))
-    assert load_backbone(str(copy), modality="text").revision != before
+    assert load_backbone(str(copy), modality="text").encoder.revision != before
 
 
 def test_backbones_name_their_processor(tiny_bert, tiny_vit):
-    assert load_backbone(str(tiny_bert), modality="text").processor == "BertTokenizer (tokenizers)"
-    found = load_backbone(str(tiny_vit), modality="image").processor
+    assert (
+        load_backbone(str(tiny_bert), modality="text").encoder.processor
+        == "BertTokenizer (tokenizers)"
+    )
+    found = load_backbone(str(tiny_vit), modality="image").encoder.processor
     assert found == "ViTImageProcessor (torchvision)"

@@ -1,4 +1,4 @@
-"""What an encoder reads, told from its configuration: before its weights are loaded, or even fetched."""
+"""What an encoder reads, from its configuration: before its weights are loaded, or even downloaded."""
 
 from typing import Any
 

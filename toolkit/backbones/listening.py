@@ -1,20 +1,22 @@
-"""Hidden states of networks that do not give them: heard at their blocks while they compute."""
+"""Hidden states of networks that do not return them: hooks at their blocks record them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from toolkit.backbones.backbone import Hidden
+from toolkit.backbones.network import Hidden
 
 
 def listen(blocks: Sequence[nn.Module], compute: Callable[[], Any]) -> list[Tensor]:
-    """What goes into the first block, and what comes out of every one, while `compute` runs."""
+    """The input of the first block and the output of every block, recorded while `compute` runs."""
     states: list[Tensor] = []
     handles = [  # a copy, because the first block may work in place
         blocks[0].register_forward_pre_hook(lambda _, args: states.append(args[0].clone()))
     ]
-    handles += [one.register_forward_hook(lambda _, __, out: states.append(out)) for one in blocks]
+    handles += [
+        block.register_forward_hook(lambda _, __, out: states.append(out)) for block in blocks
+    ]
     try:
         compute()
     finally:
@@ -23,16 +25,12 @@ def listen(blocks: Sequence[nn.Module], compute: Callable[[], Any]) -> list[Tens
     return states
 
 
-def run_timm(trunk: Any) -> Callable[[dict[str, Tensor]], Hidden]:
-    """What gives the hidden states of a network of timm, which says itself what its stages are."""
-    blocks = [trunk.get_submodule(one["module"]) for one in trunk.feature_info]
+def run_timm(trunk: Any, inputs: dict[str, Tensor]) -> Hidden:
+    """Hidden states of a network of timm, which declares its stages itself."""
+    blocks = [trunk.get_submodule(stage["module"]) for stage in trunk.feature_info]
     channels_last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"
-
-    def run(inputs: dict[str, Tensor]) -> Hidden:
-        states = listen(blocks, lambda: trunk(inputs["pixel_values"]))
-        return Hidden([as_tokens(state, channels_last=channels_last) for state in states], None)
-
-    return run
+    states = listen(blocks, lambda: trunk(inputs["pixel_values"]))
+    return Hidden([as_tokens(state, channels_last=channels_last) for state in states], None)
 
 
 def as_tokens(state: Tensor, *, channels_last: bool = False) -> Tensor:

@@ -1,12 +1,9 @@
-"""Pooling of a layer's token states into one vector an item."""
+"""Pooling of a layer's token states into one vector per item."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
-
-Pooling = Literal["cls", "mean", "last"]
 
 
 def cls(states: Tensor, mask: Tensor) -> Tensor:

@@ -1,15 +1,15 @@
 """What is common to all encoders that transformers loads."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
-from toolkit.backbones.backbone import Hidden
+from toolkit.backbones.network import Hidden
 from toolkit.backbones.resolve import resolve, unreachable
 from toolkit.backbones.weights import Weights
 from toolkit.errors import UserError
@@ -65,17 +65,25 @@ def processor_name(processor: Any) -> str:
     return f"{type(processor).__name__} ({backend})"
 
 
-def run_with(model: Any) -> Callable[[dict[str, Tensor]], Hidden]:
-    """What gives a model's hidden states, with a mask of all ones where the inputs have none."""
+def run(model: Any, inputs: dict[str, Tensor]) -> Hidden:
+    """A text model's hidden states, with a mask of all ones where the inputs have none."""
+    states = model(**inputs, output_hidden_states=True).hidden_states
+    mask = inputs.get("attention_mask")
+    if mask is None:
+        mask = torch.ones(states[0].shape[:2], dtype=torch.long, device=states[0].device)
+    return Hidden(states, mask)
 
-    def run(inputs: dict[str, Tensor]) -> Hidden:
-        states = model(**inputs, output_hidden_states=True).hidden_states
-        mask = inputs.get("attention_mask")
-        if mask is None:  # an image has no padding
-            mask = torch.ones(states[0].shape[:2], dtype=torch.long, device=states[0].device)
-        return Hidden(states, mask)
 
-    return run
+@contextlib.contextmanager
+def probing(model: nn.Module) -> Iterator[None]:
+    """For a look at what a model computes: no graph, and evaluation mode, which is set back at the end."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
 
 
 def shape_of(name: str, model: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Where an encoder lies: a local folder, a folder inside an installed package, or the hub."""
+"""The location of an encoder: a local folder, a folder inside an installed package, or the hub."""
 
 import importlib.util
 from pathlib import Path

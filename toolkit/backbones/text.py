@@ -1,23 +1,66 @@
 """Text encoders through transformers: encoder-only, decoder-only, and the encoder of both-sided models.
 
-Padding goes to the right whatever side the tokenizer is set to. Then a text's tokens are at the places
+Padding goes to the right whatever side the tokenizer is set to. Then a text's tokens are at positions
 0, 1, ... as they are without padding, which models with absolute positions count from (BERT, GPT-2), and no
 token of a decoder-only model, not even of a recurrent one, comes after padding that it could see.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from toolkit.backbones.backbone import Encoder, Tokens
-from toolkit.backbones.pooling import Pooling
-from toolkit.backbones.pretrained import load_pretrained, processor_name, run_with, shape_of
+from toolkit.backbones.network import Network
+from toolkit.backbones.pretrained import load_pretrained, probing, processor_name, run, shape_of
 from toolkit.backbones.resolve import commit_of
+from toolkit.backbones.spec import Pooling
 from toolkit.backbones.weights import Weights
 from toolkit.errors import UserError
+
+Tokens = dict[str, list[int]]  # of one text: input_ids and whatever else its tokenizer returns
+
+TOKENIZING = (
+    threading.Lock()
+)  # a call sets the tokenizer's truncation, which two threads must not do at once
+
+
+@dataclass(frozen=True)
+class TextPreparation:
+    """Tokenises texts, and pads those of a batch to the longest.
+
+    Args:
+        tokenizer: of transformers.
+        max_tokens: longer texts are cut there.
+        lowercase: whether texts are lower-cased first.
+    """
+
+    tokenizer: Any
+    max_tokens: int
+    lowercase: bool
+
+    def read(self, payloads: Sequence[str]) -> list[Tokens]:
+        """Each text's tokens. A text without any (a blank, say) is read as one visible padding token."""
+        texts = [text.lower() for text in payloads] if self.lowercase else list(payloads)
+        with TOKENIZING:
+            columns = self.tokenizer(
+                texts, truncation=True, max_length=self.max_tokens, return_attention_mask=True
+            )
+        empty = {"input_ids": [self.tokenizer.pad_token_id], "attention_mask": [1]}
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        return [tokens if tokens["input_ids"] else empty for tokens in rows]
+
+    def lengths(self, read: Sequence[Tokens]) -> list[int]:
+        """Tokens of each text."""
+        return [len(tokens["input_ids"]) for tokens in read]
+
+    def collate(self, read: Sequence[Tokens]) -> dict[str, Tensor]:
+        """(B, S) token ids and the attention mask."""
+        # SigLIP's tokenizer would leave the mask as it is.
+        return dict(self.tokenizer.pad(list(read), return_attention_mask=True, return_tensors="pt"))
 
 
 def load(
@@ -29,8 +72,8 @@ def load(
     lowercase: bool,
     trust_remote_code: bool,
     weights: Weights,
-) -> Encoder:
-    """Loads a text encoder; see `toolkit.backbones.load_backbone`.
+) -> Network:
+    """Loads a text encoder; see `toolkit.backbones.load_encoder`.
 
     Raises:
         UserError: if it cannot be found, its layers have no single width, or it cannot be pooled so.
@@ -48,18 +91,16 @@ def load(
     _pad_right(name, tokenizer, model)
     if getattr(model.config, "is_encoder_decoder", False):  # T5, BART
         model = model.get_encoder()
-    model.requires_grad_(False).eval()
     if pooling == "cls":
         _refuse_cls(name, tokenizer, model)
     depth, width = shape_of(name, model)
-    return Encoder(
+    return Network(
         model=model,
-        prepare=_prepare_with(tokenizer),
-        run=run_with(model),
+        preparation=TextPreparation(tokenizer, max_tokens=max_tokens, lowercase=lowercase),
+        run=run,
         depth=depth,
         width=width,
         commit=commit_of(name, revision),
-        tokenize=_tokenize_with(tokenizer, max_tokens, lowercase),
         processor=processor_name(tokenizer),
     )
 
@@ -82,7 +123,7 @@ def _pad_right(name: str, tokenizer: Any, model: Any) -> None:
 
 
 def _refuse_cls(name: str, tokenizer: Any, model: Any) -> None:
-    """Pooling `cls` takes the first token, which says something only if it is a [CLS] that sees the rest."""
+    """Pooling `cls` reads the first token, which represents the text only if it is a [CLS] that attends to the rest."""
     if _is_causal(model):
         reason = "is decoder-only: its first token sees nothing of a text"
     elif tokenizer("a")["input_ids"][0] != tokenizer.cls_token_id:
@@ -92,36 +133,11 @@ def _refuse_cls(name: str, tokenizer: Any, model: Any) -> None:
     raise UserError(f"encoder {name!r} {reason}, so pooling cls is no use; take mean or last")
 
 
-@torch.no_grad()
 def _is_causal(model: Any) -> bool:
     """Whether the first token's state stays the same when the second token changes."""
-    pairs = [torch.tensor([[0, second]], device=model.device) for second in (1, 2)]
-    one, other = (model(input_ids=x, attention_mask=torch.ones_like(x))[0][:, 0] for x in pairs)
-    return torch.equal(one, other)
-
-
-def _tokenize_with(
-    tokenizer: Any, max_tokens: int, lowercase: bool
-) -> Callable[[Sequence[str]], list[Tokens]]:
-    def tokenize(items: Sequence[str]) -> list[Tokens]:
-        texts = [text.lower() for text in items] if lowercase else list(items)
-        columns = tokenizer(
-            texts, truncation=True, max_length=max_tokens, return_attention_mask=True
+    pairs = [torch.tensor([[0, token]], device=model.device) for token in (1, 2)]
+    with probing(model):
+        first, second = (
+            model(input_ids=x, attention_mask=torch.ones_like(x))[0][:, 0] for x in pairs
         )
-        rows = zip(*columns.values(), strict=True)
-        return [_not_nothing(dict(zip(columns, row, strict=True))) for row in rows]
-
-    def _not_nothing(tokens: Tokens) -> Tokens:
-        """What a tokenizer leaves nothing of (a blank, say) is read as the padding token, unhidden."""
-        nothing = {"input_ids": [tokenizer.pad_token_id], "attention_mask": [1]}
-        return tokens if tokens["input_ids"] else nothing
-
-    return tokenize
-
-
-def _prepare_with(tokenizer: Any) -> Callable[[Sequence[Tokens]], dict[str, Tensor]]:
-    def prepare(items: Sequence[Tokens]) -> dict[str, Tensor]:
-        # SigLIP's tokenizer would leave the mask as it is.
-        return dict(tokenizer.pad(list(items), return_attention_mask=True, return_tensors="pt"))
-
-    return prepare
+    return torch.equal(first, second)

@@ -4,14 +4,16 @@ B clips, T frames, S tokens, D width.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoVideoProcessor
 
-from toolkit.backbones.backbone import Encoder, Hidden
-from toolkit.backbones.image import Prepare, Run, has_cls
+from toolkit.backbones.image import has_cls
+from toolkit.backbones.network import Hidden, Network
 from toolkit.backbones.pretrained import load_pretrained, processor_name, shape_of
 from toolkit.backbones.resolve import commit_of
 from toolkit.backbones.weights import Weights
@@ -26,8 +28,8 @@ def load(
     revision: str | None,
     trust_remote_code: bool,
     weights: Weights,
-) -> Encoder:
-    """Loads a video encoder; see `toolkit.backbones.load_backbone`.
+) -> Network:
+    """Loads a video encoder; see `toolkit.backbones.load_encoder`.
 
     Args:
         name: the encoder's.
@@ -48,13 +50,13 @@ def load(
         trust_remote_code=trust_remote_code,
         weights=weights,
     )
-    model = getattr(model, "vision_model", model).requires_grad_(False).eval()
+    model = getattr(model, "vision_model", model)
     depth, width = shape_of(name, model)
-    prepare, run = (_frames_alone if in_two_towers else _clips_whole)(processor, model, frames)
-    return Encoder(
+    kind = FramesPreparation if in_two_towers else ClipPreparation
+    return Network(
         model=model,
-        prepare=prepare,
-        run=run,
+        preparation=kind(processor, frames),
+        run=partial(_run_frames, frames=frames) if in_two_towers else _run_clips,
         depth=depth,
         width=width,
         commit=commit_of(name, revision),
@@ -73,34 +75,59 @@ def spread(clip: Sequence[Any], count: int) -> list[Any]:
     return [clip[(2 * i + 1) * len(clip) // (2 * count)] for i in range(count)]
 
 
-def _clips_whole(processor: Any, model: Any, frames: int) -> tuple[Prepare, Run]:
+@dataclass(frozen=True)
+class ClipPreparation:
+    """Decodes clips and takes the frames that the encoder reads, for encoders of whole clips.
+
+    Args:
+        processor: a video processor of transformers.
+        frames: how many the encoder reads of a clip.
+    """
+
+    processor: Any
+    frames: int
+
+    def read(self, payloads: Sequence[list[bytes]]) -> list[list[np.ndarray]]:
+        """RGB pixels of T frames of each clip. Every stored frame is decoded, so that a broken one is noticed.
+
+        Raises:
+            ValueError: if one cannot be decoded.
+        """
+        return [spread([decode_jpeg(frame) for frame in clip], self.frames) for clip in payloads]
+
+    def lengths(self, read: Sequence[list[np.ndarray]]) -> None:
+        """Clips have one size."""
+        return None
+
+    def collate(self, read: Sequence[list[np.ndarray]]) -> dict[str, Tensor]:
+        """Pixel values of whole clips."""
+        clips = [np.stack(clip) for clip in read]
+        return dict(self.processor(videos=clips, do_sample_frames=False, return_tensors="pt"))
+
+
+@dataclass(frozen=True)
+class FramesPreparation(ClipPreparation):
+    """The same for encoders that read the frames of a clip as images of a batch (X-CLIP).
+
+    Args:
+        processor: an image processor of transformers.
+        frames: how many the encoder reads of a clip.
+    """
+
+    def collate(self, read: Sequence[list[np.ndarray]]) -> dict[str, Tensor]:
+        """Pixel values (B * T, 3, height, width)."""
+        pixels = self.processor(images=list(read), return_tensors="pt")["pixel_values"]
+        return {"pixel_values": pixels.reshape(-1, *pixels.shape[-3:])}
+
+
+def _run_clips(model: Any, inputs: dict[str, Tensor]) -> Hidden:
     """VideoMAE, TimeSformer, ViViT, V-JEPA 2: tokens of a whole clip."""
-    # V-JEPA 2 would go on to predict what nobody has masked.
-    more = {"skip_predictor": True} if model.config.model_type == "vjepa2" else {}
-
-    def prepare(items: Sequence[list[bytes]]) -> dict[str, Tensor]:
-        clips = [np.stack(clip) for clip in _decoded(items, frames)]
-        return dict(processor(videos=clips, do_sample_frames=False, return_tensors="pt"))
-
-    def run(inputs: dict[str, Tensor]) -> Hidden:
-        return Hidden(model(**inputs, **more, output_hidden_states=True).hidden_states, None)
-
-    return prepare, run
+    # V-JEPA 2 would also predict masked tokens, and none are masked.
+    options = {"skip_predictor": True} if model.config.model_type == "vjepa2" else {}
+    return Hidden(model(**inputs, **options, output_hidden_states=True).hidden_states, None)
 
 
-def _frames_alone(processor: Any, model: Any, frames: int) -> tuple[Prepare, Run]:
+def _run_frames(model: Any, inputs: dict[str, Tensor], *, frames: int) -> Hidden:
     """X-CLIP: its layers have tokens of each frame, which exchange messages; here they are averaged over T."""
-
-    def prepare(items: Sequence[list[bytes]]) -> dict[str, Tensor]:
-        pixels = processor(images=_decoded(items, frames), return_tensors="pt")["pixel_values"]
-        return {"pixel_values": pixels.reshape(-1, *pixels.shape[-3:])}  # (B * T, 3, H, W)
-
-    def run(inputs: dict[str, Tensor]) -> Hidden:
-        states = model(**inputs, output_hidden_states=True).hidden_states
-        return Hidden([state.unflatten(0, (-1, frames)).mean(dim=1) for state in states], None)
-
-    return prepare, run
-
-
-def _decoded(items: Sequence[list[bytes]], frames: int) -> list[list[np.ndarray]]:
-    return [[decode_jpeg(frame) for frame in spread(clip, frames)] for clip in items]
+    states = model(**inputs, output_hidden_states=True).hidden_states
+    return Hidden([state.unflatten(0, (-1, frames)).mean(dim=1) for state in states], None)

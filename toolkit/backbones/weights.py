@@ -2,15 +2,13 @@
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import BitsAndBytesConfig
 
+from toolkit.backbones.spec import Precision, Quantize
 from toolkit.errors import UserError
-
-Precision = Literal["auto", "saved", "float32", "bfloat16", "float16"]
-Quantize = Literal["none", "8bit", "4bit"]
 
 
 @dataclass(frozen=True)

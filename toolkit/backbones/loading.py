@@ -1,0 +1,142 @@
+"""Encoders of every library, loaded by one function."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from toolkit.backbones import image, text, video
+from toolkit.backbones.encoder import Encoder
+from toolkit.backbones.frozen import BATCH_SIZE, FrozenEncoder
+from toolkit.backbones.kinds import frames_of, read_config, refuse_other
+from toolkit.backbones.network import Network
+from toolkit.backbones.resolve import OPEN_CLIP, revision_of
+from toolkit.backbones.spec import EncoderSpec, Pooling, Precision, Quantize
+from toolkit.backbones.weights import Weights
+from toolkit.errors import UserError
+from toolkit.towers import Modality
+
+
+def load_encoder(
+    spec: EncoderSpec, *, device: str | torch.device = "cpu", device_map: str | None = None
+) -> Encoder:
+    """Loads an encoder that training can differentiate through, from safetensors only.
+
+    Nothing is frozen. It is in evaluation mode until `train()` is called, and its dropout is its own.
+
+    Args:
+        spec: which encoder, what it reads, and which of its states are kept.
+        device: where to compute.
+        device_map: instead of a device, how transformers spreads the model: auto, balanced, ...
+
+    Raises:
+        UserError: if the encoder cannot be found, or lacks what `spec` asks for.
+    """
+    weights = Weights(str(device), device_map, spec.dtype, spec.quantize)
+    hub: dict[str, Any] = {
+        "revision": spec.revision,
+        "trust_remote_code": spec.trust_remote_code,
+    }
+    texts: dict[str, Any] = {"max_tokens": spec.token_limit, "lowercase": spec.lowercase}
+    if spec.encoder.startswith(OPEN_CLIP):
+        network = _open_clip(spec.encoder, spec.modality, spec.revision, weights, texts)
+    else:
+        config = read_config(spec.encoder, **hub)
+        refuse_other(spec.encoder, config, spec.modality)
+        if spec.modality == "text":
+            network = text.load(spec.encoder, **hub, **texts, pooling=spec.pooling, weights=weights)
+        elif frames := frames_of(config):
+            network = video.load(spec.encoder, config, frames, **hub, weights=weights)
+        else:
+            network = image.load(spec.encoder, **hub, weights=weights)
+    if spec.pooling == "cls" and not network.has_cls:
+        raise UserError(
+            f"encoder {spec.encoder!r} ({type(network.model).__name__}) has no [CLS] token, and pooling is cls; "
+            "set pooling mean"
+        )
+    encoder = Encoder(network, spec, revision=revision_of(spec.encoder, network.commit))
+    return encoder.eval()
+
+
+def load_backbone(
+    encoder: str,
+    *,
+    modality: Modality,
+    layers: str | Sequence[int] = "all",
+    pooling: Pooling = "cls",
+    revision: str | None = None,
+    max_tokens: int = 30,
+    lowercase: bool = True,
+    batch_size: int = BATCH_SIZE,
+    batch_tokens: int | None = None,
+    device: str | torch.device = "cpu",
+    device_map: str | None = None,
+    dtype: Precision = "auto",
+    quantize: Quantize = "none",
+    trust_remote_code: bool = False,
+) -> FrozenEncoder:
+    """Loads a frozen encoder: `load_encoder` and `FrozenEncoder` in one call, for notebooks.
+
+    Args:
+        encoder: see `EncoderSpec`, as all settings that are not listed here.
+        modality: `text` reads titles, `image` covers and frames.
+        layers: which layers to keep (`toolkit.towers.select_layers`).
+        pooling: how the tokens of a layer become one vector.
+        revision: hub revision to pin.
+        max_tokens: longer texts are cut there.
+        lowercase: whether texts are lower-cased first.
+        batch_size: see `FrozenEncoder`.
+        batch_tokens: see `FrozenEncoder`.
+        device: see `load_encoder`.
+        device_map: see `load_encoder`.
+        dtype: precision to compute in.
+        quantize: how the weights are quantised while loading.
+        trust_remote_code: runs code from the hub; off unless the user asks.
+
+    Raises:
+        UserError: if the encoder cannot be found, or lacks what is asked of it.
+    """
+    spec = EncoderSpec(
+        encoder,
+        source="title" if modality == "text" else "cover",
+        pooling=pooling,
+        layers=layers if isinstance(layers, str) else list(layers),
+        revision=revision,
+        max_tokens=max_tokens,
+        lowercase=lowercase,
+        dtype=dtype,
+        quantize=quantize,
+        trust_remote_code=trust_remote_code,
+    )
+    loaded = load_encoder(spec, device=device, device_map=device_map)
+    return FrozenEncoder(loaded, batch_size=batch_size, batch_tokens=batch_tokens)
+
+
+def _open_clip(
+    encoder: str,
+    modality: Modality,
+    revision: str | None,
+    weights: Weights,
+    texts: dict[str, Any],
+) -> Network:
+    from toolkit.backbones import (
+        openclip,
+    )  # here: its import takes seconds that others need not wait
+
+    if revision is not None:
+        raise UserError(
+            f"encoder {encoder!r}: open_clip takes the newest revision, and {revision!r} is asked for; "
+            "take a pinned one through transformers, or download it and give the folder"
+        )
+    if weights != Weights(weights.device, dtype=weights.dtype):
+        raise UserError(
+            f"encoder {encoder!r}: open_clip encoders are loaded whole, onto one device; "
+            "leave out device_map and quantize"
+        )
+    if modality == "image":
+        network = openclip.load_image(encoder)
+    else:
+        network = openclip.load_text(encoder, **texts)
+    precise = weights.dtype in ("auto", "saved")  # open_clip's own default is float32
+    network.model.to(weights.device, torch.float32 if precise else getattr(torch, weights.dtype))
+    return network
