@@ -1,13 +1,11 @@
 """What encoders read: fields of items by name, and several texts in one."""
 
-import doctest
-
 import pyarrow as pa
 import pytest
 from tiny_dataset import write_captions
 
 import toolkit
-from toolkit import UserError, schema, sources
+from toolkit import UserError, schema
 from toolkit.json_files import write_json
 from toolkit.sources import captions_behind
 from toolkit.store import Table
@@ -28,10 +26,6 @@ def folder(tmp_path):
     write_json(tmp_path / "dataset.json", {"schema_version": schema.SCHEMA_VERSION, "steps": {}})
     write_captions(tmp_path, "told", {"a": "of a", "b": None, "c": "of c"})
     return tmp_path
-
-
-def test_doctests_hold():
-    assert doctest.testmod(sources).failed == 0
 
 
 def test_frames_are_lists_of_pictures_in_the_items_order(folder):
