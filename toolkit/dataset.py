@@ -15,7 +15,7 @@ from toolkit.errors import UserError
 from toolkit.ids import IdMap, as_ids
 from toolkit.json_files import MANIFEST, SEAL
 from toolkit.manifest import read_manifest
-from toolkit.sources import read_source
+from toolkit.sources import SourceReader
 from toolkit.splits import Ints, Protocol, Splits, make_splits, user_histories
 from toolkit.store import Table, read_file, tables_in
 from toolkit.towers import TowerSpec
@@ -58,6 +58,7 @@ class Dataset:
         self.manifest = {key: part for key, part in manifest.items() if key not in (SHARDS, SEAL)}
         self._checksums = recorded_checksums(manifest)
         self._captions: dict[str, pa.Table] = {}
+        self._readers: dict[str, SourceReader] = {}
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}, items={self.items.num_rows}, towers={self.towers()})"
@@ -223,20 +224,33 @@ class Dataset:
         return user_histories(self._histories())
 
     def source(self, name: str, item_ids: Sequence[str] | None = None) -> pa.Array:
-        """What a tower's encoder reads, item by item (`toolkit.sources`); null where an item has none.
+        """The input of a tower's encoder, one value per item; null for an item without one.
+
+        Args:
+            name: of the source (`source_reader`).
+            item_ids: of the items to read, in their order; items 1..N by default. An unknown id reads as null.
+
+        Raises:
+            UserError: if the source is unknown or not stored.
+        """
+        if item_ids is None:
+            return self.source_reader(name).read(np.arange(1, self.items.num_rows + 1))
+        ids = as_ids(item_ids, what="item_ids", one="item id")
+        return self.source_reader(name).read(self.item_ids.find(ids))
+
+    def source_reader(self, name: str) -> SourceReader:
+        """The reader of a source by item numbers; it is built once per dataset and source.
 
         Args:
             name: `title` or the name of captions for text, `cover` for JPEG bytes, `frames` for lists of
                 them, `concat:title+image_caption` for several texts in one.
-            item_ids: of which items, in which order; items 1..N by default.
 
         Raises:
-            UserError: if there is no such source.
+            UserError: if the source is unknown or not stored.
         """
-        ids = self.item_ids.ids
-        if item_ids is not None:
-            ids = as_ids(item_ids, what="item_ids", one="item id")
-        return read_source(self, name, ids)
+        if name not in self._readers:
+            self._readers[name] = SourceReader(self, name)
+        return self._readers[name]
 
     def _histories(self) -> Iterator[pa.RecordBatch]:
         columns = ["user_id", "user", "item"]

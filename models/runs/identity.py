@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from models.config import RunConfig
 from models.inputs.provenance import describe_towers
@@ -223,10 +222,9 @@ def _rows_sha256(path: Path) -> str:
 def _source_sha256(dataset: Dataset, tower: str) -> str:
     """Of what a live encoder reads, item by item."""
     digest, source = hashlib.sha256(), dataset.states_metadata(tower)["source"]
-    ids = dataset.item_ids.ids
-    for start in range(0, len(ids), _SOURCES_AT_ONCE):
-        values: pa.Array = dataset.source(source, ids[start : start + _SOURCES_AT_ONCE])
-        for value in values.to_pylist():
+    reader, numbers = dataset.source_reader(source), range(1, dataset.items.num_rows + 1)
+    for start in range(0, len(numbers), _SOURCES_AT_ONCE):
+        for value in reader.read(numbers[start : start + _SOURCES_AT_ONCE]).to_pylist():
             digest.update(_value_sha256(value))
     return digest.hexdigest()
 

@@ -99,7 +99,7 @@ class Encoding:
         Raises:
             UserError: if it is not.
         """
-        self.data.source(self.config.source, [])
+        self.data.source_reader(self.config.source)
         captions_behind(self.data, self.config.source)
         for name in captions_of(self.config.source):
             done, count = self.data.captions(name).num_rows, self.data.items.num_rows
@@ -141,7 +141,7 @@ def encode_batch(
         BeyondFloat16Error: if a state does not fit float16, and dtype says so.
         UserError: if a state is not finite.
     """
-    payloads = data.source(source, batch.column("item_id").to_pylist()).to_pylist()
+    payloads = data.source_reader(source).read(batch.column("item").to_numpy()).to_pylist()
     outcomes = [_outcome(source, payload, backbone) for payload in payloads]
     usable = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
     kept = np.float16 if dtype == "float16" else np.float32  # of bfloat16, until it is stored
