@@ -1,5 +1,6 @@
 """Opens a dataset folder: the read side of what prep writes."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from toolkit import schema
 from toolkit.checksums import ERRORS, SHARDS, recorded_checksums, refuse_other_files
@@ -16,7 +16,15 @@ from toolkit.ids import IdMap, as_ids
 from toolkit.json_files import MANIFEST, SEAL
 from toolkit.manifest import read_manifest
 from toolkit.sources import SourceReader
-from toolkit.splits import Ints, Protocol, Splits, make_splits, user_histories
+from toolkit.splits import (
+    Protocol,
+    Splits,
+    UserHistories,
+    refuse_no_interactions,
+    refuse_unknown_cut,
+    split_histories,
+    user_histories,
+)
 from toolkit.store import Table, read_file, tables_in
 from toolkit.towers import TowerSpec
 
@@ -215,13 +223,45 @@ class Dataset:
 
     def splits(self, protocol: Protocol = "paper", max_len: int = 10) -> Splits:
         """Train, valid and test (`toolkit.splits.make_splits`)."""
-        return make_splits(
-            self._histories(), items=self.items.num_rows, protocol=protocol, max_len=max_len
+        refuse_unknown_cut(protocol, max_len)
+        return split_histories(
+            self.histories(), items=self.items.num_rows, protocol=protocol, max_len=max_len
         )
 
-    def histories(self) -> tuple[Ints, NDArray[np.int64], list[str]]:
-        """Every user's items in time order (`toolkit.splits.user_histories`)."""
-        return user_histories(self._histories())
+    def histories(self) -> UserHistories:
+        """Every user's items in time order, read once per dataset and shared: its arrays are read-only.
+
+        Raises:
+            UserError: if there is no interaction, or the table is damaged.
+        """
+        histories, _ = self._read_interactions
+        refuse_no_interactions(histories)
+        return histories
+
+    def interactions_sha256(self) -> str:
+        """SHA-256 over the users and items of all interactions, in their order: everything that splits depend on.
+
+        The two columns are hashed separately, so that the hash depends neither on shards nor on batches.
+        """
+        _, sha256 = self._read_interactions
+        return sha256
+
+    @cached_property
+    def _read_interactions(self) -> tuple[UserHistories, str]:
+        """The histories and the hash, from one pass that holds one batch at a time."""
+        digests = {name: hashlib.sha256() for name in ("user", "item")}
+
+        def hashed() -> Iterator[pa.RecordBatch]:
+            for batch in self._interaction_batches():
+                for name, digest in digests.items():
+                    digest.update(batch.column(name).to_numpy().astype("<i4", copy=False).data)
+                yield batch
+
+        histories = user_histories(hashed())
+        for array in (histories.items, histories.bounds):
+            array.flags.writeable = False
+        whole = hashlib.sha256(b"".join(digest.digest() for digest in digests.values()))
+        return histories, whole.hexdigest()
 
     def source(self, name: str, item_ids: Sequence[str] | None = None) -> pa.Array:
         """The input of a tower's encoder, one value per item; null for an item without one.
@@ -252,7 +292,7 @@ class Dataset:
             self._readers[name] = SourceReader(self, name)
         return self._readers[name]
 
-    def _histories(self) -> Iterator[pa.RecordBatch]:
+    def _interaction_batches(self) -> Iterator[pa.RecordBatch]:
         columns = ["user_id", "user", "item"]
         expected = pa.schema([schema.INTERACTIONS.field(name) for name in columns])
         where, items = str(self.path / "interactions"), self.items.num_rows

@@ -18,9 +18,12 @@ USERS_AT_ONCE = 100_000  # whose lists are a table at a time
 
 
 def whole_histories(trained: TrainedRecommender, split: Split) -> Evaluation:
-    """The split with each user's whole history, whatever the run's protocol: all before the target."""
-    length = trained.config.sequence.max_len
-    return trained.dataset.splits(protocol="clean", max_len=length).evaluation(split)
+    """The split with each user's whole history before the target, whatever the run's protocol masks."""
+    config = trained.config
+    if config.protocol == "clean":
+        return trained.splits.evaluation(split)
+    clean = trained.dataset.splits(protocol="clean", max_len=config.sequence.max_len)
+    return clean.evaluation(split)
 
 
 def refuse_other_users(trained: TrainedRecommender, found: Evaluated, targets: Ints) -> None:

@@ -156,25 +156,13 @@ def open_data(run: Path, config: RunConfig) -> Dataset:
     return open_dataset(config.data)
 
 
-def interactions_sha256(dataset: Dataset) -> str:
-    """SHA-256 of who interacted with what, in which order: of all that splits are made from.
-
-    Users and items are hashed apart, so that neither shards nor batches show in it; a batch is held at a time.
-    """
-    columns = {name: hashlib.sha256() for name in ("user", "item")}
-    for batch in Table(dataset.path / "interactions").batches(list(columns)):
-        for name, digest in columns.items():
-            digest.update(batch.column(name).to_numpy().astype("<i4", copy=False).data)
-    return hashlib.sha256(b"".join(each.digest() for each in columns.values())).hexdigest()
-
-
 def _facts(config: RunConfig, dataset: Dataset) -> Iterator[Fact]:
     """What identifies the data of a run: the cheap first, so that what differs is found early."""
     towers = config.towers
     yield ITEMS, lambda: hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
     for key, value in _settings(describe_towers(dataset, towers)):
         yield key, lambda value=value: value  # type: ignore[misc]
-    yield INTERACTIONS, lambda: interactions_sha256(dataset)
+    yield INTERACTIONS, dataset.interactions_sha256
     live = config.states == "live"
     for name in towers:
         yield (
