@@ -24,8 +24,8 @@ from models.prepare import Training, prepare
 from models.results.plots import plot_bars
 from models.runs.files import read_run_config
 from models.runs.identity import open_data, refuse_to_resume_on_other_data
-from models.runs.markdown import printable
 from toolkit.arguments import a_path, one_of, paths, whole_number
+from toolkit.console.printable import printable
 from toolkit.errors import UserError
 from toolkit.ids import as_list
 
