@@ -39,8 +39,24 @@ def compare(
         UserError: if a metric is unknown, a run has not been evaluated so, or they are not comparable: another
             dataset, protocol, catalogue, or other users or targets.
     """
-    wanted = list(dict.fromkeys(map(_metric, as_ids(metrics, what="metrics", one="metric"))))
+    wanted = _distinct(metrics)
     found = [read_evaluation(run, split, protocol) for run in paths(runs, name="runs")]
+    return compare_evaluated(found, metrics=wanted)
+
+
+def compare_evaluated(
+    found: Sequence[Evaluated], *, metrics: Sequence[str] = COMPARED
+) -> Comparison:
+    """Compares evaluations that have been read (`models.results.evaluations.read_evaluation`) with the first of them.
+
+    Args:
+        found: evaluations on one split.
+        metrics: HR, NDCG or MRR, at any cutoff, such as `MRR@10`.
+
+    Raises:
+        UserError: as `compare` does.
+    """
+    wanted = _distinct(metrics)
     if not found or not wanted:
         raise UserError("compare: no run or no metric is named; give one or more of each")
     for other in found[1:]:
@@ -59,7 +75,13 @@ def compare(
         rows.append(Row(words[place + 1], values[place + 1], test, p_values))
     about = found[0].report
     return Comparison(
-        split, about["protocol"], about["users"], about["catalogue"], wanted, rows, _notes(found)
+        about["split"],
+        about["protocol"],
+        about["users"],
+        about["catalogue"],
+        wanted,
+        rows,
+        _notes(found),
     )
 
 
@@ -80,6 +102,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def _distinct(metrics: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(map(_metric, as_ids(metrics, what="metrics", one="metric"))))
+
+
 def _metric(name: str) -> str:
     kind, at, cutoff = name.upper().partition("@")
     if kind not in METRICS or not at or not cutoff.isdecimal() or int(cutoff) < 1:
@@ -88,7 +114,7 @@ def _metric(name: str) -> str:
     return f"{kind}@{int(cutoff)}"
 
 
-def _notes(found: list[Evaluated]) -> list[str]:
+def _notes(found: Sequence[Evaluated]) -> list[str]:
     silent = [str(one.run) for one in found if INTERACTIONS not in one.dataset]
     if len(found) == 1 or not silent:
         return []

@@ -23,9 +23,9 @@ from models.prepare import prepare, settled
 from models.results.plots import plot_bars
 from models.runs.files import read_run_config
 from models.runs.identity import States, open_data, refuse_to_resume_on_other_data
-from models.runs.markdown import printable
 from models.training.step import GraphStep, Step, TrainingBatches
 from toolkit.arguments import a_path, one_of, paths, whole_number
+from toolkit.console.printable import printable
 from toolkit.errors import UserError
 from toolkit.ids import as_list
 

@@ -1,21 +1,22 @@
 """What a trained model would show next: `python -m models recommend RUN [--users FILE] [-k 10]`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from models.inputs.histories import Histories, dataset_histories
 from models.inputs.history_files import read_histories
+from models.ranking.top_k import Best
 from models.runs.run import load
 from models.runs.trained import TrainedRecommender
 from toolkit import schema
 from toolkit.arguments import a_path, whole_number
 from toolkit.atomic import write_atomically
+from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.graphemes import cut
 from toolkit.ids import as_ids
@@ -67,8 +68,8 @@ def recommend(
         )
     trained = load(run, data=data, device=device)
     asked = _histories(trained, users, histories)
-    found = trained.recommend(asked, k, items=items, progress=progress)
-    table = _with_names(found, asked, trained)
+    best = trained.top_items(asked, k, items=items, progress=progress)
+    table = _with_names(best, asked, trained.dataset)
     if write is not None:
         write(table)
     return table
@@ -108,22 +109,16 @@ def _histories(
     return dataset_histories(trained.dataset, users)
 
 
-def _with_names(found: pa.Table, asked: Histories, trained: TrainedRecommender) -> pa.Table:
-    """Users by their ids, and items' titles; part by part, as the rows were made."""
-    items = trained.dataset.items
-    ids, titles = (items.column(name).combine_chunks() for name in ("item_id", "title"))
-    parts = [
-        pa.record_batch(
-            [
-                asked.user_ids.take(part.column("row")),
-                *(part.column(name) for name in ("rank", "item_id", "score")),
-                titles.take(pc.index_in(part.column("item_id"), value_set=ids)),
-            ],
-            schema=schema.USER_RECOMMENDATIONS,
-        )
-        for part in found.to_batches()
-    ]
-    return pa.Table.from_batches(parts, schema=schema.USER_RECOMMENDATIONS)
+def _with_names(best: Iterable[Best], asked: Histories, dataset: Dataset) -> pa.Table:
+    """Recommended items as rows with user ids, item ids and titles; one batch per block of users."""
+    items = dataset.items.select(["item_id", "title"]).combine_chunks()
+    parts = []
+    for block in best:
+        named = items.take(pa.array(block.items - 1))
+        user_ids = asked.user_ids.take(pa.array(block.rows))
+        columns = [user_ids, block.ranks, named["item_id"], block.scores, named["title"]]
+        parts.append(pa.table(columns, schema=schema.USER_RECOMMENDATIONS))
+    return pa.concat_tables([schema.USER_RECOMMENDATIONS.empty_table(), *parts])
 
 
 def _writer(path: Path) -> Callable[[pa.Table], None]:

@@ -104,7 +104,7 @@ def collect(
 ) -> tuple[dict[str, Any], Covers]:
     """Every fact of the page but for costs, and the covers of the items that it shows."""
     found = [read_evaluation(path, split, protocol) for path in folders]
-    groups = group_runs(found, split, protocol)
+    groups = group_runs(found)
     firsts = {group.runs[0] for group in groups}
     names = run_names(folders)
     described: list[dict[str, Any]] = []

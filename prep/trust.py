@@ -8,13 +8,13 @@ configuration that came with a dump or a dataset; whoever reads one refuses to g
 import json
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import Field, field, fields, is_dataclass
+from dataclasses import Field, field
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
-from toolkit.console.command_help import did_you_mean
+from toolkit.console.printable import printable
 from toolkit.errors import UserError
-from toolkit.settings import dataclass_by_name
+from toolkit.settings import SHOWN, selected
 
 _ASKS, _WHY = "asks", "why"  # keys of a field's metadata
 
@@ -35,14 +35,14 @@ class LeftOut(NamedTuple):
     why: str = ""
 
     def __str__(self) -> str:
-        value = _printable(json.dumps(self.value, default=str, ensure_ascii=False))
+        value = printable(json.dumps(self.value, default=str, ensure_ascii=False), characters=SHOWN)
         return f"{self.key} = {value}" + (f" ({self.why})" if self.why else "")
 
     @property
     def option(self) -> str:
         """How the user types it, quoted for a shell."""
         value = str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
-        return f"--{self.key} {shlex.quote(_printable(value))}"
+        return f"--{self.key} {shlex.quote(printable(value, characters=SHOWN))}"
 
 
 def users_word(default: Any, asks: Asks | None = None, *, why: str = "") -> Any:
@@ -88,7 +88,15 @@ def settings_of_data(
         UserError: if there is an unknown key, or something else than keys and values where they are expected.
     """
     left_out: list[LeftOut] = []
-    return _without(values, config, "", where, left_out), left_out
+
+    def keep(key: str, field: "Field[Any]", value: Any) -> bool:
+        asks: Asks | None = field.metadata.get(_ASKS)
+        if asks is None or not asks(value, where.parent):
+            return True
+        left_out.append(LeftOut(key, value, field.metadata[_WHY]))
+        return False
+
+    return selected(values, config, keep, where=where), left_out
 
 
 def of_keys(left_out: Iterable[LeftOut], keys: Iterable[str]) -> list[LeftOut]:
@@ -123,54 +131,8 @@ def refuse_left_out(
     )
 
 
-def _without(
-    values: Any, config: type, lead: str, where: Path, left_out: list[LeftOut]
-) -> dict[str, Any]:
-    known = {key.name: key for key in fields(config)}
-    kinds = get_type_hints(config)
-    kept: dict[str, Any] = {}
-    for name, value in _mapping(values, lead, where).items():
-        if name not in known:
-            raise UserError(
-                f"{where}: unknown key {_printable(lead + name)!r}{did_you_mean(name, known)}"
-            )
-        if is_dataclass(kinds[name]):
-            kept[name] = _without(value, kinds[name], f"{lead}{name}.", where, left_out)
-        elif one := dataclass_by_name(kinds[name]):
-            named = _mapping(value, f"{lead}{name}.", where)
-            kept[name] = {
-                tower: _without(settings, one, f"{lead}{name}.{tower}.", where, left_out)
-                for tower, settings in named.items()
-            }
-        elif _asks(known[name], value, where.parent):
-            left_out.append(LeftOut(lead + name, value, known[name].metadata[_WHY]))
-        else:
-            kept[name] = value
-    return kept
-
-
-def _asks(key: "Field[Any]", value: Any, folder: Path) -> bool:
-    asks: Asks | None = key.metadata.get(_ASKS)
-    return asks is not None and asks(value, folder)
-
-
-def _mapping(values: Any, lead: str, where: Path) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        under = f"{_printable(lead.rstrip('.'))!r}: " if lead else ""
-        raise UserError(
-            f"{where}: {under}expected keys and values, found {type(values).__name__} {_printable(str(values))!r}"
-        )
-    return {str(key): value for key, value in values.items()}
-
-
 def _is_typed(key: str, words: Sequence[str]) -> bool:
     """Whether an option of the command line sets a key, by its own name or by that of a part that holds it."""
     parts = key.split(".")
     options = {"--" + ".".join(parts[:count]) for count in range(1, len(parts) + 1)}
     return any(word.partition("=")[0] in options for word in words)
-
-
-def _printable(text: str) -> str:
-    """A text of somebody else's, harmless to terminals and not endless."""
-    text = "".join(character if character.isprintable() else "?" for character in text)
-    return text if len(text) <= 200 else text[:200] + "…"

@@ -49,7 +49,9 @@ def test_the_reference_has_what_the_packages_export(built: Path) -> None:
 
 
 def test_pages_load_nothing_from_elsewhere(built: Path) -> None:
-    for page in built.rglob("*.html"):
+    pages = list(built.rglob("*.html"))
+    assert pages
+    for page in pages:
         html = page.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:script|img|link|iframe)[^>]*(?:src|href)=\"(https?:[^\"]+)", html)
         assert not loaded, f"{page.name} loads {loaded}"
@@ -57,5 +59,7 @@ def test_pages_load_nothing_from_elsewhere(built: Path) -> None:
 
 def test_links_of_the_readme_lead_somewhere() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", readme):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", readme)
+    assert targets
+    for target in targets:
         assert (ROOT / target).exists(), target

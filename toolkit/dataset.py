@@ -1,5 +1,6 @@
 """Opens a dataset folder: the read side of what prep writes."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from toolkit import schema
 from toolkit.checksums import ERRORS, SHARDS, recorded_checksums, refuse_other_files
@@ -15,8 +15,16 @@ from toolkit.errors import UserError
 from toolkit.ids import IdMap, as_ids
 from toolkit.json_files import MANIFEST, SEAL
 from toolkit.manifest import read_manifest
-from toolkit.sources import read_source
-from toolkit.splits import Ints, Protocol, Splits, make_splits, user_histories
+from toolkit.sources import SourceReader
+from toolkit.splits import (
+    Protocol,
+    Splits,
+    UserHistories,
+    refuse_no_interactions,
+    refuse_unknown_cut,
+    split_histories,
+    user_histories,
+)
 from toolkit.store import Table, read_file, tables_in
 from toolkit.towers import TowerSpec
 
@@ -58,6 +66,7 @@ class Dataset:
         self.manifest = {key: part for key, part in manifest.items() if key not in (SHARDS, SEAL)}
         self._checksums = recorded_checksums(manifest)
         self._captions: dict[str, pa.Table] = {}
+        self._readers: dict[str, SourceReader] = {}
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}, items={self.items.num_rows}, towers={self.towers()})"
@@ -214,31 +223,76 @@ class Dataset:
 
     def splits(self, protocol: Protocol = "paper", max_len: int = 10) -> Splits:
         """Train, valid and test (`toolkit.splits.make_splits`)."""
-        return make_splits(
-            self._histories(), items=self.items.num_rows, protocol=protocol, max_len=max_len
+        refuse_unknown_cut(protocol, max_len)
+        return split_histories(
+            self.histories(), items=self.items.num_rows, protocol=protocol, max_len=max_len
         )
 
-    def histories(self) -> tuple[Ints, NDArray[np.int64], list[str]]:
-        """Every user's items in time order (`toolkit.splits.user_histories`)."""
-        return user_histories(self._histories())
+    def histories(self) -> UserHistories:
+        """Every user's items in time order, read once per dataset and shared: its arrays are read-only.
+
+        Raises:
+            UserError: if there is no interaction, or the table is damaged.
+        """
+        histories, _ = self._read_interactions
+        refuse_no_interactions(histories)
+        return histories
+
+    def interactions_sha256(self) -> str:
+        """SHA-256 over the users and items of all interactions, in their order: everything that splits depend on.
+
+        The two columns are hashed separately, so that the hash depends neither on shards nor on batches.
+        """
+        _, sha256 = self._read_interactions
+        return sha256
+
+    @cached_property
+    def _read_interactions(self) -> tuple[UserHistories, str]:
+        """The histories and the hash, from one pass that holds one batch at a time."""
+        digests = {name: hashlib.sha256() for name in ("user", "item")}
+
+        def hashed() -> Iterator[pa.RecordBatch]:
+            for batch in self._interaction_batches():
+                for name, digest in digests.items():
+                    digest.update(batch.column(name).to_numpy().astype("<i4", copy=False).data)
+                yield batch
+
+        histories = user_histories(hashed())
+        for array in (histories.items, histories.bounds):
+            array.flags.writeable = False
+        whole = hashlib.sha256(b"".join(digest.digest() for digest in digests.values()))
+        return histories, whole.hexdigest()
 
     def source(self, name: str, item_ids: Sequence[str] | None = None) -> pa.Array:
-        """What a tower's encoder reads, item by item (`toolkit.sources`); null where an item has none.
+        """The input of a tower's encoder, one value per item; null for an item without one.
+
+        Args:
+            name: of the source (`source_reader`).
+            item_ids: of the items to read, in their order; items 1..N by default. An unknown id reads as null.
+
+        Raises:
+            UserError: if the source is unknown or not stored.
+        """
+        if item_ids is None:
+            return self.source_reader(name).read(np.arange(1, self.items.num_rows + 1))
+        ids = as_ids(item_ids, what="item_ids", one="item id")
+        return self.source_reader(name).read(self.item_ids.find(ids))
+
+    def source_reader(self, name: str) -> SourceReader:
+        """The reader of a source by item numbers; it is built once per dataset and source.
 
         Args:
             name: `title` or the name of captions for text, `cover` for JPEG bytes, `frames` for lists of
                 them, `concat:title+image_caption` for several texts in one.
-            item_ids: of which items, in which order; items 1..N by default.
 
         Raises:
-            UserError: if there is no such source.
+            UserError: if the source is unknown or not stored.
         """
-        ids = self.item_ids.ids
-        if item_ids is not None:
-            ids = as_ids(item_ids, what="item_ids", one="item id")
-        return read_source(self, name, ids)
+        if name not in self._readers:
+            self._readers[name] = SourceReader(self, name)
+        return self._readers[name]
 
-    def _histories(self) -> Iterator[pa.RecordBatch]:
+    def _interaction_batches(self) -> Iterator[pa.RecordBatch]:
         columns = ["user_id", "user", "item"]
         expected = pa.schema([schema.INTERACTIONS.field(name) for name in columns])
         where, items = str(self.path / "interactions"), self.items.num_rows

@@ -57,6 +57,10 @@ class IdMap:
         """The numbers of several ids, in their order. Raises as `number` does."""
         return np.array([self.number(id_, kind=kind) for id_ in ids], dtype=np.int32)
 
+    def find(self, ids: Iterable[str]) -> NDArray[np.int32]:
+        """The numbers of several ids, in their order; 0 for an unknown id."""
+        return np.array([self._numbers.get(id_, PADDING) for id_ in ids], dtype=np.int32)
+
     def id(self, number: int) -> str:
         """The id of one number, 1..N.
 

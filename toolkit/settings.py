@@ -4,15 +4,18 @@ That parser (jsonargparse) imports whatever module a file names as `class_path`,
 belong; a file of settings may be somebody else's, and must not have code imported.
 """
 
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from toolkit.console.command_help import did_you_mean
+from toolkit.console.printable import printable
 from toolkit.errors import UserError
 
 OPTION = "--config"
+SHOWN = 200  # characters of a key or value that a message quotes
+Keep = Callable[[str, "Field[Any]", Any], bool]
 
 
 def split_files(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -38,38 +41,77 @@ def split_files(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def refuse_other_shape(values: dict[str, Any], config: type, *, where: Path) -> None:
-    """Makes sure that settings have no key but those of a dataclass, and keys and values where it has them.
+    """Refuses settings with an unknown key, or with anything but keys and values where a dataclass is expected.
 
     Args:
-        values: as a file has them; a key may be written with dots.
+        values: settings as a file has them; a key may be written with dots.
         config: the dataclass.
         where: the file.
 
     Raises:
-        UserError: naming the first key that is unknown, or holds something else.
+        UserError: naming the first key that is unknown or has a value of the wrong shape.
     """
-    _refuse(values, config, "", where)
+    selected(values, config, lambda key, field, value: True, where=where, dotted=True)
 
 
-def _refuse(values: Any, config: type, lead: str, where: Path) -> None:
-    if not isinstance(values, dict):
-        raise UserError(
-            f"{where}: {lead.rstrip('.')}: expected keys and values, found {type(values).__name__} {str(values)[:60]!r}"
-        )
-    known = {key.name for key in fields(config)}
+def selected(
+    values: Any,
+    config: type,
+    keep: Keep,
+    *,
+    where: Path,
+    dotted: bool = False,
+    lead: str = "",
+) -> dict[str, Any]:
+    """The settings of a dataclass, and of the dataclasses in it, that `keep` accepts.
+
+    Args:
+        values: settings as a file has them.
+        config: the dataclass.
+        keep: takes the key with dots, the field and the value; whether the value is kept.
+        where: the file.
+        dotted: whether a key may be written with dots (`part.size: 1`).
+        lead: the key of `values` themselves; empty at the top.
+
+    Raises:
+        UserError: naming the first key that is unknown or has a value of the wrong shape.
+    """
+    known = {key.name: key for key in fields(config)}
     kinds = get_type_hints(config)
-    for key, value in values.items():
-        name, dot, rest = str(key).partition(".")
+    kept: dict[str, Any] = {}
+    for key, value in _keys_and_values(values, lead, where):
+        name, dot, rest = key.partition(".") if dotted else (key, "", "")
+        path, inner = f"{lead}.{name}" if lead else name, {rest: value} if dot else value
         if name not in known:
-            raise UserError(
-                f"{where}: unknown key {(lead + name)[:80]!r}{did_you_mean(name, known)}"
-            )
-        inner = {rest: value} if dot else value
+            near = did_you_mean(name, known)
+            raise UserError(f"{where}: unknown key {_shortened(path)!r}{near}")
         if is_dataclass(kinds[name]):
-            _refuse(inner, kinds[name], f"{lead}{name}.", where)
-        elif one := dataclass_by_name(kinds[name]):
-            for part, settings in inner.items() if isinstance(inner, dict) else ():
-                _refuse(settings, one, f"{lead}{name}.{part}.", where)
+            more = selected(inner, kinds[name], keep, where=where, dotted=dotted, lead=path)
+            kept[name] = kept.get(name, {}) | more
+        elif named := dataclass_by_name(kinds[name]):
+            more = {
+                part: selected(
+                    settings, named, keep, where=where, dotted=dotted, lead=f"{path}.{part}"
+                )
+                for part, settings in _keys_and_values(inner, path, where)
+            }
+            kept[name] = kept.get(name, {}) | more
+        elif keep(path, known[name], value):
+            kept[name] = value
+    return kept
+
+
+def _keys_and_values(values: Any, lead: str, where: Path) -> list[tuple[str, Any]]:
+    if isinstance(values, dict):
+        return [(str(key), value) for key, value in values.items()]
+    under = f"{printable(_shortened(lead))}: " if lead else ""
+    raise UserError(
+        f"{where}: {under}expected keys and values, found {type(values).__name__} {_shortened(str(values))!r}"
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def dataclass_by_name(kind: Any) -> type | None:

@@ -1,77 +1,144 @@
-"""What a tower's encoder reads: a field of an item, or several texts joined into one."""
+"""The input of a tower's encoder: a field of an item, or several texts joined into one.
+
+N items, numbered 1..N; 0 is padding. U items of a batch.
+"""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from toolkit.errors import UserError
 from toolkit.towers import PICTURES, source_fields
 
 JOINT = "\n"  # between joined texts: white space to some tokenizers, a break to others
+Numbers = Sequence[int] | NDArray[np.integer[Any]]
 
 
 class Fields(Protocol):
-    """What a source is read from: a dataset's tables (`toolkit.dataset.Dataset`)."""
+    """The tables that sources are read from (`toolkit.dataset.Dataset`)."""
 
     path: Path
     manifest: dict[str, Any]
 
     @property
     def items(self) -> pa.Table:
-        """`item_id`, `title`."""
+        """Columns `item_id` and `title`; row r is item r + 1."""
         ...
 
     @property
     def covers(self) -> pa.Table:
-        """`item_id`, `image`."""
+        """Columns `item_id` and `image`, in any order."""
         ...
 
     @property
     def frames(self) -> pa.Table:
-        """`item_id`, `frames`."""
+        """Columns `item_id` and `frames`, in any order."""
         ...
 
     def captions(self, name: str) -> pa.Table:
-        """`item_id`, `text`, `status` of the captions of a name."""
+        """Columns `item_id`, `text` and `status` of the captions of a name, in any order."""
         ...
 
     def caption_names(self) -> list[str]:
-        """Of all captions."""
+        """Names of the stored captions."""
         ...
 
 
-def read_source(data: Fields, source: str, item_ids: Sequence[str]) -> pa.Array:
-    """One value for each item, null where it has none.
+class SourceReader:
+    """Reads one source by item number. Where each item's row lies is found once, when the reader is built.
 
     Args:
-        data: where the fields are.
+        data: the tables that the source is read from.
         source: `title` or the name of captions (strings); `cover` (JPEG bytes); `frames` (lists of JPEG
             bytes); `concat:A+B` joins the texts that an item has, in that order, with a line break.
-        item_ids: of which items, in which order.
 
     Raises:
-        UserError: if a field is not there, or is no text and to be joined.
+        UserError: if a field is unknown or not stored, or is to be joined and is no text.
     """
-    refuse_unknown(source, data.caption_names())
-    fields = [_read_field(data, field, item_ids) for field in source_fields(source)]
-    if len(fields) == 1:
-        return fields[0]
-    rows = zip(*(field.to_pylist() for field in fields), strict=True)
-    return pa.array([JOINT.join(filter(None, row)) or None for row in rows], pa.string())
+
+    def __init__(self, data: Fields, source: str) -> None:
+        refuse_unknown(source, data.caption_names())
+        self.source = source
+        self._fields = [_FieldReader(data, field) for field in source_fields(source)]
+
+    def __repr__(self) -> str:
+        return f"SourceReader({self.source!r})"
+
+    def read(self, items: Numbers) -> pa.Array:
+        """One value per item, null for an item without one.
+
+        Args:
+            items: (U,) item numbers 1..N, in any order; 0 reads as null.
+
+        Raises:
+            ValueError: if a number is outside 0..N.
+        """
+        columns = [field.read(np.asarray(items, np.int64)) for field in self._fields]
+        if len(columns) == 1:
+            return columns[0]
+        rows = zip(*(column.to_pylist() for column in columns), strict=True)
+        return pa.array([JOINT.join(filter(None, row)) or None for row in rows], pa.string())
+
+
+class _FieldReader:
+    """Reads one field by item number; a blank title and a caption that is not `ok` read as null."""
+
+    def __init__(self, data: Fields, field: str) -> None:
+        table, column = _table_of(data, field)
+        self._drops_blank = field == "title"
+        self._rows = _own_rows(table) if field == "title" else rows_by_item(data.items, table)
+        self._values = table.column(column)
+        self._status = None if field in ("title", *PICTURES) else table.column("status")
+
+    def read(self, items: NDArray[np.int64]) -> pa.Array:
+        """(U,) values."""
+        last = len(self._rows) - 1
+        outside = items[(items < 0) | (items > last)]
+        if len(outside):
+            raise ValueError(f"item number {outside[0]} is outside 0..{last}")
+        rows = self._rows[items].tolist()
+        values = _take(self._values, rows)
+        if self._drops_blank:
+            values = [text if text and text.strip() else None for text in values]
+        if self._status is not None:
+            pairs = zip(values, _take(self._status, rows), strict=True)
+            values = [text if status == "ok" else None for text, status in pairs]
+        return pa.array(values, self._values.type)
+
+
+def _own_rows(items: pa.Table) -> NDArray[np.int64]:
+    """`rows_by_item(items, items)`, without a search: row r is item r + 1."""
+    return np.arange(-1, items.num_rows)
+
+
+def rows_by_item(items: pa.Table, table: pa.Table) -> NDArray[np.int64]:
+    """The row of each item in a table that holds items in any order.
+
+    Args:
+        items: with `item_id`; row r is item r + 1.
+        table: with `item_id`; of an id that occurs twice, the first row counts.
+
+    Returns:
+        (N + 1,) row numbers by item number; -1 for an item without a row, and for item 0 (padding).
+    """
+    found = pc.index_in(items.column("item_id"), value_set=table.column("item_id"))
+    return np.append(-1, found.fill_null(-1).to_numpy()).astype(np.int64)
 
 
 def refuse_unknown(source: str, captions: Collection[str]) -> None:
-    """Refuses a source that names a field which no item has.
+    """Refuses a source that names an unknown field.
 
     Args:
         source: of a tower.
-        captions: names of those that there are, or will be.
+        captions: names of the captions that exist or will exist.
 
     Raises:
-        UserError: naming the field and those that there are.
+        UserError: naming the field and the known ones.
     """
     known = ["title", *PICTURES, *captions]
     for field in source_fields(source):
@@ -92,10 +159,10 @@ def captions_of(source: str) -> list[str]:
 
 
 def captions_behind(data: Fields, source: str) -> str:
-    """The captions that a source reads, each with the fingerprint of what it was made with; none is "".
+    """The captions that a source reads, each with the hash of its configuration; "" if it reads none.
 
     Raises:
-        UserError: if some are not finished.
+        UserError: if the step of one of them is not finished.
     """
     steps = data.manifest["steps"]
     for name in captions_of(source):
@@ -103,24 +170,12 @@ def captions_behind(data: Fields, source: str) -> str:
             raise UserError(
                 f"{data.path}: captions {name!r} are not finished; run prep caption first"
             )
-    made_with = {name: steps[f"caption:{name}"]["config_hash"] for name in captions_of(source)}
-    return ", ".join(f"{name} {fingerprint}" for name, fingerprint in made_with.items())
+    hashes = {name: steps[f"caption:{name}"]["config_hash"] for name in captions_of(source)}
+    return ", ".join(f"{name} {config_hash}" for name, config_hash in hashes.items())
 
 
-def _read_field(data: Fields, field: str, item_ids: Sequence[str]) -> pa.Array:
-    table, column = _place_of(data, field)
-    rows = pc.index_in(pa.array(item_ids, pa.string()), table.column("item_id")).to_pylist()
-    values = _take(table.column(column), rows)
-    if field == "title":
-        values = [text if text and text.strip() else None for text in values]
-    elif field not in PICTURES:
-        told = zip(values, _take(table.column("status"), rows), strict=True)
-        values = [text if status == "ok" else None for text, status in told]
-    return pa.array(values, table.schema.field(column).type)
-
-
-def _place_of(data: Fields, field: str) -> tuple[pa.Table, str]:
-    """The table of a field and the column in it."""
+def _table_of(data: Fields, field: str) -> tuple[pa.Table, str]:
+    """The table that holds a field, and its column there."""
     if field == "title":
         return data.items, "title"
     if field == "cover":
@@ -128,6 +183,6 @@ def _place_of(data: Fields, field: str) -> tuple[pa.Table, str]:
     return (data.frames, "frames") if field == "frames" else (data.captions(field), "text")
 
 
-def _take(column: pa.ChunkedArray, rows: Sequence[int | None]) -> list[Any]:
-    """One by one: a take over gigabytes of mapped shards would first join them in memory."""
-    return [None if row is None else column[row].as_py() for row in rows]
+def _take(column: pa.ChunkedArray, rows: Sequence[int]) -> list[Any]:
+    """Values by row, None for row -1. Row by row: `take` would first join all mapped shards in memory."""
+    return [None if row < 0 else column[row].as_py() for row in rows]

@@ -10,7 +10,7 @@ S users, L inputs, N items.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,20 @@ MIN_INTERACTIONS = 5
 MAX_LEN = 1 << 16  # of inputs; attention over more fits into no memory
 KEPT_BEYOND = 3  # of a history, L + 3 interactions are kept
 Ints = NDArray[np.int32]
+
+
+class UserHistories(NamedTuple):
+    """The interactions of a dataset, by user. V interactions, U users.
+
+    Args:
+        items: (V,) item numbers; a user's are contiguous and in time order.
+        bounds: (U + 1,) of each user, the first entry in `items`; the last bound is V.
+        user_ids: U ids.
+    """
+
+    items: Ints
+    bounds: NDArray[np.int64]
+    user_ids: list[str]
 
 
 @dataclass(frozen=True)
@@ -129,13 +143,33 @@ def make_splits(
     Raises:
         UserError: if the protocol is unknown, max_len is no whole number or out of range, or no user is left.
     """
+    refuse_unknown_cut(protocol, max_len)
+    return split_histories(
+        user_histories(interactions), items=items, protocol=protocol, max_len=max_len
+    )
+
+
+def refuse_unknown_cut(protocol: Protocol, max_len: int) -> None:
+    """Refuses what `make_splits` cannot cut by, before anything is read.
+
+    Raises:
+        UserError: if the protocol is unknown, or max_len is no whole number or out of range.
+    """
     one_of(protocol, Protocol, name="protocol")
     max_len = whole_number(max_len, name="max_len")
     if max_len > MAX_LEN:
         raise UserError(
             f"max_len is {max_len:,}; sequences of more than {MAX_LEN:,} items do not fit"
         )
-    history, bounds, names = user_histories(interactions)
+
+
+def split_histories(
+    histories: UserHistories, *, items: int, protocol: Protocol = "paper", max_len: int = 10
+) -> Splits:
+    """Cuts histories that `user_histories` has read. Arguments and errors are those of `make_splits`."""
+    refuse_unknown_cut(protocol, max_len)
+    refuse_no_interactions(histories)
+    history, bounds, names = histories
     lengths = np.diff(bounds)
     enough = lengths >= MIN_INTERACTIONS
     if not enough.any():
@@ -233,20 +267,28 @@ def _counts(matrix: Ints, items: int) -> NDArray[np.int64]:
     return counts
 
 
-def user_histories(
-    interactions: pa.Table | Iterable[pa.RecordBatch],
-) -> tuple[Ints, NDArray[np.int64], list[str]]:
-    """All items, (rows,), the row bounds of each user, (U + 1,), and the users' ids.
+def refuse_no_interactions(histories: UserHistories) -> None:
+    """Refuses histories without an interaction.
+
+    Raises:
+        UserError: if there are none.
+    """
+    if not len(histories.items):
+        raise UserError("the interactions table is empty; ingest a dump with interactions first")
+
+
+def user_histories(interactions: pa.Table | Iterable[pa.RecordBatch]) -> UserHistories:
+    """Every user's items in time order.
 
     Args:
         interactions: as `make_splits` takes them.
 
     Raises:
-        UserError: if there are none, or they are not sorted by user.
+        UserError: if they are not sorted by user.
     """
     batches = interactions.to_batches() if isinstance(interactions, pa.Table) else interactions
     items: list[Ints] = [np.zeros(0, dtype=np.int32)]
-    firsts: list[NDArray[np.int64]] = []
+    firsts: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
     names: list[str] = []
     rows, last = 0, 0
     for batch in batches:
@@ -261,6 +303,4 @@ def user_histories(
         firsts.append(first + rows)
         names += batch.column("user_id").take(pa.array(first)).to_pylist()
         rows, last = rows + len(users), users[-1] if len(users) else last
-    if rows == 0:
-        raise UserError("the interactions table is empty; ingest a dump with interactions first")
-    return np.concatenate(items), np.append(np.concatenate(firsts), rows), names
+    return UserHistories(np.concatenate(items), np.append(np.concatenate(firsts), rows), names)

@@ -151,8 +151,7 @@ class LiveStates:
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:
         """(U,) -> `{tower: (U, K, D)}`; zeros for items without a readable source, as stored states have."""
-        ids = [self.dataset.item_ids.id(number) for number in items.tolist()]
-        return {name: self._encode(name, ids) for name in self.encoders}
+        return {name: self._encode(name, items.tolist()) for name in self.encoders}
 
     def same_as(self) -> Tensor:
         """(N + 1,): equal sources in every tower."""
@@ -161,17 +160,18 @@ class LiveStates:
     @cached_property
     def _same_as(self) -> Tensor:
         rows: list[Any] = [None]
-        ids = self.dataset.item_ids.ids
-        for start in range(0, len(ids), SOURCES_AT_ONCE):
-            chunk = ids[start : start + SOURCES_AT_ONCE]
-            sources = [self.dataset.source(name, chunk) for name in self.sources.values()]
+        readers = [self.dataset.source_reader(source) for source in self.sources.values()]
+        numbers = range(1, self.dataset.items.num_rows + 1)
+        for start in range(0, len(numbers), SOURCES_AT_ONCE):
+            chunk = numbers[start : start + SOURCES_AT_ONCE]
+            sources = [reader.read(chunk) for reader in readers]
             rows += [_digest(*row) for row in zip(*map(_as_bytes, sources), strict=True)]
         return _first_of_equals(rows)
 
-    def _encode(self, name: str, ids: list[str]) -> Tensor:
+    def _encode(self, name: str, numbers: list[int]) -> Tensor:
         frozen = self.encoders[name]
         encoder = frozen.encoder
-        payloads = self.dataset.source(self.sources[name], ids).to_pylist()
+        payloads = self.dataset.source_reader(self.sources[name]).read(numbers).to_pylist()
         complete = [row for row, payload in enumerate(payloads) if encoder.can_read(payload)]
         states = torch.zeros(len(payloads), encoder.layers, encoder.width, device=encoder.device)
         encoded = frozen.batches(

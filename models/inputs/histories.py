@@ -108,7 +108,7 @@ def item_numbers(ids: Sequence[str], dataset: Dataset) -> Ints:
     Raises:
         UserError: if an item is not in the dataset.
     """
-    numbers = find_items(pa.array(ids, pa.string()), dataset)
+    numbers = dataset.item_ids.find(ids)
     if not numbers.all():
         dataset.item_ids.number(ids[int(np.argmin(numbers))])  # says so
     return numbers

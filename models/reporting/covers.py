@@ -21,7 +21,7 @@ def small_covers(data: Dataset, numbers: Sequence[int]) -> dict[str, bytes]:
     """
     if not Table(data.path / "covers").exists():
         return {}
-    stored = data.source("cover", [data.item_ids.id(number) for number in numbers]).to_pylist()
+    stored = data.source_reader("cover").read(numbers).to_pylist()
     shrunk = {number: shrink(image) for number, image in zip(numbers, stored, strict=True) if image}
     return {str(number): image for number, image in shrunk.items() if image is not None}
 

@@ -94,7 +94,8 @@ def describe_items(scene: Scene, numbers: Sequence[int]) -> dict[str, dict[str, 
     """What is known of items, by number: id, title, captions, and how often training saw them."""
     data = scene.data
     ids = [data.item_ids.id(number) for number in numbers]
-    texts = {name: data.source(name, ids).to_pylist() for name in ("title", *data.caption_names())}
+    fields = ("title", *data.caption_names())
+    texts = {name: data.source_reader(name).read(numbers).to_pylist() for name in fields}
     titles = texts.pop("title")
     return {
         str(number): {

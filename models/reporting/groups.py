@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.compare import compare
-from models.evaluate import Split
+from models.compare import compare_evaluated
 from models.results.comparison import Comparison
 from models.results.evaluations import Evaluated, refuse_incomparable
 from toolkit.errors import UserError
-from toolkit.splits import Protocol
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,11 @@ class Group:
     reason: str | None
 
 
-def group_runs(found: Sequence[Evaluated], split: Split, protocol: Protocol | None) -> list[Group]:
+def group_runs(found: Sequence[Evaluated]) -> list[Group]:
     """Puts every run into the first group that it can be compared with.
 
     Args:
-        found: what evaluations left behind of the runs.
-        split: that was ranked.
-        protocol: what was masked; each run's own by default.
+        found: the runs' evaluations on one split.
     """
     groups: list[list[int]] = []
     reasons: list[str | None] = []
@@ -44,7 +40,7 @@ def group_runs(found: Sequence[Evaluated], split: Split, protocol: Protocol | No
             groups.append([place])
             reasons.append(refusals[0] if refusals else None)
     return [
-        Group(group, compare([found[p].run for p in group], split=split, protocol=protocol), reason)
+        Group(group, compare_evaluated([found[place] for place in group]), reason)
         for group, reason in zip(groups, reasons, strict=True)
     ]
 

@@ -7,20 +7,22 @@ import numpy as np
 import pyarrow as pa
 
 from models.evaluate import Split
-from models.inputs.histories import Histories, find_items
+from models.inputs.histories import Histories
 from models.results.evaluations import Evaluated
 from models.runs.trained import TrainedRecommender
 from toolkit.errors import UserError
 from toolkit.splits import Evaluation, Ints
 
 K = 10
-USERS_AT_ONCE = 100_000  # whose lists are a table at a time
 
 
 def whole_histories(trained: TrainedRecommender, split: Split) -> Evaluation:
-    """The split with each user's whole history, whatever the run's protocol: all before the target."""
-    length = trained.config.sequence.max_len
-    return trained.dataset.splits(protocol="clean", max_len=length).evaluation(split)
+    """The split with each user's whole history before the target, whatever the run's protocol masks."""
+    config = trained.config
+    if config.protocol == "clean":
+        return trained.splits.evaluation(split)
+    clean = trained.dataset.splits(protocol="clean", max_len=config.sequence.max_len)
+    return clean.evaluation(split)
 
 
 def refuse_other_users(trained: TrainedRecommender, found: Evaluated, targets: Ints) -> None:
@@ -49,8 +51,6 @@ def top_items(trained: TrainedRecommender, evaluation: Evaluation) -> Ints:
     users = pa.array(trained.splits.user_ids, pa.string())
     histories = Histories(users, evaluation.history, evaluation.starts, evaluation.stops)
     found = np.zeros((len(evaluation), K), np.int32)
-    for start in range(0, len(evaluation), USERS_AT_ONCE):
-        table = trained.recommend(histories[start : start + USERS_AT_ONCE], K)
-        rows, ranks = (table.column(name).to_numpy() for name in ("row", "rank"))
-        found[rows + start, ranks - 1] = find_items(table.column("item_id"), trained.dataset)
+    for best in trained.top_items(histories, K):
+        found[best.rows, best.ranks - 1] = best.items
     return found

@@ -9,8 +9,8 @@ import pyarrow as pa
 from models.evaluate import Split
 from models.runs.files import read_environment, read_ranks, read_report
 from models.runs.identity import differing_data
-from models.runs.markdown import printable
 from toolkit.arguments import a_path, one_of
+from toolkit.console.printable import printable
 from toolkit.errors import UserError
 from toolkit.splits import Protocol
 

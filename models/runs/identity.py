@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 
 from models.inputs.provenance import describe_towers
 from models.machine.parallel import rank_and_world
@@ -179,25 +178,12 @@ def open_data(run: Path, data: str | Path) -> Dataset:
     return open_dataset(data)
 
 
-def interactions_sha256(dataset: Dataset) -> str:
-    """SHA-256 of the users and items of all interactions in order, from which the splits are made.
-
-    Users and items are hashed separately, so that the digest depends neither on shards nor on batches. One batch is
-    in memory at a time.
-    """
-    columns = {name: hashlib.sha256() for name in ("user", "item")}
-    for batch in Table(dataset.path / "interactions").batches(list(columns)):
-        for name, digest in columns.items():
-            digest.update(batch.column(name).to_numpy().astype("<i4", copy=False).data)
-    return hashlib.sha256(b"".join(each.digest() for each in columns.values())).hexdigest()
-
-
 def _facts(dataset: Dataset, towers: Sequence[str], states: States) -> Iterator[Fact]:
     """What identifies the data of a run, the cheapest first, so that a difference is found early."""
     yield ITEMS, lambda: hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
     for key, value in _settings(describe_towers(dataset, towers)):
         yield key, lambda value=value: value  # type: ignore[misc]
-    yield INTERACTIONS, lambda: interactions_sha256(dataset)
+    yield INTERACTIONS, dataset.interactions_sha256
     live = states == "live"
     for name in towers:
         yield (
@@ -245,10 +231,9 @@ def _rows_sha256(path: Path) -> str:
 def _source_sha256(dataset: Dataset, tower: str) -> str:
     """SHA-256 of the content that a live encoder reads, of all items in order."""
     digest, source = hashlib.sha256(), dataset.states_metadata(tower)["source"]
-    ids = dataset.item_ids.ids
-    for start in range(0, len(ids), _SOURCES_AT_ONCE):
-        values: pa.Array = dataset.source(source, ids[start : start + _SOURCES_AT_ONCE])
-        for value in values.to_pylist():
+    reader, numbers = dataset.source_reader(source), range(1, dataset.items.num_rows + 1)
+    for start in range(0, len(numbers), _SOURCES_AT_ONCE):
+        for value in reader.read(numbers[start : start + _SOURCES_AT_ONCE]).to_pylist():
             digest.update(_value_sha256(value))
     return digest.hexdigest()
 

@@ -16,15 +16,6 @@ def plain(text: str) -> str:
     return _ACTIVE.sub(r"\\\1", " ".join(text.split()))
 
 
-def printable(text: str) -> str:
-    r"""Text in which the characters that a terminal obeys, or that end a line, are shown instead.
-
-    >>> printable("a\x1b[2Jb")
-    'a\\x1b[2Jb'
-    """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def code(text: str) -> str:
     """Text within backticks, more of them than it has in a row; one line.
 

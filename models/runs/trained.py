@@ -1,6 +1,6 @@
 """A run folder, and the trained recommender in it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ from models.config import RunConfig
 from models.inputs.features import Features
 from models.inputs.histories import Histories, item_numbers, list_histories
 from models.ranking.catalogue import Catalogue, encode_catalogue, make_catalogue
-from models.ranking.top_k import USERS_AT_ONCE, best_items, users_at_once
+from models.ranking.top_k import USERS_AT_ONCE, Best, best_items, users_at_once
 from models.recommender import Recommender
 from toolkit import schema
 from toolkit.arguments import whole_number
@@ -116,15 +116,32 @@ class TrainedRecommender:
             UserError: if a history is empty, an id is unknown, an item cannot be recommended, or k is
                 below 1.
         """
+        ids = self.dataset.items.column("item_id")
+        parts = [
+            pa.table(
+                [best.rows, best.ranks, ids.take(pa.array(best.items - 1)), best.scores],
+                schema=schema.RECOMMENDATIONS,
+            )
+            for best in self.top_items(histories, k, items=items, progress=progress)
+        ]
+        return pa.concat_tables([schema.RECOMMENDATIONS.empty_table(), *parts])
+
+    def top_items(
+        self,
+        histories: Histories | Sequence[Sequence[str | int]],
+        k: int = 10,
+        *,
+        items: Sequence[str | int] | None = None,
+        progress: bool = False,
+    ) -> Iterator[Best]:
+        """`recommend` by item number, a block of users at a time; arguments and errors are the same."""
         k = whole_number(k, name="k")
         found = self._histories(histories)
         catalogue = self.catalogue if items is None else self._limited_to(items)
         blocks = _blocks(len(found), users_at_once(catalogue))
-        parts = [
-            self._recommend(found[rows], rows.start, k, catalogue)
-            for rows in track(blocks, "recommend", total=len(blocks), enabled=progress)
-        ]
-        return pa.concat_tables([schema.RECOMMENDATIONS.empty_table(), *parts])
+        for rows in track(blocks, "recommend", total=len(blocks), enabled=progress):
+            best = self._top_items(found[rows], k, catalogue)
+            yield best._replace(rows=best.rows + rows.start)
 
     def _histories(self, histories: Histories | Sequence[Sequence[str | int]]) -> Histories:
         if isinstance(histories, Histories):
@@ -147,24 +164,18 @@ class TrainedRecommender:
             )
         return make_catalogue(self.catalogue.embeddings, self.features.same_as(), numbers)
 
+    def _top_items(self, histories: Histories, k: int, catalogue: Catalogue) -> Best:
+        rows, seen = (
+            torch.from_numpy(part.astype(np.int64)).to(self.device) for part in histories.pairs()
+        )
+        return best_items(self._encode(histories), catalogue, (rows, seen), k)
+
     @torch.no_grad()
     def _encode(self, histories: Histories) -> Tensor:
         """(B, E)."""
         inputs = histories.inputs(self.config.sequence.max_len).astype(np.int64)
         return self.model.encode_users(
             torch.from_numpy(inputs).to(self.device), self.catalogue.embeddings
-        )
-
-    def _recommend(
-        self, histories: Histories, start: int, k: int, catalogue: Catalogue
-    ) -> pa.Table:
-        """Rows `start` onwards."""
-        rows, seen = histories.pairs()
-        hidden = [torch.from_numpy(part.astype(np.int64)).to(self.device) for part in (rows, seen)]
-        best = best_items(self._encode(histories), catalogue, (hidden[0], hidden[1]), k)
-        ids = self.dataset.items.column("item_id").take(pa.array(best.items - 1))
-        return pa.table(
-            [best.rows + start, best.ranks, ids, best.scores], schema=schema.RECOMMENDATIONS
         )
 
 

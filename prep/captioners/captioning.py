@@ -5,8 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from prep.captioners import (
     Captioner,
@@ -26,6 +27,7 @@ from prep.steps.problems import Problem
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.schema import Status
+from toolkit.sources import rows_by_item
 
 SCHEMA = schema.CAPTIONS.append(pa.field("message", pa.string()))
 SHORTENED = b"versa_shortened"  # in a shard's metadata: how many of its captions end early, whole
@@ -62,10 +64,10 @@ class Captioning:
     def __call__(self, batch: pa.RecordBatch) -> pa.Table:
         """A row for each item of the batch (`toolkit.schema.CAPTIONS` and `message`)."""
         ids = batch.column("item_id").to_pylist()
-        payloads = [
-            self._payload(id_, row) for id_, row in zip(ids, self._places(ids), strict=True)
-        ]
-        titles = self.data.source("title", ids).to_pylist()
+        numbers = self.data.item_ids.find(ids)
+        picture_rows = self._picture_rows[numbers].tolist()
+        payloads = [self._payload(id_, row) for id_, row in zip(ids, picture_rows, strict=True)]
+        titles = self.data.source_reader("title").read(numbers).to_pylist()
         requests = {
             id_: Request(payload, self.prompt.fill(title=title or ""))
             for id_, payload, title in zip(ids, payloads, titles, strict=True)
@@ -157,21 +159,19 @@ class Captioning:
     def _pictures(self) -> pa.Table:
         return self.data.covers if self.config.source == "cover" else self.data.frames
 
-    def _places(self, ids: list[str]) -> list[int | None]:
-        """The row of each item's pictures."""
-        found: list[int | None] = pc.index_in(
-            pa.array(ids, pa.string()), self._pictures.column("item_id")
-        ).to_pylist()
-        return found
+    @cached_property
+    def _picture_rows(self) -> NDArray[np.int64]:
+        """(N + 1,) the row of each item's pictures; -1 for an item without one."""
+        return rows_by_item(self.data.items, self._pictures)
 
-    def _payload(self, item_id: str, place: int | None) -> Payload | Problem:
-        """What the model looks at; of a clip that was cut, the frames that there are."""
+    def _payload(self, item_id: str, row: int) -> Payload | Problem:
+        """The model's input: a cover, or a clip's frames; of a truncated clip, the frames that exist."""
         source, step = self.config.source, STEP_OF[self.config.source]
-        if place is None:
+        if row < 0:
             return Problem(item_id, "missing", f"no {source} is stored; run prep media again")
 
         def value(column: str) -> Any:
-            return self._pictures.column(column)[place].as_py()
+            return self._pictures.column(column)[row].as_py()
 
         pictures = value("image" if source == "cover" else "frames")
         if not pictures:

@@ -82,7 +82,7 @@ class Encoding:
         Raises:
             UserError: if it is not.
         """
-        self.data.source(self.config.source, [])
+        self.data.source_reader(self.config.source)
         captions_behind(self.data, self.config.source)
         for name in captions_of(self.config.source):
             done, count = self.data.captions(name).num_rows, self.data.items.num_rows
@@ -123,7 +123,7 @@ def encode_batch(
         UserError: if a state is not finite.
     """
     encoder, source = frozen.encoder, frozen.encoder.spec.source
-    payloads = data.source(source, batch.column("item_id").to_pylist()).to_pylist()
+    payloads = data.source_reader(source).read(batch.column("item").to_numpy()).to_pylist()
     outcomes = [_outcome(source, payload, encoder) for payload in payloads]
     complete = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
 

@@ -1,6 +1,5 @@
 """What runs cost: TPME by hand fractions, and stored and live states of one tiny run, measured end to end."""
 
-import doctest
 import json
 from pathlib import Path
 
@@ -25,7 +24,6 @@ def write_run(folder: Path, data: Path, *options: str) -> Path:
 
 
 def test_tpme_is_the_weighted_sum_of_what_was_normalised() -> None:
-    assert doctest.testmod(efficiency).failed == 0
     # seconds 10, 20, 50; parameters 100, 300, 200; memory 7, 3, 5
     scores = tpme([(10, 100, 7), (20, 300, 3), (50, 200, 5)])
     assert scores == pytest.approx(

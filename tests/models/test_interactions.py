@@ -10,7 +10,7 @@ from tiny_dataset import ITEMS, walks, write_dataset
 
 from models.config import parse_run_config
 from models.evaluate import evaluate
-from models.runs.identity import interactions_sha256
+from models.inputs.histories import dataset_histories
 from models.train import train
 from toolkit import UserError, open_dataset
 from toolkit.json_files import read_json, write_json
@@ -21,7 +21,35 @@ def test_the_hash_is_of_users_and_items_in_order(tmp_path: Path) -> None:
     data = open_dataset(write_dataset(tmp_path / "data", [[3, 1], [2, 2, 5]], items=6))
     columns = [np.array(column, "<i4") for column in ([1, 1, 2, 2, 2], [3, 1, 2, 2, 5])]
     digests = b"".join(hashlib.sha256(column.tobytes()).digest() for column in columns)
-    assert interactions_sha256(data) == hashlib.sha256(digests).hexdigest()
+    assert data.interactions_sha256() == hashlib.sha256(digests).hexdigest()
+
+
+def test_no_interactions_have_a_hash_and_no_histories(tmp_path: Path) -> None:
+    """The catalogue of a service may have none; it differs from the dataset of any run."""
+    folder = write_dataset(tmp_path / "data", [[1]], items=6)
+    table = Table(folder / "interactions")
+    table.replace(0, open_dataset(folder).interactions.slice(0, 0))
+    empty = hashlib.sha256(2 * hashlib.sha256().digest()).hexdigest()
+    data = open_dataset(folder)
+    assert data.interactions_sha256() == empty
+    for read in (data.histories, data.splits):
+        with pytest.raises(UserError, match="the interactions table is empty"):
+            read()
+
+
+def test_interactions_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = open_dataset(write_dataset(tmp_path / "data", walks(users=9), items=ITEMS))
+    reads, batches = [], Table.batches
+    monkeypatch.setattr(
+        Table, "batches", lambda self, *columns: reads.append(self) or batches(self, *columns)
+    )
+    for protocol in ("paper", "clean", "unmasked"):
+        data.splits(protocol=protocol)
+        data.interactions_sha256()
+        dataset_histories(data, ["u1", "u0"])
+    assert len(reads) == 1
+    with pytest.raises(ValueError, match="read-only"):
+        data.histories().items[0] = 1  # everyone reads the same array
 
 
 def test_shards_do_not_show_in_it_and_any_change_does(tmp_path: Path) -> None:
@@ -30,15 +58,15 @@ def test_shards_do_not_show_in_it_and_any_change_does(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "data", tmp_path / "parts", ignore=lambda *_: ["interactions"])
     for start in range(0, rows.num_rows, 7):
         parts.append(rows.slice(start, 7))
-    assert interactions_sha256(open_dataset(tmp_path / "parts")) == interactions_sha256(whole)
+    assert open_dataset(tmp_path / "parts").interactions_sha256() == whole.interactions_sha256()
     histories = walks(users=9)
     histories[4][2], histories[4][3] = histories[4][3], histories[4][2]
     other = open_dataset(write_dataset(tmp_path / "other", histories, items=ITEMS))
-    assert interactions_sha256(other) != interactions_sha256(whole)
+    assert other.interactions_sha256() != whole.interactions_sha256()
     moved = [*histories[:3], histories[3][:-1], [histories[3][-1], *histories[4]], *histories[5:]]
     again = open_dataset(write_dataset(tmp_path / "moved", moved, items=ITEMS))
     assert again.interactions["item"].equals(other.interactions["item"])
-    assert interactions_sha256(again) != interactions_sha256(other)
+    assert again.interactions_sha256() != other.interactions_sha256()
 
 
 def test_evaluate_refuses_interactions_that_have_changed(tmp_path: Path) -> None:

@@ -246,3 +246,29 @@ def test_what_is_wrong_is_told_before_anything_is_computed(tmp_path: Path) -> No
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(UserError, match=r"--users .*empty; expected one user id a line"):
         read_ids(tmp_path / "empty.txt", kind="user")
+
+
+def test_numbers_become_ids_once_and_all_ways_agree(
+    circle_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`recommend` of a run, of its model, and the model's numbers are one answer, whatever the size of a block."""
+    model = models.load(circle_run)
+    asked = dataset_histories(model.dataset)
+    whole = model.recommend(asked, 5)
+    rows = recommend(circle_run, k=5)
+    ids, titles = (model.dataset.items.column(name).to_pylist() for name in ("item_id", "title"))
+    assert rows.column("item_id").equals(whole.column("item_id"))
+    assert rows.column("score").equals(whole.column("score"))
+    assert rows.column("user_id").to_pylist() == [
+        asked.user_ids[row].as_py() for row in whole.column("row").to_pylist()
+    ]
+    assert rows.column("title").to_pylist() == [
+        titles[ids.index(id_)] for id_ in rows.column("item_id").to_pylist()
+    ]
+    monkeypatch.setattr("models.runs.trained.users_at_once", lambda catalogue: 7)
+    blocks = list(model.top_items(asked, 5))
+    assert len(blocks) == -(-len(asked) // 7) > 1
+    numbers = np.concatenate([best.items for best in blocks])
+    assert [ids[number - 1] for number in numbers] == whole.column("item_id").to_pylist()
+    assert np.concatenate([best.rows for best in blocks]).tolist() == whole["row"].to_pylist()
+    assert recommend(circle_run, k=5).equals(rows)

@@ -1,15 +1,16 @@
 """The report of runs: its facts against slow counts, what it shows, and what it refuses."""
 
-import doctest
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from reported_runs import (
@@ -26,16 +27,16 @@ from models.compare import compare
 from models.config import parse_run_config
 from models.evaluate import evaluate
 from models.report import report
-from models.reporting import curves, gallery, plots, runs
+from models.reporting import curves
 from models.reporting.buckets import BUCKETS, describe_bias, describe_warmth
 from models.reporting.covers import LONGEST_PX, shrink, small_covers
 from models.reporting.findings import find
-from models.reporting.sections import items, metrics
+from models.runs.files import read_ranks
 from models.train import train
 from toolkit import UserError, open_dataset
 from toolkit.images import decode_jpeg
 from toolkit.json_files import read_json, write_json
-from toolkit.store import read_file, write_table
+from toolkit.store import Table, read_file, write_table
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +244,27 @@ def test_a_run_without_a_log_is_shown(copied: list[Path], tmp_path: Path) -> Non
     facts = report(copied[:1], output=tmp_path / "page.html", users=1, progress=False)
     assert facts["runs"][0]["curves"]["loss"] == []
     assert "no log.jsonl" in (tmp_path / "page.html").read_text()
+
+
+def test_each_run_is_read_once(
+    reported: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interactions, ranks = [], []
+    batches = Table.batches
+
+    def counted(table: Table, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        if table.folder.name == "interactions":
+            interactions.append(columns)
+        return batches(table, columns)
+
+    monkeypatch.setattr(Table, "batches", counted)
+    monkeypatch.setattr(
+        "models.results.evaluations.read_ranks", lambda path: ranks.append(path) or read_ranks(path)
+    )
+    report(reported, output=tmp_path / "report.html", users=1, progress=False)
+    # The identity of the data, the run's own split and the whole histories share one pass.
+    assert len(interactions) == len(reported)
+    assert len(ranks) == len(set(ranks)) == len(reported)
 
 
 def test_tests_between_runs_are_those_of_compare(
@@ -516,9 +538,3 @@ def test_the_command_writes_the_page_and_answers(
     assert (
         found["runs"][0]["metrics"] == read_json(reported[0] / "metrics" / "test.json")["metrics"]
     )
-
-
-@pytest.mark.parametrize("module", [curves, gallery, items, metrics, plots, runs])
-def test_doctests_hold(module) -> None:
-    result = doctest.testmod(module)
-    assert result.attempted and not result.failed

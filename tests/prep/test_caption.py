@@ -336,6 +336,21 @@ def test_workers_elsewhere_get_what_they_need_and_no_weights(stored, config, tmp
     assert pickle.loads(sent)(batch).equals(work(batch))
 
 
+def test_a_worker_locates_the_pictures_once_for_all_batches(stored, fake, monkeypatch):
+    from prep.captioners import captioning
+
+    fake(lambda request: "a dog")
+    searches = []
+    rows_by_item = captioning.rows_by_item
+    monkeypatch.setattr(
+        captioning, "rows_by_item", lambda *tables: searches.append(1) or rows_by_item(*tables)
+    )
+    work = captioning.Captioning(stored.absolute(), COVERS, cache=None)
+    batches = open_dataset(stored).items.select(["item_id"]).to_batches(max_chunksize=4)
+    assert len(batches) > 1 and sum(work(batch).num_rows for batch in batches) == 24
+    assert searches == [1]
+
+
 def test_another_architecture_goes_through_the_step(dataset, config, tmp_path):
     """Random weights: what it says means nothing, but each row has it, or why it has none."""
     llava_onevision(tmp_path / "vlm")

@@ -1,6 +1,5 @@
 """One request to a server that is broken, hostile or elsewhere: one line, in time, without the key."""
 
-import doctest
 import gzip
 import itertools
 import json
@@ -13,7 +12,6 @@ from email.utils import format_datetime
 import pytest
 from raw_server import RawServer
 
-from prep.captioners import http
 from prep.captioners.http import MAX_ANSWER_BYTES, FailedAttempt, post_json, retry_after, server_url
 from toolkit import UserError
 
@@ -52,10 +50,6 @@ def failure(*pieces, timeout_seconds=20.0, **options):
 
 def whole(body, head=OK):
     return [head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body]
-
-
-def test_doctests_hold():
-    assert doctest.testmod(http).failed == 0
 
 
 def test_a_good_answer_comes_and_the_key_goes_to_its_host():

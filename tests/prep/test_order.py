@@ -1,6 +1,5 @@
 """Order as evidence: what ties and absent times leave to the file, and what a hash makes of it."""
 
-import doctest
 import random
 
 import pyarrow as pa
@@ -9,7 +8,6 @@ import pytest
 import prep
 import toolkit
 from prep import PrepConfig
-from prep.readers import headers, ids
 from prep.reporting import order
 from prep.steps import manifest
 from toolkit import UserError
@@ -226,8 +224,3 @@ def test_ml_100k(real_data, tmp_path):
     assert data.splits().interactions > 0
     first = data.interactions.column("timestamp_ms").to_pylist()[0]
     assert first == 874_724_710_000  # the earliest of the file, in milliseconds
-
-
-@pytest.mark.parametrize("module", [order, ids, headers])
-def test_doctests_hold(module):
-    assert doctest.testmod(module).failed == 0

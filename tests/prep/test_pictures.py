@@ -301,7 +301,7 @@ def test_a_cut_jpeg_is_corrupt_whatever_follows(tmp_path, form, behind):
         assert problem.value.status == "corrupt"
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["progressive", "restarts"])  # the others have one part
 def test_a_jpeg_cut_between_its_parts_is_corrupt(tmp_path, form):
     """At the end of a scan or a restart interval: no bit of what is there is missing."""
     path, plain = tmp_path / "a.jpg", jpeg_of(scene(120, 90), **FORMS[form])
@@ -311,7 +311,9 @@ def test_a_jpeg_cut_between_its_parts_is_corrupt(tmp_path, form):
         if plain[at] == 0xFF and plain[at + 1] in (0xC4, 0xDA, 0xD0, 0xD3)
     ]
     first_scan = plain.index(b"\xff\xda")
-    for at in (at for at in marks if at > first_scan):
+    ends = [at for at in marks if at > first_scan]
+    assert ends
+    for at in ends:
         path.write_bytes(plain[:at])
         with pytest.raises(ItemProblem, match="ends in the middle"):
             read_image(path)

@@ -1,6 +1,5 @@
 """The report says what is in a dataset: every number here is counted by hand from the dump below."""
 
-import doctest
 import re
 import shutil
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import pytest
 import prep
 from prep import MediaConfig, PrepConfig
 from prep.cli import main
-from prep.reporting import failures, findings, measures, plots, shapes
+from prep.reporting import failures, findings, plots, shapes
 from prep.reporting.interactions import describe_interactions, whole_users
 from prep.reporting.published import RELEASES, compare, recognise
 from prep.steps import manifest, problems
@@ -708,8 +707,3 @@ def test_build_ends_with_a_report(own_dump, tmp_path):
     assert finding(found, "failed").startswith("Table covers: 1 of 24 items not ok (1 empty)")
     assert found["frames"]["frames"]["max"] == 1
     read_page(tmp_path / "out")
-
-
-@pytest.mark.parametrize("module", [measures, plots, shapes])
-def test_doctests_hold(module):
-    assert doctest.testmod(module).failed == 0

@@ -1,7 +1,6 @@
 """A sample of captions: the rows that a full run would store, none of which it stores, to be looked at."""
 
 import base64
-import doctest
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from fake_captioner import FakeCaptioner
 
 import prep
-from prep import CaptionConfig, PrepConfig, Sample, sample
+from prep import CaptionConfig, PrepConfig, Sample
 from prep.captioners.sampled import SampledCaption, SampledCaptions, SampledItem
 from prep.reporting.samples import render_sample
 from prep.steps import manifest
@@ -268,7 +267,3 @@ def test_without_pictures_nothing_is_asked(write_microlens, config, captioner, t
     with pytest.raises(UserError, match="covers are not stored yet; run prep media first"):
         prep.sample_captions(tmp_path / "bare", config)
     assert captioner.asked == []
-
-
-def test_doctests_hold():
-    assert doctest.testmod(sample).failed == 0

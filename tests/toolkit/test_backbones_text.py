@@ -1,6 +1,5 @@
 """Text families: every kept state equals the library's own, one text at a time without padding."""
 
-import doctest
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -205,10 +204,6 @@ def test_a_tokenizer_without_any_token_to_pad_with_is_refused(tmp_path: Path) ->
     transformers.PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(folder)
     with pytest.raises(UserError, match="names neither a padding nor an end-of-text token that"):
         load_backbone(folder, modality="text", pooling="mean")
-
-
-def test_doctests_hold() -> None:
-    assert doctest.testmod(batching).failed == 0
 
 
 @pytest.mark.parametrize("budget", [1, 7, 12, 1000])

@@ -1,7 +1,5 @@
 """Texts are cut between characters as the eye sees them, wherever they are cut."""
 
-import doctest
-
 import pytest
 
 from models.reporting.plots import shortened
@@ -49,7 +47,3 @@ def test_captions_and_names_are_cut_so_too(character):
 
 def test_two_flags_are_not_three():
     assert graphemes.cut(FLAG * 3, 5) == FLAG * 2
-
-
-def test_doctests_hold():
-    assert doctest.testmod(graphemes).failed == 0

@@ -1,14 +1,9 @@
-import doctest
 import math
 
 import numpy as np
 import pytest
 
 from toolkit import metrics
-
-
-def test_doctests_hold() -> None:
-    assert doctest.testmod(metrics).failed == 0
 
 
 def test_summary_equals_hand_fractions() -> None:

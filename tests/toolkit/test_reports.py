@@ -1,17 +1,6 @@
 """The pieces that reports are made of: what they say in their examples, and what they escape."""
 
-import doctest
-
-import pytest
-
-from toolkit import measures
 from toolkit.page import drawing, markup
-
-
-@pytest.mark.parametrize("module", [drawing, measures])
-def test_doctests_hold(module) -> None:
-    result = doctest.testmod(module)
-    assert result.attempted and not result.failed
 
 
 def test_labels_of_a_drawing_are_escaped() -> None:

@@ -1,6 +1,5 @@
 """The paired test: exact by enumeration, uniform where nothing differs, and it finds what does."""
 
-import doctest
 import itertools
 
 import numpy as np
@@ -8,10 +7,6 @@ import pytest
 
 from toolkit import metrics, significance
 from toolkit.significance import paired_test
-
-
-def test_doctests_hold() -> None:
-    assert doctest.testmod(significance).failed == 0
 
 
 def all_flips(differences: np.ndarray) -> float:

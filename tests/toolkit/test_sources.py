@@ -1,7 +1,6 @@
 """What encoders read: fields of items by name, and several texts in one."""
 
-import doctest
-
+import numpy as np
 import pyarrow as pa
 import pytest
 from tiny_dataset import write_captions
@@ -28,10 +27,6 @@ def folder(tmp_path):
     write_json(tmp_path / "dataset.json", {"schema_version": schema.SCHEMA_VERSION, "steps": {}})
     write_captions(tmp_path, "told", {"a": "of a", "b": None, "c": "of c"})
     return tmp_path
-
-
-def test_doctests_hold():
-    assert doctest.testmod(sources).failed == 0
 
 
 def test_frames_are_lists_of_pictures_in_the_items_order(folder):
@@ -95,3 +90,43 @@ def test_captions_are_known_by_what_made_them(folder):
     Table(folder / "captions" / "half").append(schema.CAPTIONS.empty_table())
     with pytest.raises(UserError, match="captions 'half' are not finished; run prep caption first"):
         captions_behind(toolkit.open_dataset(folder), "half")
+
+
+def test_a_reader_reads_by_item_number(folder):
+    data = toolkit.open_dataset(folder)
+    write_captions(folder, "more", {"b": "of b"})
+    for source in ("title", "frames", "told", "more", "concat:more+title"):
+        reader = data.source_reader(source)
+        whole = [None, *data.source(source).to_pylist()]
+        for numbers in ([3, 1, 3, 0, 2], [], np.array([2, 0], np.int32)):
+            assert reader.read(numbers).to_pylist() == [whole[number] for number in numbers]
+        assert reader.read([]).type == reader.read([1]).type
+    for number in (-1, 4):
+        with pytest.raises(ValueError, match=rf"item number {number} is outside 0\.\.3"):
+            data.source_reader("title").read([1, number])
+
+
+def test_rows_of_items_are_those_of_a_search_one_by_one():
+    rng = np.random.default_rng(0)
+    ids = [f"i{number}" for number in range(50)]
+    held = list(
+        rng.permutation([*ids[:40], *ids[:5], "of no item"])
+    )  # ten items absent, five twice
+    items, table = (pa.table({"item_id": pa.chunked_array([some])}) for some in (ids, held))
+    expected = [held.index(id_) if id_ in held else -1 for id_ in ids]
+    assert sources.rows_by_item(items, table).tolist() == [-1, *expected]
+
+
+def test_items_are_looked_up_once_however_many_batches_are_read(folder, monkeypatch):
+    searches = []
+    rows_by_item = sources.rows_by_item
+    monkeypatch.setattr(
+        sources, "rows_by_item", lambda *tables: searches.append(1) or rows_by_item(*tables)
+    )
+    data = toolkit.open_dataset(folder)
+    for numbers in ([1], [2, 3], [3, 1]) * 10:
+        data.source("title", ["a", "b"])  # row r is item r + 1: nothing to look up
+        data.source_reader("frames").read(numbers)
+        data.source("frames", ["c"])
+        data.source_reader("concat:title+told").read(numbers)
+    assert len(searches) == 2  # of frames, and of the captions

@@ -1,10 +1,8 @@
-import doctest
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from toolkit import UserError, splits
+from toolkit import UserError
 from toolkit.schema import INTERACTIONS
 from toolkit.splits import Protocol, make_splits
 
@@ -16,10 +14,6 @@ def interactions(histories: list[list[int]]) -> pa.Table:
         for position, item in enumerate(history)
     ]
     return pa.table(list(zip(*rows, strict=True)), schema=INTERACTIONS)
-
-
-def test_doctests_hold() -> None:
-    assert doctest.testmod(splits).failed == 0
 
 
 def test_splits_of_a_short_a_full_and_a_long_history() -> None:

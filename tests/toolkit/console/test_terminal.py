@@ -1,6 +1,5 @@
 """How commands answer: words, JSON or nothing; colours; and how a process ends."""
 
-import doctest
 import errno
 import io
 import json
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from toolkit import UserError
-from toolkit.console import command_help, starting
+from toolkit.console import starting
 from toolkit.console.colours import painted
 from toolkit.console.door import run_command
 from toolkit.console.interrupts import leaving_interrupts
@@ -160,10 +159,6 @@ def test_output_that_nobody_takes_is_no_crash(shell, status, out, told):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (status, out)
     assert done.stderr.startswith(told) and done.stderr.count("\n") == bool(told)
-
-
-def test_near_words():
-    assert doctest.testmod(command_help).failed == 0
 
 
 def test_ctrl_c_reaches_the_parent_alone():
