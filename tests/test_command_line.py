@@ -74,13 +74,16 @@ def test_examples_of_training_are_commands() -> None:
             "no command 'evalaute'; did you mean evaluate.; commands: evaluate, ",
         ),
         (["compare"], "required: RUN; see python -m models compare --help"),
-        (["compare", "a", "--quite"], "compare takes no --quite; did you mean --quiet"),
+        (["compare", "a", "--quite"], "unrecognized arguments: --quite; did you mean --quiet"),
         (
             ["compare", "a", "--protocol", "cleen"],
             "--protocol: invalid choice: 'cleen' .choose from",
         ),
-        (["evaluate", "a", "surplus"], "evaluate takes no surplus; see python -m models evaluate"),
-        (["recommend", "a", "-k", "x"], "-k: invalid int value: 'x'"),
+        (
+            ["evaluate", "a", "surplus"],
+            "unrecognized arguments: surplus; see python -m models evaluate",
+        ),
+        (["recommend", "a", "-k", "x"], "-k: Expected a whole number. Got value: x"),
     ],
 )
 def test_mistakes_with_models_are_named(words: list[str], message: str) -> None:

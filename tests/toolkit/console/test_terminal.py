@@ -23,7 +23,7 @@ from toolkit.console.interrupts import leaving_interrupts
 from toolkit.console.progress import Progress
 from toolkit.console.terminal import Answer, answer, take_answer_options
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Terminal(io.StringIO):
@@ -144,7 +144,7 @@ def test_our_own_faults_stay_tracebacks(error):
         ends(error)
 
 
-LONG = "from toolkit.errors import run_command; run_command(lambda: print('line\\n' * 100_000))"
+LONG = "from toolkit.console.door import run_command; run_command(lambda: print('line\\n' * 100_000))"
 
 
 @pytest.mark.parametrize(
