@@ -14,9 +14,9 @@ from toolkit.console.parsing import new_parser, parse, split_arguments
 from toolkit.console.progress import without_progress
 
 EXIT_STATUSES = """exit status:
-  0    done
-  1    what was looked at is broken; below a traceback: our fault, please report it
-  2    something that you can mend, told on one line
+  0    success
+  1    the input is broken; or, below a traceback, a bug in Versa: please report it
+  2    a mistake that you can fix, explained in one line
   130  interrupted"""
 
 
