@@ -4,14 +4,12 @@ from toolkit.console.door import run_command
 
 
 def run() -> None:
-    """The process, from its words to its exit status."""
+    """Runs the command line as a process, up to its exit status."""
     run_command(_main)
 
 
 def _main() -> int:
-    from models.cli import (
-        main,
-    )  # here, where an interrupted import is answered like everything else
+    from models.cli import main  # here, so that an interrupted import ends in one line too
 
     return main()
 

@@ -4,7 +4,6 @@ accelerate launch -m models.scaling --data DATASET --output FOLDER --over small 
     [any option of models.train]
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -12,25 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from jsonargparse import ArgumentParser, Namespace
 
 from models.config import parse_run_config
 from models.results.plots import Point, can_plot, plot_points
 from models.train import train
 from toolkit.atomic import write_atomically
-from toolkit.console.command_help import CommandParser, listed
+from toolkit.console.command_help import listed
 from toolkit.console.door import run_command
+from toolkit.console.parsing import new_parser, parse, split_arguments
 from toolkit.console.terminal import EXIT_STATUSES, Answer, add_answer_options, answer
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.errors import UserError
 from toolkit.json_files import write_json
 
 METRICS = ("HR@10", "NDCG@10")
+PROG = "accelerate launch -m models.scaling"
 ABOUT = """A scaling study: one scenario over several encoders, metric against encoder size.
 
-Each of the towers after --over is trained in turn, together with those after
---beside, by the same recipe. The output has a run for each, scaling.json,
-scaling.md and, where matplotlib is installed, scaling.svg. A study that was
-stopped goes on. Any other option is one of models.train."""
+Each tower after --over is trained in turn, together with the towers after
+--beside, by the same recipe. The output holds a run for each, scaling.json,
+scaling.md and, if matplotlib is installed, scaling.svg. Run it again to resume
+a study that was stopped. All other options are those of models.train."""
 EXAMPLES = (
     "accelerate launch -m models.scaling --data demo/dataset --output scaling \\\n"
     "      --over image_caption video_caption --beside title --config paper --train.epochs 5",
@@ -130,27 +132,31 @@ def _size(dataset: Dataset, tower: str) -> dict[str, Any]:
 
 def main() -> int:
     """Command line."""
-    options, rest = _parser().parse_known_args(sys.argv[1:])
-    return answer(lambda: _studied(options, rest), as_json=options.json, quiet=options.quiet)
+    parser = _parser()
+    own, others = split_arguments(parser, sys.argv[1:])
+    options = parse(parser, own, command=PROG)
+    return answer(lambda: _study(options, others), as_json=options.json, quiet=options.quiet)
 
 
-def _studied(options: argparse.Namespace, rest: list[str]) -> Answer | None:
-    found = study(options.data, options.output, options.over, beside=options.beside, arguments=rest)
-    return Answer(format_study(found), found) if PartialState().is_main_process else None
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="accelerate launch -m models.scaling",
-        description=ABOUT,
-        epilog=f"{listed(EXAMPLES)}\n\n{EXIT_STATUSES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def _study(options: Namespace, others: list[str]) -> Answer | None:
+    result = study(
+        options.data, options.output, options.over, beside=options.beside, arguments=others
     )
-    parser.add_argument("--data", required=True, help="dataset with all these towers")
-    parser.add_argument("--output", required=True, help="folder of the study")
-    parser.add_argument("--over", nargs="+", required=True, help="towers that take turns")
-    parser.add_argument("--beside", nargs="+", default=[], help="towers that every run has too")
+    return Answer(format_study(result), result) if PartialState().is_main_process else None
+
+
+def _parser() -> ArgumentParser:
+    parser = new_parser(
+        prog=PROG, description=ABOUT, epilog=f"{listed(EXAMPLES)}\n\n{EXIT_STATUSES}"
+    )
+    parser.add_argument("--data", required=True, metavar="DATASET", help="dataset with all towers")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder of the study")
+    parser.add_argument(
+        "--over", nargs="+", required=True, metavar="TOWER", help="towers, one per run"
+    )
+    parser.add_argument(
+        "--beside", nargs="+", default=[], metavar="TOWER", help="towers that every run also has"
+    )
     add_answer_options(parser)
     return parser
 

@@ -4,12 +4,12 @@ from toolkit.console.door import run_command
 
 
 def run() -> None:
-    """The process, from its words to its exit status."""
-    run_command(_main, interrupted="finished shards are kept, run the command again to go on")
+    """Runs the command line as a process, up to its exit status."""
+    run_command(_main, interrupted="finished shards are kept; run the command again to resume")
 
 
 def _main() -> int:
-    from prep.cli import main  # here, where an interrupted import is answered like everything else
+    from prep.cli import main  # here, so that an interrupted import ends in one line too
 
     return main()
 

@@ -1,4 +1,4 @@
-"""The words after `python -m prep`: what each is told, does and answers."""
+"""The commands of `python -m prep`: arguments, action and answer of each."""
 
 import sys
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 import prep
 from prep.check import count, describe
@@ -20,25 +20,30 @@ from toolkit.errors import UserError
 CONFIG_NAME = "prep.yaml"
 PLACES = {
     "out": "folder to write, absent or empty",
-    "dump": "folder of what was downloaded",
+    "dump": "folder of the downloaded files",
     "dataset": "folder that prep writes",
     "tower": "name of a stored tower",
     "file": "OUT.npy to write; the ids go to OUT.ids.txt",
 }
 
 
+def _no_options(parser: ArgumentParser) -> None:
+    pass
+
+
 class Command(NamedTuple):
-    """One word after `python -m prep`.
+    """A command of `python -m prep` (see `toolkit.console.program.Command`).
 
     Args:
-        help: one line about it.
+        help: one line.
         about: what it reads and what it writes.
         examples: command lines that work after `make demo`.
         places: its positional arguments, of `PLACES`.
-        run: what it does.
-        configured: whether it takes the options of `PrepConfig`.
-        retries: whether it takes --retry-failed.
-        uses: keys of the configuration that it goes on from, where `dataset.json` has it.
+        run: runs it.
+        add_own: adds the options that no other command has.
+        configured: whether it has the options of `PrepConfig`.
+        retries: whether it has --retry-failed.
+        uses: keys of the configuration that it reads from `dataset.json`.
     """
 
     help: str
@@ -46,9 +51,34 @@ class Command(NamedTuple):
     examples: tuple[str, ...]
     places: tuple[str, ...]
     run: Callable[[Namespace], Answer]
+    add_own: Callable[[ArgumentParser], None] = _no_options
     configured: bool = False
     retries: bool = False
     uses: tuple[str, ...] = ()
+
+    def add_options(self, parser: ArgumentParser) -> None:
+        """Adds its arguments to a parser."""
+        for place in self.places:
+            kind = str if place == "tower" else Path
+            parser.add_argument(place, type=kind, metavar=place.upper(), help=PLACES[place])
+        self.add_own(parser)
+        if self.retries:
+            parser.add_argument("--retry-failed", action="store_true", help="retry failed items")
+        if self.configured:
+            default = f"DUMP/{CONFIG_NAME}" if "dump" in self.places else "that of dataset.json"
+            parser.add_argument(
+                "--config",
+                action="config",
+                metavar="FILE",
+                help=f"YAML file of the keys below (default: {default})",
+            )
+            parser.add_class_arguments(PrepConfig)
+
+
+def _synth_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--items", type=int, default=300, help="how many items")
+    parser.add_argument("--users", type=int, default=1000, help="how many users")
+    parser.add_argument("--seed", type=int, default=0, help="any integer from 0")
 
 
 def _synth(options: Namespace) -> Answer:
@@ -75,6 +105,19 @@ def _media(options: Namespace) -> Answer:
     return _written(options)
 
 
+def _caption_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="caption N items to look at, and store no row"
+    )
+    parser.add_argument(
+        "--html",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help=f"write the sample as a page (FILE: DATASET/{PAGE}; N: {COUNT})",
+    )
+
+
 def _caption(options: Namespace) -> Answer:
     if options.sample is not None or options.html is not None:
         return _sample(options)
@@ -89,9 +132,9 @@ def _sample(options: Namespace) -> Answer:
         )
     size = COUNT if options.sample is None else options.sample
     html = None if options.html is None else Path(options.html or options.dataset / PAGE)
-    found = prep.sample_captions(options.dataset, _config(options), count=size, html=html)
-    text = f"{found}\n\npage: {html}" if html else str(found)
-    return Answer(text, found.as_dict() if options.json else None)
+    sample = prep.sample_captions(options.dataset, _config(options), count=size, html=html)
+    text = f"{sample}\n\npage: {html}" if html else str(sample)
+    return Answer(text, sample.as_dict() if options.json else None)
 
 
 def _encode(options: Namespace) -> Answer:
@@ -99,11 +142,20 @@ def _encode(options: Namespace) -> Answer:
     return _written(options)
 
 
+def _check_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--dump",
+        type=Path,
+        metavar="DUMP",
+        help="compare its covers and clips with the digests of those that were read",
+    )
+
+
 def _check(options: Namespace) -> Answer:
     reasons = prep.check(options.dataset)
     if options.dump is not None:
-        told = prep.check_sources(options.dataset, options.dump)
-        reasons = list(dict.fromkeys([*reasons, *told]))
+        differences = prep.check_sources(options.dataset, options.dump)
+        reasons = list(dict.fromkeys([*reasons, *differences]))
     if reasons:
         broken = painted("broken:", "red", sys.stderr)
         text = "\n".join(f"{broken} {reason}" for reason in reasons)
@@ -114,8 +166,13 @@ def _check(options: Namespace) -> Answer:
         "only where it breaks a table"
     )
     text = "\n".join([describe(tables), *([notice] if silent else [])])
-    found = {**_tables(options.dataset), "broken": [], "without_checksums": silent}
-    return Answer(text, found)
+    return Answer(text, {**_tables(options.dataset), "broken": [], "without_checksums": silent})
+
+
+def _export_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--layer", default="last", help="last or mean of the kept states, or the index of one"
+    )
 
 
 def _export(options: Namespace) -> Answer:
@@ -131,18 +188,19 @@ def _report(options: Namespace) -> Answer:
 
 
 def _estimate(options: Namespace) -> Answer:
-    found = prep.estimate(options.dump, _config(options))
-    totals = {name: getattr(found, name) for name in ("seconds", "disk_bytes", "memory_bytes")}
-    return Answer(str(found), {**asdict(found), **totals})
+    estimate = prep.estimate(options.dump, _config(options))
+    totals = {name: getattr(estimate, name) for name in ("seconds", "disk_bytes", "memory_bytes")}
+    return Answer(str(estimate), {**asdict(estimate), **totals})
 
 
 def _written(options: Namespace) -> Answer:
-    """Of steps, which have said on the way what they did."""
+    """The answer of a step, which printed its summary itself."""
     return Answer("", _tables(options.dataset) if options.json else None)
 
 
 def _tables(dataset: Path) -> dict[str, Any]:
-    tables = {name: {"rows": rows, **words} for name, (rows, words) in count(dataset).items()}
+    counts = count(dataset)
+    tables = {name: {"rows": rows, **statuses} for name, (rows, statuses) in counts.items()}
     return {"dataset": str(dataset), "tables": tables}
 
 
@@ -154,18 +212,19 @@ COMMANDS = {
     "synth": Command(
         help="writes a synthetic dump",
         about=(
-            "Draws covers and video clips and makes up titles, users and likes whose taste is known, in "
-            "MicroLens' own layout. OUT/prep.yaml names encoders that need no download."
+            "Draws covers and video clips, and generates titles, users with known tastes, and likes, in the layout "
+            "of MicroLens. OUT/prep.yaml names encoders that need no download."
         ),
         examples=("python -m prep synth small --items 50 --users 200",),
         places=("out",),
         run=_synth,
+        add_own=_synth_options,
     ),
     "build": Command(
-        help="every step in order: ingest, media, caption, encode, report",
+        help="runs every step in order: ingest, media, caption, encode, report",
         about=(
-            "Reads a dump and writes a dataset. A run that was stopped goes on where it was; what is done "
-            "is not done again. Broken files do not stop it: `errors/` and report.html tell of them."
+            "Reads a dump and writes a dataset. If it was stopped, running it again resumes it: finished items are "
+            "not processed again. Broken files do not stop it: they are listed in errors/ and report.html."
         ),
         examples=(
             "python -m prep build demo/dump demo/dataset",
@@ -179,7 +238,7 @@ COMMANDS = {
     ),
     "ingest": Command(
         help="numbers items and users, and sorts interactions",
-        about="Reads a dump's tables; writes items/, interactions/, comments/ and dataset.json.",
+        about="Reads a dump's tables. Writes items/, interactions/, comments/ and dataset.json.",
         examples=(
             "python -m prep ingest demo/dump demo/dataset",
             "python -m prep ingest DUMP DATASET --columns user=uid,item=asin,time=ts,title=name",
@@ -190,7 +249,7 @@ COMMANDS = {
     ),
     "media": Command(
         help="stores covers and video frames",
-        about="Reads a dump's pictures and clips; writes covers/ and frames/, after `ingest`.",
+        about="Reads a dump's pictures and clips, after `ingest`. Writes covers/ and frames/.",
         examples=("python -m prep media demo/dump demo/dataset",),
         places=("dump", "dataset"),
         run=_media,
@@ -198,10 +257,10 @@ COMMANDS = {
         retries=True,
     ),
     "caption": Command(
-        help="says in words what covers and clips show",
+        help="captions covers and clips with a vision-language model",
         about=(
-            "Reads covers/ and frames/; writes captions/NAME/ with what a vision-language model says of "
-            "each. --sample looks at a few before days of work."
+            "Reads covers/ and frames/. Writes captions/NAME/, one caption per item. --sample captions a few items "
+            "first, so that you can look at them before days of work."
         ),
         examples=(
             "python -m prep caption demo/dataset --sample 5 --html",
@@ -209,13 +268,14 @@ COMMANDS = {
         ),
         places=("dataset",),
         run=_caption,
+        add_own=_caption_options,
         configured=True,
         retries=True,
         uses=("caption", "caption_cache", "address"),
     ),
     "encode": Command(
         help="stores encoders' hidden states",
-        about="Reads titles, captions, covers or frames; writes states/TOWER/ for each tower.",
+        about="Reads titles, captions, covers or frames. Writes states/TOWER/ for each tower.",
         examples=(
             "python -m prep encode demo/dataset",
             "python -m prep encode DATASET --encode.cover.encoder google/vit-base-patch16-224 \\\n"
@@ -228,16 +288,16 @@ COMMANDS = {
         uses=("encode", "features", "address"),
     ),
     "estimate": Command(
-        help="says what a build would take: time, disk, memory",
-        about="Does a sample of a dump in a temporary folder, and writes nothing.",
+        help="estimates the time, disk and memory of a build",
+        about="Builds a sample of a dump in a temporary folder, and writes nothing else.",
         examples=("python -m prep estimate demo/dump",),
         places=("dump",),
         run=_estimate,
         configured=True,
     ),
     "check": Command(
-        help="is a dataset whole? prints its counts, or what is broken",
-        about="Reads every table of a dataset and writes nothing. Status 1 if anything is broken.",
+        help="checks a dataset: prints its counts, or what is broken",
+        about="Reads every table of a dataset and writes nothing. Exits with 1 if anything is broken.",
         examples=(
             "python -m prep check demo/dataset",
             "python -m prep check demo/dataset --json",
@@ -245,17 +305,19 @@ COMMANDS = {
         ),
         places=("dataset",),
         run=_check,
+        add_own=_check_options,
     ),
     "export": Command(
         help="writes a tower as a NumPy file with its ids",
-        about="Reads states/TOWER/; writes one vector an item, float32, for RecBole, MMRec and others.",
+        about="Reads states/TOWER/. Writes one float32 vector per item, for RecBole, MMRec and others.",
         examples=("python -m prep export demo/dataset title title.npy --layer mean",),
         places=("dataset", "tower", "file"),
         run=_export,
+        add_own=_export_options,
     ),
     "report": Command(
-        help="writes report.html and report.json: what is wrong with the dump",
-        about="Reads a dataset's tables and writes both into it; `build` does so at its end.",
+        help="writes report.html and report.json: problems and statistics of a dataset",
+        about="Reads a dataset's tables and writes both files into it, as `build` does at its end.",
         examples=("python -m prep report demo/dataset",),
         places=("dataset",),
         run=_report,

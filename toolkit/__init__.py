@@ -1,14 +1,15 @@
 """The ground prep and models stand on: tables, stores, ids, splits, metrics, towers, backbones."""
 
-# ruff: noqa: E402
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from toolkit.console.starting import guard
 
-guard()  # before imports that take seconds
-
-from toolkit.dataset import Dataset, open_dataset
-from toolkit.errors import UserError
-from toolkit.splits import Evaluation, Splits
-from toolkit.towers import TowerSpec, select_layers
+if TYPE_CHECKING:
+    from toolkit.dataset import Dataset, open_dataset
+    from toolkit.errors import UserError
+    from toolkit.splits import Evaluation, Splits
+    from toolkit.towers import TowerSpec, select_layers
 
 __all__ = [
     "Dataset",
@@ -19,3 +20,27 @@ __all__ = [
     "open_dataset",
     "select_layers",
 ]
+
+# Imported on first use, so that `python -m models --help` waits for neither NumPy nor pyarrow.
+_MODULES = {
+    "Dataset": "toolkit.dataset",
+    "Evaluation": "toolkit.splits",
+    "Splits": "toolkit.splits",
+    "TowerSpec": "toolkit.towers",
+    "UserError": "toolkit.errors",
+    "open_dataset": "toolkit.dataset",
+    "select_layers": "toolkit.towers",
+}
+
+
+guard()  # before imports that take seconds
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

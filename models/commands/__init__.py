@@ -1,4 +1,4 @@
-"""The words after `python -m models`: a file and a line here for each."""
+"""The commands of `python -m models`: a file for each, and a line here."""
 
 from models.commands import compare, efficiency, evaluate, export, push, recommend, report
 from models.commands.command import Command

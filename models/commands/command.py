@@ -1,45 +1,49 @@
-"""What one word after `python -m models` is made of, and options that several share."""
+"""A command of `python -m models`, and options that several commands share."""
 
-import argparse
 from collections.abc import Callable
 from typing import NamedTuple
+
+from jsonargparse import ArgumentParser, Namespace
 
 from toolkit.console.terminal import Answer
 
 
 class Command(NamedTuple):
-    """One word after `python -m models`.
+    """A command of `python -m models` (see `toolkit.console.program.Command`).
 
     Args:
-        help: one line about it.
+        help: one line.
         about: what it reads and what it writes.
         examples: command lines that work after `make demo`.
-        add_options: tells a parser its arguments.
-        run: what it does. It imports what it needs itself, so that help does not wait for torch. None is what
-            all processes but the main one answer.
+        add_options: adds its arguments to a parser.
+        run: runs it. It imports what it needs itself, so that help does not wait for torch. It returns None in
+            all processes but the main one.
     """
 
     help: str
     about: str
     examples: tuple[str, ...]
-    add_options: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], Answer | None]
+    add_options: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], Answer | None]
 
 
 def best_device() -> str:
-    """The GPU where there is one."""
+    """The GPU if there is one, else the CPU."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def add_evaluation(parser: argparse.ArgumentParser) -> None:
-    """Adds which evaluation of a run is meant."""
+def add_evaluation(parser: ArgumentParser) -> None:
+    """Adds the options that select an evaluation of a run."""
     parser.add_argument(
-        "--split", choices=["valid", "test"], default="test", help="users' last but one or last"
+        "--split",
+        choices=["valid", "test"],
+        default="test",
+        help="which interaction of each user is the target: the last but one (valid) or the last (test)",
     )
     parser.add_argument(
         "--protocol",
         choices=["paper", "clean", "unmasked"],
-        help="what ranking masks: the kept history (paper), the whole history but the target (clean), nothing (unmasked); the run's own by default",
+        help="what ranking masks: the kept history (paper), the whole history but the target (clean), nothing (unmasked); by default the run's own protocol",
     )

@@ -1,45 +1,45 @@
 """`python -m models compare RUN RUN …`."""
 
-import argparse
+from jsonargparse import ArgumentParser, Namespace
 
 from models.commands.command import Command, add_evaluation
 from toolkit.console.terminal import Answer
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The runs, and how the table looks."""
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the runs, the metrics and the format of the table."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, the baseline first")
     add_evaluation(parser)
     parser.add_argument(
         "--metrics",
         nargs="+",
         metavar="METRIC",
-        help="HR@K, NDCG@K or MRR@K (default: HR@10 NDCG@10)",
+        help="HR@K, NDCG@K or MRR@K; HR@10 and NDCG@10 by default",
     )
     parser.add_argument(
         "--format",
         choices=["text", "markdown", "latex"],
         default="text",
-        help="of the table (default: text)",
+        help="format of the table",
     )
 
 
-def run(options: argparse.Namespace) -> Answer:
-    """Compares what the runs' evaluations wrote."""
+def run(options: Namespace) -> Answer:
+    """Compares the evaluations of the runs."""
     from models.compare import COMPARED, compare
 
-    found = compare(
+    comparison = compare(
         options.runs,
         split=options.split,
         protocol=options.protocol,
         metrics=options.metrics or COMPARED,
     )
-    return Answer(found.show(options.format), found.as_dict())
+    return Answer(comparison.show(options.format), comparison.as_dict())
 
 
 COMMAND = Command(
-    help="runs side by side, each tested against the first over the same users",
-    about="Reads what `evaluate` wrote into the runs, and writes nothing.",
+    help="compares runs, each tested against the first over the same users",
+    about="Reads the metrics and ranks that `evaluate` wrote into the runs. Writes nothing.",
     examples=(
         "python -m models compare demo/runs/text-only demo/runs/video-caption",
         "python -m models compare demo/runs/* --metrics NDCG@10 MRR@10 --format latex",

@@ -1,37 +1,36 @@
 """`python -m models efficiency RUN …`."""
 
-import argparse
 from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
 
 from models.commands.command import Command
 from toolkit.console.terminal import Answer
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The runs, how long they are measured, and where to."""
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the runs, how long to measure them, and where to write the result."""
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="run folders, whose settings are measured"
+        "runs", nargs="+", metavar="RUN", help="run folders; their settings are measured"
     )
     parser.add_argument(
         "--states",
         nargs="+",
         choices=["stored", "live"],
         default=[],
-        help="measure runs over hidden states with these; each run's own by default",
+        help="measure runs over hidden states with stored or live states; by default with each run's own",
     )
-    parser.add_argument("--epochs", type=int, default=3, help="timed epochs (default: 3)")
-    parser.add_argument("--warmup", type=int, default=1, help="epochs before them (default: 1)")
+    parser.add_argument("--epochs", type=int, default=3, help="timed epochs")
+    parser.add_argument("--warmup", type=int, default=1, help="untimed epochs before them")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE.json", help="where to write the figures"
+        "--output", type=Path, metavar="FILE.json", help="JSON file to write the results to"
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE.png|.svg", help="where to draw them")
-    parser.add_argument(
-        "--data", metavar="DATASET", help="where the runs' dataset lies now, if it has moved"
-    )
+    parser.add_argument("--plot", type=Path, metavar="FILE.png|.svg", help="file to plot them to")
+    parser.add_argument("--data", metavar="DATASET", help="the runs' dataset, if it has moved")
 
 
-def run(options: argparse.Namespace) -> Answer:
-    """Trains each run afresh for a few epochs, in a process of its own."""
+def run(options: Namespace) -> Answer:
+    """Trains each run's settings from scratch for a few epochs, in a separate process."""
     from models.efficiency import efficiency, format_costs, plot_costs
     from models.results.plots import check_plot
     from toolkit.json_files import write_json
@@ -53,8 +52,8 @@ def run(options: argparse.Namespace) -> Answer:
 
 
 COMMAND = Command(
-    help="what runs cost: seconds an epoch, parameters, memory, TPME",
-    about="Trains each run's settings afresh for a few epochs; nothing is written to the runs.",
+    help="measures the cost of runs: seconds per epoch, parameters, memory, TPME",
+    about="Trains each run's settings from scratch for a few epochs. Writes nothing into the runs.",
     examples=(
         "python -m models efficiency demo/runs/id demo/runs/text-only --output costs.json",
         "python -m models efficiency demo/runs/text-only --states stored live --plot costs.svg",

@@ -1,22 +1,20 @@
 """`python -m models evaluate RUN`."""
 
-import argparse
+from jsonargparse import ArgumentParser, Namespace
 
 from models.commands.command import Command, add_evaluation
 from toolkit.console.terminal import Answer
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The run, and how it is measured."""
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the run and the evaluation."""
     parser.add_argument("run", metavar="RUN", help="run folder")
     add_evaluation(parser)
-    parser.add_argument(
-        "--data", metavar="DATASET", help="where the run's dataset lies now, if it has moved"
-    )
+    parser.add_argument("--data", metavar="DATASET", help="the run's dataset, if it has moved")
 
 
-def run(options: argparse.Namespace) -> Answer | None:
-    """Measures, on all processes that the launcher started."""
+def run(options: Namespace) -> Answer | None:
+    """Evaluates on all processes that the launcher started."""
     from accelerate import Accelerator
 
     from models.evaluate import evaluate, format_report
@@ -34,11 +32,11 @@ def run(options: argparse.Namespace) -> Answer | None:
 
 
 COMMAND = Command(
-    help="metrics of a run on a split",
+    help="computes the metrics of a run on a split",
     about=(
         "Ranks every user's target over the whole catalogue. Writes RUN/metrics/SPLIT.json and "
-        "RUN/ranks/SPLIT.arrow, or SPLIT.PROTOCOL.* under another protocol than the run's own; and the model's card, "
-        "RUN/model/README.md, anew."
+        "RUN/ranks/SPLIT.arrow (SPLIT.PROTOCOL.* if the protocol is not the run's own), and rewrites the model's "
+        "card, RUN/model/README.md."
     ),
     examples=(
         "python -m models evaluate demo/runs/text-only --protocol clean",

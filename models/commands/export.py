@@ -1,32 +1,32 @@
 """`python -m models export RUN OUT.npy`."""
 
-import argparse
+from jsonargparse import ArgumentParser, Namespace
 
 from models.commands.command import Command, best_device
 from toolkit.console.terminal import Answer
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The run, and what is written."""
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the run and the files to write."""
     parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("file", metavar="OUT.npy", help="where to write; the ids go to OUT.ids.txt")
+    parser.add_argument("file", metavar="OUT.npy", help="file to write; the ids go to OUT.ids.txt")
     parser.add_argument(
-        "--index", metavar="OUT.faiss", help="FAISS index to write, of the catalogue"
+        "--index", metavar="OUT.faiss", help="also write a FAISS index of the catalogue"
     )
     parser.add_argument(
         "--kind",
         choices=["flat", "hnsw"],
         default="flat",
-        help="of the index: exact, or approximate and faster (default: flat)",
+        help="kind of index: exact (flat), or approximate and faster (hnsw)",
     )
     parser.add_argument(
-        "--users", metavar="USERS.npy", help="where to write the states of the dataset's users"
+        "--users", metavar="USERS.npy", help="also write the states of the dataset's users"
     )
     parser.add_argument("--data", metavar="DATASET", help="another dataset with the run's towers")
 
 
-def run(options: argparse.Namespace) -> Answer:
-    """Encodes, on a GPU where there is one."""
+def run(options: Namespace) -> Answer:
+    """Encodes the items, on a GPU if there is one."""
     from models.export import export_items
 
     written = export_items(
@@ -43,10 +43,10 @@ def run(options: argparse.Namespace) -> Answer:
 
 
 COMMAND = Command(
-    help="item embeddings as a NumPy file, and as a FAISS index",
+    help="writes item embeddings as a NumPy file, and as a FAISS index",
     about=(
-        "Writes a vector an item (row r is of the id on line r of OUT.ids.txt), whose dot product with a "
-        "user's state is the score. An index holds the items that recommend ranks; it finds rows of OUT.npy."
+        "Writes one vector per item (row r belongs to the id on line r of OUT.ids.txt); its dot product with a "
+        "user's state is the score. An index holds the items that `recommend` ranks, and returns rows of OUT.npy."
     ),
     examples=(
         "python -m models export demo/runs/text-only items.npy",

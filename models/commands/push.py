@@ -1,23 +1,24 @@
 """`python -m models push RUN OWNER/NAME`."""
 
-import argparse
 from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
 
 from models.commands.command import Command
 from toolkit.console.terminal import Answer
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """What, where to and for whom."""
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the run, its name on the hub, and who can see it."""
     parser.add_argument("run", metavar="RUN", help="run folder")
-    parser.add_argument("name", metavar="OWNER/NAME", help="of the model on the hub")
+    parser.add_argument("name", metavar="OWNER/NAME", help="name of the model on the hub")
     parser.add_argument(
-        "--public", action="store_true", help="for everybody to see; private by default"
+        "--public", action="store_true", help="make the model public; it is private by default"
     )
 
 
-def run(options: argparse.Namespace) -> Answer:
-    """Uploads what `models.from_pretrained` and a reader need, and nothing else of the run."""
+def run(options: Namespace) -> Answer:
+    """Uploads the weights, the configuration and the card, and nothing else of the run."""
     from models.runs.files import MODEL
     from models.runs.pretrained import push_to_hub
 
@@ -26,8 +27,8 @@ def run(options: argparse.Namespace) -> Answer:
 
 
 COMMAND = Command(
-    help="a run's model onto the Hugging Face hub: weights, config and card",
-    about="Uploads RUN/model, whose README.md is the card; nothing else of the run leaves this machine.",
+    help="uploads a run's model to the Hugging Face hub: weights, config and card",
+    about="Uploads RUN/model; its README.md is the card. Nothing else of the run leaves this machine.",
     examples=(
         "python -m models push demo/runs/text-only OWNER/NAME",
         "python -m models push demo/runs/text-only OWNER/NAME --public",

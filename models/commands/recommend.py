@@ -1,40 +1,40 @@
 """`python -m models recommend RUN`."""
 
-import argparse
+from jsonargparse import ArgumentParser, Namespace
 
 from models.commands.command import Command, best_device
 from toolkit.console.terminal import Answer
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """For whom, out of what, how many and where to."""
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the users, the items to recommend from, how many, and where to write them."""
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument(
-        "--users", metavar="FILE", help="user ids, one a line; all users by default"
+        "--users", metavar="FILE", help="file of user ids, one per line; all users by default"
     )
     parser.add_argument(
         "--histories",
         metavar="FILE",
-        help="instead of the dataset's users: .csv or .parquet (user_id, item_id[, timestamp_ms], or user_id, items), or .jsonl",
+        help="histories to use instead of the dataset's users: .csv or .parquet (user_id, item_id[, timestamp_ms], or user_id, items), or .jsonl",
     )
     parser.add_argument(
         "--data",
         metavar="DATASET",
-        help="another dataset with the run's towers; all of its items are recommended, trained on or not",
+        help="another dataset with the run's towers; all of its items can be recommended, including new ones",
     )
     parser.add_argument(
         "--items",
         metavar="FILE",
-        help="ids of the only items to recommend, one a line; they need not have been trained on",
+        help="file of item ids, one per line: recommend only these; they may be new",
     )
-    parser.add_argument("-k", type=int, default=10, help="items a user (default: 10)")
+    parser.add_argument("-k", type=int, default=10, help="items per user")
     parser.add_argument(
-        "--output", metavar="FILE", help="where to write them: .arrow, .csv, .jsonl or .json"
+        "--output", metavar="FILE", help="file to write them to: .arrow, .csv, .jsonl or .json"
     )
 
 
-def run(options: argparse.Namespace) -> Answer:
-    """Recommends, on a GPU where there is one."""
+def run(options: Namespace) -> Answer:
+    """Recommends, on a GPU if there is one."""
     from models.recommend import format_recommendations, read_ids, recommend
 
     table = recommend(
@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> Answer:
 
 
 COMMAND = Command(
-    help="the best next items of users",
-    about="Shows the first users' items; --output writes those of all users, with titles.",
+    help="recommends the top-k next items for users",
+    about="Prints the items of the first users; --output writes those of all users, with titles.",
     examples=(
         "python -m models recommend demo/runs/text-only -k 5",
         "python -m models recommend demo/runs/text-only -k 5 --output recommended.csv",

@@ -1,39 +1,38 @@
 """`python -m models report RUN …`."""
 
-import argparse
 from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
 
 from models.commands.command import Command, add_evaluation, best_device
 from toolkit.console.terminal import Answer
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The runs, what of them is shown, and where to."""
+def add_options(parser: ArgumentParser) -> None:
+    """Adds the runs, what to show of them, and the page to write."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, the baseline first")
     add_evaluation(parser)
     parser.add_argument(
         "--costs",
         type=Path,
         metavar="FILE.json",
-        help="what `efficiency --output` wrote of the runs",
+        help="file that `efficiency --output` wrote for these runs",
     )
     parser.add_argument(
-        "--users", type=int, default=12, help="how many to show with covers and lists (default: 12)"
+        "--users", type=int, default=12, help="how many users to show with covers and lists"
     )
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("report.html"),
         metavar="FILE.html",
-        help="where to write the page (default: report.html)",
+        help="page to write",
     )
-    parser.add_argument(
-        "--data", metavar="DATASET", help="where the runs' dataset lies now, if it has moved"
-    )
+    parser.add_argument("--data", metavar="DATASET", help="the runs' dataset, if it has moved")
 
 
-def run(options: argparse.Namespace) -> Answer:
-    """Gathers what the runs tell, and writes the page."""
+def run(options: Namespace) -> Answer:
+    """Collects the results of the runs, and writes the page."""
     from models.report import report
     from models.reporting.findings import find
 
@@ -51,10 +50,10 @@ def run(options: argparse.Namespace) -> Answer:
 
 
 COMMAND = Command(
-    help="one page about runs, for people",
+    help="writes a page about runs: curves, metrics, costs, users to look at",
     about=(
-        "Learning curves, metrics with intervals and tests, gates, costs, warm and cold items, coverage and "
-        "popularity, and users to look at. Reads what `evaluate` wrote and recommends for every user. Writes one "
+        "Shows learning curves, metrics with intervals and tests, gates, costs, warm and cold items, coverage and "
+        "popularity, and a gallery of users. Reads what `evaluate` wrote, and recommends for every user. Writes one "
         "HTML file that needs no network."
     ),
     examples=(

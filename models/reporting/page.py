@@ -1,9 +1,9 @@
 """The report as one page of HTML that needs nothing else; a pure function of facts and covers.
 
-Whatever comes from runs or datasets is escaped in `toolkit.page.markup` and `toolkit.page.drawing`.
+`sections` computes what each section shows, `templates` lays it out, and escapes whatever comes from runs or datasets.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,24 @@ from models.reporting.findings import find
 from models.reporting.sections.costs import costs
 from models.reporting.sections.items import bias, warmth
 from models.reporting.sections.metrics import metrics
-from models.reporting.sections.parts import run_name
+from models.reporting.sections.parts import RunName, View, run_name
 from models.reporting.sections.settings import settings
 from models.reporting.sections.training import curves, gates
-from models.reporting.sections.users import cover_styles, users
+from models.reporting.sections.users import cover_styles, is_hit, opening, rank, users
 from toolkit.measures import number
-from toolkit.page.markup import Html, document, numbers, section, text
+from toolkit.page import templates
 
 Facts = dict[str, Any]
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+PAGES = templates.environment(
+    "models.reporting",
+    number=number,
+    is_hit=is_hit,
+    opening=opening,
+    rank=rank,
+    run_name=lambda name, position: RunName(int(position), name),
+)
 
 
 def render(facts: Facts, covers: Sequence[dict[str, bytes]]) -> str:
@@ -30,27 +38,25 @@ def render(facts: Facts, covers: Sequence[dict[str, bytes]]) -> str:
         facts: what `models.report.report` returns.
         covers: of each group's gallery, JPEG by item number.
     """
-    sections = {
-        "metrics": ("Metrics", _by_group(facts, metrics)),
-        "curves": ("Learning curves", curves(facts)),
-        "gates": ("Gates", gates(facts)),
-        "cost": ("Cost", costs(facts)),
-        "cold": ("Warm and cold items", _by_group(facts, warmth)),
-        "popularity": ("Coverage and popularity", _by_group(facts, bias)),
-        "users": ("Users", _by_group(facts, lambda f, group: users(f, group, covers))),
-        "settings": ("Settings and environment", settings(facts)),
-    }
-    links = "".join(f'<li><a href="#{key}">{name}</a></li>' for key, (name, _) in sections.items())
-    main = "\n".join(section(name, body, anchor=key) for key, (name, body) in sections.items())
-    parts = [
-        Html('<a class="skip" href="#main">Skip to the report</a>'),
-        _header(facts),
-        Html(f'<nav aria-label="Sections"><ul class="links">{links}</ul></nav>'),
-        _legend(facts),
-        Html(f'<main id="main">\n{main}\n</main>'),
-    ]
-    css = STYLE + "".join(cover_styles(place, group) for place, group in enumerate(covers))
-    return document(f"{_title(facts)}: report", parts, css=css, script=SCRIPT)
+    heading = _title(facts)
+    return templates.render(
+        PAGES,
+        "report.html",
+        title=f"{heading}: report",
+        css=STYLE + "".join(cover_styles(group, jpegs) for group, jpegs in enumerate(covers)),
+        script=SCRIPT,
+        facts=facts,
+        heading=heading,
+        protocols=", ".join(dict.fromkeys(run["protocol"] for run in facts["runs"])),
+        large=_large(facts),
+        findings=find(facts),
+        names=[run_name(position, run) for position, run in enumerate(facts["runs"])],
+        groups=[_group(facts, group, set(jpegs)) for group, jpegs in enumerate(covers)],
+        curves=curves(facts),
+        gates=gates(facts),
+        costs=costs(facts),
+        settings=settings(facts),
+    )
 
 
 def _title(facts: Facts) -> str:
@@ -60,46 +66,24 @@ def _title(facts: Facts) -> str:
     return f"{which} on {', '.join(datasets)}"
 
 
-def _header(facts: Facts) -> Html:
-    runs = facts["runs"]
-    best = max(runs, key=lambda run: float(run["metrics"]["NDCG@10"]["value"]))
-    protocols = ", ".join(dict.fromkeys(run["protocol"] for run in runs))
-    large = {
+def _large(facts: Facts) -> dict[str, str | int]:
+    """The numbers of the header: the best run's metrics, and what they are over."""
+    best = max(facts["runs"], key=lambda run: float(run["metrics"]["NDCG@10"]["value"]))
+    metrics = {
         f"{name}, {best['name']}": f"{100 * best['metrics'][name]['value']:.1f} %"
         for name in ("NDCG@10", "HR@10")
     }
-    large |= {"users": f"{best['users']:,}", "items in the catalogue": f"{best['catalogue']:,}"}
-    findings = "\n".join(f"<li>{text(sentence)}</li>" for sentence in find(facts))
-    over = f"Report of runs · split {facts['split']} · protocol {protocols}"
-    return Html(
-        f'<header>\n<p class="over">{text(over)}</p>\n<h1>{text(_title(facts))}</h1>\n{numbers(large)}\n'
-        f'<ul class="findings">\n{findings}\n</ul>\n</header>'
-    )
+    return {**metrics, "users": best["users"], "items in the catalogue": best["catalogue"]}
 
 
-def _legend(facts: Facts) -> Html:
-    """The runs with their colours; the script lets each be set apart in the plots."""
-    if len(facts["runs"]) == 1:
-        return Html("")
-    chips = "".join(
-        f'<li data-chip="{place}">{run_name(place, run)}</li>'
-        for place, run in enumerate(facts["runs"])
-    )
-    return Html(f'<div class="legend" role="group" aria-label="Runs"><ul>{chips}</ul></div>')
-
-
-def _by_group(facts: Facts, render_group: Callable[[Facts, Facts], Html]) -> Html:
-    """A part for each group of comparable runs; several stand apart, with the reason."""
-    groups = facts["groups"]
-    if len(groups) == 1:
-        return render_group(facts, groups[0])
-    parts = []
-    for group in groups:
-        names = ", ".join(run_name(place, facts["runs"][place]) for place in group["runs"])
-        why = f"{group['reason']}." if group["reason"] else ""
-        parts += [
-            f'<h3 class="group">{names}</h3>',
-            f'<p class="soft">{text(why)}</p>' if why else "",
-        ]
-        parts.append(render_group(facts, group))
-    return Html("\n".join(part for part in parts if part))
+def _group(facts: Facts, position: int, covers: set[str]) -> View:
+    """The sections of a group of comparable runs."""
+    group = facts["groups"][position]
+    return {
+        "names": [run_name(run, facts["runs"][run]) for run in group["runs"]],
+        "reason": group["reason"],
+        "metrics": metrics(facts, group),
+        "warmth": warmth(facts, group),
+        "bias": bias(facts, group),
+        "users": users(facts, position, covers),
+    }

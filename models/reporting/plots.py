@@ -5,8 +5,9 @@ and its script may set apart. Values that are shares are drawn in percent.
 """
 
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import NamedTuple
+
+from markupsafe import Markup, escape
 
 from toolkit.graphemes import cut_start
 from toolkit.page.drawing import FRAME, Frame, figure, round_ticks, scale, x_axis, y_axis
@@ -66,7 +67,7 @@ class Point(NamedTuple):
     y: Metric
 
 
-def intervals(rows: Sequence[Values], *, metric: str, chance: float) -> str:
+def intervals(rows: Sequence[Values], *, metric: str, chance: float) -> Markup:
     """One metric of every run, a row each, with its interval, and what chance would reach.
 
     Args:
@@ -102,7 +103,7 @@ def intervals(rows: Sequence[Values], *, metric: str, chance: float) -> str:
 
 def curves(
     series: Sequence[Series], *, title: str, x_unit: str, y_unit: str, percent: bool = False
-) -> str:
+) -> Markup:
     """Lines of several runs over steps or epochs; the marked point of each is ringed."""
     points = [point for one in series for point in one.points]
     xs, ys = [p[0] for p in points], [p[1] for p in points]
@@ -138,7 +139,7 @@ def _curve(series: Series, x: Callable[[float], float], y: Callable[[float], flo
     return [*parts, "</g>"]
 
 
-def dots(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> str:
+def dots(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> Markup:
     """A value with its interval for every run in every column, side by side, in percent."""
     highest = max(cell["high"] for run in runs for cell in run.columns if cell)
     y = _percent_scale(highest)
@@ -153,7 +154,7 @@ def dots(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: 
     return _grouped(columns, runs, dot, highest, title=title, x_unit=x_unit)
 
 
-def bars(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> str:
+def bars(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> Markup:
     """A bar for every run in every column, side by side, in percent."""
     highest = max(cell["value"] for run in runs for cell in run.columns if cell)
     y = _percent_scale(highest)
@@ -180,7 +181,7 @@ def _grouped(
     *,
     title: str,
     x_unit: str,
-) -> str:
+) -> Markup:
     """A mark for every run in every column, between the left and right edge of the run's slot in it."""
     step = (FRAME.right - FRAME.left) / len(columns)
     slot = 0.84 * step / len(runs)
@@ -199,7 +200,7 @@ def _grouped(
     return figure(title, _told_columns(title, columns, runs), [*up, *drawn, *x_axis(names, x_unit)])
 
 
-def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> str:
+def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> Markup:
     """Runs by what they cost and what they reach, each with its interval and name."""
     x_ticks = round_ticks(0, max(point.x for point in points))
     y_ticks = round_ticks(0, max(point.y["high"] for point in points))
@@ -257,7 +258,7 @@ def apart(places: Sequence[tuple[float, float]]) -> list[float]:
     return [moved[place] for place in range(len(places))]
 
 
-def gates(layers: Sequence[str], columns: Sequence[Sequence[float]], *, title: str) -> str:
+def gates(layers: Sequence[str], columns: Sequence[Sequence[float]], *, title: str) -> Markup:
     """Shares in [0, 1] of every level, stacked: of one tower's gate, or of several towers' weights.
 
     Args:

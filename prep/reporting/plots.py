@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from math import ceil, log10
 
+from markupsafe import Markup
+
 from toolkit.measures import number
 from toolkit.page.drawing import (
     FRAME,
@@ -18,7 +20,7 @@ from toolkit.page.drawing import (
 LEFT, RIGHT, TOP, BOTTOM = FRAME.left, FRAME.right, FRAME.top, FRAME.bottom
 
 
-def histogram(bars: Sequence[dict[str, int]], *, quiet_below: int) -> str:
+def histogram(bars: Sequence[dict[str, int]], *, quiet_below: int) -> Markup:
     """Users by sequence length, a bar for each range of lengths.
 
     Args:
@@ -57,7 +59,7 @@ def histogram(bars: Sequence[dict[str, int]], *, quiet_below: int) -> str:
     )
 
 
-def popularity(curve: Sequence[Sequence[int]]) -> str:
+def popularity(curve: Sequence[Sequence[int]]) -> Markup:
     """Interactions of the items, the most popular first, both axes logarithmic.
 
     Args:

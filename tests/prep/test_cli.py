@@ -76,7 +76,7 @@ def test_a_mistake_is_one_line_and_status_2():
         (["check", "absent", "--quite"], "--quite; did you mean --quiet"),
         (["bulid", "dump", "out"], "no command 'bulid'; did you mean build.; commands: synth, "),
         (["--quiet", "check"], "no command '--quiet'; commands: synth, "),
-        (["--print-completion", "fish"], "--print-completion fish: give one of bash, zsh"),
+        (["--print-completion", "fish"], "--print-completion fish: expected one of bash, zsh"),
     ],
 )
 def test_what_is_misspelt_or_missing_is_named_with_the_near_word(words, message):

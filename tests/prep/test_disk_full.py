@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = PrepConfig(media=MediaConfig(workers=1, frame_count=5))
 LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
 COMMAND = (
-    "from prep.cli import main\nfrom toolkit.errors import run_command\n"
+    "from prep.cli import main\nfrom toolkit.console.door import run_command\n"
     "run_command(lambda: main({words!r}))"
 )
 

@@ -1,27 +1,17 @@
-"""What help of all commands has in common: examples, and the near word where one is misspelt."""
+"""What the help of all commands has in common: layout, examples, and the nearest word for a misspelt one."""
 
-import argparse
 import difflib
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
 
 from toolkit.errors import UserError
 
 WIDTH = 79  # characters
 
 
-class CommandParser(argparse.ArgumentParser):
-    """A parser whose mistakes are told as all others are: on one line, `UserError`."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises what argparse found."""
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def described(line: str, about: str) -> str:
-    """A command's line, and below it what it reads and writes, as wide as a terminal."""
+    """A command's one line of help, and below it what it reads and writes, wrapped to `WIDTH`."""
     return f"{line[0].upper()}{line[1:]}.\n\n{textwrap.fill(about, WIDTH)}"
 
 
@@ -31,7 +21,7 @@ def listed(examples: Sequence[str]) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The near known word, as the end of a message; nothing where none is near.
+    """The nearest known word, as the end of a message; empty if none is near.
 
     >>> did_you_mean("bulid", ["build", "check"])
     '; did you mean build?'
@@ -43,10 +33,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def refuse_unknown(word: str, commands: Iterable[str]) -> None:
-    """Refuses a first word that is no command, and asks for no help.
+    """Refuses a first argument that is neither a command nor `--help`.
 
     Raises:
-        UserError: with the near command.
+        UserError: with the nearest command.
     """
     known = list(commands)
     if word not in (*known, "-h", "--help"):
@@ -55,7 +45,7 @@ def refuse_unknown(word: str, commands: Iterable[str]) -> None:
 
 
 def options_of(help_text: str) -> list[str]:
-    """The options that a help names, in their order.
+    """The options in a help text, in order.
 
     >>> options_of("  --media.cover_px PX  as --quiet, but --media.cover_px")
     ['--media.cover_px', '--quiet']

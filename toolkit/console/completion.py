@@ -1,29 +1,25 @@
 """Shell completion: a script for bash or zsh, made from a parser."""
 
-import argparse
 from collections.abc import Sequence
 
-import jsonargparse
-import shtab
+from jsonargparse import ArgumentParser
 
 from toolkit.errors import UserError
 
 SHELLS = ("bash", "zsh")
 
 
-def completion_script(parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
-    """What a shell is to read so that it completes `parser.prog`.
+def completion_script(parser: ArgumentParser, arguments: Sequence[str]) -> str:
+    """The script that makes a shell complete `parser.prog`.
 
     Args:
         parser: made for this: it does not parse afterwards.
-        words: the shell's name.
+        arguments: of `--print-completion`: the shell's name.
 
     Raises:
         UserError: if it is none of `SHELLS`.
     """
-    shell = " ".join(words)
+    shell = " ".join(arguments)
     if shell not in SHELLS:
-        raise UserError(f"--print-completion {shell}: give one of {', '.join(SHELLS)}")
-    if isinstance(parser, jsonargparse.ArgumentParser):
-        return str(parser.get_completion_script(f"shtab-{shell}"))
-    return str(shtab.complete(parser, shell))
+        raise UserError(f"--print-completion {shell}: expected one of {', '.join(SHELLS)}")
+    return str(parser.get_completion_script(f"shtab-{shell}"))

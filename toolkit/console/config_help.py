@@ -1,7 +1,8 @@
-"""Help of parsers whose options are the keys of a configuration."""
+"""The layout of help, and messages of jsonargparse in words of the command line."""
 
 import re
 from argparse import SUPPRESS, Action, RawDescriptionHelpFormatter
+from collections.abc import Mapping
 
 from jsonargparse import DefaultHelpFormatter
 
@@ -18,39 +19,43 @@ _KINDS = {
 
 
 class ConfigHelp(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Lines of descriptions stay as they are; of each key its meaning and its default, where it has one."""
+    """Keeps the lines of descriptions; shows each option's meaning, and its default if that says something."""
 
     def _get_help_string(self, action: Action) -> str:
-        words = action.help or ""
+        meaning = action.help or ""
         if action.required and action.option_strings:
-            return f"{words} (required)"
-        says_nothing = action.default is False or action.default in (None, SUPPRESS, "", [], {})
-        if action.option_strings and not says_nothing:
-            return f"{words} (default: %(default)s)"
-        return words
+            return f"{meaning} (required)"
+        is_empty = action.default is False or action.default in (None, SUPPRESS, "", [], {})
+        if action.option_strings and not is_empty:
+            return f"{meaning} (default: %(default)s)"
+        return meaning
 
 
-def told_clearly(error: Exception, help_text: str) -> str:
-    """What a parser of configurations objects to, on one line and in words of the command line.
+def told_clearly(error: Exception, help_text: str, names: Mapping[str, str] | None = None) -> str:
+    """A parser's error on one line, in words of the command line.
 
     Args:
-        error: what it raised.
-        help_text: of the command, for the options that there are.
+        error: what the parser raised.
+        help_text: of the command, for the options that exist.
+        names: how help names arguments whose key is not their option.
     """
-    told = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(str(error).split()))
-    told = re.sub(r"a typing\.Literal\[(.*?)\]", r"one of \1", told)
-    told = re.sub(r"a <class '(.*?)'>", lambda kind: _KINDS.get(kind[1], kind[1]), told)
-    lead, odd, text = told.partition("Unexpected config:")
-    if odd:
+    names = names or {}
+    message = " ".join(str(error).split())
+    message = re.sub(r'Parser key "([^"]+)":', lambda key: f"{names.get(key[1], key[1])}:", message)
+    message = re.sub(r"a typing\.Literal\[(.*?)\]", r"one of \1", message)
+    message = re.sub(r"a <class '(.*?)'>", lambda kind: _KINDS.get(kind[1], kind[1]), message)
+    lead, is_text, text = message.partition("Unexpected config:")
+    if is_text:
         return f"{lead}--config: expected keys and values in YAML, got {text.strip() or 'an empty file'}"
     known = options_of(help_text)
-    lead, unknown, words = told.partition("unrecognized arguments: ")
-    if unknown:
-        return told + did_you_mean(words.split()[0].partition("=")[0], known)
-    lead, missing, words = told.partition("arguments are required: ")
-    if not missing:
-        return told
-    places = (
-        f"--{w}" if f"--{w}" in known else w.rpartition(".")[2].upper() for w in words.split(", ")
+    _, is_unknown, unknown = message.partition("unrecognized arguments: ")
+    if is_unknown:
+        return message + did_you_mean(unknown.split()[0].partition("=")[0], known)
+    lead, is_missing, missing = message.partition("arguments are required: ")
+    if not is_missing:
+        return message
+    shown = (
+        f"--{key}" if f"--{key}" in known else names.get(key, key.rpartition(".")[2].upper())
+        for key in missing.split(", ")
     )
-    return lead + missing + ", ".join(places)
+    return lead + is_missing + ", ".join(shown)

@@ -1,6 +1,5 @@
-"""How commands answer: in words, or with `--json` as data; and with `--quiet` nothing on the way."""
+"""How commands answer: as text, with `--json` as data, and with `--quiet` without progress or results."""
 
-import argparse
 import json
 import os
 import sys
@@ -9,22 +8,25 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jsonargparse import ArgumentParser, Namespace
+
+from toolkit.console.parsing import new_parser, parse, split_arguments
 from toolkit.console.progress import without_progress
 
 EXIT_STATUSES = """exit status:
-  0    done
-  1    what was looked at is broken; below a traceback: our fault, please report it
-  2    something that you can mend, told on one line
+  0    success
+  1    the input is broken; or, below a traceback, a bug in Versa: please report it
+  2    a mistake that you can fix, explained in one line
   130  interrupted"""
 
 
 class Answer(NamedTuple):
-    """What a command found.
+    """The result of a command.
 
     Args:
-        text: for reading; empty where everything was said on the way.
-        data: the same for programs: what JSON can hold.
-        status: exit status: 0, or 1 where what was looked at is broken.
+        text: for people; empty if everything was printed on the way.
+        data: the same for programs, as JSON can hold it.
+        status: exit status: 0, or 1 if what was checked is broken.
     """
 
     text: str
@@ -32,36 +34,37 @@ class Answer(NamedTuple):
     status: int = 0
 
 
-def add_answer_options(parser: argparse.ArgumentParser) -> None:
+def add_answer_options(parser: ArgumentParser) -> None:
     """Adds `--json` and `--quiet`."""
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print what was found as JSON, and nothing else on stdout",
+        help="print the result as JSON, and nothing else on stdout",
     )
     parser.add_argument(
         "--quiet",
         action="store_true",
-        help="print neither progress nor results, only what is wrong",
+        help="print neither progress nor results, only errors",
     )
 
 
-def take_answer_options(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """`--json` and `--quiet`, and the other words, of a command whose own options are something else."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def take_answer_options(arguments: Sequence[str]) -> tuple[Namespace, list[str]]:
+    """`--json` and `--quiet` of a command line, and its other arguments, which another parser reads."""
+    parser = new_parser(add_help=False)
     add_answer_options(parser)
-    return parser.parse_known_args(words)
+    own, others = split_arguments(parser, arguments)
+    return parse(parser, own, command="this command with"), others
 
 
 def answer(command: Callable[[], Answer | None], *, as_json: bool, quiet: bool) -> int:
     """Runs a command and prints its answer.
 
-    What it prints on the way goes to stderr if stdout is to hold JSON, and nowhere if it is to be quiet.
+    What the command prints on the way goes to stderr with `as_json`, and is dropped with `quiet`.
 
     Args:
-        command: what to do; None, of all processes but the main one, is no answer.
-        as_json: whether the answer's data are printed.
-        quiet: whether progress and words are left out; data that are asked for are not.
+        command: what to run; it returns None in all processes but the main one.
+        as_json: whether to print the answer's data.
+        quiet: whether to leave out progress and text; data that are asked for are printed.
 
     Returns:
         The exit status.
@@ -73,13 +76,13 @@ def answer(command: Callable[[], Answer | None], *, as_json: bool, quiet: bool) 
             stack.enter_context(redirect_stdout(nowhere))
         elif as_json:
             stack.enter_context(redirect_stdout(sys.stderr))
-        found = command()
-    if found is None:
+        result = command()
+    if result is None:
         return 0
     if as_json:
-        print(json.dumps(found.data, indent=2))
-    elif found.status:
-        print(found.text, file=sys.stderr)
-    elif found.text and not quiet:
-        print(found.text)
-    return found.status
+        print(json.dumps(result.data, indent=2))
+    elif result.status:
+        print(result.text, file=sys.stderr)
+    elif result.text and not quiet:
+        print(result.text)
+    return result.status

@@ -5,9 +5,10 @@ view box, which a page scales as it likes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from math import ceil, floor, log10
 from typing import NamedTuple
+
+from markupsafe import Markup, escape
 
 Place = Callable[[float], float]
 
@@ -121,10 +122,17 @@ def x_axis(labels: Mapping[float, str], unit: str, frame: Frame = FRAME) -> list
     return [line, *texts, turned]
 
 
-def figure(title: str, description: str, parts: Sequence[str], frame: Frame = FRAME) -> str:
-    """A drawing with a name and a description for those who do not see it."""
+def figure(title: str, description: str, parts: Sequence[str], frame: Frame = FRAME) -> Markup:
+    """A drawing with a name and a description for those who do not see it.
+
+    Args:
+        title: of the drawing.
+        description: of what it shows.
+        parts: SVG, in which every text is escaped already.
+        frame: of the drawing.
+    """
     body = "\n".join(parts)
-    return (
+    return Markup(
         f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img">\n<title>{escape(title)}</title>\n'
         f"<desc>{escape(description)}</desc>\n{body}\n</svg>"
     )

@@ -1,21 +1,21 @@
-"""Which items runs are good at, and which ones they show."""
+"""Which items runs rank well, and which items they recommend."""
 
 from collections.abc import Sequence
+
+from markupsafe import Markup
 
 from models.reporting import plots
 from models.reporting.plots import Point, Values
 from models.reporting.sections.parts import (
     MAIN,
     Facts,
+    Plot,
+    View,
     interval,
-    note,
-    plot,
     run_name,
     runs_of,
-    side_by_side,
 )
-from toolkit.measures import number
-from toolkit.page.markup import Cell, Html, Percent, details, table
+from toolkit.page.markup import Cell, Percent, Table
 
 Runs = list[tuple[int, Facts]]
 
@@ -32,56 +32,55 @@ def bucket_name(bucket: Facts) -> str:
     return f"{first}" if first == last else f"{first}–{last}"
 
 
-def warmth(facts: Facts, group: Facts) -> Html:
-    """Metrics by how often training saw the target."""
+def warmth(facts: Facts, group: Facts) -> View:
+    """Metrics by how often the target occurs in training."""
     runs = runs_of(facts, group)
-    found = {bucket["first"]: bucket for _, run in runs for bucket in run["warmth"]}
-    names = [bucket_name(found[first]) for first in sorted(found)]
+    buckets = {bucket["first"]: bucket for _, run in runs for bucket in run["warmth"]}
+    names = [bucket_name(buckets[first]) for first in sorted(buckets)]
     rows: list[list[Cell]] = [
         [
-            run_name(place, run),
+            run_name(position, run),
             bucket_name(bucket),
             bucket["users"],
             *(interval(bucket["metrics"][metric]) for metric in MAIN),
         ]
-        for place, run in runs
+        for position, run in runs
         for bucket in run["warmth"]
     ]
-    heads = ["run", "training interactions", "users", *MAIN]
-    users = ", ".join(f"{bucket_name(b)}: {b['users']:,}" for b in runs[0][1]["warmth"])
-    cold = "0 is an item that no training sequence holds." if 0 in found else "None was unseen."
-    about = f"Users by how often training saw the item that they took next. {cold} Users of each range: {users}."
-    drawn = side_by_side([_by_warmth(metric, names, runs) for metric in MAIN])
-    return Html(f"{note(about)}\n{drawn}\n{details('As a table', table(heads, rows))}")
+    return {
+        "has_cold": 0 in buckets,
+        "users": {bucket_name(bucket): bucket["users"] for bucket in runs[0][1]["warmth"]},
+        "plots": [_by_warmth(metric, names, runs) for metric in MAIN],
+        "table": Table(["run", "training interactions", "users", *MAIN], rows),
+    }
 
 
-def _by_warmth(metric: str, names: Sequence[str], runs: Runs) -> str:
+def _by_warmth(metric: str, names: Sequence[str], runs: Runs) -> Plot:
     values = []
-    for place, run in runs:
-        found = {bucket_name(bucket): bucket["metrics"][metric] for bucket in run["warmth"]}
-        values.append(Values(place, run["name"], [found.get(name) for name in names]))
+    for position, run in runs:
+        metrics = {bucket_name(bucket): bucket["metrics"][metric] for bucket in run["warmth"]}
+        values.append(Values(position, run["name"], [metrics.get(name) for name in names]))
     title, unit = f"{metric} by training interactions", "training interactions of the target"
     drawing = plots.dots(names, values, title=title, x_unit=unit)
-    return plot(f"{metric} in %, with 95 % intervals", drawing)
+    return Plot(f"{metric} in %, with 95 % intervals", drawing)
 
 
-def bias(facts: Facts, group: Facts) -> Html:
-    """How much of the catalogue runs show, and how popular that is, beside what users took."""
+def bias(facts: Facts, group: Facts) -> View:
+    """How much of the catalogue runs recommend, and how popular that is, beside what users took."""
     runs = runs_of(facts, group)
-    first = runs[0][1]["bias"]
-    rows = [[run_name(place, run), *_spread(run["bias"]["recommended"])] for place, run in runs]
-    rows.append([Html("<em>what users took</em>"), *_spread(first["taken"])])
+    first = runs[0][1]
+    rows: list[list[Cell]] = [
+        [run_name(position, run), *_spread(run["bias"]["recommended"])] for position, run in runs
+    ]
+    rows.append([Markup("<em>what users took</em>"), *_spread(first["bias"]["taken"])])
     heads = ["run", "items", "of the catalogue", "Gini", "mean popularity", "median popularity"]
-    about = (
-        f"The {first['k']} items that each run recommends to each of {number(runs[0][1]['users'], 'user')}, from all that "
-        "came before the item taken next, without what the user had already. Popularity is the number of training "
-        "interactions. Gini: 0 where all items are shown equally often, near 1 where one is always."
-    )
-    shares = ", ".join(f"{bucket_name(b)}: {100 * b['catalogue']:.1f} %" for b in first["buckets"])
-    return Html(
-        f"{note(about)}\n{table(heads, rows, row_heads=True)}\n{side_by_side([_coverage(runs), _popularity(runs)])}\n"
-        f"{note(f'Items of the catalogue by popularity: {shares}.')}"
-    )
+    return {
+        "k": first["bias"]["k"],
+        "users": first["users"],
+        "table": Table(heads, rows, row_heads=True),
+        "plots": [_coverage(runs), _popularity(runs)],
+        "shares": {bucket_name(b): Percent.of(b["catalogue"]) for b in first["bias"]["buckets"]},
+    }
 
 
 def _spread(spread: Facts) -> list[Cell]:
@@ -94,26 +93,26 @@ def _spread(spread: Facts) -> list[Cell]:
     ]
 
 
-def _coverage(runs: Runs) -> str:
+def _coverage(runs: Runs) -> Plot:
     points = [
         Point(
-            place,
+            position,
             run["name"],
             100 * run["bias"]["recommended"]["coverage"],
             run["metrics"]["NDCG@10"],
         )
-        for place, run in runs
+        for position, run in runs
     ]
     drawing = plots.scatter(points, x_name="catalogue recommended, %", y_name="NDCG@10")
-    return plot("Accuracy and coverage: up and right is better", drawing)
+    return Plot("Accuracy and coverage: up and right is better", drawing)
 
 
-def _popularity(runs: Runs) -> str:
+def _popularity(runs: Runs) -> Plot:
     buckets = runs[0][1]["bias"]["buckets"]
     names = [bucket_name(bucket) for bucket in buckets]
     values = [
-        Values(place, run["name"], _shares(run["bias"]["buckets"], names, "recommended"))
-        for place, run in runs
+        Values(position, run["name"], _shares(run["bias"]["buckets"], names, "recommended"))
+        for position, run in runs
     ]
     values.append(Values(None, "what users took", _shares(buckets, names, "taken")))
     drawing = plots.bars(
@@ -122,9 +121,9 @@ def _popularity(runs: Runs) -> str:
         title="Recommendations by popularity",
         x_unit="training interactions of the item",
     )
-    return plot("Share of recommendations in %; pale: what users took", drawing)
+    return Plot("Share of recommendations in %; pale: what users took", drawing)
 
 
 def _shares(buckets: Sequence[Facts], names: Sequence[str], key: str) -> list[plots.Metric | None]:
-    found = {bucket_name(bucket): {"value": bucket[key]} for bucket in buckets}
-    return [found.get(name) for name in names]
+    shares = {bucket_name(bucket): {"value": bucket[key]} for bucket in buckets}
+    return [shares.get(name) for name in names]

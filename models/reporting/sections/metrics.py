@@ -1,50 +1,45 @@
-"""What runs reach, with intervals, and whether each differs from the first by more than chance."""
+"""Metrics with intervals, and whether each run differs from the first by more than chance."""
+
+from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from models.reporting import plots
 from models.reporting.plots import Values
 from models.reporting.sections.parts import (
     MAIN,
     Facts,
+    Plot,
+    View,
     interval,
-    note,
-    plot,
     run_name,
     runs_of,
-    side_by_side,
 )
 from models.results.comparison import LEVEL
-from toolkit.measures import number
 from toolkit.metrics import METRICS
-from toolkit.page.markup import Cell, Html, details, table, text
+from toolkit.page.markup import Cell, Table
 
 SHOWN = (*MAIN, "MRR@10")
 
 
-def metrics(facts: Facts, group: Facts) -> Html:
-    """Plots, a table, and the tests of a group of comparable runs."""
+def metrics(facts: Facts, group: Facts) -> View:
+    """Plots, tables, and the tests of a group of comparable runs."""
     runs = runs_of(facts, group)
-    about = runs[0][1]
-    drawn = [_drawn(name, runs, about["catalogue"]) for name in MAIN]
-    words = (
-        f"{number(about['users'], 'user')}, {number(about['catalogue'], 'item')}, split {text(about['split'])}, "
-        f"protocol {text(about['protocol'])}; in percent with 95 % intervals over users."
-    )
-    every = list(about["metrics"])
-    parts = [
-        side_by_side(drawn),
-        _table(runs, SHOWN),
-        note(words),
-        *(note(text(told)) for told in group["notes"]),
-        _tests(runs, group),
-        details("All metrics", _table(runs, every)),
-    ]
-    return Html("\n".join(part for part in parts if part))
+    first = runs[0][1]
+    return {
+        "first": first,
+        "plots": [_plot(name, runs, first["catalogue"]) for name in MAIN],
+        "table": _table(runs, SHOWN),
+        "all": _table(runs, list(first["metrics"])),
+        "notes": group["notes"],
+        "tests": _tests(runs, group) if len(runs) > 1 else None,
+        "level": LEVEL,
+    }
 
 
 def chance(metric: str, catalogue: int) -> float:
-    """What a random order of the catalogue reaches.
+    """The expected metric of a random order of the catalogue.
 
     >>> chance("HR@10", 40)
     0.25
@@ -54,46 +49,39 @@ def chance(metric: str, catalogue: int) -> float:
     return float(METRICS[name](ranks, int(cutoff)).mean())
 
 
-def _drawn(name: str, runs: list[tuple[int, Facts]], catalogue: int) -> str:
-    rows = [Values(place, run["name"], [run["metrics"][name]]) for place, run in runs]
+def _plot(name: str, runs: list[tuple[int, Facts]], catalogue: int) -> Plot:
+    rows = [Values(position, run["name"], [run["metrics"][name]]) for position, run in runs]
     drawing = plots.intervals(rows, metric=name, chance=chance(name, catalogue))
-    return plot(f"{name} with 95 % intervals; the dashed line is chance", drawing)
+    return Plot(f"{name} with 95 % intervals; the dashed line is chance", drawing)
 
 
-def _table(runs: list[tuple[int, Facts]], names: tuple[str, ...] | list[str]) -> Html:
+def _table(runs: list[tuple[int, Facts]], names: Sequence[str]) -> Table:
     rows: list[list[Cell]] = [
-        [run_name(place, run), *(interval(run["metrics"][name]) for name in names)]
-        for place, run in runs
+        [run_name(position, run), *(interval(run["metrics"][name]) for name in names)]
+        for position, run in runs
     ]
-    return table(["run", *names], rows, row_heads=True)
+    return Table(["run", *names], rows, row_heads=True)
 
 
-def _tests(runs: list[tuple[int, Facts]], group: Facts) -> Html:
-    if len(runs) == 1:
-        return Html("")
+def _tests(runs: list[tuple[int, Facts]], group: Facts) -> Table:
     rows: list[list[Cell]] = []
-    for (place, run), test in zip(runs[1:], group["tests"][1:], strict=True):
+    for (position, run), test in zip(runs[1:], group["tests"][1:], strict=True):
         cells = [cell for name in MAIN for cell in (_difference(test[name]), _p(test[name]))]
-        rows.append([run_name(place, run), *cells])
+        rows.append([run_name(position, run), *cells])
     heads = ["run", *(head for name in MAIN for head in (f"{name}, points", "p"))]
-    words = (
-        "Differences in points of percent with 95 % bootstrap intervals; p of a paired sign-flip test, corrected for "
-        f'the number of runs (Holm); <span class="sure">●</span> marks p below {LEVEL}.'
-    )
-    heading = f"<h3>Against {text(runs[0][1]['name'])}, user by user</h3>"
-    return Html(f"{heading}\n{table(heads, rows, row_heads=True)}\n{note(words)}")
+    return Table(heads, rows, row_heads=True)
 
 
-def _difference(test: Facts) -> Html:
+def _difference(test: Facts) -> Markup:
     change, low, high = (_signed(test[key]) for key in ("difference", "low", "high"))
-    return Html(f'{change} <span class="soft">[{low}, {high}]</span>')
+    return Markup(f'{change} <span class="soft">[{low}, {high}]</span>')
 
 
 def _signed(share: float) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
-def _p(test: Facts) -> Html:
+def _p(test: Facts) -> Markup:
     value = test["corrected_p_value"]
     shown = "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
-    return Html(f'{shown} <span class="sure">●</span>' if value < LEVEL else shown)
+    return Markup(f'{shown} <span class="sure">●</span>' if value < LEVEL else shown)

@@ -1,40 +1,58 @@
-"""What several sections are made of."""
+"""What several sections of the page share."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
 
 from models.reporting.plots import COLOURS
-from toolkit.page.markup import Html, Interval, text
+from toolkit.page.markup import Interval
 
 Facts = dict[str, Any]
+View = dict[str, Any]  # what a section's template reads
 MAIN = ("HR@10", "NDCG@10")
 
 
+class RunName(NamedTuple):
+    """A run's name with its colour.
+
+    Args:
+        position: of the run among all runs, which selects the colour.
+        name: of the run.
+    """
+
+    position: int
+    name: str
+
+    def __html__(self) -> Markup:
+        chip = Markup('<span class="chip s{}">{}</span>')
+        return chip.format(self.position % COLOURS, self.name)
+
+
+class Plot(NamedTuple):
+    """A drawing of a section.
+
+    Args:
+        caption: above it.
+        drawing: SVG.
+        towers: names whose colours the drawing uses.
+    """
+
+    caption: str
+    drawing: Markup
+    towers: Sequence[str] = ()
+
+
 def runs_of(facts: Facts, group: Facts) -> list[tuple[int, Facts]]:
-    """The runs of a group, each with its place among all, which gives its colour."""
-    return [(place, facts["runs"][place]) for place in group["runs"]]
+    """The runs of a group, each with its position among all runs, which selects its colour."""
+    return [(position, facts["runs"][position]) for position in group["runs"]]
 
 
-def run_name(place: int, run: Facts) -> Html:
-    """A run's name with its colour."""
-    return Html(f'<span class="chip s{place % COLOURS}">{text(run["name"])}</span>')
+def run_name(position: int, run: Facts) -> RunName:
+    """A run's name as a cell."""
+    return RunName(position, run["name"])
 
 
 def interval(metric: dict[str, float]) -> Interval:
     """A metric as a cell."""
     return Interval(metric["value"], metric["low"], metric["high"])
-
-
-def note(words: str) -> Html:
-    """A soft paragraph; markup in `words` stays."""
-    return Html(f'<p class="soft">{words}</p>')
-
-
-def plot(caption: str, drawing: str, legend: str = "") -> str:
-    """A drawing with its caption above."""
-    return f"<figure>\n<figcaption>{text(caption)}</figcaption>\n{legend}{drawing}\n</figure>"
-
-
-def side_by_side(drawn: Sequence[str], kind: str = "") -> Html:
-    """Plots, as many beside one another as there is room for."""
-    return Html(f'<div class="plots {kind}">\n' + "\n".join(drawn) + "\n</div>")

@@ -143,7 +143,9 @@ def test_our_own_faults_stay_tracebacks(error):
         ends(error)
 
 
-LONG = "from toolkit.errors import run_command; run_command(lambda: print('line\\n' * 100_000))"
+LONG = (
+    "from toolkit.console.door import run_command; run_command(lambda: print('line\\n' * 100_000))"
+)
 
 
 @pytest.mark.parametrize(
