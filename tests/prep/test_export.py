@@ -66,8 +66,8 @@ def test_what_is_exported_can_be_imported(dataset, tmp_path, write_microlens):
     [
         (["cover", "x.npy"], r"no hidden states for tower 'cover' \(stored: \['title'\]\)"),
         (["title", "x.bin"], r"x\.bin: the file must be called something\.npy"),
-        (["title", "x.npy", "--layer", "3"], r"--layer 3: tower 'title' keeps 3 states.*0 to 2"),
-        (["title", "x.npy", "--layer", "first"], r"--layer first: .* take last, mean, or an index"),
+        (["title", "x.npy", "--layer", "3"], r"--layer 3: tower 'title' has 3 kept states.*0 to 2"),
+        (["title", "x.npy", "--layer", "first"], r"--layer first: .* use last, mean, or an index"),
     ],
 )
 def test_mistakes(dataset, tmp_path, monkeypatch, words, message):

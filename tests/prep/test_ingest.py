@@ -178,7 +178,7 @@ def test_a_folder_with_other_things_is_left_alone(write_microlens, tmp_path):
 
 
 def test_a_dump_without_items(write_microlens, tmp_path):
-    with pytest.raises(UserError, match=r"M_titles\.csv: no item in it"):
+    with pytest.raises(UserError, match=r"M_titles\.csv: contains no items"):
         prep.ingest(write_microlens(titles="item,title\n"), tmp_path / "out")
 
 

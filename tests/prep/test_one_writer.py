@@ -199,7 +199,7 @@ def test_a_dump_is_never_its_own_dataset(small, dataset):
         prep.build(small, small)
     shutil.copy(dataset / "dataset.json", small)  # as if it were one
     for command in (prep.build, prep.ingest, prep.media):
-        with pytest.raises(UserError, match="is the dump itself; give another folder"):
+        with pytest.raises(UserError, match="is the dump itself; choose another folder"):
             command(small, small)
     (small / "dataset.json").unlink()
     assert sorted(small.rglob("*")) == before

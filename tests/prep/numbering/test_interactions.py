@@ -107,7 +107,10 @@ def test_another_core_is_refused(tmp_path):
 
 def test_a_core_without_anything_in_it(tmp_path):
     dump = write(tmp_path / "d", random_log(seed=1))
-    with pytest.raises(UserError, match=r"no user and item has 100 interactions.*lower k_core"):
+    with pytest.raises(
+        UserError,
+        match=r"no users and items remain after the k-core filter \(k_core = 100\); lower k_core",
+    ):
         ingested(dump, tmp_path / "out", k_core=100)
 
 
