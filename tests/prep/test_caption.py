@@ -294,7 +294,9 @@ def test_a_dump_without_videos_says_so(synth_dump, tmp_path, config):
     dump = Path(shutil.copytree(synth_dump, tmp_path / "dump"))
     shutil.rmtree(dump / "videos")
     prep.build(dump, tmp_path / "out", PrepConfig(media=MediaConfig(workers=1)))
-    with pytest.raises(UserError, match=r"captions of frames are configured, but the dump has none"):
+    with pytest.raises(
+        UserError, match=r"captions of frames are configured, but the dump has none"
+    ):
         prep.caption(tmp_path / "out", config(video_caption=CLIPS))
 
 

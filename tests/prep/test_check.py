@@ -92,13 +92,13 @@ BREAKS = {
         d, "frames", changed("item_id", 0, "stranger")
     ),
     r"unknown status 'fine'": lambda d: rewrite(d, "covers", changed("status", 5, "fine")),
-    r"covers: item '\w+' is corrupt, and errors/ says \['missing'\]": lambda d: rewrite(
+    r"covers: item '\w+' has status corrupt, but errors/ has \['missing'\]": lambda d: rewrite(
         d, "covers", changed("status", 0, "corrupt")
     ),
-    r"covers: item '\w+' is missing, and errors/ says \[\]": lambda d: (
+    r"covers: item '\w+' has status missing, but errors/ has \[\]": lambda d: (
         d / "errors" / "covers-00000.arrow"
     ).unlink(),
-    r"covers: item '\w+' is missing, and errors/ says \['missing', 'missing'\]": lambda d: (
+    r"covers: item '\w+' has status missing, but errors/ has \['missing', 'missing'\]": lambda d: (
         shutil.copy(d / "errors" / "covers-00000.arrow", d / "errors" / "covers-00001.arrow")
     ),
     r"interactions: 1 rows with positions that do not count": lambda d: rewrite(
@@ -165,7 +165,7 @@ BROKEN_CAPTIONS = {
     r"^captions/said: 1 items have no row; run prep again": lambda d: rewrite(
         d, "captions/said", lambda t: t.slice(0, 23)
     ),
-    r"^captions/said: item '\w+' is corrupt, and errors/ says \[\]$": lambda d: rewrite(
+    r"^captions/said: item '\w+' has status corrupt, but errors/ has \[\]$": lambda d: rewrite(
         d, "captions/said", changed("status", 5, "corrupt")
     ),
     r"^captions/said: unknown status 'lovely'$": lambda d: rewrite(

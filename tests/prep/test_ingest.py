@@ -61,19 +61,19 @@ def test_what_cannot_be_numbered_is_told(write_microlens, tmp_path):
         (
             "a",
             "duplicate_id",
-            "M_titles.csv:5: item 'a' stands on line 2 already; this line left out",
+            "M_titles.csv:5: item 'a' repeats the id of line 2; line left out",
         ),
         (
             "q",
             "unknown_item",
             "M_pairs.tsv:1: user 'u' has item 'q', which M_titles.csv does not have or which was left out; "
-            "this interaction left out",
+            "interaction left out",
         ),
         (
             "q",
             "unknown_item",
             "M_pairs.tsv:2: user 'v' has item 'q', which M_titles.csv does not have or which was left out; "
-            "this interaction left out",
+            "interaction left out",
         ),
         (
             None,

@@ -179,7 +179,9 @@ def test_exact_duplicates_can_be_dropped(tmp_path):
     assert report["repetitions"]["exact_duplicates"] == 0
     ((severity, what),) = findings(report, "dropped_duplicates")
     assert severity == "note"
-    assert what.startswith("M_pairs.csv: 2 interactions with user, item and time of an earlier one")
+    assert what.startswith(
+        "M_pairs.csv: 2 interactions repeat the user, item and time of an earlier one"
+    )
     with pytest.raises(
         UserError, match=r'made with duplicates = "drop", and now duplicates = null'
     ):

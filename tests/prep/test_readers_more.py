@@ -298,7 +298,7 @@ def test_a_dump_without_titles_is_told_once(tmp_path):
     assert sequences_of(out) == {"u": ["n2", "n1", "n2", "n1", "n2"]}
     (row,) = data.errors.to_pylist()
     assert (row["item_id"], row["error_class"]) == (None, "no_titles")
-    assert row["message"] == "hm_items.tsv: no titles in it; those of all 2 items are empty"
+    assert row["message"] == "hm_items.tsv: contains no titles; the titles of all 2 items are empty"
 
 
 def test_empty_titles_in_a_column_of_titles_are_told_one_by_one(tmp_path):

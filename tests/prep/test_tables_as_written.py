@@ -255,7 +255,7 @@ def test_spaces_around_ids_mean_nothing(tmp_path, titles, pair):
 )
 def test_a_join_of_nothing_is_an_error_that_shows_both_sides(tmp_path, titles, pair, told):
     dump = small(tmp_path / "d", range(1, 7), titles, pair)
-    with pytest.raises(UserError, match=rf"none of its 18 interactions is with an item.*{told}"):
+    with pytest.raises(UserError, match=rf"none of its 18 interactions has an item.*{told}"):
         prep.ingest(dump, tmp_path / "out")
     assert not (tmp_path / "out/dataset.json").exists()
 
@@ -267,7 +267,7 @@ def test_a_join_of_little_is_a_finding_with_both_sides(tmp_path, capsys):
     prep.build(dump, tmp_path / "out")
     said = capsys.readouterr().out
     assert (
-        "error: M_pairs.csv: 18 of 24 interactions are with items that M_titles.csv does not have"
+        "error: M_pairs.csv: 18 of 24 interactions have items that M_titles.csv does not have"
         in said
     )
     assert "'1.0' in M_pairs.csv, '1' in M_titles.csv, the same number" in said
@@ -284,7 +284,7 @@ def test_some_ids_that_look_alike_are_a_warning(tmp_path, capsys):
 def test_a_log_without_a_row(tmp_path):
     dump = small(tmp_path / "d", range(1, 7))
     (dump / "M_pairs.csv").write_text("user,item,timestamp\n")
-    with pytest.raises(UserError, match=r"M_pairs\.csv: no interaction in it"):
+    with pytest.raises(UserError, match=r"M_pairs\.csv: contains no interactions"):
         prep.ingest(dump, tmp_path / "out")
     put(tmp_path / "t", "log.csv", "uid,asin\n")
     with pytest.raises(UserError, match=r"log\.csv: contains no items"):

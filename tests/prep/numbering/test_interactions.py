@@ -135,7 +135,7 @@ def test_a_user_without_items_is_told(tmp_path):
     (dump / "X_users.tsv").write_text("u\ta a a a a\nv\t\nu\ta\n")
     data = ingested(dump, tmp_path / "out")
     assert [row["message"] for row in data.errors.to_pylist()] == [
-        "X_users.tsv:3: user 'u' has an earlier line; its items come after those",
+        "X_users.tsv:3: user 'u' has an earlier line; the items of this line follow those",
         "X_users.tsv: user 'v' has 0 interactions with known items, fewer than 5; the splits leave this user out",
     ]
     assert data.manifest["counts"] == {"users": 1, "items": 1, "interactions": 6}
