@@ -23,7 +23,7 @@ FeatureSource = Literal["title", "cover", "frames", "mixed"]
 
 _OWN_CODE = "it runs Python code that comes with the model"
 TITLE_TOKENS = 30  # as in the papers
-TEXT_TOKENS = 128  # for longer texts: captions and joined texts
+TEXT_TOKENS = 128  # of longer texts: captions, and what is joined
 
 
 @dataclass(frozen=True)

@@ -179,8 +179,9 @@ def _item_steps(
         yield caption_step(name, captioning), MEDIA_SAMPLE, False
     for tower, settings in config.encode.items():
         encoding = Encoding(sample, settings)
-        # Sources other than titles read the tables of covers, frames or captions.
-        count = TEXT_SAMPLE if settings.source == "title" else MEDIA_SAMPLE
+        count = (
+            TEXT_SAMPLE if settings.source == "title" else MEDIA_SAMPLE
+        )  # others read those tables
         yield encode_step(tower, encoding, backbone=encoding.backbone), count, False
 
 

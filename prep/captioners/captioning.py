@@ -62,7 +62,7 @@ class Captioning:
         """One row per item of the batch (`toolkit.schema.CAPTIONS` and `message`)."""
         ids = batch.column("item_id").to_pylist()
         payloads = [
-            self._payload(id_, row) for id_, row in zip(ids, self._picture_rows(ids), strict=True)
+            self._payload(id_, row) for id_, row in zip(ids, self._places(ids), strict=True)
         ]
         titles = self.data.source("title", ids).to_pylist()
         requests = {
@@ -156,21 +156,21 @@ class Captioning:
     def _pictures(self) -> pa.Table:
         return self.data.covers if self.config.source == "cover" else self.data.frames
 
-    def _picture_rows(self, ids: list[str]) -> list[int | None]:
-        """The row of each item in the table of pictures."""
-        rows: list[int | None] = pc.index_in(
+    def _places(self, ids: list[str]) -> list[int | None]:
+        """The row of each item's pictures."""
+        found: list[int | None] = pc.index_in(
             pa.array(ids, pa.string()), self._pictures.column("item_id")
         ).to_pylist()
-        return rows
+        return found
 
-    def _payload(self, item_id: str, row: int | None) -> Payload | Problem:
-        """The input of the model for an item; for a truncated clip, the available frames."""
+    def _payload(self, item_id: str, place: int | None) -> Payload | Problem:
+        """What the model looks at; of a clip that was cut, the frames that there are."""
         source, step = self.config.source, STEP_OF[self.config.source]
-        if row is None:
+        if place is None:
             return Problem(item_id, "missing", f"no {source} is stored; run prep media again")
 
         def value(column: str) -> Any:
-            return self._pictures.column(column)[row].as_py()
+            return self._pictures.column(column)[place].as_py()
 
         pictures = value("image" if source == "cover" else "frames")
         if not pictures:
