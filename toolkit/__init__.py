@@ -1,9 +1,9 @@
-"""The ground prep and models stand on: tables, stores, ids, splits, metrics, towers, backbones."""
+"""The common base of prep and models: tables, stores, ids, splits, metrics, towers, backbones."""
 
 # ruff: noqa: E402
 from toolkit.console.starting import guard
 
-guard()  # before imports that take seconds
+guard()  # before the imports below, which take seconds
 
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.errors import UserError

@@ -155,7 +155,10 @@ def test_settings_in_metadata_that_are_no_json(folder):
 @pytest.mark.parametrize("read", [read_file, map_file, read_schema])
 @pytest.mark.parametrize(
     ("number", "message"),
-    [(errno.EACCES, "you may not read it .*permissions"), (errno.EIO, "cannot be read now")],
+    [
+        (errno.EACCES, "no read permission .*change its permissions"),
+        (errno.EIO, "cannot be read now"),
+    ],
 )
 def test_what_the_system_refuses_is_no_reason_to_delete(folder, monkeypatch, read, number, message):
     """Tests may run as root, who may read everything."""
