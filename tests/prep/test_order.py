@@ -166,7 +166,7 @@ def test_exact_duplicates_are_counted_apart_from_repeats(tmp_path):
     repetitions = report["repetitions"]
     assert (repetitions["exact_duplicates"], repetitions["repeats_at_other_times"]) == (2, 1)
     ((_, what),) = findings(report, "identical_interactions")
-    assert what == "2 interactions with user, item and time of an earlier one, all kept"
+    assert what == "2 interactions with the user, item and time of an earlier one, all kept"
     assert report["order"]["duplicates"] == "keep"
     assert "exact duplicates are</td><td>kept" in (tmp_path / "keep/report.html").read_text()
 
