@@ -79,7 +79,7 @@ def test_its_counts_are_a_table(dataset):
 
 
 BREAKS = {
-    r"covers: column 'image' is absent": lambda d: rewrite(
+    r"covers: column 'image' is missing": lambda d: rewrite(
         d, "covers", lambda t: t.drop_columns("image")
     ),
     r"covers: 1 items have no row; run prep again": lambda d: rewrite(

@@ -101,7 +101,7 @@ def test_opening_compares_sizes_and_names(dataset):
     path = dataset / "interactions/part-00000.arrow"
     whole = path.read_bytes()
     path.write_bytes(whole + b"\0")
-    with pytest.raises(UserError, match=r"part-00000\.arrow has [\d,]+ bytes, and .* records"):
+    with pytest.raises(UserError, match=r"part-00000\.arrow has [\d,]+ bytes, but .* records"):
         toolkit.open_dataset(dataset).splits()
     path.write_bytes(whole)
     path.rename(path.with_name("part-00001.arrow"))
