@@ -1,4 +1,4 @@
-"""Every step in order."""
+"""Step build: runs all steps in order."""
 
 from pathlib import Path
 
@@ -21,19 +21,19 @@ def build(
     *,
     retry_failed: bool = False,
 ) -> None:
-    """From a dump to a dataset: ingest, comments, media, caption, encode, report; does what is not done yet.
+    """Builds a dataset from a dump: ingest, comments, media, caption, encode, report. Resumes unfinished steps.
 
     Args:
-        dump: folder of what was downloaded.
+        dump: folder of the downloaded dump.
         dataset: folder to write.
         config: all settings; by default no tower is encoded.
-        retry_failed: whether items that are not ok are done again.
+        retry_failed: whether to retry items whose status is not ok.
 
     Raises:
-        UserError: whatever a step raises, and if another process is building or ingesting the dataset.
+        UserError: if a step raises it, or another process is building or ingesting the dataset.
     """
     config = config or PrepConfig()
-    # What is wrong is told now, not after a day, and before a lock is left in a new folder.
+    # Report mistakes now, not after a day of work, and before a lock file is written into a new folder.
     captionings(Path(dataset), config)
     refuse_incomplete(config, Path(dataset))
     refuse_other_clips(config, Path(dataset))

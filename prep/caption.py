@@ -1,4 +1,4 @@
-"""The step before encoding: what a model says of every cover, or of every clip's frames."""
+"""Step caption: a model captions every cover, or the frames of every clip, before encoding."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,8 +22,8 @@ from toolkit.store import Table, read_file
 from toolkit.towers import PICTURES
 from toolkit.versions import versions
 
-_OF_A_FOLDER = "sha256:"  # so begin fingerprints
-SHARD = 512  # its first batch's pixels are the only ones that the model waits for
+_FINGERPRINT = "sha256:"  # prefix of a local folder's revision
+SHARD = 512  # rows; the model waits for decoded pixels only at the first batch of a shard
 
 
 def caption(
@@ -33,29 +33,27 @@ def caption(
     retry_failed: bool = False,
     captioners: Mapping[str, Captioner] | None = None,
 ) -> None:
-    """Writes `captions/NAME/` for all configured captions, a row an item.
+    """Writes `captions/NAME/` for all configured captions, one row per item.
 
-    A caption that the cache has is taken from there, whichever dataset it was made for.
+    Captions in the cache are reused, whichever dataset they were generated for.
 
     Args:
-        dataset: what `ingest` and `media` wrote.
-        config: `caption`, `caption_cache` and where to work are read here; by default what
-            `dataset.json` recorded last.
-        retry_failed: whether items that are not ok are done again.
-        captioners: of your own, by the name of their captions; they go before the configured model.
+        dataset: folder that `ingest` and `media` wrote.
+        config: this step uses `caption`, `caption_cache` and the executor settings; by default the configuration
+            that `dataset.json` recorded last.
+        retry_failed: whether to retry items whose status is not ok.
+        captioners: custom captioners by the name of their captions; they override the configured model.
 
     Raises:
-        UserError: if a prompt or model cannot be had, or existing captions were made with another.
+        UserError: if a prompt or model is not available, or existing captions were generated with other settings.
     """
     dataset = Path(dataset)
     before = manifest.require(dataset)["config"]
     config = config or manifest.recorded_config(dataset, "caption", "caption_cache", "address")
     if not config.caption:
-        print("caption: no captions are configured; --caption.NAME.model MODEL makes some")
+        print("caption: no captions are configured; add some with --caption.NAME.model MODEL")
     works = captionings(dataset, config, captioners)
-    for name in list(
-        works
-    ):  # each is let go once it is done: two models might not fit side by side
+    for name in list(works):  # `pop` frees each model after use: two may not fit into memory
         with writing(dataset, f"caption:{name}"):
             _caption(dataset, name, works.pop(name), config, retry_failed=retry_failed)
     manifest.record_config(dataset, before, caption=asdict(config)["caption"])
@@ -64,16 +62,16 @@ def caption(
 def captionings(
     dataset: Path, config: PrepConfig, captioners: Mapping[str, Captioner] | None = None
 ) -> dict[str, Captioning]:
-    """The work of all configured captions by name; all that can be told before a long run has been checked.
+    """The work of all configured captions by name, after every check that is possible before a long run.
 
     Raises:
-        UserError: if a name cannot be one, or a prompt or model cannot be had or does not take the source.
+        UserError: if a name is not allowed, or a prompt or model is not available or does not accept the source.
     """
     for name in config.caption:
         if not is_safe(name) or set(name) & set("+:") or name in ("title", *PICTURES):
             raise UserError(
-                f"captions cannot be called {name!r}: towers read them by that name, and it names a folder; "
-                "use letters, digits, - and _, and another name than title, cover or frames"
+                f"captions cannot be called {name!r}: the name is used for a folder and as the source of towers; "
+                "use letters, digits, - and _, and none of the names title, cover and frames"
             )
     folder = Path(config.caption_cache) if config.caption_cache else cache_folder()
     own = captioners or {}
@@ -103,14 +101,14 @@ def _caption(
         execute=choose(config, model=True),
         retry_failed=retry_failed,
     )
-    if work.asker.known or work.asker.asked:  # in a cluster, its workers know
+    if work.asker.known or work.asker.asked:  # both are 0 if the workers of a cluster captioned
         print(f"{step.name}: {work.told()}")
     cut = _cut(dataset, step)
     if any(cut.values()):
         print(
             f"{step.name}: {sum(cut.values()):,} answers were cut by max_new_tokens = {work.config.max_new_tokens}: "
-            f"{cut['shortened']:,} end with their last whole sentence or clause, {cut['flagged']:,} are flagged; "
-            "a larger one cuts fewer"
+            f"{cut['shortened']:,} end with their last complete sentence or clause, {cut['flagged']:,} are flagged; "
+            "a higher limit cuts fewer"
         )
     manifest.record_step(
         dataset,
@@ -125,7 +123,7 @@ def _caption(
 
 
 def _cut(dataset: Path, step: Step) -> dict[str, int]:
-    """How many answers the limit of tokens cut: those that were shortened, and those that are flagged."""
+    """Counts the answers that the token limit cut: those that were shortened, and those that are flagged."""
     shards = Table(dataset / step.folder).shards()
     metadata = [read_file(shard.path).schema.metadata or {} for shard in shards]
     flagged = [
@@ -133,7 +131,7 @@ def _cut(dataset: Path, step: Step) -> dict[str, int]:
         for message in errors_of(dataset, step.name).column("message").to_pylist()
     ]
     return {
-        "shortened": sum(int(found.get(SHORTENED, 0)) for found in metadata),
+        "shortened": sum(int(shard.get(SHORTENED, 0)) for shard in metadata),
         "flagged": sum(flagged),
     }
 
@@ -142,9 +140,9 @@ def caption_step(name: str, work: Captioning, recorded: dict[str, Any] | None = 
     """The step that writes `captions/NAME/`.
 
     Args:
-        name: of the captions.
-        work: what it does.
-        recorded: the configuration of the rows that exist, which new ones must have.
+        name: name of the captions.
+        work: function that captions a batch.
+        recorded: the configuration of the existing rows, which new rows must share.
     """
     config, prompt, recorded = work.config, work.prompt, recorded or {}
     source_step = work.data.manifest["steps"].get(STEP_OF[config.source], {})
@@ -163,7 +161,7 @@ def caption_step(name: str, work: Captioning, recorded: dict[str, Any] | None = 
         **source_step.get("config", {}),
     }
     processor = getattr(work.captioner, "processor", None)
-    if processor and (not recorded or "processor" in recorded):  # an older Versa did not tell
+    if processor and (not recorded or "processor" in recorded):  # older versions did not record it
         depends["processor"] = processor
     return Step(
         f"caption:{name}", f"captions/{name}", schema.CAPTIONS, depends, work, SHARD, "zstd"
@@ -171,11 +169,10 @@ def caption_step(name: str, work: Captioning, recorded: dict[str, Any] | None = 
 
 
 def _revision(captioner: Captioner, recorded: str) -> str:
-    """A model's revision in the form in which existing rows have it: a folder's fingerprint, like with like."""
-    if not (recorded.startswith(_OF_A_FOLDER) and captioner.revision.startswith(_OF_A_FOLDER)):
+    """A model's revision, with a folder's fingerprint in the version that existing rows have, for comparison."""
+    if not (recorded.startswith(_FINGERPRINT) and captioner.revision.startswith(_FINGERPRINT)):
         return captioner.revision
-    from toolkit.backbones.resolve import (
-        revision_as,
-    )  # here: it takes seconds, and servers need none
+    # Imported here: the import takes seconds, and captioners on a server do not need it.
+    from toolkit.backbones.resolve import revision_as
 
     return revision_as(recorded, captioner.model, None)

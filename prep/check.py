@@ -1,6 +1,6 @@
-"""Is a dataset whole? Every file against its checksum, every table against its schema, the items and `errors/`.
+"""Validates a dataset: every file against its checksum, every table against its schema, the items and `errors/`.
 
-Nothing here takes a Python object a row: a million items are checked in seconds, one shard in memory at a time.
+No check creates a Python object per row: a million items take seconds, with one shard in memory at a time.
 """
 
 from collections import Counter
@@ -26,14 +26,14 @@ from toolkit.schema import StatesDtype
 from toolkit.store import Shard, Table
 
 MEDIA = {"covers": schema.COVERS, "frames": schema.FRAMES}
-NO_ROW_AN_ITEM = ("ingest", "comments")  # steps whose tables do not have one
+NO_ROW_AN_ITEM = ("ingest", "comments")  # steps whose tables do not have one row per item
 
 
 def check(dataset: str | Path) -> list[str]:
-    """Reasons why a dataset is broken or unfinished; an empty list if it is neither.
+    """Lists the reasons why a dataset is broken or unfinished; an empty list if it is neither.
 
     Args:
-        dataset: its folder.
+        dataset: dataset folder.
     """
     try:
         data = open_dataset(dataset)
@@ -50,12 +50,12 @@ def check(dataset: str | Path) -> list[str]:
 
 
 class Counts(NamedTuple):
-    """How much a table holds.
+    """Row counts of a table.
 
     Args:
-        rows: in it.
-        words: how many of its rows have which status; of a table that has not one row an item, how many lines of
-            the dump were left out, and why.
+        rows: number of rows.
+        words: number of rows by status; for tables without one row per item, the number of lines of the dump
+            that were left out, by error class.
     """
 
     rows: int
@@ -63,29 +63,29 @@ class Counts(NamedTuple):
 
 
 def count(dataset: str | Path) -> dict[str, Counts]:
-    """The counts of a dataset's tables, by name.
+    """The counts of a dataset's tables, by table name.
 
     Raises:
-        UserError: if it cannot be opened.
+        UserError: if the dataset cannot be opened.
     """
     data = open_dataset(dataset)
     tables = {
-        "items": Counts(data.items.num_rows, _told(data, "ingest")),
+        "items": Counts(data.items.num_rows, _errors(data, "ingest")),
         "interactions": Counts(_rows(data, "interactions", "user"), Counter()),
     }
     if Table(data.path / "comments").exists():
-        tables["comments"] = Counts(_rows(data, "comments", "item_id"), _told(data, "comments"))
+        tables["comments"] = Counts(_rows(data, "comments", "item_id"), _errors(data, "comments"))
     for name in _item_tables(data):
-        rows, told = _rows(data, name, "item_id"), _told(data, step_of(name))
-        tables[name] = Counts(rows, Counter(ok=rows - told.total()) + told)
+        rows, errors = _rows(data, name, "item_id"), _errors(data, step_of(name))
+        tables[name] = Counts(rows, Counter(ok=rows - errors.total()) + errors)
     return tables
 
 
 def describe(tables: Mapping[str, Counts]) -> str:
-    """Counts as a small table for reading."""
+    """Formats counts as a text table."""
     width = max(map(len, tables))
     return "\n".join(
-        f"{name:<{width}}  {table.rows:>11,}  {_words(table.words)}".rstrip()
+        f"{name:<{width}}  {table.rows:>11,}  {_listed(table.words)}".rstrip()
         for name, table in tables.items()
     )
 
@@ -94,16 +94,16 @@ def _rows(data: Dataset, name: str, column: str) -> int:
     return sum(batch.num_rows for batch in Table(data.path / name).batches([column]))
 
 
-def _told(data: Dataset, step: str) -> Counter[str]:
+def _errors(data: Dataset, step: str) -> Counter[str]:
     return tally(errors_of(data.path, step).column("error_class"))
 
 
-def _words(counts: Counter[str]) -> str:
-    return ", ".join(f"{count:,} {word}" for word, count in counts.most_common())
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
 
 
 def _item_tables(data: Dataset) -> list[str]:
-    """Folders of the tables with one row an item that are there or that a step says it wrote."""
+    """Folders of the tables with one row per item that exist or that a finished step recorded."""
     steps = data.manifest.get("steps", {})
     done = [step for step, entry in steps.items() if "skipped" not in entry]
     recorded = [tables_of(step)[0] for step in done if step not in NO_ROW_AN_ITEM]
@@ -118,21 +118,21 @@ def _check_manifest(data: Dataset) -> Iterator[str]:
         yield "dataset.json does not record step ingest"
     for name in _item_tables(data):
         if step_of(name) not in data.manifest.get("steps", {}):
-            yield f"step {step_of(name)} has not finished; run prep again to go on"
+            yield f"step {step_of(name)} has not finished; run prep again to resume it"
     for name in data.manifest.get("config", {}).get("caption", {}):
         if f"caption:{name}" not in data.manifest.get("steps", {}):
-            yield f"captions {name!r} are configured and not made; run: python -m prep caption {data.path}"
+            yield f"captions {name!r} are configured but not generated; run: python -m prep caption {data.path}"
     for tower in manifest.configured_towers(data.manifest):
         if f"encode:{tower}" not in data.manifest.get("steps", {}):
-            yield f"tower {tower!r} is configured and not encoded; run: python -m prep encode {data.path}"
+            yield f"tower {tower!r} is configured but not encoded; run: python -m prep encode {data.path}"
     classes = set(pc.unique(data.errors.column("step")).to_pylist())
     known = {*NO_ROW_AN_ITEM, *map(step_of, _item_tables(data))}
     if classes - known:
-        yield f"errors/ has rows of {sorted(classes - known)}, whose tables are not there"
+        yield f"errors/ has rows of the steps {sorted(classes - known)}, but the tables of these steps are missing"
 
 
 def _check_interactions(data: Dataset) -> Iterator[str]:
-    """One batch at a time: there may be more interactions than memory holds."""
+    """Checks one batch at a time, because the interactions may be larger than memory."""
     table = Table(data.path / "interactions")
     counts = {"users": 0, "items": data.items.num_rows, "interactions": 0}
     position, wrong = -1, Counter[str]()
@@ -140,7 +140,7 @@ def _check_interactions(data: Dataset) -> Iterator[str]:
         schema.validate(batch, schema.INTERACTIONS, where=str(table.folder))
         if batch.num_rows == 0:
             continue
-        user, item, places = (batch.column(n).to_numpy() for n in ("user", "item", "position"))
+        user, item, stored = (batch.column(n).to_numpy() for n in ("user", "item", "position"))
         steps = np.diff(user.astype(np.int64), prepend=np.int64(counts["users"]))
         expected = positions(user) + np.where(user == counts["users"], position + 1, 0)
         wrong[f"items outside of 1..{counts['items']}"] += int(
@@ -148,15 +148,15 @@ def _check_interactions(data: Dataset) -> Iterator[str]:
         )
         wrong["users not numbered 1..U in order"] += int((~np.isin(steps, (0, 1))).sum())
         wrong["positions that do not count 0, 1, 2, ... for each user"] += int(
-            (places != expected).sum()
+            (stored != expected).sum()
         )
-        counts["users"], position = int(user[-1]), int(places[-1])
+        counts["users"], position = int(user[-1]), int(stored[-1])
         counts["interactions"] += len(user)
     yield from (
-        f"interactions: {count:,} rows with {what}" for what, count in wrong.items() if count
+        f"interactions: {count:,} rows with {defect}" for defect, count in wrong.items() if count
     )
     if data.manifest.get("counts") != counts:
-        yield f"dataset.json says {data.manifest.get('counts')}, the tables hold {counts}"
+        yield f"dataset.json records {data.manifest.get('counts')}, but the tables hold {counts}"
 
 
 def _check_comments(data: Dataset) -> Iterator[str]:
@@ -166,9 +166,9 @@ def _check_comments(data: Dataset) -> Iterator[str]:
     ids = data.comments.column("item_id")
     strangers = pc.sum(pc.invert(pc.is_in(ids, data.items.column("item_id")))).as_py() or 0
     if strangers:
-        yield f"comments: {strangers} rows are of no known item"
+        yield f"comments: {strangers} rows belong to unknown items"
     if step.get("rows") != len(ids):
-        yield f"comments: {len(ids)} rows, dataset.json says {step.get('rows', 'unfinished')}; run prep again"
+        yield f"comments: {len(ids)} rows, but dataset.json records {step.get('rows', 'unfinished')}; run prep again"
 
 
 def _check_item_tables(data: Dataset) -> Iterator[str]:
@@ -182,38 +182,38 @@ def _check_item_tables(data: Dataset) -> Iterator[str]:
 def _check_rows(data: Dataset, name: str) -> Iterator[str]:
     """Covers, frames and captions."""
     expected = MEDIA.get(name, schema.CAPTIONS)
-    ids, words, silent = [], [], 0
+    ids, statuses, blank = [], [], 0
     for _, table in Table(data.path / name).tables():
         schema.validate(table, expected, where=name)
         ids += table.column("item_id").chunks
-        words += table.column("status").chunks
+        statuses += table.column("status").chunks
         if name.startswith("captions/"):
-            silent += _silent(table)
-    rows, status = pa.chunked_array(ids, pa.string()), pa.chunked_array(words, pa.string())
+            blank += _ok_but_blank(table)
+    rows, status = pa.chunked_array(ids, pa.string()), pa.chunked_array(statuses, pa.string())
     yield from _rows_against_items(data, name, rows)
     unknown = set(pc.unique(status).to_pylist()) - set(get_args(schema.Status))
-    yield from (f"{name}: status {word!r} is none of the known ones" for word in sorted(unknown))
-    told = errors_of(data.path, step_of(name))
-    yield from against_errors(name, rows, status, told)
-    if silent:
-        yield f"{name}: {silent} captions are ok and have no text"
+    yield from (f"{name}: unknown status {value!r}" for value in sorted(unknown))
+    errors = errors_of(data.path, step_of(name))
+    yield from against_errors(name, rows, status, errors)
+    if blank:
+        yield f"{name}: {blank} captions have the status ok but no text"
 
 
-def _silent(table: pa.Table) -> int:
-    """How many captions are ok and blank."""
+def _ok_but_blank(table: pa.Table) -> int:
+    """Counts the captions whose status is ok and whose text is blank."""
     blank = pc.equal(pc.utf8_trim_whitespace(pc.fill_null(table["text"], "")), "")
     return pc.sum(pc.and_(pc.equal(table["status"], "ok"), blank)).as_py() or 0
 
 
 def _rows_against_items(data: Dataset, name: str, ids: pa.ChunkedArray) -> Iterator[str]:
     items = data.items.column("item_id")
-    for what, found in {
-        "rows stand for an item that has another row": len(ids) - pc.count_distinct(ids).as_py(),
-        "items have no row; run prep again to go on": _not_in(items, ids),
-        "rows are of no known item": _not_in(ids, items),
+    for defect, number in {
+        "rows repeat an item that has another row": len(ids) - pc.count_distinct(ids).as_py(),
+        "items have no row; run prep again to resume": _not_in(items, ids),
+        "rows belong to unknown items": _not_in(ids, items),
     }.items():
-        if found:
-            yield f"{name}: {found} {what}"
+        if number:
+            yield f"{name}: {number} {defect}"
 
 
 def _not_in(values: pa.ChunkedArray, others: pa.ChunkedArray) -> int:
@@ -226,7 +226,7 @@ def _check_states(data: Dataset, name: str) -> Iterator[str]:
     spec = data.tower(name.removeprefix("states/"))
     expected = schema.states(spec.layers, spec.width, dtype)
     errors = errors_of(data.path, step_of(name)).column("item_id")
-    # Looked up for all shards at once: the hash of a million ids is made once.
+    # One lookup for all shards, so that a million ids are hashed only once.
     listed = [
         schema.validate(
             table.select(["item_id", "item"]), pa.schema(list(expected)[:2]), where=name
@@ -244,7 +244,7 @@ def _check_states(data: Dataset, name: str) -> Iterator[str]:
         yield from _check_states_shard(name, shard, table, numbers[rows], failed[rows], dtype)
         start = rows.stop
     if pc.count_distinct(errors).as_py() != len(errors):
-        yield f"{name}: errors/ lists an item more than once"
+        yield f"{name}: errors/ lists the same item more than once"
 
 
 def _columns_of(table: Table) -> Iterator[pa.Table]:
@@ -261,12 +261,12 @@ def _check_states_shard(
     dtype: StatesDtype,
 ) -> Iterator[str]:
     if not np.array_equal(numbers, table.column("item").to_numpy()):
-        yield f"{name}: {shard.path.name} numbers its items otherwise than items/ does"
+        yield f"{name}: {shard.path.name} has other item numbers than items/"
     start = 0
     for batch in table.to_batches():
         states = batch.column("states").flatten().to_numpy().reshape(batch.num_rows, -1)
         if not all_finite(states, dtype):
             yield f"{name}: {shard.path.name} holds states that are not finite"
         if states[failed[start : start + batch.num_rows]].any():
-            yield f"{name}: {shard.path.name} has states for items that errors/ lists as failed"
+            yield f"{name}: {shard.path.name} has states of items that errors/ lists as failed"
         start += batch.num_rows

@@ -1,7 +1,7 @@
-"""What users wrote about items, where the dump has it: a table of its own, read once in blocks.
+"""Step comments: stores the comments of users on items, if the dump has them, in a table of their own.
 
-MicroLens has `*comment*.txt`, lines of user, item and text between tabs, without a header (one that names these
-is left out). The text may be empty and may hold tabs.
+MicroLens has `*comment*.txt` with one line per comment: user, item and text, separated by tabs. The file has no
+header, but a header with these names is skipped. The text may be empty and may contain tabs.
 """
 
 from collections.abc import Iterator
@@ -25,23 +25,23 @@ from toolkit.errors import UserError
 from toolkit.store import Table, write_table
 
 STEP = "comments"
-SHARD = 200_000  # lines in memory at a time, and at most so many rows in a shard
+SHARD = 200_000  # lines in memory at a time; also the maximum number of rows per shard
 _LINES_NAMED = 5
 _LINE = pa.field("line", pa.int64(), nullable=False)
 _WHY = {
-    "unreadable_line": "are not user, item and text in UTF-8 with tabs between",
-    "unknown_item": "are of items that the dataset does not have",
+    "unreadable_line": "are not user, item and text in UTF-8, separated by tabs",
+    "unknown_item": "belong to items that the dataset does not have",
 }
 
 
 def comments(dump: str | Path, dataset: str | Path) -> None:
-    """Writes `comments/` (`toolkit.schema.COMMENTS`), in the file's order, and what was left out.
+    """Writes `comments/` (`toolkit.schema.COMMENTS`), in the file's order, and skipped lines into `errors/`.
 
-    A rerun with the same file does nothing. A dump without comments skips the table and says so.
+    A rerun with the same file does nothing. If the dump has no comments, the table is skipped with a message.
 
     Args:
-        dump: folder of what was downloaded.
-        dataset: what `ingest` wrote.
+        dump: folder of the downloaded dump.
+        dataset: folder that `ingest` wrote.
 
     Raises:
         UserError: if nothing is ingested, the comments were read from another file, or another process is
@@ -73,20 +73,20 @@ def _comments(dump: Path, dataset: Path) -> None:
         print(f"{STEP}: skipped, the dump has none")
         manifest.record_step(dataset, STEP, {}, skipped="the dump has none")
     else:
-        rows, told = _write(path, dataset)
-        manifest.record_step(dataset, STEP, {}, inputs=inputs, rows=rows, errors=told)
-        print(f"{STEP}: {rows:,} rows{problems.summary(told)}")
+        rows, errors = _write(path, dataset)
+        manifest.record_step(dataset, STEP, {}, inputs=inputs, rows=rows, errors=errors)
+        print(f"{STEP}: {rows:,} rows{problems.summary(errors)}")
 
 
 def _write(path: Path, dataset: Path) -> tuple[int, dict[str, int]]:
-    """Writes the table, whole or not at all; returns how many rows it and `errors/` have by class."""
+    """Writes the complete table or none; returns its number of rows, and the rows of `errors/` by error class."""
     table = Table(dataset / f"{STEP}.tmp")
-    clear_table(table.folder)  # what an unfinished run left
+    clear_table(table.folder)  # the files of an unfinished run
     clear_temporary(dataset / "errors", rf"{STEP}-\d{{5,}}\.arrow")
     items = open_dataset(dataset).items.column("item_id")
     header = _has_header(path)
-    left_out = {word: _Lines() for word in _WHY}
-    rows, strange = 0, None
+    left_out = {error_class: _Lines() for error_class in _WHY}
+    rows, unknown_id = 0, None
     for block, broken in _blocks(path, header=header):
         known = pc.is_in(block.column("item_id"), items)
         left_out["unreadable_line"].add(broken)
@@ -94,49 +94,49 @@ def _write(path: Path, dataset: Path) -> tuple[int, dict[str, int]]:
         kept = block.filter(known).drop_columns("line")
         table.append(kept)
         rows += kept.num_rows
-        strange = strange or next(
+        unknown_id = unknown_id or next(
             iter(block.filter(pc.invert(known)).column("item_id").to_pylist()), None
         )
-    if rows == 0 and strange is not None:
-        raise _no_item_known(path, strange, items.to_pylist())
-    told = problems.table(
+    if rows == 0 and unknown_id is not None:
+        raise _no_item_known(path, unknown_id, items.to_pylist())
+    errors = problems.table(
         STEP,
         [
-            Problem(None, word, f"{path.name}: {lines} {_WHY[word]}; left out")
-            for word, lines in left_out.items()
+            Problem(None, error_class, f"{path.name}: {lines} {_WHY[error_class]}; left out")
+            for error_class, lines in left_out.items()
             if lines.count
         ],
     )
-    write_table(dataset / "errors" / f"{STEP}-00000.arrow", told, compression="zstd")
+    write_table(dataset / "errors" / f"{STEP}-00000.arrow", errors, compression="zstd")
     clear_table(dataset / STEP)
     table.folder.rename(dataset / STEP)
-    return rows, problems.tally(told)
+    return rows, problems.tally(errors)
 
 
 def _has_header(path: Path) -> bool:
-    """Whether the first line names the columns; it is refused if these are others or in another order."""
+    """Whether the first line is a header; refuses headers with other columns or another order."""
     form = "user<TAB>item<TAB>text"
     begin = first_lines(path, LINES_LOOKED_AT)
     header = header_or_none(path, begin, ["user", "item", "text"], form=form, separator="\t")
-    if header is not None and (header.separator, [*header.places.values()]) != ("\t", [0, 1, 2]):
+    if header is not None and (header.separator, [*header.columns.values()]) != ("\t", [0, 1, 2]):
         raise UserError(
             f"{path}:1: the header is {begin[0][:80]!r}, expected {form!r} (or no header at all); reorder its columns"
         )
     return header is not None
 
 
-def _no_item_known(path: Path, strange: str, known: list[str]) -> UserError:
-    one, other, why = look_alike([strange], known, loosely=True) or (strange, known[0], "")
-    told = f"{one!r} there, {other!r} in the dataset" + (f", {why}" if why else "")
+def _no_item_known(path: Path, unknown: str, known: list[str]) -> UserError:
+    here, other, why = look_alike([unknown], known, loosely=True) or (unknown, known[0], "")
+    example = f"{here!r} in the comments, {other!r} in the dataset" + (f", {why}" if why else "")
     return UserError(
-        f"{path}: no comment is of an item of the dataset; ids are such as {told}; write the ids alike, or move the "
-        "file away to go on without comments"
+        f"{path}: no comment belongs to an item of the dataset (example ids: {example}); use the same ids in both, "
+        "or move the file away to continue without comments"
     )
 
 
 @dataclass
 class _Lines:
-    """How many lines, and which came first."""
+    """The number of lines, and the numbers of the first few."""
 
     count: int = 0
     first: list[int] = field(default_factory=list)
@@ -151,9 +151,9 @@ class _Lines:
 
 
 def _blocks(path: Path, *, header: bool) -> Iterator[tuple[pa.Table, list[int]]]:
-    """Some lines at a time: what they say with their numbers from 1, and which say nothing.
+    """Yields blocks of lines: parsed rows with line numbers from 1, and the numbers of unreadable lines.
 
-    There is one block at least, so that a table of comments exists even when it is empty.
+    Yields at least one block, so that the table exists even if it is empty.
     """
     with path.open("rb") as file:
         if header:
@@ -175,7 +175,7 @@ def _parse(lines: list[bytes], start: int) -> tuple[pa.Table, list[int]]:
             rows.append(
                 {"item_id": item.strip(), "user_id": user.strip(), "text": text, "line": number}
             )
-        except ValueError:  # fewer fields than three, or not UTF-8
+        except ValueError:  # fewer than three fields, or not UTF-8
             if line.strip():
                 broken.append(number)
     return pa.Table.from_pylist(rows, schema=schema.COMMENTS.append(_LINE)), broken

@@ -1,6 +1,6 @@
-"""What a user can set, as typed dataclasses; the commands' options and `prep.yaml` are read into them.
+"""The settings of prep, as typed dataclasses. The command line and `prep.yaml` fill them.
 
-`users_word` marks what a `prep.yaml` or `dataset.json` that comes with data may not decide (`prep.trust`).
+`users_word` marks settings that a `prep.yaml` or `dataset.json` from elsewhere may not set (`prep.trust`).
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ Sampling = Literal["middle", "uniform", "near", "keyframes"]
 ExecutorName = Literal["processes", "ray"]
 FeatureSource = Literal["title", "cover", "frames", "mixed"]
 
-_OWN_CODE = "it comes with Python code of its own, which is not run unasked"
+_OWN_CODE = "it runs Python code that comes with the model"
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,21 @@ class MediaConfig:
     """How covers and video frames are stored.
 
     Args:
-        cover_px: shorter side of a stored cover, in pixels; smaller covers stay as they are.
-        sampling: which frames: uniform takes those at the midpoints of frame_count equal parts; near does so
-            within 0.1 s, cheaper; keyframes takes the keyframes nearest to them, cheapest, some of them twice
-            where there are few; middle takes consecutive frames around the middle, as the MicroLens paper does.
-        frame_count: frames taken from a clip.
-        frame_interval: of sampling middle: 1 takes consecutive frames, 5 every fifth.
-        frame_px: shorter side of a stored frame, in pixels; smaller clips stay as they are.
-        backend: what decodes clips. pyav takes about 0.65 of the CPU time of each of the others for the same
-            frames (benchmarks/decode.py), and it alone makes near cheaper; opencv and decord come along too;
-            torchcodec needs `pip install versa-toolkit[torchcodec]` and FFmpeg's libraries.
-        clip_seconds: time limit of one clip; beyond it, its process is killed and the item has the
-            status `timeout`.
-        workers: processes that decode; 0 takes one for each CPU core.
-        frames_from: videos, or the released frames of a dump; auto takes videos where there are any.
+        cover_px: shorter side of a stored cover, in pixels; smaller covers are not enlarged.
+        sampling: which frames are stored. uniform takes the frames at the midpoints of frame_count equal parts.
+            near takes frames within 0.1 s of these midpoints and is faster. keyframes takes the nearest keyframes
+            and is fastest; it repeats frames if a clip has few keyframes. middle takes consecutive frames around
+            the middle, as the MicroLens paper does.
+        frame_count: number of frames per clip.
+        frame_interval: for sampling middle: 1 takes consecutive frames, 5 every fifth frame.
+        frame_px: shorter side of a stored frame, in pixels; smaller clips are not enlarged.
+        backend: library that decodes clips. pyav uses about 0.65 of the CPU time of each other backend for the
+            same frames (benchmarks/decode.py), and only with pyav is near faster than uniform. opencv and decord
+            are installed too; torchcodec needs `pip install versa-toolkit[torchcodec]` and FFmpeg's libraries.
+        clip_seconds: time limit per clip. After it, the decoding process is killed and the item gets the status
+            `timeout`.
+        workers: number of decoding processes; 0 starts one per CPU core.
+        frames_from: videos, or the released frames of a dump; auto uses videos if the dump has any.
     """
 
     cover_px: int = 256
@@ -63,8 +64,8 @@ class MediaConfig:
                 raise UserError(f"media.{key} is {getattr(self, key)}; it must be at least {least}")
         if self.frame_interval > 1 and self.sampling != "middle":
             raise UserError(
-                f"media.frame_interval is {self.frame_interval}, and media.sampling {self.sampling}; only "
-                "sampling middle takes every so-many-th frame: set one or the other"
+                f"media.frame_interval is {self.frame_interval} and media.sampling is {self.sampling}: an interval "
+                "above 1 needs media.sampling middle; change one of the two"
             )
         if not self.clip_seconds > 0:
             raise UserError(f"media.clip_seconds is {self.clip_seconds}; it must be above 0")
@@ -106,14 +107,14 @@ class EncodeConfig(EncoderSpec):
 
 @dataclass(frozen=True)
 class FeaturesConfig:
-    """A tower that is imported from a file of features, a vector an item, instead of encoded.
+    """A tower that is imported from a file of features, one vector per item, instead of encoded.
 
     Args:
-        file: .npy (a row an item), .json (vectors by item id) or .parquet (a row an item, ids in item_id).
-        source: what the features were made of; mixed is several things at once.
-        ids: of a .npy, a text file with the item id of each row; without it, row r is item r + 1, which
-            only fits items that are 1, 2, ..., N.
-        column: of a .parquet, the one that holds the vectors.
+        file: .npy (one row per item), .json (vectors by item id) or .parquet (one row per item, ids in item_id).
+        source: content field from which the features were computed; mixed means several fields.
+        ids: for a .npy file: a text file with the item id of each row. Without it, row r is item r + 1, which
+            requires item ids 1, 2, ..., N.
+        column: for a .parquet file: the column that holds the vectors.
     """
 
     file: str = users_word("", leaves)
@@ -129,31 +130,32 @@ class FeaturesConfig:
 
 @dataclass(frozen=True)
 class CaptionConfig:
-    """The model that captions one source, and what it is asked.
+    """The model that captions one source, its prompt and its generation settings.
 
     Args:
-        source: what is captioned: cover, or the frames of a video, for which the model must take video.
-        captioner: transformers runs the model in this process; openai asks a server that speaks OpenAI's
-            chat completions (vLLM, SGLang, TGI, `transformers serve`).
-        model: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name; of
-            openai, its name on the server.
-        revision: hub revision to pin; of openai, what is recorded as the server's.
-        prompt: a built-in one (image-plain, video-rec, ...; NAME@VERSION for an older version) or the path of
-            a text file, which may hold {title}; by default image-plain or video-plain, as the source is.
-        max_new_tokens: a caption ends there.
-        max_characters: a longer caption is cut there, at the end of a sentence or word.
-        temperature: 0 takes the likeliest token each time, so that a rerun says the same; above, it is drawn.
-        repetition_penalty: above 1, what the caption already says becomes less likely; 1.05 is mild.
-        batch_size: of transformers: items generated for at a time.
-        device_map: of transformers: auto takes the GPU where there is one; otherwise cpu, cuda:1, or
+        source: content field to caption: cover, or frames for the frames of a video, which requires a model
+            that accepts video.
+        captioner: transformers runs the model in this process; openai sends requests to a server with OpenAI's
+            chat completions API (vLLM, SGLang, TGI, `transformers serve`).
+        model: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name; for
+            openai, the model's name on the server.
+        revision: hub revision to pin; for openai, the revision to record for the server's model.
+        prompt: name of a built-in prompt (image-plain, video-rec, ...; NAME@VERSION for an older version) or path
+            of a text file, which may contain {title}. Default: image-plain or video-plain, depending on the source.
+        max_new_tokens: maximum number of tokens per caption.
+        max_characters: longer captions are cut to this length, at the end of a sentence or word.
+        temperature: 0 is greedy decoding, so that reruns return the same captions; above 0 samples.
+        repetition_penalty: values above 1 make tokens less likely that the caption already contains; 1.05 is mild.
+        batch_size: for transformers: number of items per generation batch.
+        device_map: for transformers: auto uses the GPU if there is one; otherwise cpu, cuda:1, or
             balanced, which spreads the model over all GPUs.
-        dtype: of transformers: auto is bfloat16 on a GPU and float32 on a CPU.
-        trust_remote_code: of transformers: runs code from the hub; off unless you say so.
-        url: of openai: the server's, up to the version, such as http://localhost:8000/v1.
-        key_variable: of openai: the environment variable that holds the key; none is sent where it is not set.
-        concurrency: of openai: requests in flight at a time.
-        timeout_seconds: of openai: within which a whole answer must have come, until a request is given up.
-        attempts: of openai: how often a request is made until it has failed.
+        dtype: for transformers: auto is bfloat16 on a GPU and float32 on a CPU.
+        trust_remote_code: for transformers: runs code from the hub; off by default.
+        url: for openai: URL of the server up to the version, such as http://localhost:8000/v1.
+        key_variable: for openai: environment variable that holds the API key; no key is sent if it is not set.
+        concurrency: for openai: number of requests in flight.
+        timeout_seconds: for openai: time limit for the complete answer to a request.
+        attempts: for openai: maximum number of attempts per request.
     """
 
     source: Literal["cover", "frames"] = "cover"
@@ -187,44 +189,44 @@ class CaptionConfig:
 
     @property
     def prompt_name(self) -> str:
-        """The prompt that is asked: the configured one, or the plain one for the source."""
+        """The name of the prompt: the configured prompt, or the plain prompt for the source."""
         return self.prompt or ("image-plain" if self.source == "cover" else "video-plain")
 
 
 @dataclass(frozen=True)
 class PrepConfig:
-    """Everything about one dataset.
+    """All settings of one dataset.
 
     Args:
-        layout: how the dump is laid out; auto looks at its files. Those of morec and amazon have the same
-            names; where their items have two columns, which read the same either way, auto says amazon.
-        name: of the dataset; by default that of the dump's folder.
-        columns: of layout table, what each column is called, such as user=uid,item=asin,time=ts,title=name;
-            time and title only where there are any. With layout auto it says that the dump is a table. Of layout
-            recbole, those that are called otherwise than RecBole's user_id, item_id and timestamp, or title=NAME.
-        pair_columns: order of the columns of a `*_pair.csv` (ninerec); auto looks which one holds items.
-        time_unit: of timestamps, where the layout leaves it open (ninerec, recbole, table): ms, s, us or ns; of
-            recbole, numbers below 1e11 are seconds unless it says us or ns.
-        k_core: how many interactions every user and every item must have among those kept (repeats
-            counted); those with fewer are left out until nothing changes. 0 keeps all.
-        ties: what orders a user's interactions of equal times, or all of them where there are no times: file, the
-            rows of the file; hash, the hash of user and item, so that the file's order (which may be that of item
-            ids) teaches nothing.
-        duplicates: of interactions with the user, item and time of an earlier one: keep or drop them.
-        memory_gib: what sorting the interactions may hold in memory, in GiB; the rest goes to disk for the
-            time being. The whole process holds one to two GiB more.
-        media: covers and video frames.
-        caption: captions by name, each with its model: --caption.image_caption.model X, ...; towers read them
-            by that name.
-        caption_cache: folder of the captions that models have given so far, which all datasets share: what
-            was asked before is not asked again. By default $VERSA_CACHE, or versa in the user's cache folder.
-        encode: towers by name, each with its encoder: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
-        features: towers by name, each with its file of ready features: --features.TOWER.file X, ...
-        executor: where steps work: processes of this machine, or ray; the machines of a Ray cluster share the
-            file system on which dump, dataset and local encoders lie.
-        address: of a running Ray cluster, HOST:PORT or auto; by default one is started on this machine.
-        gpus_per_worker: GPUs, or a share of one, that each worker of a Ray cluster has to itself for its own
-            encoder or captioner; 0 works on CPUs, a worker for each machine.
+        layout: file layout of the dump; auto detects it from the files. The files of morec and amazon have the
+            same names. If their items file has two columns, both layouts read it alike and auto chooses amazon.
+        name: name of the dataset; by default the name of the dump's folder.
+        columns: for layout table: the name of each column, such as user=uid,item=asin,time=ts,title=name; omit
+            time and title if the table lacks them. With layout auto, this option selects layout table. For layout
+            recbole: columns whose names differ from RecBole's user_id, item_id and timestamp, and title=NAME.
+        pair_columns: column order of a `*_pair.csv` (ninerec); auto detects which column holds the items.
+        time_unit: unit of the timestamps for layouts without a fixed unit (ninerec, recbole, table): ms, s, us or
+            ns. For recbole, numbers below 1e11 are read as seconds unless the unit is us or ns.
+        k_core: minimum number of interactions per user and per item, repeats included. Users and items with
+            fewer are removed until nothing changes. 0 keeps all.
+        ties: order of a user's interactions that have the same time or no time. file: the order of the rows in
+            the file. hash: a hash of user and item, so that no information leaks from the file's order (for
+            example if the file is sorted by item id).
+        duplicates: keep or drop interactions that repeat the user, item and time of an earlier interaction.
+        memory_gib: memory limit for sorting the interactions, in GiB; the rest is spilled to disk. The whole
+            process needs one to two GiB more.
+        media: settings of covers and video frames.
+        caption: captions by name, with a model for each: --caption.image_caption.model X, ...; towers refer to
+            captions by this name.
+        caption_cache: folder of the caption cache, shared by all datasets: requests that it has answers for are
+            not sent again. Default: $VERSA_CACHE, or versa in the user's cache folder.
+        encode: towers by name, with an encoder for each: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...
+        features: towers by name, with a file of precomputed features for each: --features.TOWER.file X, ...
+        executor: processes runs steps on this machine; ray runs them on a Ray cluster, whose machines must share
+            the file system that holds the dump, the dataset and local encoders.
+        address: address of a running Ray cluster: HOST:PORT or auto. By default, prep starts Ray on this machine.
+        gpus_per_worker: number of GPUs, or a fraction of one, per Ray worker for its own encoder or captioner;
+            0 uses CPUs and one worker per machine.
     """
 
     layout: Layout = "auto"
@@ -252,6 +254,6 @@ class PrepConfig:
         for key in ("address", "gpus_per_worker"):
             if getattr(self, key) and self.executor != "ray":
                 raise UserError(
-                    f"{key} is {getattr(self, key)}, which is for a Ray cluster; add --executor ray, "
-                    f"or leave {key} out"
+                    f"{key} is {getattr(self, key)}, which requires a Ray cluster: add --executor ray, "
+                    f"or omit {key}"
                 )

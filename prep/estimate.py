@@ -1,7 +1,7 @@
-"""Before a long run: how long it takes, how much disk and how much memory, from a small sample.
+"""Estimates time, disk space and memory of a build from a small sample.
 
-The sample goes through the steps' own functions into a temporary folder; nothing is written into
-the dump. N items in all, n in the sample.
+The steps themselves process the sample and write into a temporary folder; the dump stays unchanged. N is the
+number of items, n the size of the sample.
 """
 
 import math
@@ -42,22 +42,22 @@ from toolkit.store import Table, write_table
 
 MEDIA_SAMPLE = 20  # clips and covers
 TEXT_SAMPLE = 64
-_INTERVAL = 2.1  # standard errors to either side: 95 % for samples of twenty (Student's t)
-_PAYLOADS = ("image", "frames")  # columns whose size differs from item to item
+_INTERVAL = 2.1  # half width in standard errors: 95 % for samples of twenty (Student's t)
+_PAYLOADS = ("image", "frames")  # columns whose size varies between items
 
 
 @dataclass(frozen=True)
 class StepEstimate:
-    """What one step will take.
+    """Estimated cost of one step.
 
     Args:
-        step: its name.
-        rows: that it writes.
-        seconds: with the configured workers.
-        disk_bytes: of its table.
-        low_bytes: 19 times of 20, its table is not smaller.
-        high_bytes: nor larger.
-        memory_bytes: at its peak, all processes together, on the safe side.
+        step: name of the step.
+        rows: number of rows that it writes.
+        seconds: time with the configured workers.
+        disk_bytes: expected size of its table.
+        low_bytes: lower end of the 95 % interval of the size.
+        high_bytes: upper end of the 95 % interval of the size.
+        memory_bytes: conservative estimate of the peak memory of all processes together.
     """
 
     step: str
@@ -71,13 +71,13 @@ class StepEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a whole build will take.
+    """Estimated cost of a build.
 
     Args:
-        items: of the dump.
-        workers: processes that decode.
-        free_bytes: on the disk where the dump lies.
-        steps: one after the other.
+        items: number of items in the dump.
+        workers: number of decoding processes.
+        free_bytes: free space on the disk of the dump.
+        steps: estimates of the steps, in order.
     """
 
     items: int
@@ -87,17 +87,17 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Of all steps."""
+        """Total time of all steps."""
         return sum(step.seconds for step in self.steps)
 
     @property
     def disk_bytes(self) -> int:
-        """Of all tables, at the upper end of their ranges."""
+        """Total size of all tables, at the upper end of their intervals."""
         return sum(step.high_bytes for step in self.steps)
 
     @property
     def memory_bytes(self) -> int:
-        """At the peak of the hungriest step."""
+        """Peak memory of the step that needs most."""
         return max(step.memory_bytes for step in self.steps)
 
     def __str__(self) -> str:
@@ -107,7 +107,7 @@ class Estimate:
             for s in self.steps
         ]
         total = (duration(self.seconds), f"up to {_size(self.disk_bytes)}")
-        rows.append(("in all", "", *total, _size(self.memory_bytes)))
+        rows.append(("total", "", *total, _size(self.memory_bytes)))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
@@ -115,27 +115,27 @@ class Estimate:
         ]
         plural = "es" if self.workers > 1 else ""
         lines.append(
-            f"with {self.workers} decoding process{plural}; from a sample, on this machine"
+            f"with {self.workers} decoding process{plural}; measured on a sample, on this machine"
         )
-        lines.append(f"free where the dump lies: {_size(self.free_bytes)}")
+        lines.append(f"free space on the dump's disk: {_size(self.free_bytes)}")
         if self.disk_bytes > self.free_bytes:
             lack = _size(self.disk_bytes - self.free_bytes)
             lines.append(
-                f"warning: that is {lack} too little for the dataset; build it on another disk, or ask "
-                "for less (--media.frame_px, --media.frame_count, --encode.TOWER.layers)"
+                f"warning: the dataset needs {lack} more; build it on another disk, or reduce its size "
+                "(--media.frame_px, --media.frame_count, --encode.TOWER.layers)"
             )
         return "\n".join(lines)
 
 
 def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
-    """Measures a sample of a dump, and says what `build` would take.
+    """Measures a sample of a dump and estimates the cost of `build`.
 
     Args:
-        dump: folder of what was downloaded; nothing is written into it.
+        dump: folder of the downloaded dump; it stays unchanged.
         config: all settings.
 
     Raises:
-        UserError: if the dump cannot be understood, or a captioner or an encoder cannot be had.
+        UserError: if no reader can read the dump, or a captioner or an encoder is not available.
     """
     dump, config = Path(dump), config or PrepConfig()
     readers = make_readers(config)
@@ -143,7 +143,7 @@ def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
     workers = config.media.workers or local.cpu_count()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        works = captionings(folder / "sample", config)  # what cannot be had is told now
+        works = captionings(folder / "sample", config)  # fails early if a model is not available
         refuse_incomplete(config, folder)
         refuse_other_clips(config, folder)
         started = time.perf_counter()
@@ -152,9 +152,9 @@ def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
         steps = [_ingest(raw, items, files, folder, config, started)]
         sample = _sample_dataset(folder / "sample", items)
         for step, count, share in _item_steps(dump, config, works, folder / "sample"):
-            chosen = sample.slice(0, count)
+            tried = sample.slice(0, count)
             steps.append(
-                _measure(folder / "sample", step, chosen, items.num_rows, workers if share else 1)
+                _measure(folder / "sample", step, tried, items.num_rows, workers if share else 1)
             )
     free_bytes = shutil.disk_usage(dump).free
     return Estimate(items.num_rows, workers, free_bytes, tuple(steps))
@@ -163,10 +163,10 @@ def estimate(dump: str | Path, config: PrepConfig | None = None) -> Estimate:
 def _item_steps(
     dump: Path, config: PrepConfig, works: dict[str, Captioning], sample: Path
 ) -> Iterator[tuple[Step, int, bool]]:
-    """Every step with a row an item, in order; each may read what those before it have written.
+    """Every step with one row per item, in order. A step may read the tables of earlier steps.
 
     Yields:
-        The step, on how many items to try it, and whether several workers share it.
+        The step, the number of items to try, and whether several workers share the work.
     """
     for name, step in media_steps(dump, config.media).items():
         if step is None:
@@ -174,7 +174,7 @@ def _item_steps(
         else:
             yield step, MEDIA_SAMPLE, True
     for name, work in works.items():
-        captioning = replace(work, cache=None)  # every item is new to the model
+        captioning = replace(work, cache=None)  # without the cache, the model captions every item
         captioning.refuse_absent_source()
         yield caption_step(name, captioning), MEDIA_SAMPLE, False
     for tower, settings in config.encode.items():
@@ -193,15 +193,15 @@ def _ingest(
     config: PrepConfig,
     started: float,
 ) -> StepEstimate:
-    """Items are counted; interactions are told from those that come first.
+    """Estimates ingest: counts the items, and extrapolates from the first batch of interactions.
 
     Args:
-        raw: what the reader gives.
-        items: numbered.
-        files: that it reads.
-        folder: to write into.
-        config: `memory_gib` is read here.
-        started: when it began to read, by `time.perf_counter`.
+        raw: the dump as the reader returned it.
+        items: numbered items.
+        files: files of the dump by role.
+        folder: temporary folder to write into.
+        config: this step uses `memory_gib`.
+        started: start of reading, as returned by `time.perf_counter`.
     """
     first = next(iter(raw.interactions))
     path = next(path for path in files.values() if path.name == raw.interactions_file)
@@ -219,7 +219,7 @@ def _ingest(
 
 
 def _share(path: Path, lines: int) -> float:
-    """Which share of a file of interactions its first lines are, by bytes; of Parquet, by rows."""
+    """The share of the first `lines` in a file of interactions, by bytes; for Parquet, by rows."""
     if path.is_dir() or path.suffix == ".parquet":
         rows = sum(pa.parquet.read_metadata(part).num_rows for part in parts(path))
         return min(lines / max(rows, 1), 1.0)
@@ -229,7 +229,7 @@ def _share(path: Path, lines: int) -> float:
 
 
 def _sample_dataset(folder: Path, items: pa.Table) -> pa.Table:
-    """A dataset of a few items, drawn at random; returns them."""
+    """Writes a dataset of a few random items, and returns the items."""
     count = min(TEXT_SAMPLE, items.num_rows)
     sample = items.take(random.Random(0).sample(range(items.num_rows), count))
     numbers = pa.array(range(1, count + 1), pa.int32())
@@ -240,21 +240,23 @@ def _sample_dataset(folder: Path, items: pa.Table) -> pa.Table:
 
 
 def _measure(folder: Path, step: Step, sample: pa.Table, rows: int, workers: int) -> StepEstimate:
-    """Runs a step on a sample, keeps its table for the steps that read it, and scales it up.
+    """Runs a step on a sample, keeps its table for later steps, and extrapolates to all items.
 
     Args:
-        folder: of the sample's dataset.
-        step: what to run.
-        sample: its items.
+        folder: dataset folder of the sample.
+        step: step to run.
+        sample: items of the sample.
         rows: N.
-        workers: that share the work.
+        workers: number of workers that share the work.
     """
     shards = math.ceil(rows / step.shard_rows)
-    _timed(step, sample.slice(0, 1))  # what happens at the first call alone
-    one, _ = _timed(step, sample.slice(0, 1))
-    all_, result = _timed(step, sample)
-    an_item = max(all_ - one, 0.0) / max(sample.num_rows - 1, 1) or one
-    seconds = (rows * an_item + shards * max(one - an_item, 0.0)) / min(workers, shards)
+    _timed(step, sample.slice(0, 1))  # warm-up: the first call loads models
+    single_seconds, _ = _timed(step, sample.slice(0, 1))
+    sample_seconds, result = _timed(step, sample)
+    per_item = max(sample_seconds - single_seconds, 0.0) / max(sample.num_rows - 1, 1)
+    per_item = per_item or single_seconds
+    per_shard = max(single_seconds - per_item, 0.0)
+    seconds = (rows * per_item + shards * per_shard) / min(workers, shards)
     manifest.record_step(folder, step.name, step.config)
     table = stored(step, result)
     write_table(folder / step.folder / "part-00000.arrow", table, compression=step.compression)
@@ -275,26 +277,26 @@ def _timed(step: Step, items: pa.Table) -> tuple[float, pa.Table]:
 
 
 def _bytes_of(table: pa.Table, rows: int, shards: int) -> tuple[int, int, int]:
-    """The size of a table of `rows` rows such as these on disk: at least, expected, at most.
+    """The size on disk of a table with `rows` rows like these: low, expected, high.
 
-    A row costs what a longer table is longer; what a file costs besides comes once a shard. The
-    margin is that of a mean of n rows out of N.
+    The size per row is the slope between a short and a long table; the rest is the overhead per shard. The margin
+    is the confidence interval of a mean of n rows drawn from N.
     """
     repeats, count = 9, table.num_rows
     single, longer = _file_bytes(table), _file_bytes(pa.concat_tables([table] * repeats))
-    a_row = (longer - single) / ((repeats - 1) * count)
-    besides = max(single - a_row * count, 0.0)
+    per_row = (longer - single) / ((repeats - 1) * count)
+    per_shard = max(single - per_row * count, 0.0)
     payloads = _payload_bytes(table)
     spread = statistics.stdev(payloads) if count > 1 else 0.0
     margin = _INTERVAL * spread * rows * math.sqrt((1 - min(count / rows, 1)) / count)
-    expected = a_row * rows + besides * shards
+    expected = per_row * rows + per_shard * shards
     return max(round(expected - margin), 0), round(expected), round(expected + margin)
 
 
 def _compressed_bytes(table: pa.Table, rows: int, shards: int) -> tuple[int, int, int]:
-    """As `_bytes_of`, of a compressed table: the more rows a file has, the less each of them costs.
+    """As `_bytes_of`, for a compressed table, where larger files need fewer bytes per row.
 
-    At most what these cost on average, at least half of what the later ones of these do.
+    The upper bound is the average size of these rows; the lower bound is half the size of the later rows.
     """
     count, half = table.num_rows, table.num_rows // 2
     empty, first, all_ = (_file_bytes(table.slice(0, n), "zstd") for n in (0, half, count))
@@ -312,7 +314,7 @@ def _file_bytes(table: pa.Table, compression: Literal["zstd"] | None = None) -> 
 
 
 def _payload_bytes(table: pa.Table) -> list[int]:
-    """Bytes of each row that differ from item to item."""
+    """Bytes of each row in columns whose size varies between items."""
     sizes = np.zeros(table.num_rows, dtype=np.int64)
     for name in set(_PAYLOADS) & set(table.schema.names):
         for row, value in enumerate(table.column(name).to_pylist()):
@@ -323,7 +325,7 @@ def _payload_bytes(table: pa.Table) -> list[int]:
 
 
 def _peak_bytes(who: int = resource.RUSAGE_SELF) -> int:
-    """The largest memory that this process, or one of its ended children, has had."""
+    """Peak memory of this process, or the largest peak of its finished child processes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(who).ru_maxrss * unit
 

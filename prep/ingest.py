@@ -1,4 +1,4 @@
-"""The first step: a dump's ids, titles and interactions become numbered tables."""
+"""Step ingest: reads the ids, titles and interactions of a dump and writes them as numbered tables."""
 
 import re
 from collections import Counter
@@ -31,7 +31,7 @@ from toolkit.versions import versions
 STEP = "ingest"
 SCRATCH = ".ingest.tmp"
 ERRORS_SHARD = 100_000
-_ERRORS = r"[\w.+-]+-\d{5,}\.arrow"  # files of any step
+_ERRORS = r"[\w.+-]+-\d{5,}\.arrow"  # file names of every step
 
 
 def ingest(
@@ -41,35 +41,36 @@ def ingest(
     *,
     readers: Mapping[str, Reader] | None = None,
 ) -> None:
-    """Writes `items/`, `interactions/`, `errors/` and, when they are whole, `dataset.json`.
+    """Writes `items/`, `interactions/`, `errors/` and, once these are complete, `dataset.json`.
 
     A rerun with the same configuration and input files does nothing.
 
     Args:
-        dump: folder of what was downloaded.
+        dump: folder of the downloaded dump.
         dataset: folder to write.
-        config: `layout`, what the layout's reader is told, `name`, `k_core` and `memory_gib` are read
-            here; the whole is kept in `dataset.json`.
-        readers: of layouts of your own by name, which go before ours; layout `auto` looks for them first.
+        config: this step uses `layout`, the settings of the layout's reader, `name`, `k_core`, `ties`,
+            `duplicates` and `memory_gib`; `dataset.json` records the whole configuration.
+        readers: readers of custom layouts by name. They override the built-in readers, and layout `auto` tries
+            them first.
 
     Raises:
-        UserError: if the dump cannot be understood, the dataset was ingested from something else, or another process
+        UserError: if no reader can read the dump, the dataset was ingested from other input, or another process
             is ingesting into it.
     """
     dump, dataset, config = Path(dump), Path(dataset), config or PrepConfig()
     source = read_from(dump, dataset, config, readers)
-    finished = manifest.read(dataset) is not None  # then it is only compared, which needs no lock
+    finished = manifest.read(dataset) is not None  # comparing needs no lock
     with nullcontext() if finished else writing(dataset, STEP):
         _ingest(dump, dataset, config, source)
 
 
 class Source(NamedTuple):
-    """What a dump is read with.
+    """The layout of a dump and the files to read.
 
     Args:
-        layout: its name.
-        files: of the dump, as the layout's reader finds them.
-        reader: of the layout.
+        layout: name of the layout.
+        files: files of the dump by role, as the layout's reader found them.
+        reader: reader of the layout.
     """
 
     layout: str
@@ -80,23 +81,20 @@ class Source(NamedTuple):
 def read_from(
     dump: Path, dataset: Path, config: PrepConfig, readers: Mapping[str, Reader] | None = None
 ) -> Source:
-    """What a dump is read with, once it is sure that its dataset may be written; nothing is written yet.
+    """Chooses the reader of a dump and checks that the dataset folder may be written. Writes nothing.
 
     Args:
-        dump: folder of what was downloaded.
+        dump: folder of the downloaded dump.
         dataset: folder to write.
-        config: as of `ingest`.
-        readers: as of `ingest`.
+        config: as for `ingest`.
+        readers: as for `ingest`.
 
     Raises:
-        UserError: if the dump cannot be understood, or the folder of the dataset holds something else.
+        UserError: if no reader can read the dump, or the dataset folder holds something else.
     """
     own = dict(readers or {})
-    known_readers = {
-        **own,
-        **make_readers(config),
-        **own,
-    }  # first in the order, and under a name that is taken
+    # Custom readers come first in the order, and override built-in readers of the same name.
+    known_readers = {**own, **make_readers(config), **own}
     layout, files = choose(config.layout, dump, known_readers)
     reader = known_readers[layout]
     refuse_unused(config, layout, reader)
@@ -108,11 +106,10 @@ def read_from(
 def _ingest(dump: Path, dataset: Path, config: PrepConfig, source: Source) -> None:
     layout, files, reader = source
     done = manifest.read(dataset)
-    known = (
-        manifest.part(done, "name", dataset=dataset) if done else dump.resolve().name
-    )  # a dump may move without a change
+    # The recorded name takes precedence, so that a dump can be moved.
+    known = manifest.part(done, "name", dataset=dataset) if done else dump.resolve().name
     settings = {"layout": layout, "name": config.name or known, **reader.settings}
-    # Defaults are not recorded: datasets of before have no such keys.
+    # Defaults are not recorded, because datasets of earlier versions lack these keys.
     plain = PrepConfig()
     chosen = {key: getattr(config, key) for key in ("k_core", "ties", "duplicates")}
     settings |= {key: value for key, value in chosen.items() if value != getattr(plain, key)}
@@ -138,7 +135,7 @@ def _write(
         raw = replace(raw, items=raw.items.sort_by("item_id"))
     items, item_problems = number_items(raw)
     if items.num_rows == 0:
-        raise UserError(f"{raw.items_file}: no item in it; nothing to ingest")
+        raise UserError(f"{raw.items_file}: contains no items; check the file or download it again")
     with engine(dataset / SCRATCH, memory_gib=config.memory_gib) as database:
         log = Log(
             database,
@@ -148,12 +145,12 @@ def _write(
             ties=config.ties,
             duplicates=config.duplicates,
         )
-        told = _write_errors(dataset, chain(item_problems, raw.problems, log.problems()))
+        errors = _write_errors(dataset, chain(item_problems, raw.problems, log.problems()))
         kept = numbered(items.take(log.kept_items() - 1))
         if kept.num_rows == 0:
             raise UserError(
-                f"{raw.interactions_file}: no user and item has {settings['k_core']} interactions among "
-                "those that have; nothing is left to ingest: lower k_core"
+                f"{raw.interactions_file}: no users and items remain after the k-core filter "
+                f"(k_core = {settings['k_core']}); lower k_core"
             )
         Table(dataset / "items").append(kept)
         counts = {"users": 0, "items": kept.num_rows, "interactions": 0}
@@ -168,7 +165,7 @@ def _write(
         "config_hash": manifest.config_hash(settings),
         "versions": versions("duckdb", "pandas"),
         "inputs": inputs,
-        "errors": told,
+        "errors": errors,
     }
     finished = {
         "schema_version": schema.SCHEMA_VERSION,
@@ -186,62 +183,62 @@ def _write(
     }
     manifest.create(dataset, finished)
     checksums.forget_notes(dataset, STEP)
-    print(f"ingest: {settings['layout']}, {_summary(counts)}{problems.summary(told)}")
+    print(f"ingest: {settings['layout']}, {_summary(counts)}{problems.summary(errors)}")
 
 
-def _write_errors(dataset: Path, found: Iterable[problems.Problem]) -> dict[str, int]:
-    """Writes `errors/ingest-*.arrow`, at least one; returns how many rows have which class."""
-    told: Counter[str] = Counter()
-    found = iter(found)
-    blocks = iter(lambda: list(islice(found, ERRORS_SHARD)), [])
+def _write_errors(dataset: Path, errors: Iterable[problems.Problem]) -> dict[str, int]:
+    """Writes one or more `errors/ingest-*.arrow` files; returns the number of rows per error class."""
+    counts: Counter[str] = Counter()
+    errors = iter(errors)
+    blocks = iter(lambda: list(islice(errors, ERRORS_SHARD)), [])
     for index, block in enumerate(chain([next(blocks, [])], blocks)):
         path = dataset / "errors" / f"{STEP}-{index:05d}.arrow"
         write_table(path, problems.table(STEP, block), compression="zstd")
-        told.update(problem.error_class for problem in block)
-    return dict(told)
+        counts.update(problem.error_class for problem in block)
+    return dict(counts)
 
 
 def _summary(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items())
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def refuse_one_folder(dump: Path, dataset: Path) -> None:
-    """Refuses to write a dataset into the very folder of its dump.
+    """Refuses to write a dataset into the folder of its dump.
 
     Raises:
-        UserError: if both are one folder.
+        UserError: if dump and dataset are the same folder.
     """
     if dump.is_dir() and dataset.is_dir() and dump.samefile(dataset):
-        raise UserError(f"{dump} is the dump itself; give another folder for the dataset")
+        raise UserError(f"{dump} is the dump itself; choose another folder for the dataset")
 
 
 def _refuse_other_folder(dataset: Path) -> None:
-    """Refuses a folder that holds anything but a dataset, or what an unfinished ingest left.
+    """Refuses a folder that holds anything except a dataset or the files of an unfinished ingest.
 
     Raises:
-        UserError: naming some of what it holds.
+        UserError: with the names of some of these files.
     """
     if dataset.exists() and not dataset.is_dir():
-        raise UserError(f"{dataset} is a file; give a folder for the dataset")
+        raise UserError(f"{dataset} is a file; choose a folder for the dataset")
     if (dataset / MANIFEST).exists():
         return
     ours = re.compile(
         rf"items|interactions|errors|{re.escape(SCRATCH)}|{re.escape(LOCKS)}|\.{re.escape(MANIFEST)}\.\d+\.tmp|"
         rf"\.errors-{STEP}{re.escape(NOTES)}"
     )
-    found = [path.name for path in dataset.iterdir()] if dataset.exists() else []
-    others = sorted(name for name in found if not ours.fullmatch(name))
+    names = [path.name for path in dataset.iterdir()] if dataset.exists() else []
+    others = sorted(name for name in names if not ours.fullmatch(name))
     others += [
         name for name in _COLUMNS if (dataset / name).is_dir() and _is_foreign(dataset / name)
     ]
     if others:
         raise UserError(
             f"{dataset} holds {', '.join(others[:3])} but no {MANIFEST}: not a dataset; "
-            "give an empty or a new folder"
+            "choose an empty or a new folder"
         )
 
 
-# What tells our tables from others' files of such names.
+# Columns that distinguish Versa's tables from other files with the same names.
 _COLUMNS = {
     "items": schema.ITEMS.names,
     "interactions": schema.INTERACTIONS.names,
@@ -250,7 +247,7 @@ _COLUMNS = {
 
 
 def _is_foreign(folder: Path) -> bool:
-    """Whether a folder holds anything that an unfinished ingest does not leave."""
+    """Whether a folder holds anything except the tables of an unfinished ingest."""
     try:
         refuse_foreign(folder, **_names_in(folder))
         return any(
@@ -266,7 +263,7 @@ def _names_in(folder: Path) -> dict[str, str]:
 
 
 def _clear_unfinished(dataset: Path) -> None:
-    """Removes what a killed ingest left, once `_refuse_other_folder` has found nothing else."""
+    """Removes the files of a killed ingest. `_refuse_other_folder` must have accepted the folder."""
     for name in _COLUMNS:
         clear_table(dataset / name, **_names_in(dataset / name))
     checksums.forget_notes(dataset, STEP)
@@ -286,5 +283,5 @@ def _refuse_other(
             change = "is gone" if name not in inputs else "has changed"
             change = "is new" if name not in known else change
             raise UserError(
-                f"{name} {change} since {dataset} was ingested; to start afresh {afresh}"
+                f"{name} {change} since {dataset} was ingested; to start afresh, {afresh}"
             )

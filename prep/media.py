@@ -1,4 +1,4 @@
-"""The second step: each item's cover and frames of its clip, as far as the dump has any."""
+"""Step media: stores the cover of each item and frames of its clip, if the dump has them."""
 
 from collections import Counter
 from dataclasses import asdict, replace
@@ -34,26 +34,26 @@ def media(
     *,
     retry_failed: bool = False,
 ) -> None:
-    """Writes `covers/` and `frames/`, a row an item, and what went wrong into `errors/`.
+    """Writes `covers/` and `frames/`, one row per item, and failures into `errors/`.
 
-    A dump without any covers, or without any videos, skips that table and says so.
+    If the dump has no covers or no videos, that table is skipped with a message.
 
     Args:
-        dump: folder of what was downloaded.
-        dataset: what `ingest` wrote.
-        config: `media`, which is kept in `dataset.json`, and where to work are read here.
-        retry_failed: whether items that are not ok are done again.
+        dump: folder of the downloaded dump.
+        dataset: folder that `ingest` wrote.
+        config: this step uses `media`, which it records in `dataset.json`, and the executor settings.
+        retry_failed: whether to retry items whose status is not ok.
 
     Raises:
-        UserError: if nothing is ingested, the backend does not load here, or existing rows were made with
-            another configuration.
+        UserError: if nothing is ingested, the decoding backend cannot be loaded, or existing rows were written
+            with another configuration.
     """
     dump, dataset, config = Path(dump), Path(dataset), config or PrepConfig()
     manifest.require(dataset)
     if not dump.is_dir():
         raise UserError(f"{dump}: no such folder; give the folder that holds the dump")
     refuse_one_folder(dump, dataset)
-    load(config.media.backend)  # one that does not is told of before anything runs
+    load(config.media.backend)  # fails now rather than in a worker
     for name, step in media_steps(dump, config.media).items():
         with writing(dataset, name):
             _store(dump, dataset, name, step, config, retry_failed=retry_failed)
@@ -77,32 +77,33 @@ def _store(
     step = _as_begun(dataset, step)
     items = open_dataset(dataset).items.select(["item_id"])
     counts = run_step(dataset, step, items, execute=choose(config), retry_failed=retry_failed)
-    _say_notes(dataset, step)
-    found = versions(*BACKENDS.values())
-    manifest.record_step(dataset, name, step.config, versions=found, items=counts)
+    _print_notes(dataset, step)
+    manifest.record_step(
+        dataset, name, step.config, versions=versions(*BACKENDS.values()), items=counts
+    )
 
 
 def media_steps(dump: Path, config: MediaConfig) -> dict[str, Step | None]:
-    """Both steps by name; None where the dump has no files for it."""
-    places = MediaPlaces(dump)
-    for told in places.unread():
-        print(f"media: {told}")
+    """Both steps by name; None if the dump has no files for a step."""
+    folders = MediaPlaces(dump)
+    for message in folders.unread():
+        print(f"media: {message}")
     return {
-        "covers": _covers_step(dump, places.covers, config) if places.covers else None,
-        "frames": _choose_frames_step(dump, places, config),
+        "covers": _covers_step(dump, folders.covers, config) if folders.covers else None,
+        "frames": _choose_frames_step(dump, folders, config),
     }
 
 
 def _as_begun(dataset: Path, step: Step) -> Step:
-    """The step with the columns of its table: one that an earlier version began has no notes."""
+    """The step with the columns of its existing table: tables of earlier versions have no notes."""
     table = Table(dataset / step.folder)
     if not table.exists() or "note" in table.schema().names or "note" not in step.schema.names:
         return step
     return replace(step, schema=step.schema.remove(step.schema.get_field_index("note")))
 
 
-def _say_notes(dataset: Path, step: Step) -> None:
-    """Prints how many rows have which note."""
+def _print_notes(dataset: Path, step: Step) -> None:
+    """Prints the number of rows for each note."""
     table = Table(dataset / step.folder)
     if not table.exists() or "note" not in table.schema().names:
         return
@@ -111,17 +112,17 @@ def _say_notes(dataset: Path, step: Step) -> None:
         print(f"{step.name}: {count:,} of them with {note}")
 
 
-def _choose_frames_step(dump: Path, places: MediaPlaces, config: MediaConfig) -> Step | None:
-    """Frames from clips or from released frames, as `media.frames_from` says; auto prefers clips."""
-    use_clips = config.frames_from == "videos" or (config.frames_from == "auto" and places.clips)
-    folder = places.clips if use_clips else places.released
+def _choose_frames_step(dump: Path, folders: MediaPlaces, config: MediaConfig) -> Step | None:
+    """Frames from clips or from released frames, depending on `media.frames_from`; auto prefers clips."""
+    use_clips = config.frames_from == "videos" or (config.frames_from == "auto" and folders.clips)
+    folder = folders.clips if use_clips else folders.released
     if folder is None:
         if config.frames_from == "auto":
             return None
         raise UserError(
-            f"{dump}: media.frames_from is {config.frames_from}, but there is no folder of them here "
+            f"{dump}: media.frames_from is {config.frames_from}, but the dump has no such folder "
             "(videos: *video*/ID.mp4; released: *frame*/ID-1.jpg, ...; "
-            f"{places.why_none('frames')}); add it, or leave the key out"
+            f"{folders.why_none('frames')}); add the folder, or omit the key"
         )
     return (_frames_step if use_clips else _stills_step)(dump, folder, config)
 
@@ -131,8 +132,8 @@ def _stills_step(dump: Path, folder: MediaFolder, config: MediaConfig) -> Step:
     work = partial(
         stills.make_stills, dump=dump, folder=folder, limit_seconds=config.clip_seconds, **settings
     )
-    about = {**settings, "backend": stills.BACKEND}
-    return Step("frames", "frames", stills.STORED, about, work, FRAMES_SHARD)
+    recorded = {**settings, "backend": stills.BACKEND}
+    return Step("frames", "frames", stills.STORED, recorded, work, FRAMES_SHARD)
 
 
 def _covers_step(dump: Path, folder: MediaFolder, config: MediaConfig) -> Step:
@@ -151,7 +152,7 @@ def _frames_step(dump: Path, folder: MediaFolder, config: MediaConfig) -> Step:
         "frame_px": config.frame_px,
         "backend": config.backend,
     }
-    # No setting that rows depend on: with a higher limit, a run may go on where another stopped.
+    # Not recorded, because rows do not depend on it: a run may resume with a higher limit.
     limit_seconds = config.clip_seconds
     work = partial(
         frames.make_frames, dump=dump, folder=folder, clip_seconds=limit_seconds, **settings

@@ -1,4 +1,4 @@
-"""Tells the truth about a dataset: `report.json` for programs, `report.html` for people."""
+"""Writes the report of a dataset: `report.json` for programs, `report.html` for people."""
 
 import sys
 from pathlib import Path
@@ -29,19 +29,20 @@ COLOURS: dict[str, Style] = {"error": "red", "warning": "yellow"}
 
 
 def report(dataset: str | Path) -> dict[str, Any]:
-    """Writes `report.json` and `report.html` into a dataset, and says what they find.
+    """Writes `report.json` and `report.html` into a dataset, and prints the findings.
 
-    A pure function of the dataset's tables and `dataset.json`: equal datasets have equal reports,
-    byte for byte. Nothing is decoded, and the dump need not be there any more.
+    The report is a pure function of the dataset's tables and `dataset.json`: equal datasets have identical
+    reports, byte for byte. It decodes no media and does not need the dump.
 
     Args:
-        dataset: its folder.
+        dataset: dataset folder.
 
     Returns:
-        What `report.json` holds.
+        The content of `report.json`.
 
     Raises:
-        UserError: if the folder is no dataset, a table in it cannot be read, or another process is writing the report.
+        UserError: if the folder is not a dataset, one of its tables cannot be read, or another process is
+            writing the report.
     """
     data = open_dataset(dataset)
     with writing(data.path, "report"):
@@ -64,13 +65,13 @@ def _write(data: Dataset) -> dict[str, Any]:
 
 
 def collect(data: Dataset) -> dict[str, Any]:
-    """Every fact of a report, in the order in which it is read, but for the verdict."""
+    """Collects every fact of a report except the verdict, in the order in which the page shows them."""
     steps = data.manifest.get("steps", {})
     ingest = steps.get("ingest", {})
     layout, inputs = ingest.get("config", {}).get("layout"), ingest.get("inputs", {})
     counts = {
-        what: manifest.part(data.manifest, "counts", what, dataset=data.path)
-        for what in ("users", "items", "interactions")
+        name: manifest.part(data.manifest, "counts", name, dataset=data.path)
+        for name in ("users", "items", "interactions")
     }
     release = recognise(layout, inputs)
     failures = describe_failures(data)

@@ -1,4 +1,4 @@
-"""A look before days of work: what the configured models say of a few items, without storing any of it."""
+"""Captions a few items with the configured models for a quick look, without storing any rows."""
 
 import time
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ from toolkit.errors import UserError
 from toolkit.measures import spaced
 from toolkit.store import Table
 
-COUNT = 20  # items, where nobody says how many
-PAGE = "captions-sample.html"  # within the dataset
+COUNT = 20  # default number of items
+PAGE = "captions-sample.html"  # in the dataset folder
 
 
 def sample_captions(
@@ -32,20 +32,20 @@ def sample_captions(
     count: int = COUNT,
     html: str | Path | None = None,
 ) -> Sample:
-    """Captions a few items with every configured captions name, in this process, and stores no rows.
+    """Captions a few items with every configured captioner, in this process, and stores no rows.
 
-    The items are evenly spaced over the table of items, so a rerun takes the same ones. Captions go through
-    the cache: what was sampled is not asked again by `caption`.
+    The items are evenly spaced over the table of items, so that a rerun samples the same items. The sample uses
+    the caption cache: `caption` does not generate these captions again.
 
     Args:
-        dataset: what `ingest` and `media` wrote.
-        config: `caption` and `caption_cache` are read here; by default what `dataset.json` recorded last.
-        count: how many items, all of them where there are fewer.
-        html: a page to write; none by default.
+        dataset: folder that `ingest` and `media` wrote.
+        config: uses `caption` and `caption_cache`; by default the configuration that `dataset.json` recorded last.
+        count: number of items; all items if the dataset has fewer.
+        html: HTML page to write; by default none.
 
     Raises:
-        UserError: if `count` is below 1, `html` is a folder, no captions are configured, a prompt or model
-            cannot be had, or there are no pictures.
+        UserError: if `count` is below 1, `html` is a folder, no captions are configured, a prompt or model is
+            not available, or the dataset has no pictures.
     """
     dataset = Path(dataset)
     config = config or manifest.recorded_config(dataset, "caption", "caption_cache")
@@ -56,7 +56,7 @@ def sample_captions(
     data = open_dataset(dataset)
     items = _items(data, spaced(data.items.num_rows, count))
     ids = [item.item_id for item in items]
-    # Each is let go once it is done: two models might not fit beside one another.
+    # `pop` frees each model after use: two may not fit into memory.
     names = [_caption(name, works.pop(name), ids) for name in track(list(works), "sample")]
     sample = Sample(data.name, data.items.num_rows, items, names)
     if html is not None:
@@ -67,18 +67,18 @@ def sample_captions(
 
 def _refuse_useless(dataset: Path, config: PrepConfig, count: int, html: str | Path | None) -> None:
     if count < 1:
-        raise UserError(f"a sample of {count} items is asked for; it must be at least 1")
+        raise UserError(f"the sample size is {count}; it must be at least 1")
     if not config.caption:
         raise UserError(
             f"{dataset}: no captions are configured, so there is nothing to sample; "
-            "--caption.NAME.model MODEL makes some"
+            "add some with --caption.NAME.model MODEL"
         )
     if html is not None and Path(html).is_dir():
-        raise UserError(f"{html}: is a folder; give the page a file name, such as {PAGE}")
+        raise UserError(f"{html} is a folder; give a file name for the page, such as {PAGE}")
 
 
-def _items(data: Dataset, places: list[int]) -> list[SampledItem]:
-    chosen = data.items.select(["item_id", "title"]).take(pa.array(places, pa.int64())).to_pylist()
+def _items(data: Dataset, indices: list[int]) -> list[SampledItem]:
+    chosen = data.items.select(["item_id", "title"]).take(pa.array(indices, pa.int64())).to_pylist()
     ids = [row["item_id"] for row in chosen]
     covers = _rows(data, "covers", ["image"], ids)
     clips = _rows(data, "frames", ["frames", "pts_seconds"], ids)
@@ -95,14 +95,14 @@ def _items(data: Dataset, places: list[int]) -> list[SampledItem]:
 
 
 def _rows(data: Dataset, name: str, columns: list[str], ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Some columns of a media table for each id; empty where it has no row, or the dataset no such table."""
+    """Some columns of a media table for each id; empty if the id has no row or the dataset has no such table."""
     if not Table(data.path / name).exists():
         return [{} for _ in ids]
     table: pa.Table = getattr(data, name)
-    places = pc.index_in(pa.array(ids, pa.string()), table.column("item_id")).to_pylist()
+    indices = pc.index_in(pa.array(ids, pa.string()), table.column("item_id")).to_pylist()
     pictures = table.select(columns)
-    # One by one: a take over gigabytes of mapped shards would first join them in memory.
-    return [{} if place is None else pictures.slice(place, 1).to_pylist()[0] for place in places]
+    # Row by row: `take` would first concatenate gigabytes of mapped shards in memory.
+    return [{} if row is None else pictures.slice(row, 1).to_pylist()[0] for row in indices]
 
 
 def _caption(name: str, work: Captioning, ids: list[str]) -> SampledCaptions:

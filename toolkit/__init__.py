@@ -1,4 +1,4 @@
-"""The ground prep and models stand on: tables, stores, ids, splits, metrics, towers, backbones."""
+"""The common base of prep and models: tables, stores, ids, splits, metrics, towers, backbones."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

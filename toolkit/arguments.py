@@ -1,4 +1,4 @@
-"""Arguments of the Python API, checked as those of the command line are."""
+"""Validates arguments of the Python API as strictly as options of the command line."""
 
 import operator
 import os
@@ -10,10 +10,10 @@ from toolkit.errors import UserError
 
 
 def whole_number(value: Any, *, name: str, least: int | None = 1) -> int:
-    """A whole number, NumPy's included.
+    """An integer, including NumPy's integers.
 
     Raises:
-        UserError: if it is no whole number (3.0 and True are none), or below `least`; None is any.
+        UserError: if the value is not an integer (3.0 and True are not), or is below `least`; None means no limit.
     """
     try:
         if isinstance(value, bool):
@@ -29,37 +29,37 @@ def whole_number(value: Any, *, name: str, least: int | None = 1) -> int:
 
 
 def one_of(value: Any, known: Any, *, name: str) -> Any:
-    """One of the words of a `Literal`.
+    """One of the values of a `Literal`.
 
     Raises:
-        UserError: if it is another.
+        UserError: if the value is not one of them.
     """
-    words = get_args(known)
-    if not isinstance(value, str) or value not in words:
-        raise UserError(f"{name} {value!r} is unknown; choose from {words}")
+    choices = get_args(known)
+    if not isinstance(value, str) or value not in choices:
+        raise UserError(f"{name} {value!r} is unknown; choose from {choices}")
     return value
 
 
 def a_path(value: Any, *, name: str) -> Path:
-    """A path, given as text or as a path.
+    """A path from a string or a path object.
 
     Raises:
-        UserError: if it is neither, is empty, or holds a character that no path has.
+        UserError: if the value is neither, is empty, or contains a character that paths cannot have.
     """
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise UserError(f"{name}: expected a path, got {value!r} ({type(value).__name__})")
     text = os.fspath(value)
     if not isinstance(text, str) or "\0" in text:
-        raise UserError(f"{name}: {value!r} is no path")
+        raise UserError(f"{name}: {value!r} is not a valid path; remove the null character")
     return Path(text)
 
 
 def paths(values: Any, *, name: str) -> list[Path]:
-    """Several paths.
+    """A list of paths.
 
     Raises:
-        UserError: if this is one path, or no list of paths.
+        UserError: if the value is a single path, or not a list of paths.
     """
     if isinstance(values, str | os.PathLike | bytes) or not isinstance(values, Iterable):
         raise UserError(f"{name}: expected a list of paths, got {values!r}; put it in a list")
-    return [a_path(value, name=f"{name}, position {place}") for place, value in enumerate(values)]
+    return [a_path(value, name=f"{name}, position {index}") for index, value in enumerate(values)]

@@ -1,4 +1,4 @@
-"""A file that is written is whole or absent, whatever is killed meanwhile."""
+"""Atomic writes: a file is either complete or absent, even if the process is killed."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from toolkit.errors import UserError
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -23,10 +23,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, temporary, write)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
-            error.filename = error.filename and str(path)  # nobody has heard of the temporary one
+        if error.errno not in _NO_SPACE:
+            error.filename = error.filename and str(path)  # instead of the temporary file
             raise
-        raise _no_room(path, error) from None
+        raise _no_space(path, error) from None
 
 
 def _replace(path: Path, temporary: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -40,10 +40,10 @@ def _replace(path: Path, temporary: Path, write: Callable[[BinaryIO], object]) -
         temporary.unlink(missing_ok=True)
 
 
-def _no_room(path: Path, error: OSError) -> UserError:
-    there = next(folder for folder in path.parents if folder.exists())
-    free = shutil.disk_usage(there).free
+def _no_space(path: Path, error: OSError) -> UserError:
+    parent = next(folder for folder in path.parents if folder.exists())
+    free = shutil.disk_usage(parent).free
     return UserError(
-        f"{path}: there is no room for it ({error.strerror}; {free / 2**20:,.1f} MiB are free in {there}); "
-        "it was not written, and what is finished is kept: make room and run the same command again"
+        f"{path}: not enough disk space ({error.strerror}; {free / 2**20:,.1f} MiB are free in {parent}); "
+        "the file was not written, finished files are kept: free space and run the same command again"
     )

@@ -1,4 +1,4 @@
-"""The user's cache: what may be made again at any time, kept for all datasets and runs."""
+"""The user's cache folder, shared by all datasets and runs; its content can be recomputed at any time."""
 
 import os
 from pathlib import Path
@@ -21,5 +21,5 @@ def cache_folder() -> Path:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "versa"
     except RuntimeError:  # no HOME, and no entry in the system's list of users
         raise UserError(
-            f"this user has no home folder for a cache; set {FOLDER_VARIABLE} to a folder that you may write"
+            f"this user has no home folder for a cache; set {FOLDER_VARIABLE} to a writable folder"
         ) from None

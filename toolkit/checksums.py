@@ -1,8 +1,8 @@
-"""Size and SHA-256 of every shard of a dataset: noted beside it while a step runs, in `dataset.json` when it ends.
+"""Size and SHA-256 of every shard of a dataset, in notes while a step runs and in `dataset.json` after its end.
 
-A shard is hashed while it is written. Its checksum is appended to a file of notes in the same folder before the
-shard takes its place, so a step that is killed and goes on later need not trust what it reads again. When the
-step ends, the notes go into the manifest (`prep.steps.checksums`), under the key `shards`:
+A shard is hashed while it is written. Its checksum is appended to a file of notes in the same folder before the shard
+is renamed to its final name, so a step that is killed and resumed need not trust existing files. At the end of the
+step, the notes move to the manifest (`prep.steps.checksums`), under the key `shards`:
 
     {"items/part-00000.arrow": {"bytes": 1234, "sha256": "9f86d0…"}, …}
 """
@@ -18,32 +18,32 @@ from typing import Any, BinaryIO, NamedTuple
 from toolkit.errors import UserError
 from toolkit.json_files import MANIFEST, read_json_object
 
-SHARDS = "shards"  # the manifest's key
+SHARDS = "shards"  # key of the manifest
 ERRORS = "errors"
-NOTES = ".checksums"  # so end the names of files of notes
+NOTES = ".checksums"  # suffix of files of notes
 _SHARD = re.compile(r"(?P<table>.+)-(?P<index>\d+)\.arrow", re.ASCII)
 
 
 class Checksum(NamedTuple):
-    """What a whole file is recognised by.
+    """Identity of a file's content.
 
     Args:
-        bytes: its size.
-        sha256: of its bytes, hexadecimal.
+        bytes: size of the file.
+        sha256: SHA-256 of the content, hexadecimal.
     """
 
     bytes: int
     sha256: str
 
 
-Known = dict[str, list[Checksum | None]]  # by path in the dataset; None where it was removed
+Known = dict[str, list[Checksum | None]]  # by path in the dataset; None for a removed file
 
 
 class HashingFile:
-    """Passes on to a file what is written, and hashes it.
+    """Writes to a file and hashes the data.
 
     Args:
-        file: open for writing, at its beginning.
+        file: file opened for writing, positioned at its beginning.
     """
 
     closed = False
@@ -62,7 +62,7 @@ class HashingFile:
         return count
 
     def tell(self) -> int:
-        """How many bytes were written."""
+        """The number of bytes written."""
         return self._bytes
 
     def flush(self) -> None:
@@ -71,15 +71,15 @@ class HashingFile:
 
     @property
     def checksum(self) -> Checksum:
-        """Of all that was written so far."""
+        """The checksum of all data written so far."""
         return Checksum(self._bytes, self._digest.hexdigest())
 
 
 def checksum_of(path: Path) -> Checksum:
-    """The checksum of a file, read a block at a time.
+    """The checksum of a file, read in blocks.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
     """
     with path.open("rb") as file:
         return Checksum(
@@ -88,29 +88,29 @@ def checksum_of(path: Path) -> Checksum:
 
 
 def shard_index(path: Path, table: str = "part") -> int | None:
-    """The number of a shard of a table, `part-00003.arrow` or `errors/STEP-00003.arrow`; None for another file."""
+    """The index of a table's shard, `part-00003.arrow` or `errors/STEP-00003.arrow`; None for other files."""
     match = _SHARD.fullmatch(path.name)
     return int(match["index"]) if match and match["table"] == table else None
 
 
 def note(path: Path, checksum: Checksum | None) -> None:
-    """Notes what is about to lie at `path`, or with None that it is about to be removed.
+    """Notes the checksum of the file that will be written to `path`, or None if it will be removed.
 
-    Files that are no shards of a dataset are not noted.
+    Files that are not shards of a dataset are ignored.
     """
     match = _SHARD.fullmatch(path.name)
     if match and (match["table"] == "part" or path.parent.name == ERRORS):
-        # A line that a killed process left half written must not swallow this one.
+        # The leading newline separates this line from a partial line of a killed process.
         line = f"\n{json.dumps({'file': path.name, **(checksum._asdict() if checksum else {})})}\n"
         with notes_of(path.parent, match["table"]).open("ab") as file:
             file.write(line.encode())
 
 
 def known_checksums(dataset: Path, manifest: Mapping[str, Any]) -> Known:
-    """What each shard may be: as the manifest records it and, where a step has not ended, as it is noted.
+    """The possible checksums of each shard: from the manifest and from the notes of unfinished steps.
 
     Raises:
-        UserError: if the manifest's record is not what prep writes.
+        UserError: if the manifest's record does not have the form that prep writes.
     """
     known: Known = {name: [checksum] for name, checksum in recorded_checksums(manifest).items()}
     for level in ("", "*/", "*/*/"):
@@ -123,23 +123,23 @@ def known_checksums(dataset: Path, manifest: Mapping[str, Any]) -> Known:
 
 
 def recorded_checksums(manifest: Mapping[str, Any]) -> dict[str, Checksum]:
-    """The checksums that a manifest records, by path in the dataset; empty in one of an older Versa.
+    """The checksums in a manifest by path in the dataset; empty for a manifest of an older version.
 
     Raises:
-        UserError: if the record is not what prep writes.
+        UserError: if the record does not have the form that prep writes.
     """
     recorded = manifest.get(SHARDS, {})
     try:
-        return {name: _checksum(about) for name, about in recorded.items()}
+        return {name: _checksum(record) for name, record in recorded.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"dataset.json: its key {SHARDS} is broken ({error}); expected the size (bytes) and sha256 of each "
-            "shard by its path: restore the file, or build into a new folder"
+            f"dataset.json: the key {SHARDS} is malformed ({error}), expected the size (bytes) and sha256 of each "
+            "shard by path; restore the file, or build into a new folder"
         ) from None
 
 
 def damage(path: Path, known: Iterable[Checksum | None]) -> str | None:
-    """What is wrong with a file whose checksum must be one of some; None if nothing is, or none is known."""
+    """The damage of a file whose checksum must be one of `known`; None if it matches or no checksum is known."""
     wanted = [checksum for checksum in known if checksum]
     if not wanted:
         return None
@@ -150,7 +150,7 @@ def damage(path: Path, known: Iterable[Checksum | None]) -> str | None:
         return (
             None
             if checksum_of(path) in wanted
-            else "is damaged: its SHA-256 is not what was written"
+            else "is damaged: its SHA-256 differs from that of the written file"
         )
     except OSError as error:
         return f"cannot be read ({error.strerror})"
@@ -159,29 +159,28 @@ def damage(path: Path, known: Iterable[Checksum | None]) -> str | None:
 def refuse_other_files(
     dataset: Path, folder: str, recorded: Mapping[str, Checksum], shards: Iterable[Path]
 ) -> None:
-    """Compares names and sizes of a table's shards with their record, which costs no reading.
+    """Compares names and sizes of a table's shards with their record, without reading them.
 
     Args:
-        dataset: the folder.
-        folder: of the table in it.
-        recorded: by path in the dataset, as it was when the dataset was opened.
-        shards: that were found.
+        dataset: dataset folder.
+        folder: folder of the table in the dataset.
+        recorded: checksums by path in the dataset, as recorded when the dataset was opened.
+        shards: existing shards.
 
     Raises:
-        UserError: if one is absent or has another size, and no step explains it that is under way or has
-            ended since.
+        UserError: if a shard is missing or has another size, unless a running or recently finished step explains it.
     """
     wanted = {name: c for name, c in recorded.items() if name.rpartition("/")[0] == folder}
-    found = {f"{folder}/{path.name}": path.stat().st_size for path in shards}
+    sizes = {f"{folder}/{path.name}": path.stat().st_size for path in shards}
     for name, checksum in wanted.items():
-        if found.get(name) != checksum.bytes and not _explained(dataset, name, found.get(name)):
-            what = (
-                f"has {found[name]:,} bytes, and dataset.json records {checksum.bytes:,}"
-                if name in found
-                else "is absent, and dataset.json records it"
+        if sizes.get(name) != checksum.bytes and not _explained(dataset, name, sizes.get(name)):
+            defect = (
+                f"has {sizes[name]:,} bytes, but dataset.json records {checksum.bytes:,}"
+                if name in sizes
+                else "is missing, but dataset.json records it"
             )
             raise UserError(
-                f"{dataset / name} {what}: it was cut off, changed or removed since it was written; "
+                f"{dataset / name} {defect}: it was truncated, changed or removed since it was written; "
                 f"restore it, or delete {dataset / folder} and run prep again"
             )
 
@@ -192,9 +191,9 @@ def _explained(dataset: Path, name: str, size: int | None) -> bool:
 
 
 def notes_of(folder: Path, table: str = "part") -> Path:
-    """The file of notes about a table's shards in a folder.
+    """The file of notes for a table's shards in a folder.
 
-    Several steps share `errors/`, so there is one for each, and it lies beside the folder.
+    Several steps share `errors/`, so each step has its own file, next to this folder.
     """
     if folder.name == ERRORS:
         return folder.parent / f".{ERRORS}-{table}{NOTES}"
@@ -202,18 +201,18 @@ def notes_of(folder: Path, table: str = "part") -> Path:
 
 
 def _read_notes(path: Path) -> list[tuple[str, Checksum | None]]:
-    found: list[tuple[str, Checksum | None]] = []
+    notes: list[tuple[str, Checksum | None]] = []
     for line in path.read_bytes().splitlines():
         try:
-            about = json.loads(line)
-            found.append((Path(about["file"]).name, _checksum(about) if "bytes" in about else None))
+            entry = json.loads(line)
+            notes.append((Path(entry["file"]).name, _checksum(entry) if "bytes" in entry else None))
         except (ValueError, TypeError, KeyError):
-            continue  # the process was killed while it wrote this line: its shard did not get its name
-    return found
+            continue  # a process was killed while writing this line, before it renamed its shard
+    return notes
 
 
-def _checksum(about: Mapping[str, Any]) -> Checksum:
-    size, digest = about["bytes"], about["sha256"]
+def _checksum(record: Mapping[str, Any]) -> Checksum:
+    size, digest = record["bytes"], record["sha256"]
     if not isinstance(size, int) or not isinstance(digest, str):
-        raise ValueError(f"{dict(about)!r:.80}")
+        raise ValueError(f"{dict(record)!r:.80}")
     return Checksum(size, digest)

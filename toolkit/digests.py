@@ -1,4 +1,4 @@
-"""SHA-256 of files: what tells whether a file still holds what was written, or is the one that was read before."""
+"""SHA-256 of files, to detect damage and to recognise files that were read before."""
 
 import contextlib
 import hashlib
@@ -14,33 +14,31 @@ from toolkit.errors import UserError
 from toolkit.json_files import write_json
 
 _REMEMBERED = "digests"
-_SETTLED_SECONDS = (
-    2.0  # a file that changed more recently may change again within its clock's resolution
-)
+_SETTLED_SECONDS = 2.0  # a younger file may change again within the resolution of its timestamp
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes in hexadecimal digits, read a block at a time."""
+    """SHA-256 of a file in hexadecimal digits, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remembered_sha256_of(path: Path) -> str:
-    """`sha256_of` a large file, remembered in the user's cache by its path, size and time of change.
+    """`sha256_of` a large file, cached in the user's cache by path, size and modification time.
 
-    A file whose size and time of change are the remembered ones is not read again. Do not use it to detect
-    damage on a disk, which changes neither.
+    A file with unchanged size and time is not read again. Do not use this function to detect damage on a disk, which
+    changes neither.
     """
     return remembered(path, "sha256", lambda file: sha256_of(file))
 
 
 def remembered(path: Path, name: str, compute: Callable[[Path], str]) -> str:
-    """What `compute` makes of a file, remembered in the user's cache by path, size and time of change.
+    """The result of `compute` for a file, cached in the user's cache by path, size and modification time.
 
     Args:
         path: the file.
-        name: of what is computed; part of a file name.
-        compute: reads the file.
+        name: name of the result; part of a file name.
+        compute: function of the file.
     """
     path = path.resolve()
     memory = _memory_of(path, name)
@@ -50,7 +48,7 @@ def remembered(path: Path, name: str, compute: Callable[[Path], str]) -> str:
         if known["identity"] == identity:
             return str(known[name])
     except (OSError, ValueError, TypeError, KeyError):
-        known = None  # absent, or not what this function wrote: the file is read
+        known = None  # no cache entry, or not written by this function: read the file
     value = compute(path)
     settled = time.time() - path.stat().st_mtime > _SETTLED_SECONDS
     if memory and settled and _identity(path) == identity:
@@ -59,7 +57,7 @@ def remembered(path: Path, name: str, compute: Callable[[Path], str]) -> str:
 
 
 def _memory_of(path: Path, name: str) -> Path | None:
-    """The file that remembers; None for a user without a cache."""
+    """The file of the cache entry; None for a user without a cache."""
     file = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
     try:
         return cache_folder() / _REMEMBERED / f"{file}.{name}.json"
@@ -79,6 +77,6 @@ def _identity(path: Path) -> list[Any]:
 
 
 def _remember(memory: Path, value: dict[str, Any]) -> None:
-    """A cache that cannot be written costs time and nothing else."""
+    """Writes a cache entry; failures are ignored because they only cost time."""
     with contextlib.suppress(OSError, UserError):
         write_json(memory, value)

@@ -1,8 +1,8 @@
-"""The one exception for a user's mistake."""
+"""The exception for mistakes of the user."""
 
 
 class UserError(ValueError):
-    """Something the user can mend: the message says what, where, and what to do.
+    """A mistake that the user can fix; the message states what happened, where, and what to do.
 
-    Command lines print it on one line and exit with status 2; Python callers catch a `ValueError`.
+    Commands print it on one line and exit with status 2; Python callers catch a `ValueError`.
     """

@@ -1,17 +1,17 @@
-"""Cuts text between what the eye sees as one character: an emoji of several code points, a flag, a letter with its accents.
+"""Cuts text between grapheme clusters: an emoji of several code points, a flag, a letter with its accents.
 
-Unicode calls these grapheme clusters; the `regex` package knows their rules (`\\X`).
+The `regex` package implements Unicode's rules for grapheme clusters (`\\X`).
 """
 
 import regex
 
 
 def whole_end(text: str, end: int) -> int:
-    """The last place at or before `end` that is between two characters as the eye sees them.
+    """The last position at or before `end` that is between two grapheme clusters.
 
     Args:
-        text: any.
-        end: a place in it, in code points, 0 or more.
+        text: any text.
+        end: position in the text, in code points, at least 0.
 
     >>> whole_end("ab", 1), whole_end("e\\u0301x", 1), whole_end("\\U0001f1e9\\U0001f1ea!", 1)
     (1, 0, 0)
@@ -27,7 +27,7 @@ def whole_end(text: str, end: int) -> int:
 
 
 def cut(text: str, characters: int) -> str:
-    """The beginning of a text: at most so many code points, no character in half.
+    """The beginning of a text: at most `characters` code points, without splitting a grapheme cluster.
 
     >>> cut("cafe\\u0301 noir", 4)
     'caf'
@@ -36,7 +36,7 @@ def cut(text: str, characters: int) -> str:
 
 
 def cut_start(text: str, characters: int) -> str:
-    """The end of a text: at most so many code points, no character in half.
+    """The end of a text: at most `characters` code points, without splitting a grapheme cluster.
 
     >>> cut_start("noir cafe\\u0301", 1)
     ''

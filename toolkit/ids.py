@@ -1,4 +1,4 @@
-"""One owner of ids: the dump's own strings on one side, row numbers 1..N on the other."""
+"""Maps the dump's own ids to item numbers 1..N, and validates ids."""
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,13 +14,13 @@ PADDING = 0
 
 
 class IdMap:
-    """Strings to integers 1..N, in the order given; 0 stays free for padding.
+    """Maps strings to integers 1..N, in the given order; 0 is reserved for padding.
 
     Args:
         ids: distinct strings; the first becomes 1.
 
     Raises:
-        ValueError: if an id comes twice.
+        ValueError: if an id is repeated.
     """
 
     def __init__(self, ids: Iterable[str]) -> None:
@@ -29,7 +29,7 @@ class IdMap:
         if len(self._numbers) != len(self.ids):
             seen: set[str] = set()
             twice = next(i for i in self.ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-            raise ValueError(f"id {twice!r} comes twice; ids must be distinct")
+            raise ValueError(f"id {twice!r} is repeated; ids must be distinct")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,36 +73,36 @@ class IdMap:
 
 
 def as_ids(values: Any, *, what: str, one: str = "id") -> list[str]:
-    """Ids as text, however they are held: a list, an array, a pandas Series or Index, a column of Arrow, a generator.
+    """Ids as strings, from a list, an array, a pandas Series or Index, an Arrow column or a generator.
 
-    Text stays as it is, and whole numbers are their decimal digits: 12 and NumPy's int64(12) are "12". So are ids
-    that come out of a file. Nothing else is an id: 12.0 may be "12" or "12.0", and nobody said which.
+    Strings are kept, and integers become their decimal digits, as in a file: 12 and NumPy's int64(12) are "12".
+    Other types are refused, because 12.0 may mean "12" or "12.0".
 
     Args:
         values: the ids.
-        what: they are, for messages: `users`.
-        one: what a single one is called.
+        what: name of the list in messages, such as `users`.
+        one: name of a single id in messages.
 
     Raises:
-        UserError: if this is no list of ids, or one is no id; the message has its position, from 0.
+        UserError: if `values` is not a list of ids, or an element is not an id, with its position from 0.
     """
-    found = as_list(values, what=what, one=one)
-    if {*map(type, found)} <= {str} and all(found):
-        return found
-    return [_as_id(value, f"{what}, position {place}") for place, value in enumerate(found)]
+    items = as_list(values, what=what, one=one)
+    if {*map(type, items)} <= {str} and all(items):
+        return items
+    return [_as_id(value, f"{what}, position {index}") for index, value in enumerate(items)]
 
 
 def as_list(values: Any, *, what: str, one: str, ordered: bool = False) -> list[Any]:
-    """What a list or anything like one holds.
+    """The elements of a list or a list-like object.
 
     Args:
         values: the list.
-        what: it is, for messages.
-        one: what it holds.
-        ordered: whether the order matters, so that a set will not do.
+        what: name of the list in messages.
+        one: name of a single element in messages.
+        ordered: whether the order matters, so that sets are refused.
 
     Raises:
-        UserError: if it is text, a mapping, a table, or nothing that can be gone through.
+        UserError: if `values` is text, a mapping, a table, or not iterable.
     """
     wanted = f"expected a list of {one}s"
     convert = getattr(values, "to_pylist", None) or getattr(values, "tolist", None)
@@ -110,33 +110,33 @@ def as_list(values: Any, *, what: str, one: str, ordered: bool = False) -> list[
         raise UserError(f"{what}: {wanted}, got a {type(values).__name__}; give one of its columns")
     if ordered and isinstance(values, AbstractSet):
         raise UserError(f"{what}: {wanted} in their order, got a {type(values).__name__}")
-    found = convert() if convert else values
-    if isinstance(found, str | bytes | bytearray):
-        raise UserError(f"{what}: {wanted}, got the text {_shown(found)}; put it in a list")
+    elements = convert() if convert else values
+    if isinstance(elements, str | bytes | bytearray):
+        raise UserError(f"{what}: {wanted}, got the text {_shown(elements)}; put it in a list")
     try:
-        return list(found)
+        return list(elements)
     except TypeError:
         raise UserError(f"{what}: {wanted}, got {_shown(values)}") from None
 
 
 def _as_id(value: Any, where: str) -> str:
-    """One id as text. Raises UserError naming `where`."""
+    """One id as a string. Raises UserError with `where`."""
     if isinstance(value, str):
         if value:
             return str(value)
-        raise UserError(f"{where}: an empty id; give one, or leave it out")
+        raise UserError(f"{where}: the id is empty; give an id, or omit the entry")
     try:
         if isinstance(value, bool):
             raise TypeError
         return str(operator.index(value))
     except TypeError:
         raise UserError(
-            f"{where}: {_shown(value)} is no id; ids are text or whole numbers"
+            f"{where}: {_shown(value)} is not an id; ids are text or whole numbers"
         ) from None
 
 
 def _shown(value: Any) -> str:
-    """A value and its type, shortened: it may be a whole table."""
+    """A value and its type, shortened because it may be a whole table."""
     shown = " ".join(repr(value).split())
     return f"{shown[:60]}{'…' * (len(shown) > 60)} ({type(value).__name__})"
 

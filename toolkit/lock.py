@@ -1,9 +1,9 @@
-"""One writer at a time: whoever writes a folder holds its lock, and a second writer is refused in one line.
+"""Locks for writing: the writer of a folder holds its lock, and a second writer is refused with a one-line message.
 
-The lock is the operating system's (`flock`, through filelock), so it ends with the process that holds it, however
-that ends. On a network file system it holds between machines only if the server passes `flock` on: NFS since
-version 4 and most cluster file systems do; where one has no `flock` at all, filelock falls back to a lock by
-the existence of a file, which a killed process on another machine leaves behind.
+The lock belongs to the operating system (`flock`, through filelock), so it ends with its process, even if that is
+killed. On a network file system it works between machines only if the server supports `flock`, as NFS since version 4
+and most cluster file systems do. Without `flock`, filelock falls back to lock files, which a killed process on another
+machine leaves behind.
 """
 
 import contextlib
@@ -18,23 +18,23 @@ from filelock import FileLock, Timeout
 
 from toolkit.errors import UserError
 
-LOCKS = ".locks"  # folder of the lock files, in the folder that is written
+LOCKS = ".locks"  # subfolder of the lock files
 
 
 @contextlib.contextmanager
 def locked(folder: Path, name: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Holds the lock `name` of a folder for the length of the `with` block.
+    """Holds the lock `name` of a folder within the `with` block.
 
-    Locks of different names do not exclude one another. The lock files stay: removing one that another process is
-    about to open would let two writers in.
+    Locks with different names are independent. Lock files are never removed, because removing a file that another
+    process is about to open would admit two writers.
 
     Args:
-        folder: that is written; created if it is absent.
-        name: what of it is written, such as a step of prep; a file name.
-        wait_seconds: how long to wait for another writer to finish; by default not at all.
+        folder: folder to write, created if it does not exist.
+        name: part of the folder to write, such as a step of prep; must be a file name.
+        wait_seconds: how long to wait for another writer; by default not at all.
 
     Raises:
-        UserError: if another process holds it; it names that process, its machine and since when.
+        UserError: if another process holds the lock, with the process, its machine and its start time.
     """
     path = folder / LOCKS / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,13 +54,13 @@ def locked(folder: Path, name: str, *, wait_seconds: float = 0.0) -> Iterator[No
 
 
 def _record_holder(path: Path) -> None:
-    """Writes who holds a lock beside it, for the messages of others; a reader may find half of it, or none."""
+    """Records the holder of a lock for the messages of other processes, which may read a partial or missing record."""
     holder = {
         "process": os.getpid(),
         "host": socket.gethostname(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
-    # The lock holds without it: on a full disk, others hear of "another process".
+    # The lock works without the record: on a full disk, messages name "another process".
     with contextlib.suppress(OSError):
         path.with_suffix(".json").write_text(json.dumps(holder), encoding="utf-8")
 

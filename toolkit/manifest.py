@@ -1,4 +1,4 @@
-"""Reads `dataset.json`: whoever wrote it, it is an object of the shape that prep writes, or is refused in one line."""
+"""Reads and validates `dataset.json`; a file that does not have the form that prep writes is refused in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ from toolkit.checksums import SHARDS
 from toolkit.errors import UserError
 from toolkit.json_files import read_json_object
 
-_LARGEST = 2**53  # counts that every reader of JSON keeps
+_LARGEST = 2**53  # largest integer that every JSON reader represents exactly
 
-# What may stand where; a key that is not named here is not looked at by this version.
+# Types of the keys of a step; other keys are ignored by this version.
 _STEP: dict[str, tuple[type, ...]] = {
     "config": (dict,),
     "config_hash": (str, type(None)),
@@ -28,23 +28,24 @@ _OF_NAMES = (
     "caption",
     "encode",
     "features",
-)  # parts of the configuration that hold settings by name
+)  # parts of the configuration with settings by name
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a dataset; `steps` and `config` are there, if empty.
+    """The manifest of a dataset; missing keys `steps` and `config` are added as empty objects.
 
     Args:
-        path: of the file `dataset.json`.
+        path: path of the file `dataset.json`.
 
     Raises:
-        UserError: if it is absent, no JSON object, of another schema version, or holds something of another type.
+        UserError: if the file does not exist, is not a JSON object, has another schema version, or has a value of
+            another type.
     """
     manifest = read_json_object(path)
     version = manifest.get("schema_version")
     if version != schema.SCHEMA_VERSION or isinstance(version, bool):
         raise UserError(
-            f"{path}: schema version {str(version)[:40]}, this Versa reads {schema.SCHEMA_VERSION}; "
+            f"{path}: schema version {str(version)[:40]}, expected {schema.SCHEMA_VERSION}; "
             "write the dataset again with prep build, into a new folder"
         )
     manifest.setdefault("steps", {})
@@ -71,14 +72,14 @@ def _refuse_other_types(path: Path, manifest: dict[str, Any]) -> None:
 def _refuse_other_step(path: Path, where: str, entry: Any) -> None:
     _expect(path, where, entry, (dict,))
     entry.setdefault("config", {})
-    if where.startswith("steps.caption:"):  # towers tell captions apart by it
+    if where.startswith("steps.caption:"):  # towers identify captions by it
         _expect(path, f"{where}.config_hash", entry.get("config_hash"), (str,))
     for key, kinds in _STEP.items():
         if key in entry:
             _expect(path, f"{where}.{key}", entry[key], kinds)
     for key in ("items", "errors"):
-        for word, count in entry.get(key, {}).items():
-            _expect(path, f"{where}.{key}.{word}", count, (int,))
+        for status, count in entry.get(key, {}).items():
+            _expect(path, f"{where}.{key}.{status}", count, (int,))
     for name, file in entry.get("inputs", {}).items():
         _expect(path, f"{where}.inputs.{name}", file, (dict,))
         _expect(path, f"{where}.inputs.{name}.sha256", file.get("sha256"), (str,))
@@ -93,5 +94,5 @@ def _expect(path: Path, key: str, value: Any, kinds: tuple[type, ...]) -> None:
         names = " or ".join("a count" if kind is int else kind.__name__ for kind in kinds)
         raise UserError(
             f"{path}: expected {names} under {key[:80]!r}, found {type(value).__name__} {str(value)[:40]!r}; "
-            "the file is damaged: take it from a copy, or write the dataset again into a new folder"
+            "the file is damaged: restore it from a copy, or write the dataset again into a new folder"
         )

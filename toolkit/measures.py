@@ -1,4 +1,4 @@
-"""What reports of a dataset and of runs both count by, and say in words."""
+"""Counts and measures that the reports of datasets and of runs share."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ def number(count: int, noun: str, plural: str = "") -> str:
 
 
 def spaced(total: int, count: int) -> list[int]:
-    """The middles of `count` equal parts of 0..total-1, rounded down; all where there are fewer.
+    """The midpoints of `count` equal parts of 0..total-1, rounded down; all indices if there are fewer.
 
     >>> spaced(100, 4), spaced(3, 20)
     ([12, 37, 62, 87], [0, 1, 2])
@@ -20,7 +20,7 @@ def spaced(total: int, count: int) -> list[int]:
 
 
 def gini(ascending: NDArray[np.int64]) -> float | None:
-    """Gini coefficient: 0 where all items have equally much, near 1 where one has everything.
+    """Gini coefficient: 0 if all values are equal, near 1 if one value is the total.
 
     With x sorted ascending and n values: 2 · Σ i·x_i / (n · Σ x_i) − (n + 1) / n.
 

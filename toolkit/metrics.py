@@ -1,8 +1,8 @@
 """Ranking metrics as pure functions of ranks, with 95% confidence intervals over users.
 
-A rank is 1 for the best place; ties give half ranks (`models.ranking.ranks`), so ranks are floats. A target that could not
-be found has an infinite rank, at which every metric is 0 at every cutoff. With
-one relevant item a user, HR@k, NDCG@k and MRR@k depend on that item's rank alone.
+Rank 1 is the top rank. Ties result in half ranks (`models.ranking.ranks`), so ranks are floats. A target that cannot be
+ranked has an infinite rank, for which every metric is 0 at every cutoff. With one relevant item per user, HR@k, NDCG@k
+and MRR@k depend only on the rank of that item.
 """
 
 import math
@@ -54,11 +54,11 @@ METRICS: dict[str, Callable[[ArrayLike, int], NDArray[np.float64]]] = {
 def summarise(ranks: ArrayLike, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, dict[str, float]]:
     """Mean and 95% interval over users of every metric at every cutoff: `{"HR@10": {"value", "low", "high"}}`.
 
-    HR is a proportion, so its interval is Wilson's, which holds near 0 too; NDCG and MRR use the
-    normal approximation mean ± 1.96·s/√n, cut at [0, 1].
+    HR is a proportion, so its interval is Wilson's, which is valid near 0 too; NDCG and MRR use the
+    normal approximation mean ± 1.96·s/√n, clipped to [0, 1].
 
     Raises:
-        ValueError: if there is no rank, or one is not a number or below 1.
+        ValueError: if there are no ranks, or a rank is not a number or below 1.
     """
     summary = {}
     for name, metric in METRICS.items():

@@ -1,4 +1,4 @@
-"""The Arrow tables in which prep and models meet: every column name and type, written down once."""
+"""Schemas of the Arrow tables that prep writes and models read: every column name and type."""
 
 import json
 from typing import Any, Literal, TypeVar
@@ -8,7 +8,7 @@ import pyarrow as pa
 from toolkit.errors import UserError
 
 SCHEMA_VERSION = 1
-SETTINGS = b"versa_config"  # key of a table's metadata
+SETTINGS = b"versa_config"  # metadata key of a table
 
 Status = Literal[
     "ok",
@@ -23,7 +23,7 @@ Status = Literal[
 ]
 
 StatesDtype = Literal["float16", "bfloat16", "float32"]
-# What a value of hidden states is stored as.
+# The Arrow type of a value of hidden states.
 STATES_TYPES: dict[StatesDtype, pa.DataType] = {
     "float16": pa.float16(),
     "bfloat16": pa.uint16(),
@@ -37,12 +37,12 @@ ITEMS = pa.schema(
         pa.field("title", pa.string(), nullable=False),
     ]
 )
-# What a dump may have beyond the required columns of an item.
+# Optional columns of items.
 ITEM_EXTRAS = {
     "tags": pa.list_(pa.string()),
     "likes": pa.int64(),
     "views": pa.int64(),
-    "likes_level": pa.int64(),  # of MicroLens' challenge, which has 0..10 instead of counts
+    "likes_level": pa.int64(),  # in the MicroLens challenge: levels 0..10 instead of counts
     "views_level": pa.int64(),
 }
 INTERACTIONS = pa.schema(
@@ -50,11 +50,11 @@ INTERACTIONS = pa.schema(
         pa.field("user_id", pa.string(), nullable=False),
         pa.field("user", pa.int32(), nullable=False),  # 1..U
         pa.field("item", pa.int32(), nullable=False),
-        pa.field("timestamp_ms", pa.int64()),  # null where the dump has none
+        pa.field("timestamp_ms", pa.int64()),  # null if the dump has none
         pa.field("position", pa.int32(), nullable=False),  # 0 is the user's first
     ]
 )
-# The file that a cover or a clip's frames were made from; null where it is missing, empty or unsafe.
+# The source file of a cover or of a clip's frames; null if it is missing, empty or unsafe.
 SOURCE = [
     pa.field("source_bytes", pa.int64()),
     pa.field("source_sha256", pa.string()),  # hexadecimal
@@ -73,9 +73,7 @@ FRAMES = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("frames", pa.list_(pa.binary())),  # JPEG
-        pa.field(
-            "pts_seconds", pa.list_(pa.float64())
-        ),  # of the frames given, from the clip's first
+        pa.field("pts_seconds", pa.list_(pa.float64())),  # of each frame, from the clip's first
         pa.field("duration_seconds", pa.float64()),
         pa.field("fps", pa.float64()),
         pa.field("backend", pa.string()),
@@ -87,7 +85,7 @@ FRAMES = pa.schema(
 CAPTIONS = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
-        pa.field("text", pa.string()),  # null where the model said nothing
+        pa.field("text", pa.string()),  # null for an empty answer
         pa.field("model", pa.string(), nullable=False),
         pa.field("revision", pa.string(), nullable=False),
         pa.field("prompt_hash", pa.string(), nullable=False),
@@ -97,15 +95,13 @@ CAPTIONS = pa.schema(
 COMMENTS = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
-        pa.field(
-            "user_id", pa.string(), nullable=False
-        ),  # of whoever wrote it; need not be in interactions
+        pa.field("user_id", pa.string(), nullable=False),  # the author, maybe not in interactions
         pa.field("text", pa.string(), nullable=False),  # may be empty
     ]
 )
 ERRORS = pa.schema(
     [
-        pa.field("item_id", pa.string()),  # null where a row concerns a user, not an item
+        pa.field("item_id", pa.string()),  # null for a row about a user or a file
         pa.field("step", pa.string(), nullable=False),
         pa.field("error_class", pa.string(), nullable=False),
         pa.field("message", pa.string(), nullable=False),
@@ -120,13 +116,13 @@ RANKS = pa.schema(
 )
 RECOMMENDATIONS = pa.schema(
     [
-        pa.field("row", pa.int64(), nullable=False),  # of the history, from 0
+        pa.field("row", pa.int64(), nullable=False),  # index of the history, from 0
         pa.field("rank", pa.int32(), nullable=False),
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("score", pa.float32(), nullable=False),
     ]
 )
-# What `python -m models recommend` writes.
+# Output of `python -m models recommend`.
 USER_RECOMMENDATIONS = pa.schema(
     [
         pa.field("user_id", pa.string(), nullable=False),
@@ -139,14 +135,14 @@ USER_RECOMMENDATIONS = pa.schema(
 def states(layers: int, width: int, dtype: StatesDtype = "float16") -> pa.Schema:
     """The schema of `states/TOWER`: `layers` kept states of `width` values each, flat.
 
-    Arrow has no bfloat16: such values are stored as their 16 bits, uint16, and the table's metadata
-    say `dtype: bfloat16` (`states_dtype`); `numpy_array.view(ml_dtypes.bfloat16)` or
+    Arrow has no bfloat16. Such values are stored as uint16 with the same bits, and the table's metadata
+    contain `dtype: bfloat16` (`states_dtype`). `numpy_array.view(ml_dtypes.bfloat16)` or
     `tensor.view(torch.bfloat16)` reads them without a copy.
 
     Args:
         layers: K.
         width: D.
-        dtype: of a value: float16 is the rule; bfloat16 has its size and float32's range.
+        dtype: type of a value: float16 by default; bfloat16 has the same size and the range of float32.
     """
     flat = pa.list_(pa.field("item", STATES_TYPES[dtype], nullable=False), layers * width)
     return pa.schema(
@@ -159,36 +155,36 @@ def states(layers: int, width: int, dtype: StatesDtype = "float16") -> pa.Schema
 
 
 def states_dtype(found: pa.Schema, *, where: str) -> StatesDtype:
-    """The dtype of a table of states: what its metadata say, float16 if they say nothing.
+    """The dtype of a table of states, from its metadata; float16 if they do not name one.
 
     Raises:
-        UserError: if it is unknown.
+        UserError: if the dtype is unknown.
     """
-    said = (found.metadata or {}).get(b"dtype", b"float16").decode(errors="replace")
+    recorded = (found.metadata or {}).get(b"dtype", b"float16").decode(errors="replace")
     for dtype in STATES_TYPES:
-        if dtype == said:
+        if dtype == recorded:
             return dtype
     raise UserError(
-        f"{where}: its metadata say dtype {said!r}; known: {', '.join(STATES_TYPES)}; "
+        f"{where}: its metadata have dtype {recorded!r}, expected one of {', '.join(STATES_TYPES)}; "
         "write the table again with prep"
     )
 
 
 def settings_of(found: pa.Schema, *, where: str) -> dict[str, Any]:
-    """All that the rows of a table depend on, as prep recorded it in the table's metadata; empty if it did not.
+    """All settings that the rows of a table depend on, from the table's metadata; empty if prep recorded none.
 
-    Of states: encoder, revision, processor, source, pooling, layers, precision, quantize, store; of texts
-    max_tokens and lowercase; of pictures the settings of the step that stored them (cover_px, or frame_count,
-    frame_px, sampling, frame_interval and backend); and the captions behind them.
+    For states: encoder, revision, processor, source, pooling, layers, precision, quantize, store; for texts also
+    max_tokens and lowercase; for pictures also the settings of the step that stored them (cover_px, or frame_count,
+    frame_px, sampling, frame_interval and backend); and the captions that were encoded.
 
     Raises:
-        UserError: if it is broken.
+        UserError: if the metadata are malformed.
     """
     try:
         return dict(json.loads((found.metadata or {}).get(SETTINGS, b"{}")))
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{where}: its metadata {SETTINGS.decode()} are broken ({error!s:.80}); write the table again with prep"
+            f"{where}: its metadata {SETTINGS.decode()} are malformed ({error!s:.80}); write the table again with prep"
         ) from None
 
 
@@ -196,17 +192,17 @@ Columns = TypeVar("Columns", pa.Table, pa.RecordBatch)
 
 
 def validate(table: Columns, expected: pa.Schema, *, where: str) -> Columns:
-    """Returns `table` if it has every column of `expected` with its type and no forbidden null.
+    """Returns `table` if it has every column of `expected` with the same type and without forbidden nulls.
 
-    Columns beyond the expected ones are allowed.
+    Further columns are allowed.
 
     Raises:
-        UserError: naming `where`, the column, what it is and what it should be.
+        UserError: with `where`, the column, its type and the expected type.
     """
     for field in expected:
         if field.name not in table.schema.names:
             raise UserError(
-                f"{where}: column {field.name!r} is absent (found: {', '.join(table.schema.names)}); "
+                f"{where}: column {field.name!r} is missing (found: {', '.join(table.schema.names)}); "
                 "write the table again with prep"
             )
         column = table.column(field.name)
@@ -217,7 +213,7 @@ def validate(table: Columns, expected: pa.Schema, *, where: str) -> Columns:
             )
         if not field.nullable and column.null_count:
             raise UserError(
-                f"{where}: column {field.name!r} has {column.null_count} nulls where none may be; "
+                f"{where}: column {field.name!r} has {column.null_count} nulls, expected none; "
                 "write the table again with prep"
             )
     return table

@@ -1,8 +1,8 @@
-"""Whether two runs differ by more than chance, told from a metric of the same users under both.
+"""Paired significance tests of two runs, from a metric of the same users under both.
 
-N users, V distinct values among their differences, R rounds. What a round draws is how often each
-value comes, which is all that a mean depends on: metrics of ranks have few, so that 100,000
-users cost hardly more than 1,000.
+N users, V distinct values among their differences, R rounds. A round draws only the frequency of each
+value, which determines the mean. Metrics of ranks have few distinct values, so 100,000 users take hardly
+more time than 1,000.
 """
 
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_AT_ONCE = 1 << 20  # numbers drawn at a time: memory stays below 50 MiB, whatever N and R are
+_AT_ONCE = 1 << 20  # numbers drawn at a time; keeps memory below 50 MiB for any N and R
 
 
 class Paired(NamedTuple):
-    """How a run differs from another over the same users.
+    """Difference of two runs over the same users.
 
     Args:
-        difference: the mean of b - a.
-        low: lower end of its 95% interval.
-        high: upper end.
-        p_value: how likely a mean at least as far from 0 is, to either side, if a and b are alike.
+        difference: mean of b - a.
+        low: lower end of the 95% interval of the mean.
+        high: upper end of the interval.
+        p_value: two-sided p-value: the probability of a mean at least as far from 0 if a and b do not differ.
     """
 
     difference: float
@@ -33,20 +33,20 @@ class Paired(NamedTuple):
 def paired_test(a: ArrayLike, b: ArrayLike, *, rounds: int = 10_000, seed: int = 0) -> Paired:
     """Compares two runs by the values of one metric, user by user.
 
-    The interval holds the middle 95% of R bootstrap means (users drawn with replacement). The p-value
-    is that of a permutation test: if both runs are alike, every user's difference may as well have the
-    other sign, so R times all signs are drawn, and p = (1 + c) / (1 + R), where c counts the means at
-    least as far from 0 as the one found. The ones keep it above 0, where no random test can be (Phipson
-    & Smyth 2010, "Permutation P-values should never be zero").
+    The interval contains the middle 95% of R bootstrap means (users drawn with replacement). The p-value
+    is that of a permutation test. If the runs do not differ, the sign of every user's difference is random, so all
+    signs are drawn R times, and p = (1 + c) / (1 + R), where c is the number of means at least as far from 0 as
+    the observed mean. The added ones keep p above 0 (Phipson & Smyth 2010, "Permutation P-values should never be
+    zero").
 
     Args:
-        a: (N,) the metric of each user under one run.
-        b: (N,) under the other, users in the same order.
+        a: (N,) metric of each user under the first run.
+        b: (N,) metric under the second run, users in the same order.
         rounds: R.
-        seed: of what is drawn; the global generator is left alone.
+        seed: seed of the random draws; the global generator is not used.
 
     Raises:
-        ValueError: if there is no user or no round, the lengths differ, or a value is not finite.
+        ValueError: if there are no users or rounds, the lengths differ, or a value is not finite.
 
     >>> paired_test([0, 1, 0, 1], [0, 1, 0, 1])
     Paired(difference=0.0, low=0.0, high=0.0, p_value=1.0)
@@ -66,7 +66,7 @@ def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     first, second = (np.asarray(values, dtype=np.float64) for values in (a, b))
     if first.ndim != 1 or first.shape != second.shape or not first.size:
         raise ValueError(
-            "a paired test needs one value a user under each run, of the same users; "
+            "a paired test needs one value per user under each run, for the same users; "
             f"got arrays of shapes {first.shape} and {second.shape}"
         )
     differences = second - first
@@ -90,7 +90,7 @@ def _resampled(
 def _sign_flipped(
     differences: NDArray[np.float64], rounds: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """(R,) means after every user's sign was drawn; of c equal sizes, Binomial(c, 1/2) stay positive."""
+    """(R,) means with random signs; of c users with the same absolute difference, Binomial(c, 1/2) are positive."""
     values, counts = np.unique(np.abs(differences), return_counts=True)
 
     def net(size: int) -> NDArray[np.int64]:
@@ -102,7 +102,7 @@ def _sign_flipped(
 def _sums(
     values: NDArray[np.float64], rounds: int, draw: Callable[[int], NDArray[np.int64]]
 ) -> NDArray[np.float64]:
-    """(R,) sums of values by how often each comes, which `draw` gives for some rounds, (rounds, V)."""
+    """(R,) sums of values weighted by frequencies, which `draw` returns for some rounds, (rounds, V)."""
     at_once = max(1, _AT_ONCE // len(values))
     sizes = [min(at_once, rounds - start) for start in range(0, rounds, at_once)]
     return np.concatenate([draw(size) @ values for size in sizes])

@@ -1,4 +1,4 @@
-"""The hidden-state store's read side: a tower's table, mapped into memory, read row by row.
+"""Reads the hidden-state store: the table of a tower, memory-mapped and read row by row.
 
 N items, numbered 1..N; 0 is padding. K kept states of D values each.
 """
@@ -18,13 +18,13 @@ READ_AT_ONCE = 1024
 
 
 class StateTable:
-    """Hidden states of N items and padding, (N + 1, K, D), wherever their rows lie.
+    """Hidden states of N items and padding, (N + 1, K, D), in memory or memory-mapped.
 
     Args:
-        parts: (R, K * D) each, contiguous, of one dtype; never written to.
-        rows: (N + 1,) of every item, its row in the parts one after the other.
+        parts: tensors (R, K * D), contiguous and of the same dtype; never written to.
+        rows: (N + 1,) row of every item in the concatenated parts.
         layers: K.
-        mapped: whether the parts lie on disk, so that reading them may take time.
+        mapped: whether the parts are mapped files, so that reading them may take time.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class StateTable:
 
     @classmethod
     def of(cls, states: Tensor) -> "StateTable":
-        """A table of states that lie in memory, (N + 1, K, D)."""
+        """A table of states in memory, (N + 1, K, D)."""
         return cls([states.flatten(1)], torch.arange(len(states)), layers=states.shape[1])
 
     def __len__(self) -> int:
@@ -50,15 +50,15 @@ class StateTable:
 
     @property
     def nbytes(self) -> int:
-        """Of all states, were they in memory."""
+        """Size of all states in memory."""
         return self.shape.numel() * self.dtype.itemsize
 
     def gather(self, items: Tensor, *, pin: bool = False) -> Tensor:
-        """The states of U items in any order, (U,) -> (U, K, D); no other row is read.
+        """The states of U items in any order, (U,) -> (U, K, D); reads no other rows.
 
         Args:
-            items: int64 numbers, 0..N.
-            pin: whether the result lies in pinned memory, from which a GPU copies by itself.
+            items: int64 item numbers, 0..N.
+            pin: whether to return pinned memory, from which a GPU can copy asynchronously.
         """
         rows, order = self._rows.index_select(0, items).sort(stable=True)
         states = self._read(rows, self._empty(len(items), pin))
@@ -69,7 +69,7 @@ class StateTable:
         return states.view(-1, *self.shape[1:])
 
     def _read(self, rows: Tensor, into: Tensor) -> Tensor:
-        """Copies ascending rows, (U,), as they lie on disk, into (U, K * D)."""
+        """Copies ascending rows, (U,), in the order on disk, into (U, K * D)."""
         bounds = self._bounds.tolist()
         firsts = torch.searchsorted(rows, self._bounds).tolist()
         shares = [
@@ -79,39 +79,39 @@ class StateTable:
             )
             if first < end
         ]
-        if self._mapped:  # all of them, before the first is waited for
+        if self._mapped:  # prefetch all rows before waiting for the first
             for part, wanted, _ in shares:
                 will_need(part, wanted)
-        for part, wanted, place in shares:
-            torch.index_select(part, 0, wanted, out=place)
+        for part, wanted, target in shares:
+            torch.index_select(part, 0, wanted, out=target)
         return into
 
     def _empty(self, count: int, pin: bool) -> Tensor:
         return torch.empty(count, self.shape[1:].numel(), dtype=self.dtype, pin_memory=pin)
 
     def chunks(self) -> Iterator[Tensor]:
-        """All states in order, a few items at a time."""
+        """Yields all states in order, in chunks of a few items."""
         for items in torch.arange(len(self)).split(READ_AT_ONCE):
             yield self.gather(items)
 
     def load(self, device: torch.device | str = "cpu") -> Tensor:
-        """All states, (N + 1, K, D), read into memory or onto a device."""
+        """Reads all states, (N + 1, K, D), into memory or onto a device."""
         states = torch.empty(self.shape, dtype=self.dtype, device=device)
-        for place, chunk in zip(states.split(READ_AT_ONCE), self.chunks(), strict=True):
-            place.copy_(chunk)
+        for target, chunk in zip(states.split(READ_AT_ONCE), self.chunks(), strict=True):
+            target.copy_(chunk)
         return states
 
 
 def open_states(table: Table, *, items: int) -> StateTable:
-    """Maps a table of states; of the states themselves, nothing is read yet.
+    """Maps a table of states without reading the states.
 
     Args:
-        table: `states/TOWER` (`toolkit.schema.states`), its rows in any order in any shard.
+        table: `states/TOWER` (`toolkit.schema.states`), with rows in any order in any shard.
         items: N.
 
     Raises:
-        UserError: if a shard is not readable or differs from the first in schema or metadata, if an
-            item has no row, or a row no item.
+        UserError: if a shard is not readable or differs from the first in schema or metadata, an item has no row,
+            or a row has an unknown item.
     """
     stored = table.read(map_file)
     dtype = schema.states_dtype(stored.schema, where=str(table.folder))
@@ -122,11 +122,11 @@ def open_states(table: Table, *, items: int) -> StateTable:
         parts = [_mapped(chunk, dtype) for chunk in stored.column("states").chunks]
     if len(numbers) and not 1 <= int(numbers.min()) <= int(numbers.max()) <= items:
         raise UserError(
-            f"{table.folder}: it has rows of items beyond the {items} of this dataset; "
+            f"{table.folder}: has item numbers above {items}, the number of items in this dataset; "
             "delete the folder and run prep encode again"
         )
     rows = torch.full((items + 1,), -1)
-    rows[0] = 0  # of the first part, which is padding's
+    rows[0] = 0  # the first part is the padding row
     rows[numbers] = torch.arange(1, len(numbers) + 1)
     absent = int((rows < 0).sum())
     if absent:

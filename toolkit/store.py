@@ -1,7 +1,7 @@
-"""Sharded Arrow tables on disk: a shard is whole or absent, and the manifest is written last.
+"""Sharded Arrow tables on disk; every shard is written atomically.
 
-Arrow IPC *file* format, memory-mapped, so that `pyarrow.dataset`, `datasets` and pandas open the
-shards unaided. Nothing here knows what a table means.
+Shards have the Arrow IPC *file* format and are memory-mapped; `pyarrow.dataset`, `datasets` and pandas can open them
+directly. This module does not depend on the meaning of a table.
 """
 
 import contextlib
@@ -21,16 +21,16 @@ from toolkit.errors import UserError
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of a table and its place among its siblings."""
+    """A file of a table and its index."""
 
     index: int
     path: Path
 
 
 def write_table(path: Path, table: pa.Table, *, compression: Literal["zstd"] | None) -> None:
-    """Writes one Arrow file, atomically. Leave uncompressed what is to be mapped without a copy.
+    """Writes an Arrow file atomically. Only uncompressed files can be mapped without a copy.
 
-    The checksum of a dataset's shard is noted beside it (`toolkit.checksums`).
+    The checksum of a dataset's shard is written to the notes (`toolkit.checksums`).
     """
     options = ipc.IpcWriteOptions(compression=compression)
 
@@ -44,22 +44,22 @@ def write_table(path: Path, table: pa.Table, *, compression: Literal["zstd"] | N
 
 
 def remove_shard(path: Path) -> None:
-    """Removes a file of a dataset, and notes that it is meant to be absent."""
+    """Removes a file of a dataset, and notes the removal."""
     note(path, None)
     path.unlink()
 
 
 def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Maps one Arrow file into memory; nothing is copied until it is used.
+    """Maps an Arrow file into memory; data are read at first access.
 
-    Offsets and texts are checked before anything follows them: a damaged file is refused and ends no process.
+    Offsets and texts are validated first, so that a damaged file is refused instead of crashing the process.
 
     Args:
         path: the file.
-        columns: those to read; all by default.
+        columns: columns to read; by default all.
 
     Raises:
-        UserError: if the file is no readable Arrow file, or lacks a column.
+        UserError: if the file is not a readable Arrow file, or lacks a column.
     """
     with translated(path):
         table = _read(path, pa.memory_map(str(path)), columns)
@@ -70,25 +70,27 @@ def read_file(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def read_schema(path: Path) -> pa.Schema:
-    """Columns and metadata of an Arrow file; nothing else of it is read.
+    """The schema and metadata of an Arrow file, without reading its data.
 
     Raises:
-        UserError: if it is no readable Arrow file.
+        UserError: if the file is not a readable Arrow file.
     """
     with translated(path):
         return ipc.open_file(pa.memory_map(str(path))).schema
 
 
 def map_file(path: Path) -> pa.Table:
-    """Maps one Arrow file of which only a few rows may ever be read (`toolkit.mapped`).
+    """Maps an Arrow file of which only a few rows are read (`toolkit.mapped`).
 
-    `pa.memory_map` starts reading all of it as soon as it is opened. Only what needs no reading is checked: the
-    texts of the file may lead anywhere, and are not to be looked at.
+    `pa.memory_map` would start to read the whole file. Only metadata are validated; offsets of texts are not, so
+    callers must not read text columns.
 
     Raises:
-        UserError: if the file is no readable Arrow file.
+        UserError: if the file is not a readable Arrow file.
     """
-    from toolkit.mapped import map_bytes  # here: it needs torch, and prep's commands start without
+    from toolkit.mapped import (
+        map_bytes,
+    )  # imported here: it needs torch, but prep's commands do not
 
     with translated(path):
         table = _read(path, pa.BufferReader(pa.py_buffer(map_bytes(path).numpy())))
@@ -102,29 +104,29 @@ def _read(path: Path, source: pa.NativeFile, columns: list[str] | None = None) -
     absent = [name for name in columns or () if name not in names]
     if absent:
         raise UserError(
-            f"{path}: column {absent[0]!r} is absent (found: {', '.join(names)}); "
+            f"{path}: column {absent[0]!r} is missing (found: {', '.join(names)}); "
             "write the table again with prep"
         )
     if columns is not None:
-        chosen = ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
-        file = ipc.open_file(source, options=chosen)
+        options = ipc.IpcReadOptions(included_fields=[names.index(name) for name in columns])
+        file = ipc.open_file(source, options=options)
     return file.read_all()
 
 
 def _validate(values: pa.Array) -> None:
-    """What `validate(full=True)` finds, several times as fast where values are numbers or texts in ASCII.
+    """As `validate(full=True)`, but several times as fast for numbers and ASCII texts.
 
     Raises:
-        pa.ArrowInvalid: if an offset leads astray, or a text is not UTF-8.
+        pa.ArrowInvalid: if an offset is invalid, or a text is not UTF-8.
     """
-    values.validate()  # sizes of buffers, the first and the last offset
+    values.validate()  # checks sizes of buffers, and the first and last offset
     numbers = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
     if not numbers and not _is_ascii(values):
         values.validate(full=True)
 
 
 def _is_ascii(values: pa.Array) -> bool:
-    """Whether these are texts without nulls, in order in their buffer, and in ASCII."""
+    """Whether the values are ASCII texts without nulls and with ascending offsets."""
     _, offsets, text = values.buffers()[:3] if pa.types.is_string(values.type) else (None,) * 3
     if offsets is None or text is None or values.null_count:
         return False
@@ -136,29 +138,29 @@ def _is_ascii(values: pa.Array) -> bool:
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Translates whatever pyarrow and torch raise for a broken or unreadable Arrow file into one line.
+    """Translates exceptions of pyarrow and torch for a broken or unreadable Arrow file into a one-line error.
 
     Raises:
-        UserError: naming the file and what to do.
+        UserError: with the file and advice.
     """
     try:
         yield
     except UserError:
         raise
     except OSError as error:
-        if error.errno is None:  # pyarrow's own: the file ends too early
+        if error.errno is None:  # raised by pyarrow: the file ends too early
             raise _unreadable(path, error) from None
         raise _refused(path, error) from None
     except MemoryError as error:
         raise UserError(
-            f"{path}: not a readable Arrow file, or larger than this machine's memory ({error}); if there is "
-            "memory, delete it and run prep again"
+            f"{path}: not a readable Arrow file, or larger than this machine's memory ({error}); if memory is "
+            "sufficient, delete the file and run prep again"
         ) from None
     except _BROKEN as error:
         raise _unreadable(path, error) from None
 
 
-# Beside its own exceptions, pyarrow lets these out where a file's numbers, names or offsets are damaged.
+# Besides its own exceptions, pyarrow raises these if a file's numbers, names or offsets are damaged.
 _BROKEN = (
     pa.ArrowException,
     ArithmeticError,
@@ -179,20 +181,20 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 
 
 def _refused(path: Path, error: OSError) -> UserError:
-    """What the system refuses says nothing about the file's content, which may be well."""
+    """The error for a file that the operating system refuses to read; its content may be intact."""
     if isinstance(error, PermissionError):
-        return UserError(f"{path}: you may not read it ({error.strerror}); change its permissions")
+        return UserError(f"{path}: no read permission ({error.strerror}); change its permissions")
     if isinstance(error, FileNotFoundError):
         return UserError(
             f"{path}: not a readable Arrow file ({error.strerror}); run the prep step that writes it"
         )
     if isinstance(error, IsADirectoryError):
-        return UserError(f"{path} is a folder, where an Arrow file is expected; remove it")
+        return UserError(f"{path} is a folder, expected an Arrow file; remove it")
     return UserError(f"{path} cannot be read now ({error.strerror or error}); try again")
 
 
 def tables_in(folder: Path) -> list[str]:
-    """Names of the tables within a folder that have a shard."""
+    """Names of the tables in a folder that have a shard."""
     return sorted(path.name for path in folder.glob("*") if Table(path).exists())
 
 
@@ -200,9 +202,9 @@ class Table:
     """A folder of Arrow shards, `part-00000.arrow` onwards.
 
     Args:
-        folder: where the shards lie; created at the first append.
-        compression: of the shards that `append` writes.
-        refuse: raises a UserError if the shards that are to be read are not those that were written.
+        folder: folder of the shards; created at the first append.
+        compression: compression of the shards that `append` writes.
+        refuse: raises a UserError if the existing shards are not those that were written.
     """
 
     def __init__(
@@ -220,8 +222,8 @@ class Table:
         return f"Table({str(self.folder)!r}, shards={len(self.shards())})"
 
     def shards(self) -> list[Shard]:
-        """The shards in the order of their numbers; temporary files are none of them."""
-        return [Shard(*found) for found in sorted(self._numbered())]
+        """The shards sorted by index, without temporary files."""
+        return [Shard(*shard) for shard in sorted(self._numbered())]
 
     def next_index(self) -> int:
         """The index that the next `append` will use."""
@@ -235,7 +237,7 @@ class Table:
         return index
 
     def replace(self, index: int, table: pa.Table) -> None:
-        """Writes `table` in the place of shard `index`, at once."""
+        """Replaces shard `index` by `table` atomically."""
         path = self.folder / f"part-{index:05d}.arrow"
         write_table(path, table, compression=self.compression)
 
@@ -244,7 +246,7 @@ class Table:
         return any(True for _ in self._numbered())
 
     def schema(self) -> pa.Schema:
-        """Schema and metadata of the first shard, by which `read` judges the others.
+        """Schema and metadata of the first shard, which all other shards must share.
 
         Raises:
             UserError: if there is no shard, or it is not readable.
@@ -252,29 +254,29 @@ class Table:
         return read_schema(self._some_shards()[0].path)
 
     def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns of all shards, one shard after the other; nothing else is read.
+        """Yields the given columns of all shards in order, without reading other columns.
 
         Raises:
-            UserError: if there is no shard, one is not readable, or lacks a column.
+            UserError: if there is no shard, or a shard is not readable or lacks a column.
         """
         for shard in self._whole_shards():
             yield from read_file(shard.path, columns).select(columns).to_batches()
 
     def read(self, read: Callable[[Path], pa.Table] = read_file) -> pa.Table:
-        """All shards as one memory-mapped table, metadata of the first shard included.
+        """All shards as one memory-mapped table with the metadata of the first shard.
 
         Args:
-            read: `read_file`, or `map_file` for a table of which a few rows are read.
+            read: `read_file`, or `map_file` for a table of which only a few rows are read.
 
         Raises:
-            UserError: if there is no shard, one is not readable, or they disagree in schema or metadata.
+            UserError: if there is no shard, a shard is not readable, or schemas or metadata differ.
         """
         return pa.concat_tables([table for _, table in self.tables(read)])
 
     def tables(
         self, read: Callable[[Path], pa.Table] = read_file
     ) -> Iterator[tuple[Shard, pa.Table]]:
-        """The same, one shard after the other."""
+        """Yields each shard and its table, in order; see `read`."""
         shards = self._whole_shards()
         first: pa.Schema | None = None
         for shard in shards:
@@ -283,8 +285,8 @@ class Table:
             if not table.schema.equals(first, check_metadata=True):
                 raise UserError(
                     f"{shard.path}: its schema or metadata differ from those of {shards[0].path.name} "
-                    f"({_difference(table.schema, first)}); the shards come from different "
-                    "configurations: delete the folder and run prep again"
+                    f"({_difference(table.schema, first)}), because the shards come from different "
+                    "configurations; delete the folder and run prep again"
                 )
             yield shard, table
 
@@ -308,14 +310,14 @@ class Table:
 
 
 def _difference(found: pa.Schema, first: pa.Schema) -> str:
-    """The first key of two schemas' metadata, or column, that differs, in words."""
-    said, expected = found.metadata or {}, first.metadata or {}
-    for key in sorted({*said, *expected}):
-        if said.get(key) != expected.get(key):
-            there, here = (_text(about.get(key, b"absent")) for about in (said, expected))
-            return f"{_text(key)} {there}, and there {here}"
-    names = [[f"{field.name}: {field.type}" for field in one] for one in (found, first)]
-    return f"columns {', '.join(names[0])}, and there {', '.join(names[1])}"
+    """Describes the first metadata key of two schemas that differs, or their columns."""
+    actual, expected = found.metadata or {}, first.metadata or {}
+    for key in sorted({*actual, *expected}):
+        if actual.get(key) != expected.get(key):
+            here, there = (_text(metadata.get(key, b"absent")) for metadata in (actual, expected))
+            return f"{_text(key)} {here}, expected {there}"
+    names = [[f"{field.name}: {field.type}" for field in schema] for schema in (found, first)]
+    return f"columns {', '.join(names[0])}, expected {', '.join(names[1])}"
 
 
 def _text(metadata: bytes) -> str:

@@ -1,4 +1,4 @@
-"""One vector an item as a NumPy file with the ids beside it, which RecBole, MMRec and others read."""
+"""Writes one vector per item as a NumPy file with a file of ids, a format that RecBole, MMRec and others read."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,40 +12,42 @@ from toolkit.errors import UserError
 
 
 def ids_beside(file: str | Path) -> Path:
-    """What the file of ids beside OUT.npy is called: OUT.ids.txt.
+    """The path of the file of ids for OUT.npy: OUT.ids.txt.
 
     Raises:
-        UserError: if the file is not called something.npy.
+        UserError: if the file name does not end with .npy.
     """
     file = Path(file)
     if file.suffix != ".npy":
-        raise UserError(f"{file}: the file must be called something.npy")
+        raise UserError(f"{file}: the file name must end with .npy; rename it")
     return file.with_suffix(".ids.txt")
 
 
 def write_vectors(
     file: str | Path, ids: Sequence[str], chunks: Iterable[NDArray[np.floating]], *, width: int
 ) -> Path:
-    """Writes (N, D) float32 to OUT.npy and N ids to OUT.ids.txt: row r is of line r.
+    """Writes (N, D) float32 to OUT.npy and N ids to OUT.ids.txt; row r belongs to line r.
 
     Args:
         file: OUT.npy.
-        ids: N of them.
-        chunks: the rows in order, a few at a time: the whole may not fit into memory. They are asked
-            for after the name and the ids were found fit.
+        ids: N ids.
+        chunks: rows in order, in chunks, because all rows may not fit into memory. They are consumed after the
+            name and the ids have been checked.
         width: D.
 
     Returns:
-        The file of ids.
+        The path of the file of ids.
 
     Raises:
-        UserError: if the file is not called so, or an id does not fit on a line.
+        UserError: if the file has another name, or an id contains a line break or surrounding spaces.
     """
     file = Path(file)
     names = ids_beside(file)
     unfit = next((id_ for id_ in ids if id_ != id_.strip() or len(id_.splitlines()) > 1), None)
     if unfit is not None:
-        raise UserError(f"id {unfit!r} does not stand on a line of text as it is; rename it")
+        raise UserError(
+            f"id {unfit!r} has a line break or surrounding spaces, which a line of text cannot hold; rename it"
+        )
     write_atomically(file, lambda out: _write_npy(out, chunks, (len(ids), width)))
     write_atomically(names, lambda out: out.write(("\n".join(ids) + "\n").encode()))
     return names

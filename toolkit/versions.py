@@ -1,17 +1,17 @@
-"""Which versions made something, for the records that make it repeatable."""
+"""Versions of installed packages, for records of provenance."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Installed versions of Versa itself and of `distributions`; `unknown` for what is not installed.
+    """Versions of Versa, pyarrow and `distributions`; `unknown` for packages that are not installed.
 
-    Versa is not when it runs from a checkout that was never installed.
+    Versa is unknown if it runs from a checkout that was never installed.
     """
-    found = {}
+    installed = {}
     for name in ("versa-toolkit", "pyarrow", *distributions):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+            installed[name] = "unknown"
+    return installed

@@ -1,4 +1,4 @@
-"""YAML files of settings: read safely, whoever wrote them, and refused in one line."""
+"""Reads YAML settings safely, even from untrusted files; errors are one-line messages."""
 
 from pathlib import Path
 from typing import Any
@@ -7,26 +7,28 @@ import yaml
 
 from toolkit.errors import UserError
 
-_BYTES = 1 << 20  # settings are some kilobytes
-_NODES = 100_000  # once every alias stands for a copy of what it names
+_BYTES = 1 << 20  # settings have some kilobytes
+_NODES = 100_000  # maximum number of values after expanding aliases
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads a YAML file that holds a mapping; an empty file is an empty mapping.
+    """Reads a YAML file that contains a mapping; an empty file is an empty mapping.
 
-    Aliases count as copies of what they name, so that a few lines cannot stand for billions of values.
+    Aliases count as copies, so that a few lines cannot expand to billions of values.
 
     Raises:
-        UserError: if the file is absent, too large, no UTF-8, no YAML or no mapping, or names a Python object.
+        UserError: if the file does not exist, is too large, is not UTF-8, YAML or a mapping, or names a Python object.
     """
     try:
         if path.stat().st_size > _BYTES:
-            raise UserError(f"{path}: more than {_BYTES >> 20} MiB; this is no file of settings")
+            raise UserError(
+                f"{path}: larger than {_BYTES >> 20} MiB, expected a settings file; check the path"
+            )
         text = path.read_text(encoding="utf-8-sig")
         _refuse_expansion(path, text)
         value = yaml.safe_load(text)
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist; is this the right path?") from None
+        raise UserError(f"{path} does not exist; check the path") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML ({_in_one_line(error)})") from None
     if value is None:
@@ -40,21 +42,21 @@ def _refuse_expansion(path: Path, text: str) -> None:
     size = _expanded(yaml.compose(text, Loader=yaml.SafeLoader), {})
     if size > _NODES:
         raise UserError(
-            f"{path}: its aliases stand for more than {_NODES:,} values; this is no file of settings"
+            f"{path}: its aliases expand to more than {_NODES:,} values, expected a settings file; check the path"
         )
 
 
 def _expanded(node: yaml.Node | None, known: dict[int, int]) -> int:
-    """How many nodes a node holds, an alias counted as often as it is used; `known` holds those counted already.
+    """The number of nodes in a node, with aliases expanded; `known` caches the counts by node.
 
     Raises:
-        ValueError: if a node holds itself.
+        ValueError: if a node contains itself.
     """
     if not isinstance(node, yaml.CollectionNode):
         return 1
     if id(node) in known:
         if known[id(node)] == _OPEN:
-            raise ValueError("an alias names what it stands in")
+            raise ValueError("an alias refers to a node that contains it")
         return known[id(node)]
     known[id(node)] = _OPEN
     parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]

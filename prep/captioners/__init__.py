@@ -1,4 +1,4 @@
-"""Models that say what they see: `captioner` is what each does, `load_captioner` makes the configured one."""
+"""Captioning models: the protocol `Captioner`, and `load_captioner`, which creates the configured captioner."""
 
 from prep.captioners.captioner import Captioner, CaptionError, Payload, Request, Usage
 from prep.captioners.postprocess import Finished, finish
@@ -23,26 +23,26 @@ __all__ = [
 
 
 def load_captioner(config: CaptionConfig) -> Captioner:
-    """The configured captioner; no weights are loaded and no server is asked yet (`Captioner.check`).
+    """Creates the configured captioner without loading weights or contacting a server (see `Captioner.check`).
 
     Raises:
-        UserError: if it cannot be had, or takes no video where frames are its source.
+        UserError: if the model is not available, or its source is frames and it does not accept video.
     """
     if not config.model:
-        raise UserError("no model is given; set model to a folder or a name")
+        raise UserError("no model is configured; set model to a folder or a name")
     return suited(_server(config) if config.captioner == "openai" else _local(config), config)
 
 
 def suited(captioner: Captioner, config: CaptionConfig) -> Captioner:
-    """The captioner itself, if it takes the source.
+    """Returns the captioner if it accepts the source.
 
     Raises:
-        UserError: if it takes no video and frames are the source.
+        UserError: if the source is frames and the captioner does not accept video.
     """
     if config.source == "frames" and not captioner.takes_video:
         raise UserError(
-            f"model {captioner.model!r} takes images, no video, and frames are to be captioned; "
-            "use a model that takes video, or source cover"
+            f"model {captioner.model!r} accepts images but no video, and the source is frames; "
+            "use a model that accepts video, or source cover"
         )
     return captioner
 

@@ -1,10 +1,10 @@
-"""Answers in JSON: read out of what a model wrote, held against a schema, and made one text."""
+"""JSON answers: extracts the JSON object from a model's text, validates it and flattens it to one text."""
 
 import json
 from typing import Any
 
-# JSON Schema (https://json-schema.org/draft/2020-12) of what the `json` prompts ask for. Of its language
-# only these words are used, and `_refuse_mismatch` reads no others.
+# JSON Schema (https://json-schema.org/draft/2020-12) of the answers to `json` prompts. `_refuse_mismatch` supports only
+# the keywords that are used here.
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": [
@@ -32,17 +32,17 @@ _TYPES = {"object": dict, "array": list, "string": str}
 
 
 def read_answer(text: str) -> dict[str, Any]:
-    """The JSON object in a model's answer; what stands before and after it is left out.
+    """The JSON object in a model's answer, without the text around it.
 
     Args:
-        text: as the model wrote it, perhaps fenced as Markdown code or after a sentence.
+        text: text of the model, possibly fenced as Markdown code or after a sentence.
 
     Raises:
-        ValueError: if there is no whole object in it, or it is not as `SCHEMA` says.
+        ValueError: if the text contains no complete object, or the object does not match `SCHEMA`.
     """
     start = text.find("{")
     if start < 0:
-        raise ValueError("the answer holds no JSON object")
+        raise ValueError("the answer contains no JSON object")
     try:
         answer, _ = json.JSONDecoder().raw_decode(text, start)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -52,9 +52,9 @@ def read_answer(text: str) -> dict[str, Any]:
 
 
 def flatten_answer(answer: dict[str, Any]) -> str:
-    """One text of an answer: a sentence for each key that says something, in the schema's order.
+    """Flattens an answer to one text: `key: value` for each key with a value, in the schema's order.
 
-    Keys that the schema does not know are left out, so the text depends on the known ones alone.
+    Keys that are not in the schema are ignored.
 
     >>> flatten_answer({"topic": "cooking", "mood": "", "tags": ["soup", "home"]})
     'topic: cooking; tags: soup, home'
@@ -62,9 +62,9 @@ def flatten_answer(answer: dict[str, Any]) -> str:
     parts = []
     for key in SCHEMA["properties"]:
         value = answer.get(key, "")
-        said = ", ".join(filter(None, map(str.strip, value))) if isinstance(value, list) else value
-        if said.strip():
-            parts.append(f"{key.replace('_', ' ')}: {said.strip()}")
+        text = ", ".join(filter(None, map(str.strip, value))) if isinstance(value, list) else value
+        if text.strip():
+            parts.append(f"{key.replace('_', ' ')}: {text.strip()}")
     return "; ".join(parts)
 
 

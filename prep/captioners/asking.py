@@ -1,4 +1,4 @@
-"""Gets captions for requests: from the cache where they are known, else from the model, whatever it stumbles over."""
+"""Gets captions for requests from the cache or from the model, and isolates requests that fail."""
 
 import time
 from collections import deque
@@ -10,28 +10,28 @@ from prep.captioners.cache import Cache, key_of
 from prep.captioners.captioner import Captioner, CaptionError, Request
 from toolkit.errors import UserError
 
-GIVE_UP_AFTER = 16  # failures in a row: then it is the model's fault, not the items'
-LOOKS = 3  # first answers that must all be hopeless until a run ends before it begins
+GIVE_UP_AFTER = 16  # consecutive failures after which the model is at fault, not the items
+LOOKS = 3  # number of first answers that must all be hopeless to end a run early
 
 
 class Failure(NamedTuple):
-    """Why a request, asked by itself, got no caption."""
+    """The reason why a request, sent separately, received no caption."""
 
     reason: str
 
 
 class Asker:
-    """A captioner with a cache before it.
+    """A captioner with a cache.
 
     Args:
-        captioner: the model; while the cache has everything, it is not even checked.
-        cache: of what was said before; captions are kept there as soon as they are made.
-        worth_keeping: whether a caption is; others are asked for again the next time.
-        hopeless: why an answer says that the settings are wrong, not the item; None if it does not.
+        captioner: the model; it is not even checked as long as the cache has every caption.
+        cache: cache of captions, which stores each caption as soon as it is generated.
+        worth_keeping: whether to cache a caption; others are requested again the next time.
+        hopeless: returns why an answer indicates wrong settings rather than a bad item, or None.
 
     Attributes:
-        known: captions that the cache had, equal requests counted once.
-        asked: requests that the model got.
+        known: number of captions from the cache; equal requests count once.
+        asked: number of requests to the model.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Asker:
         *,
         cache: Cache | None = None,
         worth_keeping: Callable[[str], bool] = bool,
-        hopeless: Callable[[str], str | None] = lambda said: None,
+        hopeless: Callable[[str], str | None] = lambda caption: None,
     ) -> None:
         self.captioner = captioner
         self.cache = cache
@@ -53,21 +53,23 @@ class Asker:
 
     @property
     def seconds(self) -> float:
-        """Since the model was ready for its first request; 0 before."""
+        """Time since the model was ready for its first request; 0 before."""
         return 0.0 if self._ready_at is None else time.perf_counter() - self._ready_at
 
     def ask(self, requests: Sequence[Request]) -> list[str | Failure]:
-        """A caption for each request, or why there is none; equal requests are asked once.
+        """A caption for each request, or the failure; equal requests are sent once.
 
         Raises:
-            UserError: if no captions can be had, or `GIVE_UP_AFTER` requests failed one after the other.
+            UserError: if the model is not available, or `GIVE_UP_AFTER` requests failed in a row.
         """
         keys = [key_of(request, self.captioner) for request in requests]
         by_key = dict(zip(keys, requests, strict=True))
         answers: dict[str, str | Failure] = {}
         if self.cache:
-            found = self.cache.find(by_key)  # perhaps kept by a version that kept more
-            answers |= {key: said for key, said in found.items() if self._worth_keeping(said)}
+            cached = self.cache.find(by_key)  # other versions may have cached more
+            answers |= {
+                key: caption for key, caption in cached.items() if self._worth_keeping(caption)
+            }
         self.known += len(answers)
         unknown = {key: request for key, request in by_key.items() if key not in answers}
         for key, reason in self._make(unknown, answers):
@@ -78,7 +80,7 @@ class Asker:
     def _make(
         self, requests: dict[str, Request], answers: dict[str, str | Failure]
     ) -> Iterator[tuple[str, str]]:
-        """Puts captions into `answers` as they are made, and tells of requests that fail by themselves."""
+        """Adds captions to `answers` as they are generated; yields key and reason of failed requests."""
         self.asked += len(requests)
         keys = list(requests)
         if requests and self._ready_at is None:
@@ -92,16 +94,16 @@ class Asker:
         yield from self._make_in_groups(requests, rest, answers)
 
     def _look(self, answer: str | Failure | None, looks: int) -> bool:
-        """Whether one of the first answers is hopeless, so that the next one is to be looked at alone too.
+        """Whether one of the first answers is hopeless, so that the next request must be sent alone too.
 
         Raises:
-            UserError: if it is the last of `LOOKS`: then the others would be hopeless too.
+            UserError: if all `LOOKS` first answers are hopeless, because the others would be too.
         """
         why = self._hopeless(answer) if isinstance(answer, str) else None
         if why and looks == LOOKS:
             raise UserError(
-                f"model {self.captioner.model!r} was asked about {LOOKS} items before the others, and of each: "
-                f"{why}. Captions made so far are kept"
+                f"model {self.captioner.model!r} captioned none of the first {LOOKS} items: "
+                f"{why}. Finished captions are kept"
             )
         return why is not None
 
@@ -114,10 +116,10 @@ class Asker:
             try:
                 with closing(self.captioner.captions([requests[k] for k in group])) as coming:
                     for made in coming:
-                        self._keep({group[place]: text for place, text in made.items()}, answers)
+                        self._keep({group[index]: text for index, text in made.items()}, answers)
             except CaptionError as error:
-                failed = [group[place] for place in error.indices]
-                alone = {group[place]: reason for place, reason in error.others.items()}
+                failed = [group[index] for index in error.indices]
+                alone = {group[index]: reason for index, reason in error.others.items()}
                 if len(failed) == 1:
                     alone[failed[0]] = error.reason
                 else:
@@ -138,6 +140,6 @@ class Asker:
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= GIVE_UP_AFTER:
             raise UserError(
-                f"model {self.captioner.model!r} failed on {GIVE_UP_AFTER} items one after the other, the last "
-                f"time with: {reason}. Captions made so far are kept: mend it and run again"
+                f"model {self.captioner.model!r} failed on {GIVE_UP_AFTER} items in a row; the last error was: "
+                f"{reason}. Finished captions are kept: fix the cause and run the command again"
             )

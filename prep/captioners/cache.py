@@ -1,7 +1,7 @@
-"""Every caption that a model has given, kept for all datasets: what was asked once is not asked again.
+"""The caption cache, shared by all datasets: a request with a cached answer is not sent again.
 
-An SQLite file, so that a caption is kept whole or not at all, and several processes may write. Only what the
-models said is in it, before any post-processing, and how it ended; no picture, no title, no key of a server.
+It is an SQLite file, so that writes are atomic and several processes may write. It holds the models' answers before
+post-processing and how they ended, but no pictures, titles or keys of servers.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from prep.captioners.captioner import Answer, Captioner, Request, ended
 from toolkit.errors import UserError
 
 FILE = "captions.sqlite"
-_WAIT_SECONDS = 60.0  # for other processes that write
-_AT_ONCE = 500  # keys in one question; SQLite has a limit
+_WAIT_SECONDS = 60.0  # timeout for locks of other processes
+_AT_ONCE = 500  # keys per query; SQLite limits the number
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS captions (
         key TEXT PRIMARY KEY, text TEXT NOT NULL, model TEXT NOT NULL, revision TEXT NOT NULL
@@ -25,7 +25,7 @@ _SCHEMA = """
 
 
 def key_of(request: Request, captioner: Captioner) -> str:
-    """SHA-256, hexadecimal, of all that a caption depends on: pixels, filled prompt, model, revision, settings."""
+    """SHA-256, hexadecimal, of everything a caption depends on: pixels, filled prompt, model, revision, settings."""
     parts = {
         "payload": request.payload.digest(),
         "prompt": request.prompt,
@@ -37,13 +37,13 @@ def key_of(request: Request, captioner: Captioner) -> str:
 
 
 class Cache:
-    """Captions by key, in FOLDER/captions.sqlite, which is made when there is none.
+    """Captions by key, in FOLDER/captions.sqlite, which is created if it does not exist.
 
     Args:
-        folder: of the file. Where workers of several machines share it, its file system must have locks.
+        folder: folder of the file. If workers of several machines share it, its file system must support locks.
 
     Raises:
-        UserError: if the file cannot be read or written, here and in every method.
+        UserError: here and in every method, if the file cannot be read or written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,28 +56,28 @@ class Cache:
             database.execute(_SCHEMA)
 
     def find(self, keys: Iterable[str]) -> dict[str, str]:
-        """The captions of those keys that are known."""
+        """The captions of those keys that are in the cache."""
         wanted = list(dict.fromkeys(keys))
-        found: dict[str, str] = {}
+        captions: dict[str, str] = {}
         with self._open() as database:
             for start in range(0, len(wanted), _AT_ONCE):
                 some = wanted[start : start + _AT_ONCE]
                 marks = ",".join("?" * len(some))
-                asked = f"SELECT key, text FROM captions WHERE key IN ({marks})"
-                found |= {key: _unpacked(text) for key, text in database.execute(asked, some)}
-        return found
+                query = f"SELECT key, text FROM captions WHERE key IN ({marks})"
+                captions |= {key: _unpacked(text) for key, text in database.execute(query, some)}
+        return captions
 
     def keep(self, captions: Mapping[str, str], captioner: Captioner) -> None:
-        """Keeps captions by key, all of them or none."""
-        made_by = (captioner.model, captioner.revision)
-        # As JSON: half an emoji, which no UTF-8 can hold, is kept as the model gave it.
-        rows = [(key, _packed(text), *made_by) for key, text in captions.items()]
+        """Stores captions by key, all of them or none."""
+        model = (captioner.model, captioner.revision)
+        # As JSON, which can store half an emoji that UTF-8 cannot encode.
+        rows = [(key, _packed(text), *model) for key, text in captions.items()]
         with self._open() as database:
             database.executemany("INSERT OR REPLACE INTO captions VALUES (?, ?, ?, ?)", rows)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one transaction; one that stays open would not survive being pickled or forked."""
+        """A connection for one transaction; an open connection could not be pickled or forked."""
         try:
             with closing(sqlite3.connect(self.path, timeout=_WAIT_SECONDS)) as database, database:
                 yield database
@@ -86,17 +86,17 @@ class Cache:
 
     def _unusable(self, error: Exception) -> UserError:
         return UserError(
-            f"{self.path}: the cache of captions cannot be used ({error}); make room or give its folder back, "
-            "delete the file if it is damaged, or choose another folder with --caption_cache"
+            f"{self.path}: the caption cache cannot be used ({error}); free disk space, restore its folder, delete "
+            "the file if it is damaged, or choose another folder with --caption_cache"
         )
 
 
-def _packed(said: str) -> str:
-    """An answer as JSON: its text, and how it ended where that is not as a whole."""
-    how = ended(said)
-    return json.dumps(str(said) if how == "whole" else {"text": said, "ended": how})
+def _packed(answer: str) -> str:
+    """An answer as JSON: its text, and its ending unless that is `whole`."""
+    ending = ended(answer)
+    return json.dumps(str(answer) if ending == "whole" else {"text": answer, "ended": ending})
 
 
 def _unpacked(packed: str) -> str:
-    said = json.loads(packed)
-    return Answer(said["text"], said["ended"]) if isinstance(said, dict) else str(said)
+    answer = json.loads(packed)
+    return Answer(answer["text"], answer["ended"]) if isinstance(answer, dict) else str(answer)

@@ -1,4 +1,4 @@
-"""What every captioner does: requests in, captions out."""
+"""The protocol of captioners: requests in, captions out."""
 
 import hashlib
 from collections.abc import Generator, Mapping, Sequence
@@ -9,12 +9,12 @@ Ended = Literal["whole", "cut", "refused", "reasoning"]
 
 
 class Answer(str):
-    """A model's words, and how they ended; a captioner that does not know yields a plain `str`.
+    """The text of an answer and how it ended; a captioner that does not know the ending yields a plain `str`.
 
     Args:
-        text: as the model wrote it.
-        ended: `whole`; `cut`, by the limit of tokens; `refused`, by the model or a filter before it;
-            `reasoning`, so that no caption came.
+        text: text of the model, unprocessed.
+        ended: `whole`; `cut` by the token limit; `refused` by the model or a filter before it; `reasoning` if the
+            answer contains only reasoning and no caption.
     """
 
     ended: Ended
@@ -26,19 +26,19 @@ class Answer(str):
         return answer
 
 
-def ended(said: str) -> Ended:
-    """How an answer ended, as far as its captioner knows."""
-    return said.ended if isinstance(said, Answer) else "whole"
+def ended(answer: str) -> Ended:
+    """How an answer ended, if its captioner knows; otherwise `whole`."""
+    return answer.ended if isinstance(answer, Answer) else "whole"
 
 
 class Payload(NamedTuple):
-    """What a model looks at: one image, or one video as some of its frames.
+    """The input of a model: one image, or one video as some of its frames.
 
     Args:
-        frames: JPEG, in the order in which they are shown; an image has one.
-        pts_seconds: when each frame is on screen, from the clip's first; None for an image, and for frames
-            whose times nobody knows (they were released without).
-        is_video: whether the frames are those of a video, be it a single one.
+        frames: JPEGs in display order; an image is one frame.
+        pts_seconds: time of each frame, from the clip's first frame; None for an image, and for released frames
+            without times.
+        is_video: whether the frames are from a video, even if there is only one.
     """
 
     frames: Sequence[bytes]
@@ -46,7 +46,7 @@ class Payload(NamedTuple):
     is_video: bool = False
 
     def digest(self) -> str:
-        """SHA-256 of all that a model is shown, hexadecimal: equal payloads have equal captions."""
+        """SHA-256 of the whole input, hexadecimal: equal payloads have equal captions."""
         times = None if self.pts_seconds is None else [float(t) for t in self.pts_seconds]
         digest = hashlib.sha256(repr((self.is_video, times)).encode())
         for frame in self.frames:
@@ -55,11 +55,11 @@ class Payload(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One caption that is wanted.
+    """A request for one caption.
 
     Args:
-        payload: what to look at.
-        prompt: what to say about it, its slots filled (`prep.captioners.prompts`).
+        payload: image or video.
+        prompt: text of the prompt with filled slots (`prep.captioners.prompts`).
     """
 
     payload: Payload
@@ -67,15 +67,15 @@ class Request(NamedTuple):
 
 
 class CaptionError(Exception):
-    """Some requests of a call could not be captioned.
+    """Some requests of a call failed.
 
-    What is neither in `indices` nor in `others` and was not yielded before was not tried: ask for it again.
+    Requests that are neither in `indices` nor in `others` and were not yielded before were not tried; send them again.
 
     Args:
-        indices: requests that failed together, counted within the call. Of one, it is at fault; of several,
-            nobody knows which: halve them and ask again.
-        reason: what went wrong.
-        others: reasons of further requests that failed in the same call, each by itself.
+        indices: indices in the call of requests that failed together. A single request is at fault itself; of
+            several, any may be at fault, so halve them and try again.
+        reason: reason of the failure.
+        others: reasons of further requests that failed separately in the same call.
     """
 
     def __init__(
@@ -89,14 +89,14 @@ class CaptionError(Exception):
 
 @dataclass
 class Usage:
-    """What a captioner has done since it was made; of a server only `captions` is known, the rest stays 0.
+    """Work of a captioner since its creation; for a server only `captions` is known and the rest stays 0.
 
     Args:
-        captions: captions made.
-        tokens: tokens generated.
+        captions: number of captions.
+        tokens: number of generated tokens.
         busy_seconds: time in which the model generated.
-        idle_seconds: time in which the model waited for pixels and prompts; while nobody asked for the next
-            caption it waited for none.
+        idle_seconds: time in which the model waited for pixels and prompts, without the time in which the caller
+            requested no caption.
     """
 
     captions: int = 0
@@ -106,61 +106,61 @@ class Usage:
 
     @property
     def idle_share(self) -> float:
-        """Part of the time in which the model waited, 0 to 1."""
+        """Share of the time in which the model waited, in [0, 1]."""
         total = self.busy_seconds + self.idle_seconds
         return self.idle_seconds / total if total else 0.0
 
 
 class Captioner(Protocol):
-    """A model that says what it sees.
+    """A model that captions images or videos.
 
-    Making one is cheap, and all but `check` and `captions` is known then: no weights are loaded and no server
-    is asked, so any process may describe a captioner.
+    Creating a captioner is cheap and sets all properties, without loading weights or contacting a server. So every
+    process can describe a captioner.
     """
 
     @property
     def model(self) -> str:
-        """Its name, as it was asked for."""
+        """The name of the model, as configured."""
 
     @property
     def revision(self) -> str:
-        """What pins its weights: a hub commit, a local folder's fingerprint, or `unknown` (a server's)."""
+        """The revision of the weights: a hub commit, a local folder's fingerprint, or `unknown` for a server."""
 
     @property
     def takes_video(self) -> bool:
-        """Whether it takes payloads with `is_video`; known before anything runs."""
+        """Whether the model accepts payloads with `is_video`."""
 
     @property
     def settings(self) -> dict[str, str | int | float | bool]:
-        """Whatever else its captions depend on; JSON values, the same for the same captions.
+        """All other settings that captions depend on, as JSON values.
 
-        A cached caption may stand for a new one if payload, prompt, `model`, `revision` and this are equal.
-        How fast it runs (batches, concurrency, devices) is not in here.
+        A cached caption is reused if payload, prompt, `model`, `revision` and these settings are equal.
+        Settings that only affect speed (batches, concurrency, devices) are excluded.
         """
 
     @property
     def usage(self) -> Usage:
-        """What it has done so far."""
+        """Work done so far."""
 
     def check(self) -> None:
-        """Makes sure that captions can be had (weights are loaded, the server answers); call it first.
+        """Checks that the model is available (weights can be loaded, the server answers); call it first.
 
         Raises:
-            UserError: if they cannot, naming what was tried.
+            UserError: if it is not, with what was tried.
         """
 
     def captions(self, requests: Sequence[Request]) -> Generator[dict[int, str], None, None]:
-        """Captions as they are made, in any order, as the model gave them (`prep.captioners.postprocess`).
+        """Yields captions as they are generated, in any order, before post-processing (`prep.captioners.postprocess`).
 
-        An `Answer` also says how it ended.
+        An `Answer` also states how it ended.
 
-        It works ahead of whoever takes them (the next batch's pixels, the next requests to a server), so a
-        call should have several batches. Ended early (`close`), it leaves nothing running.
+        The generator prefetches (the next batch's pixels, the next requests to a server), so a call should have
+        several batches. After `close`, nothing keeps running.
 
         Yields:
-            Captions by the index of their request, those that are made together at once; each index once.
+            Captions by the index of their request; captions of one batch together, each index once.
 
         Raises:
-            CaptionError: if requests failed, after all else that was begun; the rest is worth another call.
-            UserError: if no request can succeed any more (the weights are missing, the server is gone).
+            CaptionError: if requests failed, after all other requests in progress; try the rest in another call.
+            UserError: if no request can succeed (missing weights, or a server that does not answer).
         """

@@ -1,4 +1,4 @@
-"""Captions: what a model says of each item's cover, or of its clip's frames."""
+"""The work of a captioning step: from a batch of items to rows of captions."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +30,7 @@ from toolkit.schema import Status
 from toolkit.sources import rows_by_item
 
 SCHEMA = schema.CAPTIONS.append(pa.field("message", pa.string()))
-SHORTENED = b"versa_shortened"  # in a shard's metadata: how many of its captions end early, whole
+SHORTENED = b"versa_shortened"  # metadata key of a shard: number of captions shortened to complete sentences
 STEP_OF = {"cover": "covers", "frames": "frames"}  # the step that stores a source
 _STATUS_OF_FLAW: dict[str, Status] = {
     "empty": "empty",
@@ -46,14 +46,13 @@ _STATUS_OF_FLAW: dict[str, Status] = {
 class Captioning:
     """The work of one name of captions: from items to rows.
 
-    What it needs is opened when first asked for and then kept, and is not pickled: so each worker has
-    its own, once.
+    Dataset, prompt and model are opened at first use and are not pickled, so each worker opens them once.
 
     Args:
-        dataset: what is read, a path that holds for every worker.
-        config: of these captions.
-        cache: folder of the cache; None asks the model in any case.
-        own: captioner of the user's, instead of the configured one.
+        dataset: dataset folder, a path that is valid for every worker.
+        config: settings of these captions.
+        cache: folder of the cache; None disables the cache.
+        own: custom captioner that overrides the configured model.
     """
 
     dataset: Path
@@ -62,7 +61,7 @@ class Captioning:
     own: Captioner | None = None
 
     def __call__(self, batch: pa.RecordBatch) -> pa.Table:
-        """A row for each item of the batch (`toolkit.schema.CAPTIONS` and `message`)."""
+        """One row per item of the batch (`toolkit.schema.CAPTIONS` and `message`)."""
         ids = batch.column("item_id").to_pylist()
         numbers = self.data.item_ids.find(ids)
         picture_rows = self._picture_rows[numbers].tolist()
@@ -73,9 +72,9 @@ class Captioning:
             for id_, payload, title in zip(ids, payloads, titles, strict=True)
             if isinstance(payload, Payload)
         }
-        said = dict(zip(requests, self.asker.ask(list(requests.values())), strict=True))
+        answers = dict(zip(requests, self.asker.ask(list(requests.values())), strict=True))
         rows = [
-            self._row(id_, payload if isinstance(payload, Problem) else said[id_])
+            self._row(id_, payload if isinstance(payload, Problem) else answers[id_])
             for id_, payload in zip(ids, payloads, strict=True)
         ]
         shortened = sum(row["status"] == "ok" and "message" in row for row in rows)
@@ -87,18 +86,18 @@ class Captioning:
         return type(self), (self.dataset, self.config, self.cache, self.own)
 
     def prepare(self) -> None:
-        """Makes sure of the prompt, and of the model as far as that goes without its weights.
+        """Checks the prompt, and the model as far as possible without its weights.
 
         Raises:
-            UserError: if one of them cannot be had, or the model does not take the source.
+            UserError: if one of them is not available, or the model does not accept the source.
         """
         self.prompt, self.captioner  # noqa: B018
 
     def refuse_absent_source(self) -> None:
-        """Makes sure that there are pictures at all.
+        """Refuses a dataset without the pictures that the source needs.
 
         Raises:
-            UserError: if the dump had none, or they are not stored yet.
+            UserError: if the dump had no such pictures, or they are not stored yet.
         """
         name = STEP_OF[self.config.source]
         step = self.data.manifest["steps"].get(name)
@@ -106,51 +105,51 @@ class Captioning:
             raise UserError(f"{self.dataset}: {name} are not stored yet; run prep media first")
         if "skipped" in step:
             raise UserError(
-                f"captions of {self.config.source} are asked for, and {step['skipped']}; take them out of the "
-                "configuration, with the towers that read them"
+                f"captions of {self.config.source} are configured, but {step['skipped']}; remove them and the towers "
+                "that read them from the configuration"
             )
 
     def told(self) -> str:
-        """Where the captions came from so far, in words."""
+        """A summary of the sources of the captions so far, and of the model's idle time."""
         asker, busy = self.asker, self.captioner.usage.busy_seconds
-        told = f"{asker.known:,} from the cache, {asker.asked:,} by the model"
-        if not busy:  # nobody knows how busy a server is
-            return told
-        return f"{told}, which had nothing to do {max(1 - busy / asker.seconds, 0):.1%} of the time"
+        summary = f"{asker.known:,} from the cache, {asker.asked:,} from the model"
+        if not busy:  # the load of a server is unknown
+            return summary
+        return f"{summary}, which was idle {max(1 - busy / asker.seconds, 0):.1%} of the time"
 
     @cached_property
     def data(self) -> Dataset:
-        """Where covers, frames and titles are."""
+        """The dataset with covers, frames and titles."""
         return open_dataset(self.dataset)
 
     @cached_property
     def prompt(self) -> Prompt:
-        """What the model is asked."""
+        """The prompt of the configuration."""
         return load_prompt(self.config.prompt_name)
 
     @cached_property
     def captioner(self) -> Captioner:
-        """The model, without its weights until it captions."""
+        """The captioner, which loads its weights at the first caption."""
         return load_captioner(self.config) if self.own is None else suited(self.own, self.config)
 
     @cached_property
     def asker(self) -> Asker:
-        """The model with the cache before it."""
+        """The captioner with its cache."""
         return Asker(
             self.captioner,
             cache=Cache(self.cache) if self.cache else None,
-            worth_keeping=lambda said: self.finish(said).flaw is None,
+            worth_keeping=lambda raw: self.finish(raw).flaw is None,
             hopeless=self._hopeless,
         )
 
-    def finish(self, said: str) -> Finished:
-        """What is stored of the model's words."""
+    def finish(self, raw: str) -> Finished:
+        """Post-processes an answer of the model for storage."""
         limit, answer = self.config.max_characters, self.prompt.answer
-        return finish(said, max_characters=limit, answer=answer)
+        return finish(raw, max_characters=limit, answer=answer)
 
-    def _hopeless(self, said: str) -> str | None:
-        """Why an answer says that the others would be none either."""
-        done = self.finish(said)
+    def _hopeless(self, raw: str) -> str | None:
+        """Why an answer indicates that all other answers would fail in the same way, or None."""
+        done = self.finish(raw)
         if done.flaw != "reasoning":
             return None
         return f"{done.message} (max_new_tokens is {self.config.max_new_tokens})"

@@ -1,4 +1,4 @@
-"""What a chat completion holds: the model's words, and what the answer says about itself."""
+"""Parses chat completions: the model's text and how the answer ended."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from prep.captioners.http import FailedAttempt, printable
 
 _CUT = ("length", "max_tokens", "model_length", "max_output_tokens")
 _REFUSED = ("content_filter", "refusal", "safety", "sensitive", "blocked")
-_FAILED = ("error", "abort", "engine_overloaded")  # of the server: another attempt may succeed
+_FAILED = ("error", "abort", "engine_overloaded")  # server failures: another attempt may succeed
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-_TOLD_CHARACTERS = 300
+_SHOWN_CHARACTERS = 300  # of an error message
 
 
 def read_completion(completion: dict[str, Any]) -> Answer:
     """The text of a completion's first choice, which may be empty, and how it ended.
 
     Raises:
-        FailedAttempt: if it holds an error, or nothing that could be a caption.
+        FailedAttempt: if the completion is an error, or contains nothing that could be a caption.
     """
     choice, message = _first(completion)
     finish = choice.get("finish_reason")
@@ -33,7 +33,7 @@ def read_completion(completion: dict[str, Any]) -> Answer:
         return Answer("", "reasoning")
     if content is None and finish is None:
         raise FailedAttempt(
-            f"an answer whose content is {type(message.get('content')).__name__}, no text"
+            f"an answer whose content is {type(message.get('content')).__name__}, not text"
         )
     empty: Ended = "cut" if finish in _CUT else "whole"
     return Answer("", empty)
@@ -53,22 +53,22 @@ def _first(completion: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def refuse_error(completion: dict[str, Any]) -> None:
-    """Makes sure that an answer of status 200 is no error.
+    """Refuses an answer of status 200 whose content is an error.
 
     Raises:
-        FailedAttempt: if it is one; with its code, where that is a status of HTTP.
+        FailedAttempt: if it is an error; with the error's code if that is an HTTP status.
     """
     error = completion.get("error") or (completion if completion.get("object") == "error" else None)
     if not error and completion.get("detail"):
         error = completion["detail"]
     if not error:
         return
-    about = _mapping(error)
-    said = printable(str(about.get("message") or error))[:_TOLD_CHARACTERS]
-    code = about.get("code")
+    details = _mapping(error)
+    message = printable(str(details.get("message") or error))[:_SHOWN_CHARACTERS]
+    code = details.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else None
-    fixed = status is None and about.get("type") == "invalid_request_error"
-    raise FailedAttempt(f"an error in its answer, {said}", status, fixed=fixed)
+    fixed = status is None and details.get("type") == "invalid_request_error"
+    raise FailedAttempt(f"an error in its answer, {message}", status, fixed=fixed)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -76,17 +76,17 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _refusal(message: dict[str, Any]) -> str:
-    """The words with which a model refuses, in the field for them or in a part of the content."""
-    told = message.get("refusal")
-    if isinstance(told, str) and told.strip():
-        return told
+    """The text of a refusal, from its own field or from parts of the content."""
+    refusal = message.get("refusal")
+    if isinstance(refusal, str) and refusal.strip():
+        return refusal
     parts = message.get("content")
-    said = [_mapping(part).get("refusal") for part in parts] if isinstance(parts, list) else []
-    return " ".join(text for text in said if isinstance(text, str))
+    texts = [_mapping(part).get("refusal") for part in parts] if isinstance(parts, list) else []
+    return " ".join(text for text in texts if isinstance(text, str))
 
 
 def _text(content: Any) -> str | None:
-    """The text of a content, which is one, or a list of parts; None if it is neither."""
+    """The text of a content, which is a string or a list of parts; None if it is neither."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

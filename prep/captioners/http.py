@@ -1,7 +1,7 @@
-"""One JSON request to a server, by httpx: bounded in time and size, and its key goes to no other host.
+"""Sends one JSON request to a server with httpx, bounded in time and size; the key is sent to no other host.
 
-Every failure is a `FailedAttempt` with one line. What a server sends is data: it is read up to a limit, never
-followed to another address, and what it says is made harmless before it is shown.
+Every failure is a `FailedAttempt` with a message of one line. Answers are untrusted: they are read up to a size limit,
+redirects are not followed, and error texts are sanitised before they are shown.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ import httpx2
 
 from toolkit.errors import UserError
 
-MAX_ANSWER_BYTES = 2**20  # a caption is some kilobytes
-_MAX_ERROR_BYTES = 2**16  # of an answer that is none; only its beginning is shown
-_TOLD_CHARACTERS = 300  # of what a server says about an error
-_LOOK_SECONDS = 0.1  # between two looks whether anybody still waits
+MAX_ANSWER_BYTES = 2**20  # captions have some kilobytes
+_MAX_ERROR_BYTES = 2**16  # of an error answer, whose beginning is shown
+_SHOWN_CHARACTERS = 300  # of an error message
+_LOOK_SECONDS = 0.1  # interval at which `nobody_waits` is checked
 _ACCEPTED = {"Content-Type": "application/json", "Accept": "application/json"}
 _COMPRESSED = (
     "gzip",
     "x-gzip",
     "deflate",
-)  # what zlib reads; never asked for, sent by some proxies
+)  # supported by zlib; never requested, but sent by some proxies
 
 
 class FailedAttempt(Exception):
-    """A request was made once and did not get what it was for.
+    """One attempt of a request failed.
 
     Args:
-        reason: what came instead, on one line.
-        status: of HTTP; None if no whole answer came.
-        wait_seconds: how long the server asks to be left alone; 0 if it does not.
-        fixed: whether the same request would get the same once more.
+        reason: the reason, on one line.
+        status: HTTP status; None if no complete answer arrived.
+        wait_seconds: pause that the server requests; 0 if it requests none.
+        fixed: whether another attempt of the same request would fail in the same way.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class FailedAttempt(Exception):
 
 @dataclass
 class _Received:
-    """What has come of an answer so far; a status stays known if the rest of the answer never comes."""
+    """The part of an answer that has arrived; the status stays known if the rest never arrives."""
 
     status: int | None = None
     headers: httpx2.Headers = field(default_factory=httpx2.Headers)
@@ -70,13 +70,15 @@ class _Received:
 
 
 def server_url(url: str) -> httpx2.URL:
-    """A server's URL, in parts.
+    """Parses the URL of a server.
 
     Raises:
-        UserError: if it is none, or holds a user or password.
+        UserError: if the URL is invalid, or contains a user or password.
     """
     if re.match(r"[^/?#]*//[^/?#]*@", str(url)):
-        raise UserError("the url holds a user or password; give the key in the environment instead")
+        raise UserError(
+            "the url contains a user or password; set the key in the environment instead"
+        )
     try:
         parts, why = httpx2.URL(url), ""
     except (httpx2.InvalidURL, ValueError, TypeError) as error:
@@ -84,8 +86,8 @@ def server_url(url: str) -> httpx2.URL:
     usable = parts.scheme in ("http", "https") and re.fullmatch(r"[\w.:-]+", parts.host)
     if not usable or parts.port not in (None, *range(1, 65536)):
         raise UserError(
-            f"url {printable(url)!r} is none{why}; give one such as http://localhost:8000/v1, its port from 1 to "
-            "65535"
+            f"url {printable(url)!r} is invalid{why}; give a URL such as http://localhost:8000/v1, with a port from "
+            "1 to 65535"
         )
     return parts
 
@@ -98,20 +100,20 @@ def post_json(
     timeout_seconds: float,
     nobody_waits: Event,
 ) -> dict[str, Any]:
-    """The JSON object that a server answers with status 200.
+    """Sends a request and returns the JSON object of an answer with status 200.
 
-    Call it in a thread of its own: it runs an event loop.
+    Call this function in a separate thread, because it runs an event loop.
 
     Args:
-        url: of http or https; proxies are taken from the environment, as httpx does.
+        url: http or https URL; httpx reads proxies from the environment.
         body: sent as JSON.
-        key: sent as a bearer token to this host alone; it stands in no message, even if the answer holds it.
-        timeout_seconds: within which the whole answer must have come.
-        nobody_waits: once it is set, the request is given up.
+        key: sent as a bearer token to this host only; messages never contain it, even if the answer does.
+        timeout_seconds: time limit for the complete answer.
+        nobody_waits: event that cancels the request.
 
     Raises:
-        FailedAttempt: if anything else came, too much of it, or nothing in time.
-        UserError: if the environment's proxy or certificates cannot be used.
+        FailedAttempt: if the answer is anything else, too large or too late.
+        UserError: if the environment's proxy or certificates are unusable.
     """
     sent = json.dumps(body).encode()
     headers = {**_ACCEPTED, "Accept-Encoding": "identity"}
@@ -120,15 +122,15 @@ def post_json(
     received = _Received()
     try:
         asyncio.run(_within(timeout_seconds, nobody_waits, _exchange(url, sent, headers, received)))
-    except UserError:  # which is a ValueError too
+    except UserError:  # a subclass of ValueError
         raise
     except FailedAttempt:
         if received.status in (None, 200):
             raise
     except TimeoutError:
         if received.status in (None, 200):
-            came = "answer" if received.status is None else "whole answer"
-            raise FailedAttempt(f"no {came} within {timeout_seconds:g} s") from None
+            missing = "answer" if received.status is None else "complete answer"
+            raise FailedAttempt(f"no {missing} within {timeout_seconds:g} s") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError, ValueError) as error:
         if received.status in (None, 200):
             raise FailedAttempt(hidden(_named(error), key)) from None
@@ -138,11 +140,11 @@ def post_json(
 
 
 async def _within(seconds: float, nobody_waits: Event, exchange: Any) -> None:
-    """Runs an exchange until it ends, its time is over, or nobody waits for it any more.
+    """Runs an exchange until it ends, its time limit passes, or it is cancelled.
 
     Raises:
-        TimeoutError: if its time is over.
-        FailedAttempt: if nobody waits.
+        TimeoutError: if the time limit passes.
+        FailedAttempt: if the exchange is cancelled.
     """
     task = asyncio.ensure_future(exchange)
     ends = asyncio.get_running_loop().time() + seconds
@@ -152,19 +154,19 @@ async def _within(seconds: float, nobody_waits: Event, exchange: Any) -> None:
             if left <= 0:
                 raise TimeoutError
             if nobody_waits.is_set():
-                raise FailedAttempt("nobody waits for the answer any more")
+                raise FailedAttempt("the request was cancelled")
             await asyncio.wait([task], timeout=min(left, _LOOK_SECONDS))
         await task
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError, Exception):  # told above
+        with suppress(asyncio.CancelledError, Exception):  # raised above
             await task
 
 
 async def _exchange(
     url: httpx2.URL, sent: bytes, headers: dict[str, str], received: _Received
 ) -> None:
-    """Sends a request, and takes what comes into `received`."""
+    """Sends a request and stores the answer in `received`."""
     async with (
         _client() as client,
         client.stream("POST", url, content=sent, headers=headers) as response,
@@ -174,56 +176,58 @@ async def _exchange(
         async for chunk in response.aiter_raw():
             received.body += chunk
             if len(received.body) > most:
-                raise FailedAttempt(f"an answer of more than {most:,} bytes, which no caption has")
+                raise FailedAttempt(
+                    f"an answer of more than {most:,} bytes, too large for a caption"
+                )
 
 
 def _client() -> httpx2.AsyncClient:
-    """A client for one request. Its time is bounded from outside, for httpx bounds single reads alone.
+    """A client for one request. The caller bounds its time, because httpx only bounds single reads.
 
     Raises:
-        UserError: if the environment's proxy or certificates cannot be used.
+        UserError: if the environment's proxy or certificates are unusable.
     """
     try:
         return httpx2.AsyncClient(verify=_certificates(), timeout=None, follow_redirects=False)
     except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
         raise UserError(
-            f"no connection can be made: {_named(error)}; correct the variables of the environment that name "
-            "proxies (HTTPS_PROXY, ...) and certificates (SSL_CERT_FILE)"
+            f"no connection is possible: {_named(error)}; correct the environment variables for proxies "
+            "(HTTPS_PROXY, ...) and certificates (SSL_CERT_FILE)"
         ) from None
 
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Which servers are trusted; reading it takes longer than a request on loopback, so it is read once."""
+    """The trusted certificates; cached, because loading them takes longer than a request on loopback."""
     return httpx2.create_ssl_context()
 
 
 def _refusal(url: httpx2.URL, received: _Received, key: str | None) -> FailedAttempt:
-    """What a status other than 200 says."""
+    """The error for a status other than 200."""
     status = received.status or 0
     if 300 <= status < 400:
-        said = _redirected(url, received.headers.get("Location", ""))
+        text = _redirected(url, received.headers.get("Location", ""))
     else:
-        said = bytes(received.body[:_MAX_ERROR_BYTES]).decode("utf-8", errors="replace")
-    told = printable(hidden(said, key))[:_TOLD_CHARACTERS]
+        text = bytes(received.body[:_MAX_ERROR_BYTES]).decode("utf-8", errors="replace")
+    message = printable(hidden(text, key))[:_SHOWN_CHARACTERS]
     wait_seconds = retry_after(received.headers.get("Retry-After", ""))
-    return FailedAttempt(f"status {status}, {told or 'nothing said'}", status, wait_seconds)
+    return FailedAttempt(f"status {status}, {message or 'without a message'}", status, wait_seconds)
 
 
 def _redirected(url: httpx2.URL, location: str) -> str:
-    """Where a redirect leads, in words; nobody goes there."""
+    """Describes the target of a redirect, which is not followed."""
     try:
         to = url.join(location).copy_with(userinfo=b"", query=None, fragment=None)
     except (httpx2.InvalidURL, ValueError):
         return "a redirect to nowhere"
     base = str(to).removesuffix("/").removesuffix("/chat/completions")
     if to.host != url.host:
-        return f"a redirect to another host, {to.host}, which gets no key; if you trust it, give url {base}"
-    return f"a redirect, which is not followed; give url {base}"
+        return f"a redirect to another host, {to.host}, which is not followed; if you trust this host, set url {base}"
+    return f"a redirect, which is not followed; set url {base}"
 
 
 def _parse(received: _Received) -> dict[str, Any]:
-    """The JSON object of a whole answer."""
+    """The JSON object of a complete answer."""
     encoding = received.headers.get("Content-Encoding", "identity").strip().lower()
     try:
         text = _uncompressed(bytes(received.body), encoding).decode("utf-8-sig")
@@ -236,38 +240,38 @@ def _parse(received: _Received) -> dict[str, Any]:
     except ValueError as error:
         raise FailedAttempt(f"an answer whose JSON is broken ({error})") from None
     if not isinstance(answer, dict):
-        raise FailedAttempt("an answer that is no JSON object")
+        raise FailedAttempt("an answer that is not a JSON object")
     return answer
 
 
 def _uncompressed(body: bytes, encoding: str) -> bytes:
-    """The bytes of a body that was compressed although nobody asked for it, up to the limit."""
+    """Decompresses a body, up to the size limit; some proxies compress without a request to do so."""
     if encoding in ("", "identity"):
         return body
     if encoding not in _COMPRESSED:
-        raise FailedAttempt(f"an answer compressed as {printable(encoding)!r}, not asked for")
+        raise FailedAttempt(f"an answer compressed as {printable(encoding)!r}, not requested")
     try:
         plain = zlib.decompressobj(wbits=47).decompress(body, MAX_ANSWER_BYTES + 1)
     except zlib.error as error:
         raise FailedAttempt(f"an answer whose compression is broken ({error})") from None
     if len(plain) > MAX_ANSWER_BYTES:
         raise FailedAttempt(
-            f"an answer of more than {MAX_ANSWER_BYTES:,} bytes, which no caption has"
+            f"an answer of more than {MAX_ANSWER_BYTES:,} bytes, too large for a caption"
         )
     return plain
 
 
-def retry_after(said: str) -> float:
-    """Seconds that a `Retry-After` header asks for, be it a number or a date; 0 if it is neither.
+def retry_after(value: str) -> float:
+    """Seconds that a `Retry-After` header requests, as a number or a date; 0 if it is neither.
 
     >>> retry_after("86400"), retry_after("soon"), retry_after("Fri, 01 Jan 1990 00:00:00 GMT")
     (86400.0, 0.0, 0.0)
     """
     try:
-        seconds = float(said)
+        seconds = float(value)
     except ValueError:
         try:
-            date = parsedate_to_datetime(said)
+            date = parsedate_to_datetime(value)
         except (ValueError, OverflowError):
             return 0.0
         if date.tzinfo is None:  # -0000, which means UTC
@@ -277,7 +281,7 @@ def retry_after(said: str) -> float:
 
 
 def _named(error: BaseException) -> str:
-    """An exception on one line: what the system said, where the client wraps it in words of its own."""
+    """An exception on one line, with the system's message if the client wraps it in another."""
     inner: BaseException | None = error
     while inner is not None and not (isinstance(inner, OSError) and inner.errno):
         several = getattr(
@@ -285,17 +289,17 @@ def _named(error: BaseException) -> str:
         )  # of an ExceptionGroup: one for each address tried
         inner = several[0] if several else inner.__cause__ or inner.__context__
     if type(inner) is OSError or isinstance(inner, ConnectionError):
-        said = os.strerror(inner.errno or 0)  # asyncio says "Connect call failed" of all
+        message = os.strerror(inner.errno or 0)  # asyncio reports "Connect call failed" for all
     else:
-        said = printable(str(inner or error))
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+        message = printable(str(inner or error))
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def hidden(text: str, key: str | None) -> str:
-    """A text in which nobody can read the key."""
+    """A text with the key replaced by stars."""
     return text.replace(key, "***") if key else text
 
 
 def printable(text: str) -> str:
-    """A text on one line that moves no terminal's cursor."""
+    """A text on one line without control characters, which could move a terminal's cursor."""
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

@@ -1,4 +1,4 @@
-"""Calls in threads: so many at a time, told as they finish."""
+"""Runs a bounded number of concurrent calls in threads, and yields results as they finish."""
 
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -13,17 +13,17 @@ Result = TypeVar("Result")
 def as_they_finish(
     call: Callable[[Item, Event], Result], items: Iterable[Item], *, at_once: int
 ) -> Generator[tuple[int, Future[Result]], None, None]:
-    """Calls `call` for each item, in threads that are gone when this ends, be it by `close`.
+    """Calls `call` for each item in threads, which end with this generator, also by `close`.
 
-    Once a call is known to have raised, no other begins; those that run are still told.
+    After a call has raised, no further call starts; calls in progress are still yielded.
 
     Args:
-        call: gets an item, and an event that is set once nobody waits for the result any more.
-        items: taken as they are needed, never more than twice `at_once` ahead of what was yielded.
-        at_once: how many calls run at a time.
+        call: function of an item and an event, which is set when the result is no longer needed.
+        items: consumed as needed, at most twice `at_once` ahead of the yielded results.
+        at_once: number of concurrent calls.
 
     Yields:
-        The index of an item and its call, finished: a result or an exception.
+        The index of an item and its finished call: a result or an exception.
     """
     rows = enumerate(items)
     submitted: dict[Future[Result], int] = {}
@@ -36,7 +36,7 @@ def as_they_finish(
             if not submitted:
                 return
             wait(submitted, return_when=FIRST_COMPLETED)
-            finished = next(future for future in submitted if future.done())  # the oldest one
+            finished = next(future for future in submitted if future.done())  # the oldest
             row = submitted.pop(finished)
             if finished.exception():
                 rows = enumerate(())

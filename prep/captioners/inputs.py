@@ -1,4 +1,4 @@
-"""Payloads as transformers' processors take them: decoded pixels, conversations, times of frames."""
+"""Converts payloads to inputs of transformers' processors: pixels, conversations and times of frames."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from prep.captioners.captioner import Payload, Request
 from toolkit.images import decode_jpeg
 
-TICKS = 1000  # a second, when the times of frames are told as whole numbers
+TICKS = 1000  # ticks per second for times of frames as integers
 
 
 class UndecodableError(ValueError):
-    """A request's frames cannot be decoded.
+    """The frames of a request cannot be decoded.
 
     Args:
-        row: which request of the batch.
-        reason: of `decode_jpeg`, and which frame.
+        row: index of the request in the batch.
+        reason: message of `decode_jpeg`, with the frame.
     """
 
     def __init__(self, row: int, reason: str) -> None:
@@ -27,13 +27,13 @@ class UndecodableError(ValueError):
 
 
 def decode_frames(payload: Payload) -> list[NDArray[np.uint8]]:
-    """Its frames as pixels, each (height, width, 3) RGB.
+    """The frames of a payload as pixels, each (height, width, 3) RGB.
 
     Raises:
-        ValueError: if there is none, or one cannot be decoded, naming it.
+        ValueError: if there are no frames, or a frame cannot be decoded.
     """
     if not payload.frames:
-        raise ValueError("there is no frame to look at")
+        raise ValueError("the payload has no frames")
     pixels = []
     for number, frame in enumerate(payload.frames):
         try:
@@ -47,7 +47,7 @@ def decode_batch(requests: Sequence[Request]) -> list[list[NDArray[np.uint8]]]:
     """The frames of each request.
 
     Raises:
-        UndecodableError: naming the first request that has one which cannot be decoded.
+        UndecodableError: with the first request that has an undecodable frame.
     """
     pixels = []
     for row, request in enumerate(requests):
@@ -59,21 +59,21 @@ def decode_batch(requests: Sequence[Request]) -> list[list[NDArray[np.uint8]]]:
 
 
 def conversation(prompt: str, *, is_video: bool) -> list[dict[str, Any]]:
-    """One turn of a user who shows something and asks."""
+    """A conversation with one turn of the user: an image or video, and the prompt."""
     shown = {"type": "video" if is_video else "image"}
     return [{"role": "user", "content": [shown, {"type": "text", "text": prompt}]}]
 
 
 def video_metadata(payload: Payload) -> dict[str, Any]:
-    """When the frames are on screen, as `transformers.video_utils.VideoMetadata` says it.
+    """The times of the frames in the form of `transformers.video_utils.VideoMetadata`.
 
     Some models write the times into the prompt (SmolVLM, Qwen3-VL) or into positions (Qwen2.5-VL, by the mean
-    distance between frames). Frames whose times nobody knows are told as one second apart.
+    distance between frames). If the times are unknown, frames are one second apart.
     """
     count = len(payload.frames)
     times = list(payload.pts_seconds) if payload.pts_seconds else [float(k) for k in range(count)]
     distance = (times[-1] - times[0]) / (count - 1) if count > 1 else 1.0
-    distance = max(distance, 1 / TICKS)  # a frame may be there several times
+    distance = max(distance, 1 / TICKS)  # frames may be repeated
     return {
         "fps": float(TICKS),
         "frames_indices": [round(t * TICKS) for t in times],

@@ -1,6 +1,6 @@
-"""Captions by a model of transformers, in this process.
+"""Captioner for transformers models in this process.
 
-B requests of a batch, S tokens of the longest prompt, N new tokens, V words of the vocabulary.
+B requests of a batch, S tokens of the longest prompt, N new tokens, V tokens of the vocabulary.
 """
 
 import copy
@@ -29,28 +29,27 @@ Precision = Literal["auto", "bfloat16", "float16", "float32"]
 class TransformersCaptioner:
     """Any `AutoModelForImageTextToText` with its processor; a `prep.captioners.Captioner`.
 
-    Models with a chat template are asked in a conversation. Those without one (BLIP, BLIP-2) get the picture
-    and the prompt, which they continue; `image-unprompted` is the prompt for them.
+    Models with a chat template receive a conversation. Models without one (BLIP, BLIP-2) receive the picture and the
+    prompt, which they continue; use the prompt `image-unprompted` for them.
 
-    Making one reads the configuration and the processor alone, which are small; the weights are loaded once, by
-    `check` or the first caption. So whoever only wants to know `revision`, `settings` or `takes_video` never
-    holds them.
+    The constructor reads only the configuration and the processor, which are small. `check` or the first caption
+    loads the weights, so reading `revision`, `settings` or `takes_video` needs no weights.
 
     Args:
         model: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name.
         revision: hub revision to pin.
-        batch_size: requests generated for at a time.
-        max_new_tokens: a caption ends there.
-        temperature: 0 takes the likeliest token each time, so that a rerun gives the same; above, it is drawn.
-        repetition_penalty: above 1, tokens that the caption already has become less likely
-            (arXiv 1909.05858); those of the prompt do not.
-        device_map: auto takes the GPU where there is one; otherwise what transformers takes: cpu, cuda:1,
+        batch_size: number of requests per generation batch.
+        max_new_tokens: maximum number of tokens per caption.
+        temperature: 0 is greedy decoding, so that reruns return the same captions; above 0 samples.
+        repetition_penalty: values above 1 make tokens less likely that the caption already contains
+            (arXiv 1909.05858); tokens of the prompt are not affected.
+        device_map: auto uses the GPU if there is one; otherwise any value of transformers: cpu, cuda:1,
             balanced (spread over all GPUs), ...
         dtype: auto is bfloat16 on a GPU and float32 on a CPU.
-        trust_remote_code: runs code from the hub; off unless the user asks.
+        trust_remote_code: runs code from the hub; off by default.
 
     Raises:
-        UserError: if the model cannot be found, or is none that captions images.
+        UserError: if the model cannot be found, or does not caption images.
     """
 
     def __init__(
@@ -76,12 +75,12 @@ class TransformersCaptioner:
         self.usage = Usage()
         refuse_other_kinds(model, options)
         self._processor = load_processor(model, options)
-        # A tokenizer that encodes the next batch in its thread cannot decode this one ("Already borrowed").
+        # A copy, because a tokenizer cannot decode while another thread encodes with it ("Already borrowed").
         self._decoder = copy.deepcopy(self._processor.tokenizer)
         commit = commit_of(model, revision)
         self.revision = revision_of(model, commit)
         self.processor = processor_name(self._processor.image_processor)
-        # The commit, for a hub's branch may move on before the weights are loaded.
+        # Use the commit, because a branch on the hub may change before the weights are loaded.
         self._network_options = {
             **options,
             "revision": commit or revision,
@@ -104,7 +103,7 @@ class TransformersCaptioner:
         """Loads the weights, if they are not loaded yet.
 
         Raises:
-            UserError: if they are missing in whole or in part, or cannot be read.
+            UserError: if weights are missing or unreadable.
         """
         _ = self._network
 
@@ -113,14 +112,16 @@ class TransformersCaptioner:
         return load_network(self.model, self._network_options)
 
     def captions(self, requests: Sequence[Request]) -> Generator[dict[int, str], None, None]:
-        """Each batch's captions when it is generated; see `Captioner.captions`.
+        """Yields the captions of each batch after its generation; see `Captioner.captions`.
 
         Raises:
-            CaptionError: naming the request whose frames cannot be decoded, or the batch that failed.
-            UserError: if a video is asked about and the model takes none, or the weights cannot be loaded.
+            CaptionError: with the request whose frames cannot be decoded, or the batch that failed.
+            UserError: if a request has a video and the model does not accept video, or the weights cannot be loaded.
         """
         if not self.takes_video and any(request.payload.is_video for request in requests):
-            raise UserError(f"model {self.model!r} takes images, no video; use a model that does")
+            raise UserError(
+                f"model {self.model!r} accepts images but no video; use a model that accepts video"
+            )
         self.check()
         batches = self._batches(requests)
         with closing(self._inputs_ahead(requests, batches)) as inputs:
@@ -133,14 +134,14 @@ class TransformersCaptioner:
                     ]
                 except UndecodableError as error:
                     raise CaptionError([rows[error.row]], error.reason) from error
-                except Exception as error:  # whatever a model may stumble over; its batch is told
+                except Exception as error:  # any error of a model is reported for its batch
                     raise CaptionError(rows, f"{type(error).__name__}: {error}") from error
                 yield dict(zip(rows, texts, strict=True))
 
     def _batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Rows of requests that go together: as many frames each, and without a chat template one prompt.
+        """Groups requests into batches with equal numbers of frames and, without a chat template, equal prompts.
 
-        BLIP writes over the first token and drops the last one, so its prompts cannot be padded.
+        BLIP overwrites the first token and drops the last one, so its prompts cannot be padded.
         """
         alike: dict[tuple[Any, ...], list[int]] = {}
         for row, (payload, prompt) in enumerate(requests):
@@ -155,7 +156,7 @@ class TransformersCaptioner:
     def _inputs_ahead(
         self, requests: Sequence[Request], batches: list[list[int]]
     ) -> Generator[dict[str, Any], None, None]:
-        """The inputs of each batch, the next one's being prepared in a thread while one is used."""
+        """Yields the inputs of each batch, and prefetches those of the next batch in a thread."""
         waiting: list[Future[dict[str, Any]]] = []
         ahead = ThreadPoolExecutor(max_workers=1, thread_name_prefix="caption")
         try:
@@ -170,7 +171,7 @@ class TransformersCaptioner:
             ahead.shutdown(cancel_futures=True)
 
     def _prepare(self, requests: list[Request]) -> dict[str, Any]:
-        """Token ids (B, S), padded on the left, attention mask and pixels, on the CPU."""
+        """Token ids (B, S), left-padded, attention mask and pixels, on the CPU."""
         pixels = decode_batch(requests)
         texts = [self._text(request) for request in requests]
         shown: dict[str, Any] = {"images": [[frames[0]] for frames in pixels]}
@@ -183,10 +184,10 @@ class TransformersCaptioner:
         return dict(self._processor(text=texts, padding=True, return_tensors="pt", **shown))
 
     def _text(self, request: Request) -> str:
-        """The whole prompt of a request, as the model's template has it.
+        """The complete prompt of a request, in the model's chat template.
 
-        A title that holds one of the model's own special tokens (`<image>`) loses it: it would be taken for an
-        image, or for the end of the conversation.
+        The model's special tokens (`<image>`) are removed from a title, because they would be read as an image or
+        as the end of the conversation.
         """
         prompt = request.prompt
         for token in self._special_tokens():
@@ -197,7 +198,7 @@ class TransformersCaptioner:
         return str(self._processor.apply_chat_template(turn, add_generation_prompt=True))
 
     def _reopened(self, request: Request, answer: Answer) -> Answer:
-        """An answer with the mark of reasoning that the chat template opened in its prompt."""
+        """Prefixes an answer with a reasoning mark if the chat template opened the reasoning in the prompt."""
         if not (self.chats and opens_reasoning(self._text(request))):
             return answer
         return Answer(REASONING + answer, answer.ended)
@@ -208,11 +209,11 @@ class TransformersCaptioner:
 
     @torch.inference_mode()
     def _generate(self, inputs: dict[str, Any]) -> list[Answer]:
-        """A batch's captions: (B, S) token ids and pixels -> B texts of the (B, N) new tokens alone."""
+        """The captions of a batch: (B, S) token ids and pixels -> B texts of the (B, N) new tokens."""
         started = time.perf_counter()
         new = NewTokens(self._repetition_penalty)
         output = self._network.generate(
-            **{name: self._placed(name, value) for name, value in inputs.items()},
+            **{name: self._on_device(name, value) for name, value in inputs.items()},
             logits_processor=[new],
             **self._generation,
         )
@@ -229,7 +230,7 @@ class TransformersCaptioner:
         ]
 
     def _decoded(self, tokens: list[int]) -> str:
-        """The text of new tokens, without special ones but those that say where the answer begins."""
+        """The text of new tokens, without special tokens except those that mark the beginning of the answer."""
         if self._marks:
             hidden = set(self._decoder.all_special_ids) - self._marks
             tokens = [token for token in tokens if token not in hidden]
@@ -237,27 +238,27 @@ class TransformersCaptioner:
 
     @cached_property
     def _marks(self) -> set[int]:
-        """Special tokens that are marks of reasoning."""
+        """Ids of special tokens that mark reasoning."""
         special = zip(self._decoder.all_special_ids, self._decoder.all_special_tokens, strict=True)
         return {int(id_) for id_, token in special if is_mark(str(token))}
 
     def _goes_on(self, tokens: list[int]) -> bool:
-        """Whether new tokens hold none that ends an answer."""
+        """Whether the new tokens contain no end token."""
         return self._stops.isdisjoint(tokens)
 
     @cached_property
     def _stops(self) -> set[int]:
-        """Tokens after which nothing comes: where they stand differs by architecture."""
+        """Ids of end tokens, whose location in the configuration differs between architectures."""
         named = [self._network.generation_config.eos_token_id]
         for config in (self._network.config, getattr(self._network.config, "text_config", None)):
             named += [getattr(config, name, None) for name in ("eos_token_id", "sep_token_id")]
         named += [self._decoder.eos_token_id, self._decoder.pad_token_id]
-        found: set[int] = set()
+        stops: set[int] = set()
         for ids in named:
-            found |= set(ids) if isinstance(ids, (list, tuple)) else {ids} - {None}
-        return found
+            stops |= set(ids) if isinstance(ids, (list, tuple)) else {ids} - {None}
+        return stops
 
-    def _placed(self, name: str, value: Any) -> Any:
+    def _on_device(self, name: str, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
         pixels = name.startswith("pixel_values")
@@ -265,28 +266,28 @@ class TransformersCaptioner:
 
 
 def _generation(max_new_tokens: int, temperature: float) -> dict[str, Any]:
-    """Options of `generate`, whatever else the model would do by itself."""
+    """Options of `generate` that override the defaults of the model."""
     options: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
         "do_sample": False,
         "num_beams": 1,
-        "repetition_penalty": 1.0,  # `NewTokens` does it
+        "repetition_penalty": 1.0,  # `NewTokens` applies the penalty
     }
-    if temperature > 0:  # drawn by the temperature alone
+    if temperature > 0:  # sampling without top-k and top-p
         options |= {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     return options
 
 
 class NewTokens(LogitsProcessor):
-    """Knows where a prompt ends among the tokens that `generate` returns, and penalises repetition after it.
+    """Finds the end of the prompt in the output of `generate`, and penalises repetitions among the new tokens.
 
-    Where that is differs by model: some return the prompt, some what they made of it, some none. The first
-    call sees exactly what will be returned before the first new token.
+    Models differ in the prompt tokens that they return: all, a changed version, or none. The first call receives
+    exactly the tokens that will precede the first new token.
 
     Args:
-        penalty: logits of tokens already said are divided by it where positive, multiplied where negative
-            (arXiv 1909.05858, equation 2). What was said is the new tokens alone: with the prompt, padding
-            would count too, and a caption would depend on its batch.
+        penalty: positive logits of previous tokens are divided by it, negative logits multiplied
+            (arXiv 1909.05858, equation 2). Only new tokens count: with the prompt, padding would count too,
+            and a caption would depend on its batch.
     """
 
     def __init__(self, penalty: float) -> None:
@@ -297,9 +298,9 @@ class NewTokens(LogitsProcessor):
         """Logits (B, V) after the tokens `input_ids` (B, S + N so far)."""
         if self.prompt_length is None:
             self.prompt_length = input_ids.shape[1]
-        said = input_ids[:, self.prompt_length :]
-        if self.penalty == 1.0 or not said.shape[1]:
+        new = input_ids[:, self.prompt_length :]
+        if self.penalty == 1.0 or not new.shape[1]:
             return scores
-        logits = scores.gather(1, said)
-        less = torch.where(logits < 0, logits * self.penalty, logits / self.penalty)
-        return scores.scatter(1, said, less)
+        logits = scores.gather(1, new)
+        penalised = torch.where(logits < 0, logits * self.penalty, logits / self.penalty)
+        return scores.scatter(1, new, penalised)

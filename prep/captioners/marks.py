@@ -1,7 +1,7 @@
-"""Marks of chat templates in an answer: reasoning goes, boxes are opened, tokens are left out.
+"""Removes marks of chat templates from an answer: reasoning, answer boxes and special tokens.
 
-Servers and tokenizers leave them in the text when they do not know them. What is no mark stays: `<3`, `a < b`,
-`<b>`, and the word "think".
+Servers and tokenizers leave unknown marks in the text. Other text is kept: `<3`, `a < b`, `<b>`, and the word
+"think".
 """
 
 import re
@@ -11,7 +11,7 @@ _THINKING = (
     "think|thinking|thought|thoughts|reasoning|reason|analysis|reflection|scratchpad|seed:think"
 )
 _ANSWER = "answer|final_answer|solution|box"
-REASONING = "<think>"  # stands for whatever opened the reasoning in a prompt
+REASONING = "<think>"  # replaces the mark that opened the reasoning in a prompt
 _OPEN = re.compile(
     rf"<\s*(?:{_THINKING})\s*>|<\|(?:{_THINKING})\|>|<\|(?:begin_of|start)_(?:{_THINKING})\|>"
     rf"|◁(?:{_THINKING})▷|\[(?-i:THINK|THINKING|REASONING)\]",
@@ -22,8 +22,8 @@ _CLOSE = re.compile(
     rf"|<\|end_(?:{_THINKING})\|>|◁/(?:{_THINKING})▷|\[/(?-i:THINK|THINKING|REASONING)\]",
     re.IGNORECASE,
 )
-# gpt-oss writes to channels, of which `final` alone is for the user. A tokenizer that leaves special tokens out
-# leaves "analysis… assistantfinal…".
+# gpt-oss writes to channels, of which only `final` is for the user. A tokenizer that skips special tokens returns
+# "analysis… assistantfinal…".
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>")
 _BARE_CHANNELS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary).*assistantfinal", re.DOTALL)
 _HEADER = re.compile(
@@ -32,7 +32,7 @@ _HEADER = re.compile(
     r"|<\|(?:assistant|user|system|bot|model)\|>",
     re.IGNORECASE,
 )
-# Where a turn ends; what follows is the next one's.
+# End of a turn; the text after it belongs to the next turn.
 _END = re.compile(
     r"<\|(?:im_end|endoftext|end_of_text|eot_id|eom_id|end|return|eos|end_of_turn|endofturn|end_of_sentence|call)\|>"
     r"|<(?:end_of_turn|eos|end_of_utterance|turn\|)>|<｜[^｜\n]{1,40}｜>|\[/?INST\]",
@@ -51,15 +51,15 @@ _WRAPPED = re.compile(
 _TOKEN = re.compile(
     r"<\|[\w.:/ -]{1,40}\|?>|<(?:image|video|pad|bos|unk|fake_token_around_image|start_of_image|end_of_image)>"
 )
-_HALF_TOKEN = re.compile(r"<\|?/?\|?[\w.:]*\|?\Z")  # that the limit of tokens cut
+_HALF_TOKEN = re.compile(r"<\|?/?\|?[\w.:]*\|?\Z")  # cut by the token limit
 
 
 class Unmarked(NamedTuple):
     """An answer without marks.
 
     Args:
-        text: what is for the reader; empty where the reasoning never ended.
-        reasoning: whether there is none because it never ended.
+        text: text for the reader; empty if the reasoning did not end.
+        reasoning: whether the text is empty because the reasoning did not end.
     """
 
     text: str
@@ -67,7 +67,7 @@ class Unmarked(NamedTuple):
 
 
 def strip_marks(text: str) -> Unmarked:
-    """What an answer says once its marks are gone.
+    """Removes all marks from an answer.
 
     >>> strip_marks("<think>A red thing.</think><answer>A lamp.</answer><|im_end|>")
     Unmarked(text='A lamp.', reasoning=False)
@@ -80,21 +80,21 @@ def strip_marks(text: str) -> Unmarked:
         if not final:
             return Unmarked("", reasoning=True)
         text = text[final[-1].end() :]
-    said = _without_reasoning(_BARE_CHANNELS.sub("", text))
-    if said is None:
+    answer = _without_reasoning(_BARE_CHANNELS.sub("", text))
+    if answer is None:
         return Unmarked("", reasoning=True)
-    text = _first_turn(_HEADER.sub(" ", said))
+    text = _first_turn(_HEADER.sub(" ", answer))
     return Unmarked(_TOKEN.sub(" ", _without_box(text)).strip())
 
 
 def opens_reasoning(prompt: str) -> bool:
-    """Whether a chat template's prompt ends within reasoning, so that the answer has the closing mark alone."""
+    """Whether a chat template's prompt opens the reasoning, so that the answer has only the closing mark."""
     last = [match.end() for match in _OPEN.finditer(prompt)][-1:]
     return bool(last) and not prompt[last[0] :].strip()
 
 
 def is_mark(token: str) -> bool:
-    """Whether a tokenizer's special token says where an answer begins, so that it must not be left out."""
+    """Whether a special token marks the beginning of an answer, so that it must be kept in the text."""
     return any(pattern.fullmatch(token) for pattern in (_OPEN, _CLOSE)) or token in (
         "<|channel|>",
         "<|message|>",
@@ -102,9 +102,9 @@ def is_mark(token: str) -> bool:
 
 
 def _without_reasoning(text: str) -> str | None:
-    """The last part of a text that is no reasoning; None if the reasoning never ends, or nothing else is there.
+    """The last part of a text outside the reasoning; None if the reasoning does not end, or there is no other text.
 
-    Where the template opens the reasoning, the text before the first closing mark is part of it.
+    If the template opens the reasoning, the text before the first closing mark belongs to it.
     """
     marks = [(mark, True) for mark in _OPEN.finditer(text)]
     marks += [(mark, False) for mark in _CLOSE.finditer(text)]
@@ -120,15 +120,15 @@ def _without_reasoning(text: str) -> str | None:
     if thinks:
         return None
     parts.append(text[start:])
-    return next((part for part in reversed(parts) if _says_something(part)), None)
+    return next((part for part in reversed(parts) if _has_text(part)), None)
 
 
-def _says_something(text: str) -> bool:
+def _has_text(text: str) -> bool:
     return bool(_TOKEN.sub("", _END.sub("", _HEADER.sub("", text))).strip())
 
 
 def _first_turn(text: str) -> str:
-    """The text up to the first end of a turn that has anything before it."""
+    """The text up to the first end of a turn, ignoring empty turns."""
     start = 0
     for end in _ends(text):
         if text[start : end.start()].strip():
@@ -138,14 +138,14 @@ def _first_turn(text: str) -> str:
 
 
 def _ends(text: str) -> list[re.Match[str]]:
-    """Ends of turns. `<s>` and `</s>` are marks unless they are HTML that strikes words out."""
+    """Ends of turns. `<s>` and `</s>` count unless they are HTML for struck-out text."""
     struck_out = re.search(r"\S.*<s>.+</s>", text, re.DOTALL)
     marks = _END.pattern if struck_out else rf"{_END.pattern}|</?s>"
     return list(re.finditer(marks, text, re.IGNORECASE))
 
 
 def _without_box(text: str) -> str:
-    """The last answer that stands in a box, else the text."""
+    """The last answer in a box, or else the text."""
     boxes = [box for box in _BOX.finditer(text) if box[1].strip()]
     if boxes:
         return boxes[-1][1]
@@ -157,5 +157,5 @@ def _without_box(text: str) -> str:
 
 
 def strip_half_token(text: str) -> str:
-    """A text that was cut, without the beginning of a mark at its end."""
+    """Removes a partial mark at the end of a text that was cut."""
     return _HALF_TOKEN.sub("", text)

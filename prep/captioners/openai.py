@@ -1,4 +1,4 @@
-"""Captions by a server that speaks OpenAI's chat completions (vLLM, SGLang, TGI, `transformers serve`)."""
+"""Captioner for servers with OpenAI's chat completions API (vLLM, SGLang, TGI, `transformers serve`)."""
 
 import base64
 import os
@@ -19,13 +19,13 @@ from prep.captioners.in_flight import as_they_finish
 from prep.captioners.inputs import decode_frames
 from toolkit.errors import UserError
 
-FIRST_PAUSE_SECONDS = 1.0  # doubled before each further attempt,
-LONGEST_PAUSE_SECONDS = 60.0  # up to this; a server that asks for more by Retry-After gets it,
-LONGEST_RETRY_AFTER_SECONDS = 300.0  # up to this
-SECRET_CHARACTERS = 8  # a shorter key is a word such as EMPTY, which a caption may hold
+FIRST_PAUSE_SECONDS = 1.0  # doubled before each further attempt
+LONGEST_PAUSE_SECONDS = 60.0  # maximum without a Retry-After header
+LONGEST_RETRY_AFTER_SECONDS = 300.0  # maximum with a Retry-After header
+SECRET_CHARACTERS = 8  # a shorter key is a word such as EMPTY, which a caption may contain
 
-_TOO_BUSY = (408, 425, 429)  # and 5xx: worth another attempt
-# URL, key or model, for every request alike; and every redirect
+_TOO_BUSY = (408, 425, 429)  # another attempt may succeed, as with 5xx
+# A wrong URL, key or model, which affects every request. Redirects count too.
 _WRONG_ADDRESS = (401, 403, 404, 405)
 
 
@@ -34,40 +34,40 @@ def _tell(line: str) -> None:
 
 
 class ServerError(Exception):
-    """A request that got no caption; the message names the URL and the attempts.
+    """A request received no caption; the message names the URL and the attempts.
 
     Args:
-        told: the message.
-        answered: whether a model answered, so that the server is well.
+        message: the message.
+        answered: whether a model answered, which means that the server works.
     """
 
-    def __init__(self, told: str, answered: bool = False) -> None:
-        super().__init__(told)
+    def __init__(self, message: str, answered: bool = False) -> None:
+        super().__init__(message)
         self.answered = answered
 
 
 class OpenAICaptioner:
     """A model behind URL/chat/completions; a `prep.captioners.Captioner`.
 
-    A video is shown as its frames, in order, and their times are told in the prompt. The key is read from the
-    environment at each request; it is kept and written nowhere.
+    A video is sent as its frames, in order, and the prompt states their times. The key is read from the environment
+    for each request; it is neither stored nor written.
 
     Args:
-        model: its name, as the server calls it.
-        url: up to the version, such as http://localhost:8000/v1.
-        revision: what pins the server's weights, where somebody knows; recorded, the server is not asked.
-        key_variable: environment variable that holds the key; where it is not set, none is sent.
-        concurrency: requests in flight at a time.
-        timeout_seconds: within which the whole answer must have come, until a request is given up.
-        attempts: how often a request is made until it has failed, the first one counted.
-        max_new_tokens: a caption ends there.
-        temperature: 0 takes the likeliest token each time.
-        repetition_penalty: only sent where it is not 1, because not every server knows it.
-        pause: waits for so many seconds, or until the event is set.
-        tell: gets a line about a long wait.
+        model: name of the model on the server.
+        url: URL of the server up to the version, such as http://localhost:8000/v1.
+        revision: revision of the server's weights, if known; it is recorded but not checked.
+        key_variable: environment variable that holds the key; no key is sent if it is not set.
+        concurrency: number of requests in flight.
+        timeout_seconds: time limit for the complete answer to a request.
+        attempts: maximum number of attempts per request.
+        max_new_tokens: maximum number of tokens per caption.
+        temperature: 0 is greedy decoding.
+        repetition_penalty: sent only if it is not 1, because not every server supports it.
+        pause: waits for a number of seconds, or until the event is set.
+        tell: receives a message about a long pause.
 
     Raises:
-        UserError: if the URL is none.
+        UserError: if the URL is invalid.
     """
 
     takes_video = True
@@ -89,7 +89,7 @@ class OpenAICaptioner:
         tell: Callable[[str], object] = _tell,
     ) -> None:
         self._url = _endpoint(server_url(url))
-        self.endpoint = str(self._url.copy_with(query=None))  # a query may hold a secret
+        self.endpoint = str(self._url.copy_with(query=None))  # a query may contain a secret
         self.model = model
         self.revision = revision or "unknown"
         self.key_variable = key_variable
@@ -108,35 +108,35 @@ class OpenAICaptioner:
         self.settings: dict[str, str | int | float | bool] = {"captioner": "openai", **self._asked}
 
     def check(self) -> None:
-        """Asks for one word about a grey square, once.
+        """Sends one request for one token about a grey square.
 
         Raises:
-            UserError: if the server does not answer it: what came, the URL and what was asked.
+            UserError: if the server does not answer, with the reason, the URL and the model.
         """
         square = cv2.imencode(".jpg", np.full((64, 64, 3), 127, dtype=np.uint8))[1].tobytes()
         question = self._body(Request(Payload([square]), "What is it?")) | {"max_tokens": 1}
-        # In a thread, as all requests are: a notebook has an event loop, and Ctrl-C must get through.
+        # In a thread, like all requests: a notebook has its own event loop, and Ctrl-C must work.
         with closing(as_they_finish(self._post, [question], at_once=1)) as calls:
             for _, call in calls:
                 error = call.exception()
                 if isinstance(error, FailedAttempt):
-                    raise self._gone(error) from None
+                    raise self._unavailable(error) from None
                 if error is not None:
                     raise error
                 try:
                     refuse_error(call.result())
                 except FailedAttempt as failure:
-                    raise self._gone(failure) from None
+                    raise self._unavailable(failure) from None
 
     def captions(self, requests: Sequence[Request]) -> Generator[dict[int, str], None, None]:
-        """Each caption when its answer comes; see `Captioner.captions`.
+        """Yields each caption when its answer arrives; see `Captioner.captions`.
 
-        At most twice `concurrency` requests are taken ahead of the captions that were yielded. Ended early, it
-        waits for the answers to requests that are in flight, and makes no other.
+        Prefetches at most twice `concurrency` requests ahead of the yielded captions. If the generator is closed
+        early, it waits for the answers to requests in flight and sends no further requests.
 
         Raises:
-            CaptionError: naming a request that failed while the server answers others.
-            UserError: if the server answers no other either, or refuses the key, the model or the URL.
+            CaptionError: with the requests that failed while the server answers others.
+            UserError: if the server answers no request, or refuses the key, the model or the URL.
         """
         errors: dict[int, BaseException] = {}
         with closing(as_they_finish(self._caption, requests, at_once=self.concurrency)) as calls:
@@ -151,7 +151,7 @@ class OpenAICaptioner:
             self._raise_worst(errors)
 
     def _raise_worst(self, errors: dict[int, BaseException]) -> None:
-        """What makes all others pointless, else every request that is at fault."""
+        """Raises the error that affects all requests, or else an error with every failed request."""
         for error in errors.values():
             if isinstance(error, UserError) or not isinstance(error, (ServerError, ValueError)):
                 raise error
@@ -159,18 +159,18 @@ class OpenAICaptioner:
             isinstance(error, ValueError) or getattr(error, "answered", False)
             for error in errors.values()
         ):
-            self.check()  # whether it is the requests or the server that is at fault
+            self.check()  # raises if the server has failed rather than the requests
         row, *others = sorted(errors)
         reasons = {other: str(errors[other]) for other in others}
         raise CaptionError([row], str(errors[row]), reasons) from errors[row]
 
     def _caption(self, request: Request, nobody_waits: Event) -> Answer:
-        """One caption, asked for until it comes, the attempts are used up, or nobody waits for it any more.
+        """Requests one caption until it arrives, the attempts are used up, or the request is cancelled.
 
         Raises:
-            ValueError: if a frame cannot be decoded; the server never sees it.
-            ServerError: if no caption came.
-            UserError: if none can come for any request.
+            ValueError: if a frame cannot be decoded; it is not sent to the server.
+            ServerError: if no caption arrived.
+            UserError: if no request can succeed.
         """
         decode_frames(request.payload)
         body = self._body(request)
@@ -180,23 +180,23 @@ class OpenAICaptioner:
                 return self._without_key(read_completion(self._post(body, nobody_waits)))
             except FailedAttempt as failure:
                 if _wrong_address(failure):
-                    raise self._gone(failure) from None
+                    raise self._unavailable(failure) from None
                 if attempt >= self.attempts or not _worth_another(failure):
-                    told = f"{self.endpoint}: {failure.reason}, at attempt {attempt} of {self.attempts}"
-                    raise ServerError(hidden(told, self._key()), failure.fixed) from None
+                    message = f"{self.endpoint}: {failure.reason}, at attempt {attempt} of {self.attempts}"
+                    raise ServerError(hidden(message, self._key()), failure.fixed) from None
                 self._wait(failure, attempt, nobody_waits)
             attempt += 1
-        raise ServerError(f"{self.endpoint}: nobody waits for the answer any more")
+        raise ServerError(f"{self.endpoint}: the request was cancelled")
 
     def _wait(self, failure: FailedAttempt, attempt: int, nobody_waits: Event) -> None:
-        """Leaves the server alone before the next attempt, for as long as it asks, up to a limit."""
-        asked = failure.wait_seconds
-        seconds = max(min(asked, LONGEST_RETRY_AFTER_SECONDS), _pause_seconds(attempt))
-        if asked > LONGEST_PAUSE_SECONDS:
-            most = " at most" if asked > seconds else ""
+        """Pauses before the next attempt for as long as the server requests, up to a limit."""
+        requested = failure.wait_seconds
+        seconds = max(min(requested, LONGEST_RETRY_AFTER_SECONDS), _pause_seconds(attempt))
+        if requested > LONGEST_PAUSE_SECONDS:
+            limited = " only" if requested > seconds else ""
             self._tell(
-                f"{self.endpoint} asks to be left alone for {asked:,.0f} s; waiting{most} {seconds:,.0f} s, "
-                f"then attempt {attempt + 1} of {self.attempts} (Ctrl-C: what was captioned is kept)"
+                f"{self.endpoint} requests a pause of {requested:,.0f} s; waiting{limited} {seconds:,.0f} s, "
+                f"then attempt {attempt + 1} of {self.attempts} (Ctrl-C keeps the captions so far)"
             )
         self._pause(nobody_waits, seconds)
 
@@ -210,7 +210,7 @@ class OpenAICaptioner:
         )
 
     def _without_key(self, answer: Answer) -> Answer:
-        """An answer that says the key (a proxy's error page, an echo) says stars instead."""
+        """Replaces the key by stars in an answer that contains it (a proxy's error page, an echo)."""
         key = self._key()
         if key is None or len(key) < SECRET_CHARACTERS:
             return answer
@@ -220,7 +220,8 @@ class OpenAICaptioner:
         key = os.environ.get(self.key_variable, "").strip()
         if not (key.isascii() and key.isprintable()):
             raise UserError(
-                f"the environment variable {self.key_variable} holds characters that no key has; set it again"
+                f"the environment variable {self.key_variable} contains characters that are not allowed in a key; "
+                "set it again"
             )
         return key or None
 
@@ -239,21 +240,21 @@ class OpenAICaptioner:
             **self._asked,
         }
 
-    def _gone(self, failure: FailedAttempt) -> UserError:
+    def _unavailable(self, failure: FailedAttempt) -> UserError:
         key = (
             "with the key"
             if os.environ.get(self.key_variable)
-            else "without a key, for there is none"
+            else "without a key, because there is none"
         )
         return UserError(
-            f"{self.endpoint} gives no captions: {hidden(failure.reason, self._key())}. Model {self.model!r} was asked for, {key} "
-            f"in the environment variable {self.key_variable}. Nothing is lost: start the server, or correct "
-            "its URL, model or key, and run again"
+            f"{self.endpoint} returned no captions: {hidden(failure.reason, self._key())}. The request was for model "
+            f"{self.model!r}, {key} in the environment variable {self.key_variable}. Finished captions are kept: start "
+            "the server, or correct its URL, model or key, and run the command again"
         )
 
 
 def _endpoint(url: httpx2.URL) -> httpx2.URL:
-    """Where completions are asked for, be the URL that of the version or the whole; a query stays."""
+    """The URL of the completions for the URL of the API version or of the completions; keeps a query."""
     path = url.path.rstrip("/").removesuffix("/chat/completions")
     return url.copy_with(path=path + "/chat/completions", fragment=None)
 
@@ -275,7 +276,7 @@ def _pause_seconds(attempt: int) -> float:
 
 
 def _introduction(payload: Payload) -> str:
-    """What the images are, for a model that sees but images."""
+    """Explains the images of a video to a model that receives single images."""
     count = len(payload.frames)
     if payload.pts_seconds is None:
         return f"These {count} images are frames of one video, in order."

@@ -1,8 +1,7 @@
-"""What happens to a caption between the model and the table: pure functions, and `finish` that applies them all.
+"""Post-processing of captions: pure functions, and `finish`, which applies all of them.
 
-The language stays as it is: nothing is translated, lower-cased or made ASCII. "The image shows a dog" stays
-too: such a sentence is the caption itself, and without its beginning it would be another one. Only what talks
-about the answer ("Sure, here is a description:") goes.
+Nothing is translated, lower-cased or converted to ASCII. "The image shows a dog" is kept too, because such a sentence
+is the caption itself. Only phrases about the answer ("Sure, here is a description:") are removed.
 """
 
 import re
@@ -17,12 +16,12 @@ from toolkit.graphemes import whole_end
 
 Flaw = Literal["empty", "repeats", "not_json", "reasoning", "refused", "cut"]
 
-CUT = "cut by max_new_tokens"  # with this begins what is said of each answer that the limit of tokens cut
+CUT = "cut by max_new_tokens"  # beginning of the message for each answer that the token limit cut
 
-LOOP_TIMES = 4  # a phrase said so often in a row is a loop,
-LOOP_COLUMNS = 24  # if all of it is as wide as this; a Chinese character counts two columns
-SENTENCE_COLUMNS = 6  # what is no wider is no sentence: "Mr.", "1."
-_TOLD_CHARACTERS = 100  # of a refusal
+LOOP_TIMES = 4  # number of consecutive repetitions that count as a loop
+LOOP_COLUMNS = 24  # minimum total width of a loop; a Chinese character has two columns
+SENTENCE_COLUMNS = 6  # minimum width of a sentence, unlike "Mr." and "1."
+_SHOWN_CHARACTERS = 100  # of a refusal
 
 _PREAMBLE = re.compile(
     r"""(?:
@@ -56,15 +55,15 @@ _LOOP = re.compile(rf"(.{{1,120}}?)\1{{{LOOP_TIMES - 1},}}", re.DOTALL)
 
 
 class Finished(NamedTuple):
-    """A caption as it is stored.
+    """A post-processed caption.
 
     Args:
-        text: of one line; empty if the model said nothing.
-        flaw: what makes it unfit: `empty`; `repeats`, it goes round in a loop; `not_json`, it was to be
-            JSON and is not what the schema says; `reasoning`, it ended before there was a caption; `refused`;
-            `cut`, within its first sentence. None if nothing does.
-        message: what exactly; without a flaw, that it was cut and now ends with a whole sentence or clause
-            (`CUT`), else empty.
+        text: text on one line; empty if the answer is empty.
+        flaw: why the caption is unusable: `empty`; `repeats`, a loop; `not_json`, JSON was requested but the
+            answer does not match the schema; `reasoning`, the answer ended before the caption; `refused`;
+            `cut` within its first sentence. None for a usable caption.
+        message: details of the flaw. Without a flaw: that the caption was cut and now ends with a complete sentence
+            or clause (`CUT`), or empty.
     """
 
     text: str
@@ -73,62 +72,67 @@ class Finished(NamedTuple):
 
 
 def finish(raw: str, *, max_characters: int, answer: Literal["text", "json"] = "text") -> Finished:
-    """What to store of a model's words.
+    """Post-processes an answer for storage.
 
     Args:
-        raw: as the captioner gave it; an `Answer` also tells how it ended.
-        max_characters: a longer text is cut (`cut`).
-        answer: what the prompt asked for.
+        raw: answer of the captioner; an `Answer` also states how it ended.
+        max_characters: longer texts are cut (`cut`).
+        answer: form of the answer that the prompt requests.
     """
     unmarked, is_cut = strip_marks(raw), ended(raw) == "cut"
     if unmarked.reasoning or ended(raw) == "reasoning":
-        why = "the model's reasoning did not end, so there is no caption; raise max_new_tokens, or turn it off"
+        why = (
+            "the model's reasoning did not end, so there is no caption; raise max_new_tokens, or turn the "
+            "reasoning off"
+        )
         return Finished("", "reasoning", f"{CUT}: {why}" if is_cut else why)
-    said = strip_half_token(unmarked.text) if is_cut else unmarked.text
-    flawed = _flawed(said, is_refused=ended(raw) == "refused")
+    text = strip_half_token(unmarked.text) if is_cut else unmarked.text
+    flawed = _flawed(text, is_refused=ended(raw) == "refused")
     if flawed:
         flaw, message = flawed
         message = f"{CUT}: {message}" if is_cut else message
-        return Finished(cut(tidy(said), max_characters), flaw, message)
+        return Finished(cut(tidy(text), max_characters), flaw, message)
     if answer == "json":
         try:
-            said = flatten_answer(read_answer(said))
+            text = flatten_answer(read_answer(text))
         except ValueError as error:
             message = f"{CUT}: {error}" if is_cut else str(error)
-            return Finished(cut(tidy(said), max_characters), "not_json", message)
-        is_cut = False  # the object is whole
-    text = tidy(said)
+            return Finished(cut(tidy(text), max_characters), "not_json", message)
+        is_cut = False  # the object is complete
+    text = tidy(text)
     if is_cut:
         return _shortened(text, max_characters)
     text = cut(text, max_characters)
-    return Finished(text) if text else Finished("", "empty", "nothing is left of what it said")
+    return Finished(text) if text else Finished("", "empty", "no text remains after cleaning")
 
 
-def _flawed(said: str, *, is_refused: bool) -> tuple[Flaw, str] | None:
-    """What is wrong with words, whatever they were to be."""
-    if is_refused or is_refusal(strip_preamble(strip_wrapping(said))):
-        words = collapse_whitespace(said)[:_TOLD_CHARACTERS]
-        return "refused", f"the model refused: {words!r}" if words else "refused without a word"
-    if not strip_wrapping(said):
-        return "empty", "the model said nothing"
-    loop = find_loop(collapse_whitespace(said))
+def _flawed(text: str, *, is_refused: bool) -> tuple[Flaw, str] | None:
+    """The flaw and message of an answer of any form, or None."""
+    if is_refused or is_refusal(strip_preamble(strip_wrapping(text))):
+        quoted = collapse_whitespace(text)[:_SHOWN_CHARACTERS]
+        return "refused", f"the model refused: {quoted!r}" if quoted else "refused without a reason"
+    if not strip_wrapping(text):
+        return "empty", "the answer is empty"
+    loop = find_loop(collapse_whitespace(text))
     if loop:
         return "repeats", f"the model repeats itself: {loop[:40]!r}"
     return None
 
 
 def _shortened(text: str, max_characters: int) -> Finished:
-    """A caption that the limit of tokens cut: as far as it goes in whole sentences or clauses."""
+    """A caption that the token limit cut, shortened to complete sentences or clauses."""
     whole = whole_part(text)
     if not whole:
         return Finished(
-            cut(text, max_characters), "cut", f"{CUT} within its first sentence; raise it"
+            cut(text, max_characters),
+            "cut",
+            f"{CUT} within its first sentence; raise max_new_tokens",
         )
     return Finished(cut(whole, max_characters), None, f"{CUT} after this sentence or clause")
 
 
 def whole_part(text: str) -> str:
-    """The whole sentences of a text that breaks off, else its clauses if they are half of it, else nothing.
+    """The complete sentences of a truncated text; else its clauses if they are half of it; else an empty text.
 
     >>> whole_part("A red lamp. It stands on a wooden ta")
     'A red lamp.'
@@ -143,25 +147,25 @@ def whole_part(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """The caption alone, on one line: preambles, wrapping and superfluous whitespace are gone."""
+    """The caption on one line, without preamble, wrapping and superfluous whitespace."""
     return collapse_whitespace(strip_wrapping(strip_preamble(strip_wrapping(text))))
 
 
 def strip_preamble(text: str) -> str:
-    """Leaves out what the model says about its answer before it gives it.
+    """Removes phrases about the answer from its beginning.
 
     >>> strip_preamble("Sure! Here is a short description of the image: A dog runs.")
     'A dog runs.'
     """
     while match := _PREAMBLE.match(text):
-        if match.end() == len(text):  # a caption of one such word is one
+        if match.end() == len(text):  # a caption may consist of such a word
             break
         text = text[match.end() :]
     return text
 
 
 def strip_wrapping(text: str) -> str:
-    """Leaves out Markdown (fences, headings, bullets, bold) and quotes around the whole text.
+    """Removes Markdown (fences, headings, bullets, bold) and quotes around the whole text.
 
     >>> strip_wrapping('"**A dog** runs."')
     'A dog runs.'
@@ -179,20 +183,20 @@ def _closes_early(text: str) -> bool:
 
 
 def collapse_whitespace(text: str) -> str:
-    """One space for each run of whitespace and control characters, none at the ends.
+    """Replaces each run of whitespace and control characters by one space, and strips the ends.
 
-    What no UTF-8 can hold (half of a surrogate pair, from a model's half emoji) becomes U+FFFD.
+    Half a surrogate pair (from half an emoji), which UTF-8 cannot encode, becomes U+FFFD.
     """
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
 
 
 def cut(text: str, max_characters: int) -> str:
-    """At most so many characters, ending with a sentence, else with a clause or word.
+    """Cuts a text to at most `max_characters`, at the end of a sentence, or else of a clause or word.
 
-    A sentence's end is taken if it leaves at least half of the limit, then a word's or clause's. Text without
-    spaces (Chinese, Japanese, Thai) is cut between characters if need be, never within one that the eye sees
-    as one (an emoji of several code points, a letter and its accent).
+    The cut keeps at least half of the limit: at the last end of a sentence if possible, then of a clause or word.
+    Text without spaces (Chinese, Japanese, Thai) is cut between characters if necessary, but never within a grapheme
+    (an emoji of several code points, a letter and its accent).
     """
     if len(text) <= max_characters:
         return text

@@ -1,7 +1,7 @@
-"""Prompts: named, versioned and hashed, so that a caption can say exactly what it answered.
+"""Prompts: named, versioned and hashed, so that every caption records its exact prompt.
 
-The built-in ones lie in `prompts/` as NAME.VERSION.txt. Whoever improves one adds a version and keeps the old
-file: captions made with it still name it.
+The built-in prompts are the files `prompts/NAME.VERSION.txt`. To improve a prompt, add a version and keep the old
+file, because existing captions refer to it.
 """
 
 import hashlib
@@ -13,21 +13,21 @@ from typing import Literal
 
 from toolkit.errors import UserError
 
-SLOTS = ("title",)  # what a prompt may hold in braces, filled for each item
+SLOTS = ("title",)  # names that a prompt may contain in braces; filled for each item
 
-_SLOT = re.compile(r"\{(\w+)\}")  # the braces of a JSON example hold quotes, so they are none
+_SLOT = re.compile(r"\{(\w+)\}")  # does not match a JSON example, whose braces contain quotes
 _BUILT_IN = re.compile(r"(?P<name>[a-z-]+)\.(?P<version>\d+)\.txt")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text that asks for a caption.
+    """A prompt for captions.
 
     Args:
-        name: of a built-in one, or the path of a user's file.
-        version: of a built-in one, from 1; 0 for a user's file.
-        text: with its slots.
-        answer: what it asks for: a text, or JSON (`prep.captioners.answers`).
+        name: name of a built-in prompt, or path of a user's file.
+        version: version of a built-in prompt, from 1; 0 for a user's file.
+        text: text with slots.
+        answer: form of the answer: text or JSON (`prep.captioners.answers`).
     """
 
     name: str
@@ -42,11 +42,11 @@ class Prompt:
 
     @property
     def slots(self) -> tuple[str, ...]:
-        """The slots that the text has, each once."""
+        """The slots in the text, each once."""
         return tuple(dict.fromkeys(_SLOT.findall(self.text)))
 
     def fill(self, **values: str) -> str:
-        """The text with each slot's value in its place; braces within a value stay as they are.
+        """The text with filled slots; braces within a value are kept.
 
         Raises:
             KeyError: if a slot has no value.
@@ -55,13 +55,13 @@ class Prompt:
 
 
 def load_prompt(name: str) -> Prompt:
-    """A prompt by its name, in its newest version, or from a user's own file.
+    """Loads a built-in prompt in its newest version, or a prompt from a user's file.
 
     Args:
         name: a key of `built_in_prompts()`, `NAME@VERSION` for an older version, or the path of a UTF-8 file.
 
     Raises:
-        UserError: if there is no such prompt or file, or it has a slot that no item fills.
+        UserError: if there is no such prompt or file, or it has an unknown slot.
     """
     known = built_in_prompts()
     base, _, version = name.partition("@")
@@ -71,21 +71,21 @@ def load_prompt(name: str) -> Prompt:
         return _read_built_in(base, int(version))
     if not Path(name).is_file():
         raise UserError(
-            f"prompt {name!r} is neither a file nor a built-in prompt; the built-in ones are: {', '.join(known)}"
+            f"prompt {name!r} is neither a file nor a built-in prompt; built-in prompts are: {', '.join(known)}"
         )
     return _refuse_unknown_slots(Prompt(name, 0, _read(Path(name))))
 
 
 def built_in_prompts() -> dict[str, list[int]]:
-    """The names of the built-in prompts, in order, each with its versions."""
-    found: dict[str, list[int]] = {}
+    """The sorted names of the built-in prompts, each with its versions."""
+    versions: dict[str, list[int]] = {}
     for file in sorted(
         files("prep.captioners").joinpath("prompts").iterdir(), key=lambda f: f.name
     ):
         match = _BUILT_IN.fullmatch(file.name)
         if match:
-            found.setdefault(match["name"], []).append(int(match["version"]))
-    return found
+            versions.setdefault(match["name"], []).append(int(match["version"]))
+    return versions
 
 
 def _read_built_in(name: str, version: int) -> Prompt:
@@ -105,7 +105,7 @@ def _refuse_unknown_slots(prompt: Prompt) -> Prompt:
     unknown = [slot for slot in prompt.slots if slot not in SLOTS]
     if unknown:
         raise UserError(
-            f"prompt {prompt.name!r} has the slot {{{unknown[0]}}}, which no item fills; "
-            f"known slots: {', '.join(f'{{{slot}}}' for slot in SLOTS)}"
+            f"prompt {prompt.name!r} has the unknown slot {{{unknown[0]}}}; "
+            f"use only the known slots: {', '.join(f'{{{slot}}}' for slot in SLOTS)}"
         )
     return prompt

@@ -1,4 +1,4 @@
-"""Refusals: answers in which a model says that it will not, or cannot, say what it sees."""
+"""Detects refusals: answers in which a model declines to describe its input."""
 
 import re
 
@@ -40,7 +40,7 @@ _REFUSAL = re.compile(
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text begins as refusals do; one that quotes such words further on is none.
+    """Whether a text begins like a refusal; such a phrase later in the text does not count.
 
     >>> is_refusal("I'm sorry, but I can't help with identifying people."), is_refusal("Sorry, says the sign.")
     (True, False)

@@ -1,4 +1,4 @@
-"""A few items and what the models say of them."""
+"""Sampled items with their captions, and their text form."""
 
 import re
 import textwrap
@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 from toolkit.console.progress import duration
 from toolkit.measures import number
 
-COLUMNS = 100  # of the text
+COLUMNS = 100  # width of the text
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")  # could move a terminal's cursor
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")  # characters that could move a terminal's cursor
 
 
 class SampledItem(NamedTuple):
-    """An item as the models are shown it.
+    """An item with the inputs of the models.
 
     Args:
-        item_id: its id.
-        title: its title, maybe empty.
-        cover: JPEG; None where there is none.
-        frames: JPEG, in the order of time; none where there are none.
-        pts_seconds: when each frame is on screen; None where nobody knows.
+        item_id: id of the item.
+        title: title, which may be empty.
+        cover: JPEG; None if the item has no cover.
+        frames: JPEGs in time order; empty if the item has no frames.
+        pts_seconds: time of each frame; None if unknown.
     """
 
     item_id: str
@@ -33,12 +33,12 @@ class SampledItem(NamedTuple):
 
 
 class SampledCaption(NamedTuple):
-    """What would become of an item's row in `captions/NAME/`.
+    """The row of an item that `caption` would write into `captions/NAME/`.
 
     Args:
-        text: the caption, also one with a flaw; None where there is none.
-        status: `ok`, or the word for what is wrong.
-        message: what is wrong; None of ok.
+        text: the caption, even if it has a flaw; None if there is none.
+        status: `ok`, or the status of a failure.
+        message: description of the failure; None for ok.
     """
 
     text: str | None
@@ -51,14 +51,14 @@ class SampledCaptions:
     """The captions of one name.
 
     Args:
-        name: of the captions.
-        about: all that they depend on, as `dataset.json` would record it: model, revision, prompt, ...
-        prompt: its text, slots not filled.
-        captions: one for each sampled item, in their order.
-        known: how many the cache had.
-        asked: how many were asked of the model; equal requests count once, here and in `known`.
-        seconds: how long all this took, once the model could be asked.
-        working_seconds: the part of it in which the model was at work, without loading it.
+        name: name of the captions.
+        about: settings of the captions, as `dataset.json` would record them: model, revision, prompt, ...
+        prompt: text of the prompt with unfilled slots.
+        captions: one caption per sampled item, in order.
+        known: number of captions from the cache.
+        asked: number of requests to the model; equal requests count once, here and in `known`.
+        seconds: total time.
+        working_seconds: time since the model was ready for requests, without loading it.
     """
 
     name: str
@@ -72,18 +72,18 @@ class SampledCaptions:
 
     @property
     def seconds_per_caption(self) -> float | None:
-        """The model's pace; None where it was not asked."""
+        """Average time per caption; None if the model received no request."""
         return self.working_seconds / self.asked if self.asked else None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A few items and what the models say of them; as a string, a text for a terminal.
+    """Sampled items and their captions. `str()` formats them for a terminal.
 
     Args:
-        dataset: its name.
-        item_count: how many items it has in all.
-        items: the sampled ones.
+        dataset: name of the dataset.
+        item_count: number of items in the dataset.
+        items: the sampled items.
         names: the captions of each name.
     """
 
@@ -93,38 +93,38 @@ class Sample:
     names: list[SampledCaptions]
 
     def took(self, captions: SampledCaptions) -> str:
-        """In words: how long the sample took, and where the captions came from."""
+        """A sentence on the time of the sample and the sources of the captions."""
         return (
             f"{number(len(self.items), 'item')} in {_time(captions.seconds)}: "
-            f"{captions.asked:,} asked of the model, {captions.known:,} from the cache"
+            f"{captions.asked:,} from the model, {captions.known:,} from the cache"
         )
 
     def outlook(self, captions: SampledCaptions) -> str:
-        """In words: how long all items would take."""
+        """A sentence on the estimated time for all items."""
         pace = captions.seconds_per_caption
         if pace is None:
-            return "the model was not asked, so its pace is not known"
+            return "the model received no request, so its speed is unknown"
         return (
             f"all {number(self.item_count, 'item')} would take about {_time(pace * self.item_count)} "
-            "at that pace; models warm up, so it may be less"
+            "at this speed, or less because the first batches are slower"
         )
 
     def __str__(self) -> str:
         width = max(len(captions.name) for captions in self.names)
         lines: list[str] = []
-        for place, item in enumerate(self.items):
+        for index, item in enumerate(self.items):
             lines.append(f"{_line(item.item_id)}  {_line(item.title)}".rstrip())
             for captions in self.names:
                 begin = f"  {captions.name:<{width}}  "
-                lines += _wrapped(begin, _words(captions.captions[place]))
+                lines += _wrapped(begin, _shown(captions.captions[index]))
         for captions in self.names:
-            about = f"{captions.about['model']}, prompt {captions.about['prompt']}"
-            lines += ["", f"{captions.name}: {about}"]
+            model = f"{captions.about['model']}, prompt {captions.about['prompt']}"
+            lines += ["", f"{captions.name}: {model}"]
             lines += [f"  {self.took(captions)}", f"  {self.outlook(captions)}"]
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it but the pictures, as JSON can hold it."""
+        """The sample without pictures, as JSON values."""
         items = [{"item_id": item.item_id, "title": item.title} for item in self.items]
         return {**asdict(replace(self, items=[])), "items": items}
 
@@ -133,14 +133,14 @@ def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
 
 
-def _words(caption: SampledCaption) -> str:
+def _shown(caption: SampledCaption) -> str:
     if caption.status == "ok":
         return _line(caption.text or "")
     return _line(f"({caption.status}) {caption.message}")
 
 
 def _line(text: str) -> str:
-    """A text on one line, harmless to terminals."""
+    """A text on one line without control characters."""
     return " ".join(_CONTROL.sub(" ", text).split())
 
 

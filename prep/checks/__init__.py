@@ -1,1 +1,1 @@
-"""What prep check compares: files, rows and the sources they came from."""
+"""Parts of prep check: files, rows and their source files."""

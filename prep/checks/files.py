@@ -1,4 +1,4 @@
-"""Every file of a dataset against its checksum: damage that tables can be read in spite of."""
+"""Checks every file of a dataset against its checksum, to find damage that leaves tables readable."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,20 +11,20 @@ from toolkit.checksums import Known, damage, known_checksums, recorded_checksums
 from toolkit.json_files import MANIFEST, SEAL, content_digest, read_json_object
 from toolkit.manifest import read_manifest
 
-_THREADS = 8  # a disk has no use for more
+_THREADS = 8  # more threads do not speed up reading from a disk
 
 
 def check_files(dataset: Path) -> list[str]:
-    """What is wrong with a dataset's files, those of unfinished steps included; `errors/` and `dataset.json` too.
+    """Problems of a dataset's files, including `errors/`, `dataset.json` and files of unfinished steps.
 
     Args:
-        dataset: its folder.
+        dataset: dataset folder.
 
     Raises:
         UserError: if the manifest cannot be read.
     """
     manifest = read_manifest(dataset / MANIFEST)
-    reasons = list(_check_content(read_json_object(dataset / MANIFEST)))  # as it is written
+    reasons = list(_check_content(read_json_object(dataset / MANIFEST)))  # the content on disk
     known = known_checksums(dataset, manifest)
     for step in _steps(manifest):
         reasons += _absent_or_foreign(dataset, step, known)
@@ -33,10 +33,10 @@ def check_files(dataset: Path) -> list[str]:
 
 
 def without_checksums(dataset: str | Path) -> list[str]:
-    """Steps whose files were written by a Versa that recorded no checksums, so that damage cannot be found.
+    """Steps whose files were written by a version without checksums, so that damage cannot be detected.
 
     Args:
-        dataset: its folder.
+        dataset: dataset folder.
 
     Raises:
         UserError: if the manifest cannot be read.
@@ -59,36 +59,36 @@ def _of_step(names: Iterable[str], step: str) -> list[str]:
 
 
 def _check_content(manifest: dict[str, Any]) -> Iterator[str]:
-    """The manifest against the digest of its own content."""
+    """Checks the manifest against the digest of its own content."""
     if SEAL in manifest:
         if manifest[SEAL] != content_digest(manifest):
-            yield f"{MANIFEST} is damaged: it was changed since it was written; restore it from a copy"
+            yield f"{MANIFEST} is damaged: its content has changed since it was written; restore it from a copy"
     elif recorded_checksums(manifest):
-        yield f"{MANIFEST} is damaged: it has lost its key {SEAL}; restore it from a copy"
+        yield f"{MANIFEST} is damaged: it lacks the key {SEAL}; restore it from a copy"
 
 
 def _absent_or_foreign(dataset: Path, step: str, known: Known) -> Iterator[str]:
     expected = _of_step(known, step)
     if not expected:
         return
-    found = {path.relative_to(dataset).as_posix() for path in files_of(dataset, step)}
-    for name in sorted(found - set(expected)):
+    present = {path.relative_to(dataset).as_posix() for path in files_of(dataset, step)}
+    for name in sorted(present - set(expected)):
         yield f"{name} is not among the files that {MANIFEST} records; remove it"
-    for name in sorted(set(expected) - found):
+    for name in sorted(set(expected) - present):
         if None not in known[name]:
-            yield f"{name} is absent, and {MANIFEST} records it; restore it from a copy"
+            yield f"{name} is missing, but {MANIFEST} records it; restore it from a copy"
 
 
 def _damaged(dataset: Path, paths: list[Path], known: Known) -> list[str]:
-    """Several are read at a time: hashing lets other threads run."""
+    """Hashes several files in parallel, because hashing releases the interpreter's lock."""
 
-    def found(path: Path) -> str | None:
+    def reason(path: Path) -> str | None:
         return damage(path, known[path.relative_to(dataset).as_posix()])
 
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
-        told = zip(paths, threads.map(found, paths), strict=True)
+        reasons = zip(paths, threads.map(reason, paths), strict=True)
         return [
-            f"{path.relative_to(dataset).as_posix()} {what}; restore it from a copy"
-            for path, what in told
-            if what
+            f"{path.relative_to(dataset).as_posix()} {defect}; restore it from a copy"
+            for path, defect in reasons
+            if defect
         ]

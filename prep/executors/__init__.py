@@ -1,4 +1,4 @@
-"""Where a step's function runs; every executor gives the results in the order of the batches."""
+"""Executors, which run a step's function on batches; every executor yields results in the order of the batches."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,19 +12,19 @@ from prep.executors import cluster, local
 
 __all__ = ["Executor", "Work", "choose", "processes", "running"]
 
-# Pickled once for each worker: what a work loads when it is first called and keeps, such as a
-# model, is loaded once a worker. Work that is pickled takes no such thing with it.
+# Pickled once per worker. What a work loads at its first call and keeps, such as a model, is loaded once per worker and
+# must not be pickled.
 Work: TypeAlias = Callable[[pa.RecordBatch], pa.Table]
 Executor: TypeAlias = Callable[[Work, Sequence[pa.RecordBatch]], Generator[pa.Table, None, None]]
 
 
 def choose(config: PrepConfig, *, model: bool = False) -> Executor:
-    """The executor that a configuration names.
+    """The configured executor.
 
     Args:
-        config: `executor`, `address`, `gpus_per_worker` and `media.workers` are read here.
-        model: whether each worker holds a model. Locally that is this process; in a cluster it is
-            a worker for each GPU or, without GPUs, for each machine.
+        config: uses `executor`, `address`, `gpus_per_worker` and `media.workers`.
+        model: whether each worker holds a model. Locally, this process is the only worker; a cluster has one
+            worker per GPU or, without GPUs, per machine.
     """
     if config.executor == "ray":
         return partial(
@@ -38,11 +38,11 @@ def choose(config: PrepConfig, *, model: bool = False) -> Executor:
 
 
 def processes(workers: int) -> Executor:
-    """An executor of so many local processes; 1 works in this one, 0 takes one a CPU core."""
+    """An executor with `workers` local processes; 1 runs in this process, 0 uses one per CPU core."""
     count = workers or local.cpu_count()
     return local.here if count == 1 else partial(local.in_processes, workers=count)
 
 
 def running(config: PrepConfig) -> AbstractContextManager[None]:
-    """Keeps what the executor works with, so that several steps share it: a cluster, or nothing."""
+    """Keeps the resources of the executor, such as a cluster, open for several steps."""
     return cluster.cluster(config.address) if config.executor == "ray" else nullcontext()

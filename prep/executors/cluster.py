@@ -1,8 +1,7 @@
-"""Many machines: Ray Data on a cluster that runs, or on one that is started here for the while.
+"""Executor for many machines: Ray Data on a running cluster, or on a temporary cluster of this machine.
 
-The dump, the dataset and local encoders are read by every worker under the same path as here: on a
-cluster of several machines they lie on a file system that all of them share. This process alone
-writes.
+Every worker reads the dump, the dataset and local encoders under the same paths as this process, so several machines
+need a shared file system. Only this process writes.
 """
 
 import logging
@@ -21,15 +20,15 @@ import pyarrow as pa
 
 from toolkit.errors import UserError
 
-# Read by Ray when it is first imported. Only this machine's own cluster is started with them.
+# Ray reads these at its first import. They are set only for a cluster that is started here.
 _LOCAL_CLUSTER = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no port beyond the loopback address
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-_KNOCK_SECONDS = 10.0
+_PROBE_SECONDS = 10.0
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-# Ray would start a worker that died again without end, and an item that kills its worker with it.
+# Ray would restart a worker endlessly if an item kills it.
 _NO_RESTART = {"max_restarts": 0, "max_task_retries": 0}
 
 
@@ -42,34 +41,35 @@ def in_cluster(
     model: bool = False,
     gpus_per_worker: float = 0,
 ) -> Generator[pa.Table, None, None]:
-    """Batches in the cluster's workers; results keep the batches' order and come as they are done.
+    """Runs batches in the workers of a cluster; yields results in the order of the batches as they finish.
 
     Args:
-        work: what to do; each worker has a copy of its own.
-        batches: of items.
-        address: of a running cluster, as for `cluster`.
-        workers: how many; 0 takes as many as there is room for.
-        model: whether a worker holds a model: without GPUs it then takes all cores of a machine
+        work: function of a batch; each worker has its own copy.
+        batches: batches of items.
+        address: address of a running cluster, as for `cluster`.
+        workers: number of workers; 0 uses as many as fit.
+        model: whether a worker holds a model; without GPUs it then uses all cores of a machine
             instead of one.
-        gpus_per_worker: GPUs, or a share of one, that each worker has to itself.
+        gpus_per_worker: number of GPUs, or a fraction of one, per worker.
 
     Raises:
-        UserError: if there is no Ray, no such cluster or no room, or a worker dies again and again.
+        UserError: if Ray is not installed, there is no such cluster, no worker fits, or a worker dies.
     """
     if not batches:
         return
     with cluster(address):
         import ray.util.annotations
 
-        cpus, room = _room(model=model, gpus_per_worker=gpus_per_worker)
-        given = ray.data.from_arrow([_pack(batch) for batch in batches])
+        cpus, capacity = _capacity(model=model, gpus_per_worker=gpus_per_worker)
+        size = min(workers or capacity, capacity, len(batches))
+        packed = ray.data.from_arrow([_pack(batch) for batch in batches])
         with warnings.catch_warnings():
-            # `ray_remote_args_fn`: up to Ray 2.63 the one way to limit restarts.
+            # Up to Ray 2.63, only `ray_remote_args_fn` can limit restarts.
             warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
-            results = given.map_batches(
+            results = packed.map_batches(
                 _Worker,
                 fn_constructor_args=(work,),
-                compute=ray.data.ActorPoolStrategy(size=min(workers or room, room, len(batches))),
+                compute=ray.data.ActorPoolStrategy(size=size),
                 batch_size=1,
                 batch_format="pyarrow",
                 num_cpus=cpus,
@@ -84,12 +84,12 @@ def in_cluster(
 def cluster(address: str | None = None) -> Iterator[None]:
     """Connects to a cluster, or starts one on this machine, until the block ends.
 
-    Within another such block, or where the caller has initialised Ray, that cluster is used and
-    left as it is. One that is started here listens on the loopback address alone, asks for a token
-    made for it, and has no dashboard; so it is as long as Ray has not been imported before.
+    Within another such block, or if the caller has initialised Ray, that cluster is used and left running.
+    A cluster that is started here listens only on the loopback address, requires a random token, and has no dashboard,
+    provided that Ray has not been imported before.
 
     Args:
-        address: HOST:PORT of a running cluster, or `auto` for the one of this machine.
+        address: HOST:PORT of a running cluster, or `auto` for the running cluster of this machine.
 
     Raises:
         UserError: if Ray is not installed, or there is no such cluster.
@@ -110,7 +110,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
 
 
 def _pack(batch: pa.RecordBatch) -> pa.Table:
-    """One row for a whole batch: Ray Data splits and joins rows as it likes, but no row."""
+    """Packs a batch into one row, because Ray Data may split and join batches but not rows."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -118,7 +118,7 @@ def _pack(batch: pa.RecordBatch) -> pa.Table:
 
 
 class _Worker:
-    """What an actor holds: its own copy of the work."""
+    """A Ray actor with its own copy of the work."""
 
     def __init__(self, work: Callable[[pa.RecordBatch], pa.Table]) -> None:
         self.work = work
@@ -135,7 +135,7 @@ class _Worker:
 
 
 class _WorkFailedError(Exception):
-    """Carries what the work raised past Ray Data, which writes into an exception's message."""
+    """Carries the exception of the work past Ray Data, which changes an exception's message."""
 
     original: Exception
 
@@ -147,7 +147,7 @@ class _WorkFailedError(Exception):
 
 
 def _import_ray(*, local: bool) -> Any:
-    """The module, told before its first import how to behave if the cluster is to be our own."""
+    """Imports Ray; for a local cluster, sets its environment variables before the first import."""
     if local and "ray" not in sys.modules:
         for name, value in {**_LOCAL_CLUSTER, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
             os.environ.setdefault(name, value)
@@ -156,13 +156,13 @@ def _import_ray(*, local: bool) -> Any:
         import ray.data
     except ImportError as error:
         raise UserError(
-            f'--executor ray needs Ray, which is not installed ({error}); pip install "versa-toolkit[ray]"'
+            f'--executor ray needs Ray, which is not installed ({error}); run: pip install "versa-toolkit[ray]"'
         ) from None
     return ray
 
 
 def _start(**limits: int) -> None:
-    """Starts a cluster on this machine, whose workers find the modules that this process finds."""
+    """Starts a cluster on this machine, whose workers use the module search path of this process."""
     import ray
 
     known = os.environ.get("PYTHONPATH")
@@ -179,25 +179,25 @@ def _connect(address: str) -> None:
     import ray
 
     try:
-        _knock(address)
+        _probe(address)
         ray.init(address=address, **_QUIET)
     except (OSError, ValueError, OverflowError, RuntimeError, ray.exceptions.RayError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"--address {address}: no Ray cluster answers there ({reason}); start one with `ray start "
-            "--head`, or leave --address out to use this machine alone"
+            f"--address {address}: no Ray cluster answers ({reason}); start one with `ray start "
+            "--head`, or omit --address to use only this machine"
         ) from None
 
 
-def _knock(address: str) -> None:
-    """Raises an OSError at once where nothing listens, which Ray would try for minutes."""
+def _probe(address: str) -> None:
+    """Raises an OSError at once if nothing listens, instead of minutes of attempts by Ray."""
     host, _, port = address.rpartition(":")
     if host and "/" not in host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=_PROBE_SECONDS).close()
 
 
 def _be_quiet() -> None:
-    """Keeps Ray Data's bars and notes away from our own progress line; errors are raised anyway."""
+    """Disables Ray Data's progress bars and messages, which would mix with ours; errors are still raised."""
     import ray
 
     context = ray.data.DataContext.get_current()
@@ -209,31 +209,31 @@ def _be_quiet() -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
-def _room(*, model: bool, gpus_per_worker: float) -> tuple[float, int]:
-    """CPU cores that a worker takes, and how many workers fit into the cluster.
+def _capacity(*, model: bool, gpus_per_worker: float) -> tuple[float, int]:
+    """The number of CPU cores per worker, and the number of workers that fit into the cluster.
 
     Raises:
-        UserError: if there are not enough GPUs for one.
+        UserError: if no machine has enough GPUs for one worker.
     """
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if gpus_per_worker:
         gpus = [node.get("GPU", 0.0) for node in nodes]
-        room = sum(int(count / gpus_per_worker) for count in gpus)
-        if not room:
+        capacity = sum(int(count / gpus_per_worker) for count in gpus)
+        if not capacity:
             raise UserError(
                 f"--gpus-per-worker {gpus_per_worker:g}: no machine of the cluster has so many GPUs "
-                f"(they have {', '.join(f'{count:g}' for count in gpus)}); ask for fewer"
+                f"(they have {', '.join(f'{count:g}' for count in gpus)}); use fewer"
             )
-        return 1, room
+        return 1, capacity
     cores = [node["CPU"] for node in nodes if node.get("CPU")]
     return (min(cores), len(cores)) if model else (1, int(sum(cores)))
 
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Raises what the work raised, without the layers of Ray around it.
+    """Re-raises the exception of the work without Ray's wrappers.
 
     Raises:
         UserError: if a worker died.
@@ -247,17 +247,17 @@ def _plain_errors() -> Iterator[None]:
             raise error.cause.original from None
         raise
     except ray.exceptions.RayError as error:
-        raise _of_worker(str(error).strip().splitlines()) from None
+        raise _worker_error(str(error).strip().splitlines()) from None
 
 
-def _of_worker(told: list[str]) -> UserError:
-    """The error for a worker that is gone, by what Ray tells of it, line by line."""
-    if "creation task" in told[0]:
+def _worker_error(lines: list[str]) -> UserError:
+    """The error for a worker that could not start or died, from the lines of Ray's message."""
+    if "creation task" in lines[0]:
         return UserError(
-            f"a worker of the cluster could not start ({told[-1]}); each of its machines needs this "
-            "version of versa-toolkit, and the same paths"
+            f"a worker of the cluster could not start ({lines[-1]}); every machine needs the same "
+            "version of versa-toolkit and the same paths"
         )
     return UserError(
-        f"a worker of the cluster died ({told[0]} Out of memory, perhaps, or a crash in a decoder); "
-        "finished shards are kept: run again, with fewer --media.workers or another --media.backend"
+        f"a worker of the cluster died ({lines[0]} It may be out of memory, or a decoder crashed); "
+        "finished shards are kept: run the command again with fewer --media.workers or another --media.backend"
     )

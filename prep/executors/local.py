@@ -1,4 +1,4 @@
-"""This machine: in this process, or in several."""
+"""Local executors: in this process, or in several processes of this machine."""
 
 import ctypes
 import multiprocessing
@@ -27,20 +27,21 @@ def cpu_count() -> int:
 def here(
     work: Callable[[pa.RecordBatch], pa.Table], batches: Sequence[pa.RecordBatch]
 ) -> Generator[pa.Table, None, None]:
-    """One batch after the other, in this process."""
+    """Runs one batch after the other in this process."""
     yield from map(work, batches)
 
 
 def in_processes(
     work: Callable[[pa.RecordBatch], pa.Table], batches: Sequence[pa.RecordBatch], *, workers: int
 ) -> Generator[pa.Table, None, None]:
-    """Several batches at a time, one in each process; results keep the batches' order.
+    """Runs several batches in parallel, one per process; yields results in the order of the batches.
 
-    Each process has a copy of `work` for all its batches. The processes are spawned, not forked:
-    decoders and torch keep threads that do not survive a fork. At most twice as many batches as workers are under way, so memory stays bounded.
+    Each process has a copy of `work` for all its batches. The processes are spawned, not forked, because threads of
+    decoders and torch do not survive a fork. At most twice as many batches as workers are in progress, which bounds
+    the memory.
 
     Raises:
-        UserError: if a process dies (a decoder's crash, or the system out of memory).
+        UserError: if a process dies (a decoder crashes, or the system is out of memory).
     """
     if len(batches) < 2:
         yield from here(work, batches)
@@ -60,15 +61,15 @@ def in_processes(
             yield under_way.popleft().result()
     except BrokenProcessPool:
         raise UserError(
-            "a decoding process died (out of memory, a crash in a decoder, or a script of your own that calls "
-            "prep outside of `if __name__ == '__main__':`); finished shards are kept: run again with fewer "
+            "a decoding process died (out of memory, a crash in a decoder, or your own script calls prep outside "
+            "of `if __name__ == '__main__':`); finished shards are kept: run the command again with fewer "
             "--media.workers or another --media.backend"
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_work: Callable[[pa.RecordBatch], pa.Table]  # of a worker process
+_work: Callable[[pa.RecordBatch], pa.Table]  # set in worker processes
 
 
 def _start(work: Callable[[pa.RecordBatch], pa.Table]) -> None:
@@ -82,7 +83,7 @@ def _run(batch: pa.RecordBatch) -> pa.Table:
 
 
 def prepare_worker() -> None:
-    """Leaves Ctrl-C to the parent, dies with it, and keeps one thread for OpenCV (not loaded yet)."""
+    """Prepares a worker: it ignores Ctrl-C, ends with its parent, and limits OpenCV to one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     _ask_kernel_to_end_with_parent()
@@ -90,7 +91,7 @@ def prepare_worker() -> None:
 
 
 def _ask_kernel_to_end_with_parent() -> None:
-    """On Linux, which then kills this process even while a decoder holds the interpreter's lock."""
+    """Lets Linux kill this process with its parent, even while a decoder holds the interpreter's lock."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -1,1 +1,1 @@
-"""Items, users and their interactions become numbers."""
+"""Numbers items, users and interactions."""

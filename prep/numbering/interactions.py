@@ -1,10 +1,11 @@
-"""Interactions, numbered and sorted by DuckDB, so that there may be more of them than memory holds.
+"""Numbers and sorts interactions with DuckDB, so that they may be larger than memory.
 
 The tables of one ingest:
 
     items   item_id, item (its row in the items file, from 1), number (1..N; null if left out)
-    log     user_id, item (null if unknown), timestamp_ms, row, line, unknown (id of no known item)
-    users   user_id, user (1..U, by their first times, else as they come; null if left out), known (how many interactions), first, last (lines)
+    log     user_id, item (null if unknown), timestamp_ms, row, line, unknown (item id without a known item)
+    users   user_id, user (1..U, by first time, or else by first row; null if left out),
+            known (number of interactions with known items), first, last (lines)
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,32 +26,29 @@ from toolkit.errors import UserError
 from toolkit.splits import MIN_INTERACTIONS
 
 SHARD_ROWS = 1_000_000
-FEW_KNOWN = (
-    0.5  # with a smaller share of interactions with known items, something is wrong with the files
-)
-COMPARED = 1_000  # unknown ids that are compared with known ones, of which there are a hundred times as many
+FEW_KNOWN = 0.5  # a smaller share of interactions with known items indicates wrong files
+COMPARED = 1_000  # number of unknown ids to compare with a hundred times as many known ids
 
 
 class Log:
-    """The interactions of one dump, inside a database.
+    """The interactions of one dump in a database.
 
-    Left out, and told by `problems`: interactions with items that are not known, and with a k-core
-    the users and items outside of it.
+    Interactions with unknown items are left out and, with a k-core, users and items outside of it. `problems` reports
+    both.
 
     Args:
-        database: of `prep.steps.database.engine`, empty.
-        raw: what a reader gave; its interactions are read here.
+        database: empty database of `prep.steps.database.engine`.
+        raw: result of a reader, whose interactions are read here.
         items: known items, numbered 1..N in order (`toolkit.schema.ITEMS`).
-        k_core: how many interactions every user and every item must have among those kept, repeats
-            counted; who and what has fewer is left out, again and again until all have enough. 0 keeps
-            all.
-        ties: what orders a user's interactions of equal times, or all of them where not every one has a time:
-            `file`, their rows; `hash`, a hash of user, item and how often the two came before, so that a
-            file in another order becomes the same table.
-        duplicates: whether interactions with user, item and time of an earlier one are kept.
+        k_core: minimum number of interactions per user and per item, repeats included. Users and items with fewer
+            are removed repeatedly until all have enough. 0 keeps all.
+        ties: order of a user's interactions with equal times, or of all interactions if some have no time.
+            `file`: the order of the rows. `hash`: a hash of user, item and number of earlier occurrences, so that
+            the table does not depend on the order of the file.
+        duplicates: whether to keep interactions that repeat the user, item and time of an earlier one.
 
     Raises:
-        UserError: as the reader's batches do; or if no interaction is with a known item.
+        UserError: as the reader's batches raise it, or if no interaction has a known item.
     """
 
     def __init__(
@@ -71,23 +69,23 @@ class Log:
         self._dropped = self._drop_duplicates() if duplicates == "drop" else 0
         ((untimed,),) = rows(database, _UNTIMED)
         self._timed = untimed == 0
-        # By time where there are times, so that a file in another order becomes the same table.
+        # By time if possible, so that the numbers do not depend on the order of the file.
         order = "first_time, user_id" if self._timed else "user_id" if ties == "hash" else "seen"
         _run(database, f"CREATE TABLE users AS {_USERS.format(order=order)}")
         if k_core:
             _keep_core(database, k_core)
 
     def kept_items(self) -> NDArray[np.int32]:
-        """Of the known items, those that are not left out, ascending."""
-        found = batches(self._database, "SELECT item FROM items WHERE number > 0 ORDER BY item")
-        columns = [batch.column("item").to_numpy() for batch in found]
+        """The known items that are kept, ascending."""
+        kept = batches(self._database, "SELECT item FROM items WHERE number > 0 ORDER BY item")
+        columns = [batch.column("item").to_numpy() for batch in kept]
         return np.concatenate([np.zeros(0, np.int32), *columns])
 
     def shards(self) -> Iterator[pa.Table]:
-        """Tables of about `SHARD_ROWS` rows (`toolkit.schema.INTERACTIONS`), at least one.
+        """Yields one or more tables of about `SHARD_ROWS` rows (`toolkit.schema.INTERACTIONS`).
 
-        They go by user and position: a user's interactions by time where every one in the log has a
-        timestamp (equal times as `ties` says), else as `ties` says.
+        Rows are sorted by user and position. Positions follow the time if every interaction has a timestamp, with
+        `ties` deciding for equal times; otherwise `ties` alone decides.
         """
         waiting = [pa.RecordBatch.from_pylist([], schema=schema.INTERACTIONS)]
         for batch in self._sorted():
@@ -99,12 +97,12 @@ class Log:
             yield pa.Table.from_batches(waiting)
 
     def problems(self) -> Iterator[Problem]:
-        """What is left out, and which users the splits will leave out."""
+        """Yields problems for left-out rows, and for users that the splits will leave out."""
         yield from self._join
         yield from self._unknown_items()
         if self._dropped:
             message = (
-                f"{self._raw.interactions_file}: {self._dropped:,} interactions with user, item and time of an "
+                f"{self._raw.interactions_file}: {self._dropped:,} interactions repeat the user, item and time of an "
                 "earlier one; dropped"
             )
             yield Problem(None, "dropped_duplicates", message)
@@ -120,37 +118,37 @@ class Log:
         last_user, length = 0, 0
         for batch in batches(self._database, f"{query} ORDER BY {order}"):
             users = batch.column("user").to_numpy()
-            places = positions(users) + np.where(users == last_user, length, 0)
-            last_user, length = users[-1], places[-1] + 1
-            columns = [*batch.columns, pa.array(places, pa.int32())]
+            position = positions(users) + np.where(users == last_user, length, 0)
+            last_user, length = users[-1], position[-1] + 1
+            columns = [*batch.columns, pa.array(position, pa.int32())]
             yield pa.record_batch(columns, schema.INTERACTIONS)
 
     def _joined(self) -> list[Problem]:
-        """What is to be said of how interactions and items meet.
+        """Problems of joining interactions with items.
 
         Raises:
-            UserError: if they never do.
+            UserError: if no interaction has a known item.
         """
         ((known, unknown),) = rows(self._database, "SELECT count(item), count(unknown) FROM log")
         log, items = self._raw.interactions_file, self._raw.items_file
         if known + unknown == 0:
-            raise UserError(f"{log}: no interaction in it; nothing to ingest")
+            raise UserError(f"{log}: contains no interactions; check the file or download it again")
         if unknown == 0:
             return []
         few = known < FEW_KNOWN * (known + unknown)
         alike = self._alike(loosely=few)
         if not few and alike is None:
             return []
-        one, other, why = alike or (*self._examples(), "")
-        told = f"{one!r} in {log}, {other!r} in {items}" + (f", {why}" if why else "")
+        in_log, in_items, why = alike or (*self._examples(), "")
+        example = f"{in_log!r} in {log}, {in_items!r} in {items}" + (f", {why}" if why else "")
         if known == 0:
             raise UserError(
-                f"{log}: none of its {unknown:,} interactions is with an item of {items}; ids are such as {told}; "
-                "write both files' ids alike, or see that they are of one release"
+                f"{log}: none of its {unknown:,} interactions has an item of {items}; example ids: {example}; "
+                "use the same ids in both files, or files of the same release"
             )
         message = (
-            f"{log}: {unknown:,} of {known + unknown:,} interactions are with items that {items} does not have; "
-            f"ids are such as {told}"
+            f"{log}: {unknown:,} of {known + unknown:,} interactions have items that {items} does not have; "
+            f"example ids: {example}"
         )
         return [Problem(None, "most_unknown" if few else "ids_differ", message)]
 
@@ -165,7 +163,7 @@ class Log:
         return unknown, known
 
     def _drop_duplicates(self) -> int:
-        """Drops all but the first of each user, item and time; returns how many."""
+        """Drops all but the first row of each user, item and time; returns the number of dropped rows."""
         ((before,),) = rows(self._database, "SELECT count(*) FROM log")
         _run(self._database, f"DELETE FROM log WHERE row IN ({_LATER_OF_EQUALS})")
         ((after,),) = rows(self._database, "SELECT count(*) FROM log")
@@ -178,7 +176,7 @@ class Log:
                 item,
                 "unknown_item",
                 f"{self._raw.interactions_file}:{line}: user {user!r} has item {item!r}, which "
-                f"{self._raw.items_file} does not have or which was left out; this interaction left out",
+                f"{self._raw.items_file} does not have or which was left out; interaction left out",
             )
 
     def _further_lines(self) -> Iterator[Problem]:
@@ -188,8 +186,8 @@ class Log:
             yield Problem(
                 None,
                 "duplicate_id",
-                f"{self._raw.interactions_file}:{line}: user {user!r} has an earlier line; its items "
-                "come after those",
+                f"{self._raw.interactions_file}:{line}: user {user!r} has an earlier line; the items of "
+                "this line follow those",
             )
 
     def _outside_core(self) -> Iterator[Problem]:
@@ -237,7 +235,7 @@ SELECT user_id, u.user, number AS item, timestamp_ms
 FROM log JOIN users u USING (user_id) JOIN items USING (item)
 WHERE u.user IS NOT NULL AND number IS NOT NULL
 """
-# MD5, as it is the same in every version of DuckDB and everywhere else.
+# MD5, because it is identical in every version of DuckDB and elsewhere.
 _HASH = "md5(concat_ws(chr(31), user_id, item_id, occurrence))"
 _OCCURRENCES = """
 SELECT user_id, u.user, number AS item, timestamp_ms FROM (
@@ -260,7 +258,7 @@ _KNOWN = "SELECT item_id FROM items ORDER BY item"
 
 
 def positions(users: NDArray[np.int32]) -> NDArray[np.int64]:
-    """0, 1, 2, ... within each run of equal users; `users` is sorted.
+    """Positions 0, 1, 2, ... within each run of equal users; `users` must be sorted.
 
     >>> positions(np.array([3, 3, 3, 5, 5])).tolist()
     [0, 1, 2, 0, 1]
@@ -269,20 +267,20 @@ def positions(users: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _with_row(interactions: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Counts the rows from 0, over all batches."""
+    """Adds row numbers from 0 over all batches."""
     first = 0
     with Progress("reading", total=None, unit="interactions") as progress:
         for batch in interactions:
-            users, found = (trimmed_ids(batch.column(name)) for name in ("user_id", "item_id"))
+            users, items = (trimmed_ids(batch.column(name)) for name in ("user_id", "item_id"))
             row = pa.array(np.arange(first, first + batch.num_rows))
-            columns = [users, found, *batch.columns[2:], row]
+            columns = [users, items, *batch.columns[2:], row]
             yield pa.record_batch(columns, names=[*INTERACTIONS.names, "row"])
             first += batch.num_rows
             progress.advance(batch.num_rows)
 
 
 def _keep_core(database: Connection, k: int) -> None:
-    """Numbers users and items anew, those of the k-core alone."""
+    """Renumbers users and items so that only those of the k-core have a number."""
     ((users, items),) = rows(
         database, "SELECT (SELECT max(user) FROM users), (SELECT count(*) FROM items)"
     )
@@ -299,8 +297,8 @@ def _keep_core(database: Connection, k: int) -> None:
     for name, counts in {"user": user_counts, "item": item_counts}.items():
         kept = np.flatnonzero(counts).astype(np.int32)
         numbers = np.arange(1, len(kept) + 1, dtype=np.int32)
-        found = pa.record_batch({"old": kept, "number": numbers, "known": counts[kept]})
-        create(database, f"{name}_core", "FROM found", found=[found])
+        core = pa.record_batch({"old": kept, "number": numbers, "known": counts[kept]})
+        create(database, f"{name}_core", "FROM core", core=[core])
     _run(
         database,
         """CREATE OR REPLACE TABLE items AS SELECT item_id, item, c.number
@@ -315,4 +313,4 @@ def _keep_core(database: Connection, k: int) -> None:
 
 
 def _run(database: Connection, statement: str) -> None:
-    database.execute(statement).fetchall()  # a result left unfetched blocks the connection
+    database.execute(statement).fetchall()  # an unfetched result blocks the connection

@@ -1,4 +1,4 @@
-"""From a dump's own item ids to numbered items; what cannot be numbered is told, never dropped in silence."""
+"""Numbers the items of a dump; every row that cannot be numbered is reported as a problem."""
 
 from dataclasses import replace
 
@@ -14,10 +14,10 @@ from toolkit.ids import is_safe
 
 
 def number_items(raw: Raw) -> tuple[pa.Table, list[Problem]]:
-    """Items numbered 1..N in the titles file's order (`toolkit.schema.ITEMS` and extras).
+    """Items numbered 1..N in the order of the items file (`toolkit.schema.ITEMS` and extras), and problems.
 
-    Left out: an id that comes again, and one that would leave its folder as a file name. Kept but
-    told: an empty title. Where the dump has no titles at all, that is told once.
+    Repeated ids, and ids that would leave their folder as a file name, are left out. Empty titles are kept and
+    reported. If the dump has no titles at all, this is reported once.
     """
     ids = trimmed_ids(raw.items.column("item_id").combine_chunks())
     raw = replace(
@@ -35,15 +35,13 @@ def number_items(raw: Raw) -> tuple[pa.Table, list[Problem]]:
         _problem(raw, row, int(first[row])) for row in np.flatnonzero(~kept | empty).tolist()
     ]
     if table.num_rows and titles.null_count == len(titles):
-        message = (
-            f"{raw.items_file}: no titles in it; those of all {table.num_rows} items are empty"
-        )
+        message = f"{raw.items_file}: contains no titles; the titles of all {table.num_rows} items are empty"
         problems.append(Problem(None, "no_titles", message))
     return table, problems
 
 
 def _problem(raw: Raw, row: int, first: int) -> Problem:
-    """What is wrong with one row, whose id stands first on row `first`."""
+    """The problem of one row, whose id first occurs on row `first`."""
     id_, line = (raw.items.column(name)[row].as_py() for name in ("item_id", "line"))
     where = f"{raw.items_file}:{line}"
     if not is_safe(id_):
@@ -51,13 +49,13 @@ def _problem(raw: Raw, row: int, first: int) -> Problem:
         return Problem(id_, "unsafe", message)
     if first < row:
         earlier = raw.items.column("line")[first].as_py()
-        message = f"{where}: item {id_!r} stands on line {earlier} already; this line left out"
+        message = f"{where}: item {id_!r} repeats the id of line {earlier}; line left out"
         return Problem(id_, "duplicate_id", message)
     return Problem(id_, "empty", f"{where}: item {id_!r} has an empty title")
 
 
 def numbered(rows: pa.Table) -> pa.Table:
-    """Rows of items as `toolkit.schema.ITEMS` and extras, numbered 1..N in their order."""
+    """Converts rows of items to `toolkit.schema.ITEMS` and extras, numbered 1..N in order."""
     fields = list(schema.ITEMS) + [
         pa.field(name, type_)
         for name, type_ in schema.ITEM_EXTRAS.items()

@@ -1,1 +1,1 @@
-"""Covers, released frames and clips become pictures of one size."""
+"""Converts covers, released frames and clips to pictures of one size."""

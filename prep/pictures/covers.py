@@ -1,4 +1,4 @@
-"""Covers: each item's image, upright, smaller, as JPEG."""
+"""Covers: the image of each item as a JPEG, upright and scaled down."""
 
 from pathlib import Path
 from typing import Any
@@ -24,20 +24,20 @@ def make_covers(
     cover_px: int,
     limit_seconds: float | None = None,
 ) -> pa.Table:
-    """A row for each item of the batch (`STORED` and `message`).
+    """One row per item of the batch (`STORED` and `message`).
 
     Args:
         batch: with the column item_id.
-        dump: the dump's folder.
-        folder: where the covers lie.
-        cover_px: shorter side of what is stored, in pixels.
-        limit_seconds: time limit of one cover; it is decoded in a process that is killed beyond it. None
-            decodes in this process, without a limit.
+        dump: folder of the dump.
+        folder: folder of the covers.
+        cover_px: shorter side of a stored cover, in pixels.
+        limit_seconds: time limit per cover, which is decoded in a process that is killed after it. None decodes in
+            this process, without a limit.
     """
-    place = as_media_folder(dump, folder, PICTURES)
+    media = as_media_folder(dump, folder, PICTURES)
     read = watched(cover_of, limit_seconds)
     ids = batch.column("item_id").to_pylist()
-    return pa.Table.from_pylist([_row(read, id_, place, cover_px) for id_ in ids], schema=SCHEMA)
+    return pa.Table.from_pylist([_row(read, id_, media, cover_px) for id_ in ids], schema=SCHEMA)
 
 
 def _row(read: ReadsFile, item_id: str, folder: MediaFolder, cover_px: int) -> dict[str, Any]:
@@ -51,10 +51,10 @@ def _row(read: ReadsFile, item_id: str, folder: MediaFolder, cover_px: int) -> d
 
 
 def cover_of(path: Path, cover_px: int) -> dict[str, Any]:
-    """The columns of one cover's row that come from its content.
+    """The columns of a cover's row that depend on its content.
 
     Raises:
-        ItemProblem: if it is no picture that can be read.
+        ItemProblem: if the file is not a readable picture.
     """
     picture = read_picture(path)
     image = shrink(picture.pixels, cover_px)

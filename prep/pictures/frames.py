@@ -1,4 +1,4 @@
-"""Frames: a few stills of each item's clip, smaller, as JPEG."""
+"""Frames: a few frames of each item's clip as JPEGs, scaled down."""
 
 from functools import cache, partial
 from pathlib import Path
@@ -33,22 +33,22 @@ def make_frames(
     frame_interval: int = 1,
     clip_seconds: float | None = None,
 ) -> pa.Table:
-    """A row for each item of the batch (`toolkit.schema.FRAMES` and `message`).
+    """One row per item of the batch (`toolkit.schema.FRAMES` and `message`).
 
     Args:
         batch: with the column item_id.
-        dump: the dump's folder.
-        folder: where the clips lie.
+        dump: folder of the dump.
+        folder: folder of the clips.
         backend: a key of `prep.pictures.video.BACKENDS`.
-        frame_count: frames asked for.
-        frame_px: shorter side of what is stored, in pixels.
+        frame_count: number of frames per clip.
+        frame_px: shorter side of a stored frame, in pixels.
         sampling: a key of `prep.pictures.video.sampling.POLICIES`.
-        frame_interval: of sampling middle.
-        clip_seconds: time limit of one clip; it is decoded in a process that is killed beyond it.
-            None decodes in this process, without a limit.
+        frame_interval: distance between frames, for sampling middle.
+        clip_seconds: time limit per clip, which is decoded in a process that is killed after it. None decodes in
+            this process, without a limit.
 
     Raises:
-        UserError: if the backend does not load here.
+        UserError: if the backend cannot be loaded.
     """
     options = {
         "backend": backend,
@@ -57,16 +57,16 @@ def make_frames(
         "interval": frame_interval,
         "px": frame_px,
     }
-    made_by = {"backend": backend, "backend_version": _version(backend)}
-    place = as_media_folder(dump, folder, CLIPS)
+    decoder = {"backend": backend, "backend_version": _version(backend)}
+    media = as_media_folder(dump, folder, CLIPS)
     decode = watched(
         stills,
         clip_seconds,
         prepare=_LOADERS[backend],
-        crash_advice="; another media.backend may not",
+        crash_advice="; try another media.backend",
     )
     rows = [
-        {"item_id": id_, **made_by, **_row(decode, id_, place, options)}
+        {"item_id": id_, **decoder, **_row(decode, id_, media, options)}
         for id_ in batch.column("item_id").to_pylist()
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -96,10 +96,10 @@ def _row(
 def stills(
     path: Path, *, backend: str, sampling: str, count: int, interval: int, px: int
 ) -> dict[str, Any]:
-    """The columns of one clip's row that come from its content.
+    """The columns of a clip's row that depend on its content.
 
     Raises:
-        ItemProblem: if there is not a single frame to be had of a clip that was not cut.
+        ItemProblem: if no frame of a clip can be decoded although the file is complete.
     """
     refuse_other(path, "video")
     decoder = load(backend)
@@ -121,16 +121,16 @@ def stills(
         "status": "ok" if reached == count else "truncated",
         "message": None
         if reached == count
-        else f"{path.name}: {decoded_by} reached {reached} of {count} frames",
+        else f"{path.name}: {decoded_by} decoded {reached} of {count} frames",
     }
 
 
 def _undecodable(path: Path, info: VideoInfo, backend: str) -> ItemProblem:
-    """What is wrong with a whole clip of which a backend decodes nothing."""
+    """The problem of a complete clip of which a backend decodes no frame."""
     if backend != "pyav" and load("pyav").frames_at(path, [0.0], 1).pixels:
         return ItemProblem(
             "unsupported",
-            f"{path.name}: {backend} can decode none of its {info.codec} video; media.backend pyav can",
+            f"{path.name}: {backend} cannot decode its {info.codec} video, but media.backend pyav can",
         )
     count = len(info.pts)
-    return ItemProblem("corrupt", f"{path.name}: {backend} can decode none of its {count} frames")
+    return ItemProblem("corrupt", f"{path.name}: {backend} cannot decode any of its {count} frames")

@@ -1,9 +1,9 @@
-"""Where the picture in a JPEG file ends, and whether all of it is there.
+"""Finds the end of the picture in a JPEG file, and checks whether the picture is complete.
 
-What lies outside of the picture's own segments says nothing about the picture: thumbnails inside of EXIF have
-an end of their own, phones append a film or a second picture, servers append zeros. So segments are walked
-(ITU T.81, annex B), never searched for. Where the end mark is absent, or bytes follow it, the decoder judges: if
-the scan is whole, what comes behind it changes no pixel.
+Bytes outside the picture's own segments do not matter: thumbnails in EXIF have their own end marker, phones append a
+video or a second picture, servers append zeros. Segments are therefore walked (ITU T.81, annex B) instead of
+searched. If the end marker is missing, or bytes follow it, the decoder decides: if the scan is complete, following
+bytes change no pixel.
 """
 
 import io
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-# No stuffed zero, no restart mark. One byte first, so that the search is for a byte and fast.
+# A marker that is neither a stuffed zero nor a restart marker. The pattern begins with one byte for a fast search.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _EOI, _SOI, _SOS, _DRI = 0xD9, 0xD8, 0xDA, 0xDD
@@ -21,19 +21,19 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _END = b"\xff\xd9"
 _TAILS = (b"\0" * 64, b"\x55\xa9\x3c\x6e" * 16)  # entropy-coded data that decode differently
 _COEFFICIENTS = 64
-_LEAST_BYTES = 4  # of a scan; more than the few bits that pad it
+_LEAST_BYTES = 4  # minimum length of a scan, more than its padding bits
 
 
 class _Segments(NamedTuple):
-    """What a walk over a JPEG's segments finds.
+    """Segments of a JPEG file.
 
     Args:
-        end: offset behind the last entropy-coded byte of the picture; where its end mark is, or would be.
-        has_end: whether the end mark is there.
-        components: of the frame.
-        scans: of each, its components and the coefficients (first, last, lowest bit) that it codes.
-        restarts: whether restart marks divide the scans.
-        last_scan: offset of the last scan's data.
+        end: offset after the last entropy-coded byte of the picture, at which the end marker is expected.
+        has_end: whether the end marker exists.
+        components: components of the frame.
+        scans: for each scan, its components and the coefficients (first, last, lowest bit) that it codes.
+        restarts: whether restart markers divide the scans.
+        last_scan: offset of the data of the last scan.
     """
 
     end: int
@@ -45,36 +45,36 @@ class _Segments(NamedTuple):
 
 
 def whole(data: bytes) -> bytes | None:
-    """The picture of a JPEG file, with its end mark and without what follows; None if part of it is missing.
+    """The picture of a JPEG file with its end marker and without trailing bytes; None if a part is missing.
 
     Args:
-        data: that Pillow opens as a JPEG.
+        data: content of a file that Pillow opens as JPEG.
     """
-    found = _walk(data)
-    if found is None or not found.scans:
+    segments = _walk(data)
+    if segments is None or not segments.scans:
         return None
-    picture = data[: found.end]
-    if found.has_end and len(data) == found.end + len(_END):
+    picture = data[: segments.end]
+    if segments.has_end and len(data) == segments.end + len(_END):
         return data
-    picture = picture.rstrip(b"\xff")  # half an end mark, or what fills up before one
-    is_whole = _all_coefficients(found) and not _wants_more(picture, found)
-    if is_whole and not found.has_end:
-        # Zeros that fill up a download decode as well: all that is there must be needed.
-        is_whole = len(picture) - found.last_scan > _LEAST_BYTES
-        is_whole = is_whole and _wants_more(picture[:-_LEAST_BYTES], found)
+    picture = picture.rstrip(b"\xff")  # half an end marker, or fill bytes before it
+    is_whole = _all_coefficients(segments) and not _wants_more(picture, segments)
+    if is_whole and not segments.has_end:
+        # Zeros that pad an unfinished download decode too, so the last bytes must be needed.
+        is_whole = len(picture) - segments.last_scan > _LEAST_BYTES
+        is_whole = is_whole and _wants_more(picture[:-_LEAST_BYTES], segments)
     return picture + _END if is_whole else None
 
 
 def _walk(data: bytes) -> _Segments | None:
-    """The segments up to the end mark; None where a segment is cut or no marker can be what is there."""
+    """The segments up to the end marker; None if a segment is cut off or a marker is invalid."""
     at, last_scan = 2, 0
     components: frozenset[int] = frozenset()
     scans: list[tuple[frozenset[int], int, int, int]] = []
     restarts = False
-    while found := _MARKER.search(data, at):
-        marker, at = found[1][0], found.end()
+    while match := _MARKER.search(data, at):
+        marker, at = match[1][0], match.end()
         if marker == _EOI:
-            return _Segments(found.start(), True, components, tuple(scans), restarts, last_scan)
+            return _Segments(match.start(), True, components, tuple(scans), restarts, last_scan)
         if marker in (_SOI, 0x01) and not scans:
             continue
         length = int.from_bytes(data[at : at + 2], "big")
@@ -92,21 +92,21 @@ def _walk(data: bytes) -> _Segments | None:
     return _Segments(len(data), False, components, tuple(scans), restarts, last_scan)
 
 
-def _all_coefficients(found: _Segments) -> bool:
-    """Whether the scans code every coefficient of every component down to its last bit."""
-    done: dict[int, set[int]] = {component: set() for component in found.components}
-    for components, first, last, lowest_bit in found.scans:
+def _all_coefficients(segments: _Segments) -> bool:
+    """Whether the scans code every coefficient of every component down to its lowest bit."""
+    done: dict[int, set[int]] = {component: set() for component in segments.components}
+    for components, first, last, lowest_bit in segments.scans:
         if lowest_bit == 0:
             for component in components & done.keys():
                 done[component].update(range(first, last + 1))
     return bool(done) and all(len(known) == _COEFFICIENTS for known in done.values())
 
 
-def _wants_more(picture: bytes, found: _Segments) -> bool:
-    """Whether pixels depend on what comes behind this data: then some is missing."""
+def _wants_more(picture: bytes, segments: _Segments) -> bool:
+    """Whether pixels depend on bytes after this data, which means that data is missing."""
     tails = list(_TAILS)
-    if found.restarts:  # the data may end where a restart mark divides the scan
-        marks = _RESTART.findall(picture, found.last_scan)
+    if segments.restarts:  # the data may end at a restart marker within the scan
+        marks = _RESTART.findall(picture, segments.last_scan)
         following = (marks[-1][0] + 1) % 8 if marks else 0
         tails += [bytes((0xFF, 0xD0 + following)) + tail for tail in _TAILS]
     first, *others = (_decoded(picture + tail + _END) for tail in tails)

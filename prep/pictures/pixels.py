@@ -1,4 +1,4 @@
-"""Pixels: decoding a picture, making it smaller, writing JPEG. Arrays are BGR, as OpenCV has them.
+"""Decodes pictures, scales them down and writes JPEG. Arrays are BGR, as in OpenCV.
 
 H height, W width.
 """
@@ -22,14 +22,14 @@ from toolkit.schema import Status
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
-PIXEL_LIMIT = 50_000_000  # an image or frame beyond this is a mistake or an attack
+PIXEL_LIMIT = 50_000_000  # a larger image or frame is a mistake or an attack
 FILE_LIMIT_BYTES = 2**29
-SCAN_LIMIT = 500  # libjpeg-turbo's for what is not trusted; its own encoder writes ten
-# The header of a scan of one to four components (ITU T.81, B.2.3): so long that other data hardly hold it.
+SCAN_LIMIT = 500  # libjpeg-turbo's limit for untrusted input; its own encoder writes ten scans
+# The header of a scan with one to four components (ITU T.81, B.2.3); long enough to be rare in other data.
 _SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 JPEG_QUALITY = 90
 MESSAGE_LETTERS = 300
-ON_WHITE = "transparent parts put on white"  # of a row's column `note`
+ON_WHITE = "transparent parts put on white"  # value of the column `note`
 _KNOWN_BRANDS = {
     "AVIF": (b"avif", b"avis"),
     "HEIC": (b"heic", b"heix", b"hevc", b"hevx"),
@@ -42,7 +42,7 @@ class Picture(NamedTuple):
 
     Args:
         pixels: (H, W, 3) BGR uint8, upright.
-        on_white: whether it has transparent parts, behind which white was put.
+        on_white: whether it has transparent parts, which were put on white.
     """
 
     pixels: Pixels
@@ -50,7 +50,7 @@ class Picture(NamedTuple):
 
 
 def refuse_too_large(name: str, width_px: int, height_px: int) -> None:
-    """Lets through what may be decoded without filling the memory.
+    """Refuses pictures that are too large to decode safely.
 
     Raises:
         ItemProblem: too_large.
@@ -63,7 +63,7 @@ def refuse_too_large(name: str, width_px: int, height_px: int) -> None:
 
 
 def refuse_scan_bomb(name: str, data: bytes) -> None:
-    """Lets through a JPEG of no more scans than any encoder writes: each decodes the whole picture anew.
+    """Refuses a JPEG with more scans than any encoder writes, because each scan decodes the whole picture again.
 
     Raises:
         ItemProblem: unsafe.
@@ -72,32 +72,31 @@ def refuse_scan_bomb(name: str, data: bytes) -> None:
     if scans > SCAN_LIMIT:
         raise ItemProblem(
             "unsafe",
-            f"{name} is a JPEG of {scans:,} scans, more than {SCAN_LIMIT}: it is made to decode for minutes",
+            f"{name} is a JPEG of {scans:,} scans, more than {SCAN_LIMIT}: it is built to take minutes to decode",
         )
 
 
 def read_image(path: Path) -> Pixels:
-    """An image file as it is meant to be seen, (H, W, 3) BGR uint8: `read_picture` without its remark."""
+    """The pixels of `read_picture`, (H, W, 3) BGR uint8."""
     return read_picture(path).pixels
 
 
 def read_picture(path: Path) -> Picture:
-    """An image file as it is meant to be seen: the first frame, upright, over white where it is transparent.
+    """Reads an image file in its display form: the first frame, upright, with transparent parts on white.
 
-    The one function that reads pictures of a dump. Bytes behind the picture do not matter.
+    All pictures of a dump are read by this function. Trailing bytes after the picture are ignored.
 
     Raises:
-        ItemProblem: too_large, by its header alone; unsafe, if it is made to decode for minutes; unsupported, if it is no picture or one that nothing
-            here decodes; corrupt, if it is cut, broken or cannot be read.
+        ItemProblem: too_large, according to its header; unsafe, if it is built to take minutes to decode;
+            unsupported, if it is not a picture or has no decoder; corrupt, if it is cut off, broken or unreadable.
     """
     refuse_other(path, "image")
     data = _bytes_of(path)
     refuse_scan_bomb(path.name, data)
     kind = kind_of(data[:HEAD_BYTES])
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # what Pillow finds odd and yet reads; its size limit is higher
+        # Pillow warns of oddities in files that it can read; its size limit is higher than ours.
+        warnings.simplefilter("ignore")
         image = _opened(path.name, data, kind)
         refuse_too_large(path.name, *image.size)
         if image.format in ("JPEG", "MPO"):
@@ -121,13 +120,13 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _opened(name: str, data: bytes, kind: Kind | None) -> Image.Image:
-    """A picture of which the header is read and nothing decoded."""
+    """Opens a picture and reads its header without decoding it."""
     if kind is None:
         raise ItemProblem("corrupt", f"{name} has no readable image header (of no known format)")
     if kind.decoder is None:
         raise ItemProblem(
             "unsupported",
-            f"{name} holds {kind.name}, which prep does not read; convert it to JPEG or PNG",
+            f"{name} holds {kind.name}, which prep cannot read; convert it to JPEG or PNG",
         )
     try:
         if kind.name in _KNOWN_BRANDS:
@@ -139,7 +138,7 @@ def _opened(name: str, data: bytes, kind: Kind | None) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise ItemProblem("too_large", f"{name}: {error}") from None
-    except Exception as error:  # hostile bytes raise anything in a decoder
+    except Exception as error:  # hostile bytes raise any exception in a decoder
         reason = f"not of {kind.name}" if isinstance(error, UnidentifiedImageError) else error
         raise ItemProblem(
             "corrupt", f"{name} has no readable image header ({_line(reason)})"
@@ -159,7 +158,7 @@ def _whole_jpeg(name: str, data: bytes) -> bytes:
 
 
 def _plain_jpeg(name: str, data: bytes) -> Picture:
-    """What most covers are. OpenCV has the pixels of Pillow for it, in half the time."""
+    """Decodes an ordinary JPEG, as most covers are, with OpenCV: the same pixels as Pillow in half the time."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
@@ -168,13 +167,13 @@ def _plain_jpeg(name: str, data: bytes) -> Picture:
 
 
 def _with_known_brand(data: bytes, kind: Kind) -> bytes:
-    """Names first the brand by which a decoder knows its files; writers may name it behind others."""
+    """Replaces the major brand with a brand that the decoder knows; writers may list it only as compatible."""
     known = _KNOWN_BRANDS[kind.name]
     return data if data[8:12] in known else data[:8] + known[0] + data[12:]
 
 
 def _heif(name: str, data: bytes, kind: Kind) -> Image.Image:
-    """What libheif makes of it; it has applied the turns that the file asks for."""
+    """Decodes HEIF with libheif, which applies the rotation that the file requests."""
     library = _heif_library()
     if library is None:
         raise ItemProblem(
@@ -184,7 +183,7 @@ def _heif(name: str, data: bytes, kind: Kind) -> Image.Image:
         )
     try:
         file = library.open_heif(io.BytesIO(data))
-    except Exception as error:  # RuntimeError, ValueError and others; the first word is libheif's
+    except Exception as error:  # RuntimeError, ValueError and others, with libheif's message
         status: Status = "unsupported" if str(error).startswith("Unsupported") else "corrupt"
         reason = _line(error)
         raise ItemProblem(
@@ -192,7 +191,7 @@ def _heif(name: str, data: bytes, kind: Kind) -> Image.Image:
         ) from None
     refuse_too_large(name, *file.size)
     image: Image.Image = file.to_pillow()
-    image.info = {}  # an orientation in EXIF is not for viewers of HEIF (ISO 23008-12)
+    image.info = {}  # viewers of HEIF must ignore the orientation in EXIF (ISO 23008-12)
     return image
 
 
@@ -217,12 +216,12 @@ def _decoded(name: str, image: Image.Image) -> Picture:
 
 
 def _line(reason: object) -> str:
-    """What a library says, on one line of bounded length."""
+    """A library's message on one line of bounded length."""
     return " ".join(str(reason).split())[:MESSAGE_LETTERS]
 
 
 def fitted(width: int, height: int, shorter_px: int | None) -> tuple[int, int]:
-    """Width and height with the shorter at most `shorter_px`, in proportion; never larger than they were.
+    """Width and height scaled so that the shorter side is at most `shorter_px`; never enlarged.
 
     >>> fitted(1280, 720, 224)
     (398, 224)
@@ -234,7 +233,7 @@ def fitted(width: int, height: int, shorter_px: int | None) -> tuple[int, int]:
 
 
 def shrink(image: Pixels, shorter_px: int | None) -> Pixels:
-    """The image with its shorter side at most `shorter_px`, in proportion; never larger than it was."""
+    """Scales an image so that its shorter side is at most `shorter_px`; never enlarges it."""
     height, width = image.shape[:2]
     size = fitted(width, height, shorter_px)
     if size == (width, height):
@@ -243,6 +242,6 @@ def shrink(image: Pixels, shorter_px: int | None) -> Pixels:
 
 
 def to_jpeg(image: Pixels) -> bytes:
-    """JPEG bytes of an image."""
+    """Encodes an image as JPEG."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return data.tobytes()

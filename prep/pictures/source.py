@@ -1,4 +1,4 @@
-"""What a row was made from, so that equal files are found and a row can be traced to its file."""
+"""Provenance of a row of pictures: size and digest of its source files, to find duplicates and trace a row."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
     """The columns `source_bytes` and `source_sha256` of a file.
 
     Raises:
-        ItemProblem: corrupt, if it cannot be read.
+        ItemProblem: corrupt, if the file cannot be read.
     """
     try:
         return {f"source_{name}": value for name, value in files.fingerprint(path).items()}
@@ -23,10 +23,10 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def combined(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The same columns of several files that make one row: their bytes together, and a digest of their digests.
+    """The same columns for a row with several files: their total size, and a digest of their digests.
 
     Args:
-        files: the columns of each, in their order; without any there are no columns.
+        files: the columns of each file, in order; if empty, the result is empty.
     """
     if not files:
         return {}

@@ -1,7 +1,7 @@
-"""Frames that a dump was released with, where the clips themselves need not be there.
+"""Released frames of a dump, for which the clips are not needed.
 
 MicroLens has a folder of `<item>-<k>.jpg`, k = 1..5: consecutive frames around each clip's middle.
-When they were on screen is not released, so `pts_seconds`, `duration_seconds` and `fps` are null.
+Their times are not released, so `pts_seconds`, `duration_seconds` and `fps` are null.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from prep.readers.media_folder import PICTURES, MediaFolder, as_media_folder
 from prep.steps.problems import ItemProblem
 from toolkit import schema
 
-BACKEND = "released"  # stands in the column `backend`
+BACKEND = "released"  # value of the column `backend`
 STORED = schema.FRAMES.append(pa.field("note", pa.string()))
 SCHEMA = STORED.append(pa.field("message", pa.string()))
 
@@ -30,32 +30,32 @@ def make_stills(
     frame_px: int,
     limit_seconds: float | None = None,
 ) -> pa.Table:
-    """A row for each item of the batch (`STORED` and `message`).
+    """One row per item of the batch (`STORED` and `message`).
 
-    An item of which no frame is there is missing; one of which only some can be had is truncated.
+    An item without any frame is missing; an item with only some readable frames is truncated.
 
     Args:
         batch: with the column item_id.
-        dump: the dump's folder.
-        folder: where the frames lie.
-        frame_count: frames asked for, the first of an item's; more than were released leave every
-            item truncated.
-        frame_px: shorter side of what is stored, in pixels.
-        limit_seconds: time limit of one frame; it is decoded in a process that is killed beyond it. None
-            decodes in this process, without a limit.
+        dump: folder of the dump.
+        folder: folder of the frames.
+        frame_count: number of frames per item, counted from the first; if it is larger than the number of
+            released frames, every item is truncated.
+        frame_px: shorter side of a stored frame, in pixels.
+        limit_seconds: time limit per frame, which is decoded in a process that is killed after it. None decodes in
+            this process, without a limit.
     """
-    place = as_media_folder(dump, folder, PICTURES)
+    media = as_media_folder(dump, folder, PICTURES)
     read = watched(still_of, limit_seconds)
     ids = batch.column("item_id").to_pylist()
-    rows = [{"item_id": id_, **_row(read, id_, place, frame_count, frame_px)} for id_ in ids]
+    rows = [{"item_id": id_, **_row(read, id_, media, frame_count, frame_px)} for id_ in ids]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def still_of(path: Path, frame_px: int) -> dict[str, Any]:
-    """One released frame as it is stored, in `frame`, and `note`, which is null where there is nothing to note.
+    """One released frame in its stored form as `frame`, and an optional `note`.
 
     Raises:
-        ItemProblem: if it is no picture that can be read.
+        ItemProblem: if the file is not a readable picture.
     """
     picture = read_picture(path)
     frame = to_jpeg(shrink(picture.pixels, frame_px))
@@ -63,7 +63,7 @@ def still_of(path: Path, frame_px: int) -> dict[str, Any]:
 
 
 def located(folder: MediaFolder, item_id: str, count: int) -> tuple[list[Path], list[ItemProblem]]:
-    """The files of an item's first `count` frames, in their order, and what is wrong with the others."""
+    """The files of an item's first `count` frames, in order, and the problems of missing or unusable files."""
     paths: list[Path] = []
     problems: list[ItemProblem] = []
     for k in range(1, count + 1):
@@ -91,12 +91,12 @@ def _row(
         frames.append(still["frame"])
         note = still.get("note") or note
     source = combined(sources)
-    if not frames:  # a file that is there but broken says more than one that is not
+    if not frames:  # a broken file is more informative than a missing file
         worst = next((p for p in problems if p.status != "missing"), problems[0])
         return {**source, "status": worst.status, "message": worst.message}
     row = {**source, "frames": frames, "backend": BACKEND, "note": note, "status": "ok"}
     if problems:
         reasons = "; ".join(problem.message for problem in problems)
-        told = f"{len(frames)} of {frame_count} frames can be had: {reasons}"
-        row |= {"status": "truncated", "message": told}
+        message = f"{len(frames)} of {frame_count} frames are readable: {reasons}"
+        row |= {"status": "truncated", "message": message}
     return row

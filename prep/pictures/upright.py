@@ -1,6 +1,6 @@
-"""An opened picture as it is meant to be seen: upright, without alpha, eight bits a channel.
+"""Converts an opened picture to its display form: upright, without alpha, eight bits per channel.
 
-Colour profiles are not applied: pixels are taken as sRGB.
+Colour profiles are not applied: pixels are read as sRGB.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageFile
 from PIL.Image import Transpose
 
-_ORIENTATION = 0x0112  # of EXIF and TIFF
+_ORIENTATION = 0x0112  # tag of EXIF and TIFF
 _TURNS = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -23,11 +23,11 @@ _OPAQUE = 255
 
 
 class Seen(NamedTuple):
-    """What a viewer shows of a picture.
+    """A picture as a viewer shows it.
 
     Args:
-        image: RGB.
-        on_white: whether some of it is transparent, and white was put behind it.
+        image: RGB image.
+        on_white: whether it has transparent parts, which were put on white.
     """
 
     image: Image.Image
@@ -35,15 +35,15 @@ class Seen(NamedTuple):
 
 
 def as_seen(image: Image.Image) -> Seen:
-    """The first frame of an opened picture: turned as its metadata say, over white where it is transparent.
+    """The first frame of an opened picture, rotated according to its metadata, with transparent parts on white.
 
     Raises:
-        ValueError: if its values have no range that is known.
-        OSError: if its data are cut, and whatever else Pillow raises about broken data.
+        ValueError: if the range of its values is unknown.
+        OSError: if its data are cut off; Pillow raises further errors for broken data.
     """
     turn = _TURNS.get(orientation(image))
     box = _drawn(image)
-    image.load()  # a TIFF is turned here, and forgets that it was to be
+    image.load()  # Pillow rotates a TIFF here, and resets its orientation
     if image.format == "TIFF":
         turn = _TURNS.get(orientation(image))
     seen = _over_white(_bare_outside(_eight_bits(image), box))
@@ -51,17 +51,17 @@ def as_seen(image: Image.Image) -> Seen:
 
 
 def orientation(image: Image.Image) -> int:
-    """What EXIF says, 1 (upright) where it says nothing that can be read; the orientation in XMP is not for viewers."""
+    """The orientation in EXIF; 1 (upright) if it is absent or unreadable. Viewers ignore the orientation in XMP."""
     for name in ("xmp", "XML:com.adobe.xmp"):
-        image.info.pop(name, None)  # Pillow would take it in place of EXIF's
+        image.info.pop(name, None)  # Pillow would use it instead of EXIF
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # hostile or broken EXIF raises anything, and the pixels are good
+    except Exception:  # hostile or broken EXIF raises any exception, but the pixels are usable
         return 1
 
 
 def _drawn(image: Image.Image) -> tuple[int, int, int, int] | None:
-    """The part of a GIF that its first frame draws, None if that is all."""
+    """The part of a GIF that its first frame draws; None if the frame covers the whole picture."""
     if image.format != "GIF" or not isinstance(image, ImageFile.ImageFile) or not image.tile:
         return None
     box = image.tile[0][1]
@@ -69,7 +69,7 @@ def _drawn(image: Image.Image) -> tuple[int, int, int, int] | None:
 
 
 def _bare_outside(image: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:
-    """Makes transparent what is not drawn: Pillow gives it the first colour of the palette."""
+    """Makes the area outside the box transparent; Pillow fills it with the first colour of the palette."""
     if box is None:
         return image
     bare = Image.new("RGBA", image.size, (0, 0, 0, 0))
@@ -78,18 +78,18 @@ def _bare_outside(image: Image.Image, box: tuple[int, int, int, int] | None) -> 
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scales wider values to eight bits, in which Pillow's own conversion would cut them off."""
+    """Scales wider values to eight bits; Pillow's own conversion would clip them."""
     key = image.info.get("transparency")
     if image.mode == "1" and key is not None:
         image = image.convert("L")
         image.info["transparency"] = key and _OPAQUE
     if image.mode == "RGB" and isinstance(key, tuple) and max(key) > _OPAQUE:
-        image.info["transparency"] = tuple(value >> 8 for value in key)  # as the pixels were
+        image.info["transparency"] = tuple(value >> 8 for value in key)  # scaled like the pixels
     if image.mode != "I" and not image.mode.startswith("I;16") and image.mode != "F":
         return image
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
-        raise ValueError(f"values of {values.min():g} to {values.max():g}, and no range is known")
+        raise ValueError(f"values from {values.min():g} to {values.max():g} without a known range")
     grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if key is None:
         return Image.fromarray(grey)

@@ -1,7 +1,7 @@
-"""Calls that may hang or crash, made in a process that can be killed.
+"""Runs calls that may hang or crash in a process that can be killed.
 
-A decoder can spin forever while it holds the interpreter's lock (decord does on files whose container
-over-reports its frames), so neither a signal nor a thread's time-out helps: only killing helps.
+A decoder can loop forever while it holds the interpreter's lock, as decord does on files whose container
+over-reports its frames. Neither a signal nor a timeout in a thread can end such a call; only killing the process can.
 """
 
 import contextlib
@@ -19,27 +19,28 @@ from prep.steps.problems import ItemProblem
 from toolkit.console.interrupts import leaving_interrupts
 from toolkit.errors import UserError
 
-MAX_CALLS = 1000  # so that a leak is bounded; decord's was 1 MB in 1,000 clips, the others had none
+MAX_CALLS = 1000  # bounds memory leaks: decord leaked 1 MB in 1,000 clips, the others nothing
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class CrashedError(Exception):
-    """The process of a watched call ended before it answered."""
+    """The process of a watched call ended before it returned a result."""
 
 
 class Watchdog(Generic[P, R]):
-    """A function in a process of its own, which is killed when a call outlasts its limit.
+    """Runs a function in a separate process, which is killed when a call exceeds its time limit.
 
-    The process is started at the first call and again after a kill, a crash or `max_calls` calls; leaving
-    the `with` block ends it. With each process goes whatever memory a decoder has leaked in it.
+    The process starts at the first call, and again after a kill, a crash or `max_calls` calls. Leaving the `with`
+    block ends it. The end of a process also frees memory that a decoder has leaked.
 
     Args:
-        function: of a module, so that the process can import it; picklable arguments and results.
-        limit_seconds: of one call, the start of the process not counted.
-        max_calls: calls that one process answers.
-        prepare: called once in each process, its time not counted: what the first call would import.
-        process: one that answers other watchdogs, too; by default its own.
+        function: a function at module level, so that the process can import it, with picklable arguments and
+            results.
+        limit_seconds: time limit per call, without the start of the process.
+        max_calls: maximum number of calls per process.
+        prepare: called once per process to import what the first call needs; its time does not count.
+        process: a process that other watchdogs share; by default a new process.
     """
 
     def __init__(
@@ -68,16 +69,16 @@ class Watchdog(Generic[P, R]):
         self.close()
 
     def close(self) -> None:
-        """Ends the process, if there is one; another call starts another."""
+        """Ends the process, if there is one; the next call starts a new process."""
         self._process.kill()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """One call.
+        """Calls the function in the process.
 
         Raises:
-            TimeoutError: if it was not done in time.
-            CrashedError: if the process died of it.
-            ItemProblem, UserError: as the function raises them; UserError if no process starts.
+            TimeoutError: if the call exceeded its time limit.
+            CrashedError: if the process died during the call.
+            ItemProblem, UserError: as the function raises them; UserError also if no process starts.
             RuntimeError: for any other error of the function, with its traceback.
         """
         self._process.ready(self.function, self.prepare)
@@ -89,10 +90,10 @@ class Watchdog(Generic[P, R]):
 
 
 class WatchedProcess:
-    """A process that answers one call after the other, of any functions.
+    """A process that runs calls of any functions, one after the other.
 
     Args:
-        max_calls: after so many it is replaced.
+        max_calls: number of calls after which the process is replaced.
     """
 
     def __init__(self, max_calls: int = MAX_CALLS) -> None:
@@ -103,11 +104,11 @@ class WatchedProcess:
         self._pipe: Connection | None = None
 
     def ready(self, function: Callable[..., object], prepare: Callable[[], object] | None) -> None:
-        """Has it take one more call of a function, imported and prepared: that is not the call's time.
+        """Starts the process if necessary, and imports and prepares a function outside the call's time limit.
 
         Raises:
             UserError: if no process starts.
-            CrashedError: if preparing ends it.
+            CrashedError: if the process dies during preparation.
         """
         if self._process is not None and (
             self._calls >= self.max_calls or not self._process.is_alive()
@@ -121,11 +122,11 @@ class WatchedProcess:
             self._prepared.add((function, prepare))
 
     def answer(self, call: "_Call", limit_seconds: float) -> "_Answer":
-        """What a call gives: an error or a result.
+        """Runs a call and returns its error or its result.
 
         Raises:
-            TimeoutError: if it was not done in time.
-            CrashedError: if the process died of it.
+            TimeoutError: if the call exceeded its time limit.
+            CrashedError: if the process died during the call.
         """
         pipe = self._pipe
         if pipe is None:
@@ -139,7 +140,7 @@ class WatchedProcess:
         except (EOFError, ConnectionError):
             raise CrashedError(f"its process ended with {self.kill()}") from None
         except BaseException:
-            self.kill()  # out of time or interrupted: its answer would be taken for the next one
+            self.kill()  # after a timeout or interrupt: the late answer would be read as the next
             raise
 
     def _start(self) -> None:
@@ -149,7 +150,7 @@ class WatchedProcess:
         try:
             with leaving_interrupts():
                 self._process.start()
-            theirs.close()  # so that the process's end is seen as the end of the pipe
+            theirs.close()  # so that the end of the process closes the pipe
             with contextlib.suppress(EOFError):
                 if self._pipe.poll(_START_SECONDS) and self._pipe.recv() == _READY:
                     return
@@ -158,12 +159,12 @@ class WatchedProcess:
             raise
         self.kill()
         raise UserError(
-            f"a process that decodes did not start within {_START_SECONDS:g} s (out of memory, or a script of "
-            "your own that calls prep outside of `if __name__ == '__main__':`)"
+            f"a decoding process did not start within {_START_SECONDS:g} s: the machine is out of memory, or your own "
+            "script calls prep outside of `if __name__ == '__main__':`; free memory, or add this line"
         )
 
     def kill(self) -> int | None:
-        """Ends the process and returns its exit code; negative is the number of a signal."""
+        """Ends the process and returns its exit code; a negative code is the number of a signal."""
         process, pipe = self._process, self._pipe
         self._process = self._pipe = None
         self._calls = 0
@@ -173,7 +174,7 @@ class WatchedProcess:
         if process is None or process.pid is None:  # never started
             return None
         process.kill()
-        process.join()  # so that none is left over as a zombie
+        process.join()  # leaves no zombie
         return process.exitcode
 
 
@@ -183,22 +184,22 @@ _SHARED = WatchedProcess()
 def shared(
     function: Callable[P, R], *, limit_seconds: float, prepare: Callable[[], object] | None = None
 ) -> Watchdog[P, R]:
-    """A watchdog whose process answers all of this process's shared ones, one after the other.
+    """A watchdog that shares one process with all other shared watchdogs of the current process.
 
-    A process is slow to start, so it is kept from one batch to the next; it ends with this process, or by
-    `close_shared`. For one thread.
+    Starting a process is slow, so it is kept between batches. It ends with the current process, or with
+    `close_shared`. Not thread-safe.
     """
     return Watchdog(function, limit_seconds=limit_seconds, prepare=prepare, process=_SHARED)
 
 
 def close_shared() -> None:
-    """Ends the process of this process's shared watchdogs."""
+    """Ends the process of the shared watchdogs."""
     _SHARED.kill()
 
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """At the end of the block, or of the function that it decorates, this process's shared watchdogs end."""
+    """Ends the process of the shared watchdogs at the end of the block or of the decorated function."""
     try:
         yield
     finally:
@@ -208,7 +209,7 @@ def sharing() -> Iterator[None]:
 Row: TypeAlias = dict[str, Any]
 
 
-# Reads what is stored of a file, of which the path comes first; raises ItemProblem if it cannot be used.
+# Reads the columns of a row from a file, whose path is the first argument; raises ItemProblem for unusable files.
 ReadsFile: TypeAlias = Callable[..., Row]
 
 
@@ -219,13 +220,13 @@ def watched(
     prepare: Callable[[], object] | None = None,
     crash_advice: str = "",
 ) -> ReadsFile:
-    """A function of a file, in this process's shared watchdog: what it does not survive is the file's problem.
+    """Wraps a function of a file in the shared watchdog: timeouts and crashes become problems of the file.
 
     Args:
-        read: of a module.
-        limit_seconds: of one call; None calls it in this process, without a limit.
+        read: a function at module level.
+        limit_seconds: time limit per call; None calls the function in this process, without a limit.
         prepare: see `Watchdog`.
-        crash_advice: end of the message about a file on which a decoder crashes.
+        crash_advice: end of the message for a file that crashes the decoder.
     """
     if limit_seconds is None:
         return read
@@ -235,10 +236,10 @@ def watched(
         try:
             return call(path, **options)
         except TimeoutError as error:
-            message = f"{path.name}: {error}; a higher media.clip_seconds may do"
+            message = f"{path.name}: {error}; try a higher media.clip_seconds"
             raise ItemProblem("timeout", message) from None
         except CrashedError as error:
-            message = f"{path.name}: the decoder crashed on it ({error}){crash_advice}"
+            message = f"{path.name}: the decoder crashed ({error}){crash_advice}"
             raise ItemProblem("corrupt", message) from None
 
     return reads
@@ -251,14 +252,14 @@ _START_SECONDS = 120.0
 
 
 def _prepared(function: Callable[..., object], prepare: Callable[[], object] | None) -> None:
-    """Prepares for a function, which is imported to get here; the first call tells what is wrong."""
+    """Runs `prepare`; unpickling `function` has imported its module. The first call reports errors."""
     if prepare is not None:
         with contextlib.suppress(UserError):
             prepare()
 
 
 def _serve(pipe: Connection) -> None:
-    """The process: answers calls until the pipe ends."""
+    """Main function of the process: runs calls until the pipe is closed."""
     prepare_worker()
     pipe.send(_READY)
     while True:

@@ -1,4 +1,4 @@
-"""The layouts in which dumps come, one reader each."""
+"""Readers of dumps, one per layout."""
 
 from functools import partial
 from pathlib import Path
@@ -11,17 +11,17 @@ from toolkit.errors import UserError
 
 __all__ = ["Raw", "Reader", "choose", "make_readers", "parts", "refuse_unused"]
 
-_OPTIONS = ("columns", "pair_columns", "time_unit")  # keys of PrepConfig that some readers are told
+_OPTIONS = ("columns", "pair_columns", "time_unit")  # keys of PrepConfig that only some readers use
 
 
 def make_readers(config: PrepConfig) -> dict[str, Reader]:
-    """Every reader by its layout, told what the user set; `auto` tries them in this order.
+    """Every reader by its layout, with the user's settings. `auto` tries them in this order.
 
     Raises:
-        UserError: if `columns` cannot be understood.
+        UserError: if `columns` is malformed.
     """
     columns, unit = table.parse_roles(config.columns), config.time_unit
-    auto = not columns  # who names columns has a table
+    auto = not columns  # named columns select layout table
     return {
         "microlens": Reader(
             microlens.find,
@@ -52,7 +52,7 @@ def make_readers(config: PrepConfig) -> dict[str, Reader]:
         "recbole": Reader(
             recbole.find,
             partial(recbole.read, columns=columns, time_unit=unit),
-            "*.inter, and *.item where there is one",
+            "*.inter and, optionally, *.item",
             settings={"columns": columns, "time_unit": unit},
         ),
         "table": Reader(
@@ -68,15 +68,15 @@ def make_readers(config: PrepConfig) -> dict[str, Reader]:
 def choose(
     layout: Layout, dump: Path, readers: dict[str, Reader] | None = None
 ) -> tuple[str, dict[str, Path]]:
-    """The layout of a dump, and its files by role.
+    """The layout of a dump and its files by role.
 
     Args:
-        layout: a key of `readers`, or `auto` to look.
-        dump: the folder.
-        readers: what `make_readers` made; by default with nothing else set.
+        layout: a key of `readers`, or `auto` to detect the layout.
+        dump: folder of the dump.
+        readers: readers of `make_readers`; by default those of the default configuration.
 
     Raises:
-        UserError: if the folder is absent, or holds no such layout.
+        UserError: if the folder does not exist or does not have this layout.
     """
     readers = readers or make_readers(PrepConfig(layout=layout))
     if not dump.is_dir():
@@ -88,22 +88,22 @@ def choose(
                 return name, files
     wanted = {name: reader.wants for name, reader in readers.items() if layout in ("auto", name)}
     raise UserError(
-        f"{dump}: found no dump of layout {layout} here; expected "
+        f"{dump}: no dump of layout {layout} found; expected "
         + ", or ".join(f"{wants} ({name})" for name, wants in wanted.items())
-        + f"; check the folder, or its file names{packed_beside(dump)}"
+        + f"; check the folder and its file names{packed_beside(dump)}"
     )
 
 
 def refuse_unused(config: PrepConfig, layout: str, reader: Reader) -> None:
-    """Refuses options that a dump of this layout has no use for.
+    """Refuses options that the reader of this layout does not use.
 
     Raises:
-        UserError: naming the first that is set and not read.
+        UserError: with the first option that is set but not used.
     """
     for key in _OPTIONS:
         value = getattr(config, key)
         if value != getattr(PrepConfig(), key) and key not in reader.settings:
             raise UserError(
-                f"{key} is {value!r}, but the dump is of layout {layout}, which has no use for it; "
-                f"leave {key} out, or say which --layout it is"
+                f"{key} is {value!r}, but the dump has layout {layout}, which does not use it; "
+                f"omit {key}, or choose another --layout"
             )

@@ -1,7 +1,8 @@
-"""The two-file layout in which the IISAN papers publish their Amazon sets.
+"""Layout amazon: the two-file layout in which the IISAN papers publish their Amazon datasets.
 
-`*items*.tsv`: item, tab, title. `*users*.tsv`: user, tab, items split by spaces, in time order,
-repeats included. No header (one that names these columns is left out), no timestamps, no media; HTML entities in titles stay as they are.
+`*items*.tsv`: item, tab, title. `*users*.tsv`: user, tab, items split by spaces, in time order, repeats included.
+The files have no header (a header with these names is skipped), no timestamps and no media. HTML entities in titles
+are kept.
 """
 
 from pathlib import Path
@@ -17,17 +18,17 @@ from toolkit.errors import UserError
 
 
 def find(dump: Path) -> dict[str, Path]:
-    """The two files, or nothing if the dump has no items file of this layout.
+    """The two files, or an empty dict if the dump has no items file of this layout.
 
     Raises:
-        UserError: if one of the two is missing, or comes several times.
+        UserError: if one of the two is missing, or several files match.
     """
     items = one_file(dump, "*items*.tsv")
     users = one_file(dump, "*users*.tsv")
     if items and not users:
         raise UserError(
             f"{dump}: found {items.name} but no *users*.tsv (user, tab, items split by spaces); "
-            "put it beside"
+            "add it"
         )
     return {"items": items, "users": users} if items and users else {}
 
@@ -36,7 +37,7 @@ def read(files: dict[str, Path]) -> Raw:
     """Reads both files.
 
     Raises:
-        UserError: naming file and line of what cannot be read.
+        UserError: with file and line of the first error.
     """
     path = files["items"]
     header = header_or_none(
@@ -46,13 +47,13 @@ def read(files: dict[str, Path]) -> Raw:
         form="item<TAB>title",
         separator="\t",
     )
-    if header is not None and (header.separator, header.width, header.places["item"]) != (
+    if header is not None and (header.separator, header.width, header.columns["item"]) != (
         "\t",
         2,
         0,
     ):
         raise UserError(
-            f"{path}:1: the header is not of an item and its title with a tab between; reorder the columns"
+            f"{path}:1: the header does not name an item and its title, separated by a tab; reorder the columns"
         )
     titles = tab_pairs(
         path,

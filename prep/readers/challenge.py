@@ -1,12 +1,12 @@
-"""The 1M release of MicroLens for the MM-CTR challenge: Parquet files with anonymised numbers.
+"""Layout challenge: the 1M release of MicroLens for the MM-CTR challenge, Parquet files with anonymised ids.
 
 `item_feature.parquet` (or `item_info.parquet`, which has no titles): item_id, item_title, item_tags
-(numbers, padded with 0), likes_level and views_level (0 to 10, no counts), and vectors, which
-`prep.towers.imported` can import. `item_seq.parquet`: user_id and item_seq, a user's items in order, padded
-with 0; several rows a user. Item 0 is padding. `train|valid|test.parquet` hold impressions with a
-label, drawn for click prediction, and are not read: they are no history.
+(numbers, padded with 0), likes_level and views_level (levels from 0 to 10, not counts), and vectors, which
+`prep.towers.imported` can import. `item_seq.parquet`: user_id and item_seq, the items of a user in order, padded
+with 0, with several rows per user. Item 0 is padding. `train|valid|test.parquet` hold labelled impressions, sampled
+for click prediction. They are not read, because they are not histories.
 
-The columns are those that public solutions of the challenge read; its own description is a picture.
+The columns are those that public solutions of the challenge read; the official description is a picture.
 """
 
 from collections.abc import Iterator
@@ -33,39 +33,39 @@ Numbers = NDArray[np.int64]
 
 
 def find(dump: Path) -> dict[str, Path]:
-    """The files of items and of sequences, or nothing if the dump has neither.
+    """The files of items and of sequences, or an empty dict if the dump has neither.
 
     Raises:
-        UserError: if one of the two is missing, or comes several times.
+        UserError: if one of the two is missing, or several files match.
     """
     items = find_file(dump, "item_feature.parquet") or find_file(dump, "item_info.parquet")
     sequences = find_file(dump, "item_seq.parquet")
-    one = items or sequences
-    if one is None:
+    either = items or sequences
+    if either is None:
         return {}
     if items is None or sequences is None:
         raise UserError(
-            f"{dump}: found {one.name} but not both item_seq.parquet and item_feature.parquet or "
-            "item_info.parquet of the MicroLens challenge; put them side by side"
+            f"{dump}: found {either.name}, expected both item_seq.parquet and item_feature.parquet (or "
+            "item_info.parquet) of the MicroLens challenge; put both files into one folder"
         )
     return {"items": items, "sequences": sequences}
 
 
 def read(files: dict[str, Path]) -> Raw:
-    """Reads both files; of each user's sequences the longest, of which others are the beginnings.
+    """Reads both files; keeps the longest sequence of each user, whose prefixes the other sequences usually are.
 
     Raises:
-        UserError: naming the file and the columns that cannot be read.
+        UserError: with the file and the columns that cannot be read.
     """
     path = files["sequences"]
     sequences = read_sequences(path)
-    chosen = longest(sequences)
+    kept = longest(sequences)
     return Raw(
         read_items(files["items"]),
-        _batches(sequences, chosen),
+        _batches(sequences, kept),
         files["items"].name,
         path.name,
-        _told(path.name, sequences, chosen),
+        _other_sequences(path.name, sequences, kept),
     )
 
 
@@ -73,7 +73,7 @@ def read(files: dict[str, Path]) -> Raw:
 
 
 def read_items(path: Path) -> pa.Table:
-    """Items as columns item_id, title (null without titles), line (from 1) and extras.
+    """Items as columns item_id, title (null if the file has no titles), line (from 1) and extras.
 
     Raises:
         UserError: if the columns are not those of the challenge.
@@ -107,9 +107,9 @@ class Sequences(NamedTuple):
     """Rows of item_seq.parquet without padding, in the file's order.
 
     Args:
-        users: (R,) whose each is.
-        starts: (R + 1,) row r is `items[starts[r] : starts[r + 1]]`.
-        items: all rows end to end.
+        users: (R,) user of each row.
+        starts: (R + 1,) offsets: row r is `items[starts[r] : starts[r + 1]]`.
+        items: items of all rows, concatenated.
     """
 
     users: Numbers
@@ -141,7 +141,7 @@ def read_sequences(path: Path) -> Sequences:
 
 
 def longest(sequences: Sequences) -> Numbers:
-    """(U,) the row of each user's longest sequence, the last of equal ones; users as they first come."""
+    """(U,) the row of each user's longest sequence, the last row for ties; users by first appearance."""
     users, lengths = sequences.users, np.diff(sequences.starts)
     order = np.lexsort((np.arange(len(users)), lengths, users))
     ends = np.flatnonzero(np.append(np.diff(users[order]) != 0, True)) if len(users) else order
@@ -149,15 +149,15 @@ def longest(sequences: Sequences) -> Numbers:
     return order[ends][np.argsort(first)]
 
 
-def _batches(sequences: Sequences, chosen: Numbers) -> Iterator[pa.RecordBatch]:
-    """Interactions of the chosen rows; of a row without items, one that has none either."""
-    for start in range(0, len(chosen), _ROWS_AT_ONCE):
-        rows = chosen[start : start + _ROWS_AT_ONCE]
+def _batches(sequences: Sequences, kept: Numbers) -> Iterator[pa.RecordBatch]:
+    """Interactions of the kept rows; a row without items becomes one interaction without an item."""
+    for start in range(0, len(kept), _ROWS_AT_ONCE):
+        rows = kept[start : start + _ROWS_AT_ONCE]
         lengths = np.diff(sequences.starts)[rows]
         times = np.maximum(lengths, 1)
         empty = np.repeat(lengths == 0, times)
         items = np.zeros(len(empty), np.int64)
-        items[~empty] = sequences.items[_places(sequences.starts[rows], lengths)]
+        items[~empty] = sequences.items[_ranges(sequences.starts[rows], lengths)]
         columns = [
             pa.array(np.repeat(sequences.users[rows], times)).cast(pa.string()),
             pa.array(items, mask=empty).cast(pa.string()),
@@ -167,34 +167,34 @@ def _batches(sequences: Sequences, chosen: Numbers) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays(columns, schema=INTERACTIONS)
 
 
-def _told(file: str, sequences: Sequences, chosen: Numbers) -> tuple[Problem, ...]:
-    """In sum, the rows that are left out though they are no beginning of the kept one."""
-    others = _other_rows(sequences, chosen)
+def _other_sequences(file: str, sequences: Sequences, kept: Numbers) -> tuple[Problem, ...]:
+    """One problem that counts the dropped rows that are not a prefix of the kept row."""
+    others = _other_rows(sequences, kept)
     if not len(others):
         return ()
     message = (
-        f"{file}: {len(others):,} rows are no beginning of their user's longest sequence, which "
-        f"alone is kept (e.g. row {others[0] + 1:,} of user {sequences.users[others[0]]})"
+        f"{file}: {len(others):,} rows are not a prefix of their user's longest sequence; only the "
+        f"longest is kept (e.g. row {others[0] + 1:,} of user {sequences.users[others[0]]})"
     )
     return (Problem(None, "other_sequence", message),)
 
 
-def _other_rows(sequences: Sequences, chosen: Numbers) -> Numbers:
-    """The rows whose items are not those with which their user's chosen row begins."""
+def _other_rows(sequences: Sequences, kept: Numbers) -> Numbers:
+    """The rows that are not a prefix of their user's kept row."""
     users, starts, items = sequences
-    by_user = chosen[np.argsort(users[chosen])]
-    found = []
+    by_user = kept[np.argsort(users[kept])]
+    others = []
     for start in range(0, len(users), _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(users)))
         into = by_user[np.searchsorted(users[by_user], users[rows])]
         lengths = np.diff(starts)[rows]
-        differ = items[_places(starts[rows], lengths)] != items[_places(starts[into], lengths)]
-        found.append(rows[np.unique(np.repeat(np.arange(len(rows)), lengths)[differ])])
-    return np.concatenate(found) if found else np.empty(0, np.int64)
+        differ = items[_ranges(starts[rows], lengths)] != items[_ranges(starts[into], lengths)]
+        others.append(rows[np.unique(np.repeat(np.arange(len(rows)), lengths)[differ])])
+    return np.concatenate(others) if others else np.empty(0, np.int64)
 
 
-def _places(starts: Numbers, lengths: Numbers) -> Numbers:
-    """The numbers start, start + 1, ... of each run, end to end."""
+def _ranges(starts: Numbers, lengths: Numbers) -> Numbers:
+    """The indices start, start + 1, ... of each range, concatenated."""
     before = np.cumsum(lengths) - lengths
     return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
 
@@ -203,7 +203,7 @@ def _places(starts: Numbers, lengths: Numbers) -> Numbers:
 
 
 def _open(path: Path, wanted: tuple[str, ...], numbers: set[str]) -> pa.parquet.ParquetFile:
-    """A Parquet file that has the `wanted` columns, `numbers` among them of whole numbers."""
+    """Opens a Parquet file that must have the `wanted` columns; those in `numbers` must be integers."""
     try:
         file = pa.parquet.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
@@ -215,7 +215,7 @@ def _open(path: Path, wanted: tuple[str, ...], numbers: set[str]) -> pa.parquet.
 
 
 def _numbers(path: Path, rows: pa.Table | pa.RecordBatch, name: str) -> Numbers:
-    """A column of ids."""
+    """A column of integer ids."""
     if rows.column(name).null_count:
         raise UserError(f"{path}: column {name} has rows without a value; download it again")
     numbers: Numbers = rows.column(name).to_numpy().astype(np.int64)
@@ -223,10 +223,10 @@ def _numbers(path: Path, rows: pa.Table | pa.RecordBatch, name: str) -> Numbers:
 
 
 def _other_columns(path: Path, file: pa.parquet.ParquetFile, wanted: tuple[str, ...]) -> UserError:
-    found = ", ".join(f"{field.name}: {field.type}" for field in file.schema_arrow)
+    columns = ", ".join(f"{field.name}: {field.type}" for field in file.schema_arrow)
     return UserError(
-        f"{path}: expected the columns {', '.join(wanted)} of whole numbers, as the MicroLens challenge "
-        f"has them, found {found}; for tables of your own give --layout table --columns ..."
+        f"{path}: expected the integer columns {', '.join(wanted)} of the MicroLens challenge, found {columns}; "
+        "for custom tables use --layout table --columns ..."
     )
 
 

@@ -1,8 +1,8 @@
-"""Columns of CSV and Parquet files by their names, as pandas, Polars, Spark and Excel write them.
+"""Reads columns of CSV and Parquet files by name, as pandas, Polars, Spark and Excel write them.
 
-A CSV may be separated by commas, semicolons, tabs or bars, and begin with a byte order mark or Excel's `sep=;`.
-A folder of Parquet files is one table, whose parts may differ in type: a part without a single value has a
-column of type null.
+A CSV file may be separated by commas, semicolons, tabs or bars, and may begin with a byte order mark or Excel's
+`sep=;`. A folder of Parquet files is one table. Its parts may differ in type: in a part without values, a column has
+the type null.
 """
 
 import csv
@@ -34,9 +34,9 @@ class Sheet:
 
     Args:
         path: the file, or the folder of Parquet files.
-        names: of its columns, spaces around them left out.
-        separator: between them; empty of Parquet.
-        lines: of text up to the first row.
+        names: names of the columns, without surrounding spaces.
+        separator: field separator; empty for Parquet.
+        lines: number of lines before the first row.
     """
 
     path: Path
@@ -46,27 +46,27 @@ class Sheet:
 
     @property
     def first_row(self) -> int:
-        """What the first row is counted as: from 1, in a text with the header."""
+        """Number of the first row: rows count from 1, and in text files the header counts."""
         return 2 if self.separator else 1
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a path is a Parquet file or a folder of such."""
+    """Whether a path is a Parquet file or a folder of Parquet files."""
     if path.is_dir():
         return any(path.glob("*.parquet"))
     return path.suffix.lower() == ".parquet"
 
 
 def open_sheet(path: Path, wanted: Collection[str], separators: str = "".join(SEPARATORS)) -> Sheet:
-    """Looks at the names of a file's columns.
+    """Reads the names of a file's columns.
 
     Args:
-        path: a text file, a Parquet file, or a folder of these.
-        wanted: names of columns; the separator is the one that finds most of them.
-        separators: that are tried, in this order.
+        path: a text file, a Parquet file, or a folder of Parquet files.
+        wanted: names of expected columns; the separator with the most matches is chosen.
+        separators: separators to try, in this order.
 
     Raises:
-        UserError: if the file is neither.
+        UserError: if the file is neither text nor Parquet.
     """
     if is_parquet(path):
         return Sheet(path, _parquet_names(path))
@@ -99,28 +99,28 @@ def _parquet_names(path: Path) -> list[str]:
 
 
 def read_columns(sheet: Sheet, names: dict[str, str]) -> Iterator[pa.RecordBatch]:
-    """Columns under their roles, and line; at least one batch.
+    """Yields columns named by role, and line; at least one batch.
 
-    Users, items and titles are strings, and never null; ids have no spaces around them, and none is empty.
-    Times are as `prep.readers.times.Times` reads them.
+    Users, items and titles are strings without nulls; ids have no surrounding spaces and are not empty.
+    Times have the types that `prep.readers.times.Times` reads.
 
     Args:
-        sheet: what `open_sheet` found.
-        names: of the columns, by role.
+        sheet: file that `open_sheet` opened.
+        names: names of the columns by role.
 
     Raises:
-        UserError: naming file and row, or part and column, of what cannot be read.
+        UserError: with file and row, or part and column, of the first error.
     """
     first = sheet.first_row
     for part, raw in _batches(sheet, list(names.values())):
-        found = {"line": pa.array(np.arange(first, first + raw.num_rows))}
+        columns = {"line": pa.array(np.arange(first, first + raw.num_rows))}
         for role, name in names.items():
             column = _as_role(part, name, raw.column(name), role)
             if role in ("user", "item"):
                 _refuse_empty(sheet.path, name, column, first)
-            found[role] = column
+            columns[role] = column
         first += raw.num_rows
-        yield pa.record_batch(found)
+        yield pa.record_batch(columns)
 
 
 def _batches(sheet: Sheet, names: list[str]) -> Iterator[tuple[Path, pa.RecordBatch]]:
@@ -134,7 +134,7 @@ def _batches(sheet: Sheet, names: list[str]) -> Iterator[tuple[Path, pa.RecordBa
 
 
 def _read_csv(sheet: Sheet, names: list[str]) -> Iterator[pa.RecordBatch]:
-    # Under numbers: columns that are not asked for may have one name, or none.
+    # Columns are read by number, because unused columns may have equal or empty names.
     numbers = {name: str(sheet.names.index(name)) for name in names}
     try:
         reader = pa.csv.open_csv(
@@ -154,11 +154,11 @@ def _read_csv(sheet: Sheet, names: list[str]) -> Iterator[pa.RecordBatch]:
             yield batch.rename_columns(names)
     except pa.ArrowInvalid as error:
         refuse_other_encoding(sheet.path)
-        if "Empty CSV" in str(error):  # a header and nothing else
+        if "Empty CSV" in str(error):  # the file has only a header
             return
-        words = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"{sheet.path}: {words}; mend the file, or save it as UTF-8 with commas"
+            f"{sheet.path}: {reason}; fix the file, or save it as UTF-8 with commas"
         ) from None
 
 
@@ -168,8 +168,8 @@ def _read_parquet(part: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
         absent = [name for name in names if name not in file.schema_arrow.names]
         if absent:
             raise UserError(
-                f"{part}: no column {absent[0]!r} in it, which other parts have; found "
-                f"{', '.join(file.schema_arrow.names)}; move the file away or write it anew"
+                f"{part}: no column {absent[0]!r}, which other parts have; found "
+                f"{', '.join(file.schema_arrow.names)}; move the file away or write it again"
             )
         yield from file.iter_batches(columns=names)
     except (pa.ArrowException, OSError) as error:
@@ -184,7 +184,7 @@ def _as_role(path: Path, name: str, column: pa.Array, role: str) -> pa.Array:
 
 
 def _strings(path: Path, name: str, column: pa.Array, role: str) -> pa.Array:
-    """Strings, and numbers that are whole, as strings; of times also decimals."""
+    """Converts strings and integers to strings; for times also decimals."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     type_ = column.type
@@ -203,7 +203,7 @@ def _strings(path: Path, name: str, column: pa.Array, role: str) -> pa.Array:
         if types.is_floating(type_) and role != "title":
             return _whole_numbers(column, role)
     except pa.ArrowInvalid:
-        pass  # refused below: it holds what its role cannot
+        pass  # refused below: the values do not fit the role
     expected = {
         "time": "whole numbers, dates or points in time",
         "title": "strings",
@@ -214,7 +214,7 @@ def _strings(path: Path, name: str, column: pa.Array, role: str) -> pa.Array:
 
 
 def _whole_numbers(column: pa.Array, role: str) -> pa.Array:
-    """Floats, as pandas makes of whole numbers among which one was missing; NaN is none."""
+    """Converts floats to integer strings; NaN becomes null. Pandas stores integers with missing values as floats."""
     column = column.cast(pa.float64())
     column = pc.if_else(pc.is_nan(column), None, column)
     if role == "time" and not pc.all(pc.equal(pc.floor(column), column), min_count=0).as_py():
@@ -226,5 +226,5 @@ def _refuse_empty(path: Path, name: str, column: pa.Array, first: int) -> None:
     empty = pc.index(pc.equal(column, ""), True).as_py()
     if empty >= 0:
         raise UserError(
-            f"{path}:{first + empty}: nothing in column {name!r}; fill it in or delete the row"
+            f"{path}:{first + empty}: column {name!r} is empty; fill it in or delete the row"
         )

@@ -1,4 +1,4 @@
-"""CSV files with quotes that are read whole, with file and line of whatever cannot be read."""
+"""Parses quoted CSV text, with file and line in every error."""
 
 import csv
 import io
@@ -16,18 +16,18 @@ def csv_rows(
     separator: str = ",",
     spaced: bool = False,
 ) -> list[tuple[list[str], int]]:
-    """The rows of a CSV with quotes, each with the line it ends on (from 1); blank lines left out.
+    """The rows of a quoted CSV, each with the number of its last line (from 1); skips blank lines.
 
     Args:
-        path: where the text is from, for messages.
-        text: all of it.
-        names: of its columns.
-        advice: what to do about a row of another form.
-        separator: between fields.
-        spaced: whether spaces after a separator mean nothing.
+        path: file of the text, for messages.
+        text: text of the whole file.
+        names: names of the columns.
+        advice: advice for malformed rows, for messages.
+        separator: field separator.
+        spaced: whether spaces after separators are ignored.
 
     Raises:
-        UserError: if a quote stays open, or a row has more or fewer fields.
+        UserError: if a quote is not closed, or a row has more or fewer fields.
     """
     lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, strict=True, delimiter=separator, skipinitialspace=spaced)
@@ -40,7 +40,7 @@ def csv_rows(
                 raise csv.Error(f"{len(row)} fields")
     except csv.Error as error:
         raise UserError(
-            f"{path}:{reader.line_num}: expected {separator.join(names)} with quotes closed and commas "
-            f"quoted ({error}); {advice}"
+            f"{path}:{reader.line_num}: expected {separator.join(names)} with closed quotes and quoted "
+            f"commas ({error}); {advice}"
         ) from None
     return rows

@@ -1,9 +1,9 @@
-"""Which lines are headers: one answer for every layout.
+"""Detects header lines, in the same way for every layout.
 
-Public dumps come with and without a first line of names, as pandas, Excel and spreadsheets write it: in quotes,
-with an index before it, with spaces after its commas, in another order, in capitals, with `;` or tabs between.
-A header that is taken for data shifts ids and titles against one another without a word, so what may be one
-and is not understood is refused.
+Public dumps come with and without a header, as pandas, Excel and other programs write it: in quotes, with an index
+column, with spaces after the commas, in another order, in capitals, with `;` or tabs as separators. A header that
+is read as data misaligns ids and titles silently. A line that may be a header but is not understood is therefore
+refused.
 """
 
 import csv
@@ -16,7 +16,7 @@ from toolkit.errors import UserError
 
 SEPARATORS = (",", "\t", ";", "|")
 
-# Names of columns in small letters, without spaces, dashes, underscores and quotes.
+# Column names in lower case, without spaces, dashes, underscores and quotes.
 _ITEM = """item itemid items video videoid vid id iid asin parentasin product productid movie movieid news newsid
     track trackid song songid book bookid business businessid photo photoid note noteid goods goodsid article articleid"""
 _NAMES: dict[str, frozenset[str]] = {
@@ -46,23 +46,23 @@ _EVERY_NAME = frozenset().union(*_NAMES.values()) | (_INDEX - {""})
 
 @dataclass(frozen=True)
 class Header:
-    """A first line that names columns.
+    """A header line.
 
     Args:
-        separator: between its fields, and those of the rows.
-        width: how many columns there are.
-        places: index of the column of each role.
+        separator: field separator of the header and the rows.
+        width: number of columns.
+        columns: index of the column of each role.
         spaced: whether spaces follow the separators.
     """
 
     separator: str
     width: int
-    places: dict[str, int]
+    columns: dict[str, int]
     spaced: bool = False
 
 
 def simple(name: str) -> str:
-    """A name of a column as it is compared: `"Item ID"` and `item_id` are the same.
+    """Normalises a column name for comparison: `"Item ID"` and `item_id` are equal.
 
     >>> simple('"Unnamed: 0"'), simple("videoID"), simple(" item_id:token")
     ('unnamed0', 'videoid', 'itemidtoken')
@@ -71,7 +71,7 @@ def simple(name: str) -> str:
 
 
 def fields_of(line: str, separator: str) -> list[str]:
-    """The fields of one line of a CSV, spaces after separators left out, quotes as CSVs have them."""
+    """The fields of one CSV line, with CSV quoting and without spaces after separators."""
     try:
         return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:
@@ -79,48 +79,48 @@ def fields_of(line: str, separator: str) -> list[str]:
 
 
 def find_header(line: str, roles: Sequence[str]) -> Header | None:
-    """The header that a line is, or None if it does not name a column for each role.
+    """Parses a header line; returns None if the line does not name a column for each role.
 
     Args:
-        line: the first of a file.
-        roles: of `_NAMES`, in the order in which the layout has them.
+        line: first line of a file.
+        roles: keys of `_NAMES`, in the layout's order.
     """
     for separator in SEPARATORS:
         fields = fields_of(line, separator)
-        places = _places([simple(field) for field in fields], roles)
-        if places is not None:
-            return Header(separator, len(fields), places, f"{separator} " in line)
+        columns = _assign_columns([simple(field) for field in fields], roles)
+        if columns is not None:
+            return Header(separator, len(fields), columns, f"{separator} " in line)
     return None
 
 
-def _places(names: list[str], roles: Sequence[str]) -> dict[str, int] | None:
-    """A column for each role: those that fit one role alone first, then in the layout's order."""
+def _assign_columns(names: list[str], roles: Sequence[str]) -> dict[str, int] | None:
+    """Assigns a column to each role, beginning with the role that fits the fewest columns."""
     if len(names) < len(roles):
         return None
-    places: dict[str, int] = {}
+    columns: dict[str, int] = {}
     fits = {role: [at for at, name in enumerate(names) if name in _NAMES[role]] for role in roles}
     for role in sorted(roles, key=lambda role: len(fits[role])):
-        free = [at for at in fits[role] if at not in places.values()]
+        free = [at for at in fits[role] if at not in columns.values()]
         if not free:
             return None
-        places[role] = free[0]
-    return places
+        columns[role] = free[0]
+    return columns
 
 
 def header_or_none(
     path: Path, lines: Sequence[str], roles: Sequence[str], *, form: str, separator: str = ","
 ) -> Header | None:
-    """The header of a file whose layout has none; None where its first line is a row.
+    """The header of a file whose layout does not require a header; None if the first line is a row.
 
     Args:
         path: the file, for messages.
-        lines: the first of the file, a few hundred at most; blank ones are no rows.
-        roles: what the columns are, in the order in which the layout has them.
-        form: what a row should be, for messages.
-        separator: the layout's own.
+        lines: first lines of the file, up to a few hundred; blank lines are ignored.
+        roles: roles of the columns, in the layout's order.
+        form: expected form of a row, for messages.
+        separator: field separator of the layout.
 
     Raises:
-        UserError: if the first line may name columns, and not so that each role has one.
+        UserError: if the first line looks like a header but does not name a column for each role.
     """
     filled = [line for line in lines if line.strip()]
     if not filled:
@@ -129,18 +129,18 @@ def header_or_none(
     if header is None and _may_be_header(filled, roles, separator):
         raise UserError(
             f"{path}:1: the header is {filled[0].strip()[:80]!r}, expected {form!r} (or no header at all); "
-            "rename its columns, or delete the line if it is none"
+            "rename its columns, or delete the line if it is not a header"
         )
     if header is None and _is_indexed(filled, separator):
         raise UserError(
-            f"{path}:1: every line begins with its own number and another one ({filled[0][:60]!r}), which looks like "
-            f"the index of a data frame, expected {form!r}; write the file without it (index=False)"
+            f"{path}:1: every line begins with its line number and another number ({filled[0][:60]!r}), which looks "
+            f"like the index of a data frame, expected {form!r}; write the file without the index (index=False)"
         )
     return header
 
 
 def _may_be_header(lines: Sequence[str], roles: Sequence[str], separator: str) -> bool:
-    """Whether a first line looks like names: of its fields some are, or it alone does not begin with a number."""
+    """Whether the first line looks like a header: it has known names, or only the other lines begin with numbers."""
     own = fields_of(lines[0], separator)
     if _starts_with_names(own, roles):
         return True
@@ -166,12 +166,12 @@ def _starts_with_names(fields: list[str], roles: Sequence[str]) -> bool:
     )
 
 
-def _is_number(word: str) -> bool:
-    return re.fullmatch(r"\"?\d+(\.0*)?\"?", word) is not None
+def _is_number(field: str) -> bool:
+    return re.fullmatch(r"\"?\d+(\.0*)?\"?", field) is not None
 
 
 def _is_indexed(lines: Sequence[str], separator: str) -> bool:
-    """Whether lines count themselves from 0 and go on with a number: a data frame's index without a header."""
+    """Whether every line begins with its index from 0 and a number: a data frame's index without a header."""
     if len(lines) < 3:
         return False
     rows = [line.split(separator, 2) for line in lines]
@@ -182,7 +182,7 @@ def _is_indexed(lines: Sequence[str], separator: str) -> bool:
 
 
 def roles_of(names: Sequence[str], roles: Sequence[str]) -> Mapping[str, int]:
-    """Which of some columns has which role, as far as the names tell."""
+    """The index of the first column for each role that the names match."""
     plain = [simple(name) for name in names]
-    found = {role: [at for at, name in enumerate(plain) if name in _NAMES[role]] for role in roles}
-    return {role: places[0] for role, places in found.items() if places}
+    fits = {role: [at for at, name in enumerate(plain) if name in _NAMES[role]] for role in roles}
+    return {role: columns[0] for role, columns in fits.items() if columns}

@@ -1,6 +1,6 @@
-"""Ids as the dump writes them: spaces around them mean nothing, everything else does.
+"""Ids of a dump: surrounding spaces are ignored, every other character counts.
 
-`1`, `01` and `1.0` are three ids. What joins two files says so where they do not meet, with one id of each.
+`1`, `01` and `1.0` are three different ids. `look_alike` finds examples for messages if the ids of two files differ.
 """
 
 import re
@@ -14,16 +14,16 @@ _AROUND = r"^[\s\p{Z}\x{FEFF}\x{200B}]+|[\s\p{Z}\x{FEFF}\x{200B}]+$"
 
 
 def trimmed_ids(ids: pa.Array) -> pa.Array:
-    """Ids without white space, no-break spaces and byte order marks around them.
+    """Ids without surrounding white space, no-break spaces and byte order marks.
 
     Args:
-        ids: strings, nulls among them.
+        ids: strings, possibly with nulls.
     """
     data = ids.buffers()[2]
     if data is None:
         return ids
     codes = np.frombuffer(data, np.uint8)
-    # Every white space is a byte up to 32 or begins beyond ASCII: most files have none, and are not copied.
+    # White space is a byte up to 32 or begins with a non-ASCII byte; most files have none and need no copy.
     if not np.any((codes <= 32) | (codes >= 128)):
         return ids
     return pc.replace_substring_regex(ids, _AROUND, "")
@@ -32,12 +32,12 @@ def trimmed_ids(ids: pa.Array) -> pa.Array:
 def look_alike(
     left: Iterable[str], right: Iterable[str], *, loosely: bool = False
 ) -> tuple[str, str, str] | None:
-    """An id of each side that people would take for the same, and how they differ; None if there is none.
+    """A pair of ids that look alike, one from each side, and how they differ; None if there is none.
 
     Args:
         left: ids of one side.
-        right: ids of the other.
-        loosely: whether the same number among other letters is enough, as in `item_7` and `7`.
+        right: ids of the other side.
+        loosely: whether ids with the same number among other characters match, such as `item_7` and `7`.
 
     >>> look_alike(["1.0"], ["7", "1"])
     ('1.0', '1', 'the same number, as a decimal')
@@ -75,12 +75,12 @@ def _bare(id_: str) -> str:
 
 _ALIKE = {
     "the same number, as a decimal": _as_number,
-    "the same number, with zeros before it": _unpadded,
+    "the same number, with leading zeros": _unpadded,
     "the same number, written with an exponent": _expanded,
-    "the same but for capitals, quotes, brackets or an ending": _bare,
+    "the same except for case, quotes, brackets or a suffix": _bare,
 }
 _LOOSELY = {
-    "the same but for what stands around the number": lambda id_: (
-        _unpadded(found[0]) if len(found := re.findall(r"\d+", id_)) == 1 else id_
+    "the same except for the characters around the number": lambda id_: (
+        _unpadded(numbers[0]) if len(numbers := re.findall(r"\d+", id_)) == 1 else id_
     ),
 }

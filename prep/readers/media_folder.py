@@ -1,7 +1,7 @@
-"""The pictures or clips of a folder by item: listed once, and never left.
+"""Finds the picture or clip of an item in a folder, and never leaves this folder.
 
-One listing answers for all items, so that a name is never asked of the file system: no id is too long for it, and a
-hundred thousand items with fifteen suffixes cost one pass over the folder.
+The folder is listed once for all items. So ids may be longer than file names, and a hundred thousand items with
+fifteen possible suffixes need one pass over the folder.
 """
 
 import errno
@@ -18,7 +18,7 @@ from prep.readers.sniff import unreadable
 from prep.steps.problems import ItemProblem
 from toolkit.ids import is_safe
 
-# In the order of preference where an item has several files. Capitals count as small letters.
+# In order of preference if an item has several files. Case is ignored.
 PICTURES = [
     ".jpg",
     ".jpeg",
@@ -51,16 +51,16 @@ CLIPS = [
     ".3gp",
     ".ogv",
 ]
-LITTER = "__MACOSX"  # what macOS leaves in archives
-SHOWN_LETTERS = 80  # of an item id in a message
+LITTER = "__MACOSX"  # extra folder in archives of macOS
+SHOWN_LETTERS = 80  # characters of an item id in a message
 SHOWN_FOLDERS = 3
 
 
 def suffixes_like(suffix: str) -> list[str]:
-    """All suffixes of the kind of file that one suffix stands for, the preferred one first.
+    """All suffixes of the same kind of file, pictures or clips, in order of preference.
 
     Raises:
-        ValueError: if it is neither of pictures nor of clips.
+        ValueError: if the suffix is neither of pictures nor of clips.
     """
     for family in (PICTURES, CLIPS):
         if suffix in family:
@@ -70,13 +70,13 @@ def suffixes_like(suffix: str) -> list[str]:
 
 @dataclass
 class _Listing:
-    """What a folder holds.
+    """Files of a folder.
 
     Args:
-        files: the path, relative to the folder, of the preferred file of each name without its suffix.
-        normal: the same for names beyond ASCII, by their composed form (NFC).
-        others: a file of each name that has another suffix.
-        unread: folders in it that were not looked into, and why.
+        files: for each name without suffix, the path of the preferred file, relative to the folder.
+        normal: the same for non-ASCII names, by their composed form (NFC).
+        others: for each name, a file with an unsupported suffix.
+        unread: subfolders that were not read, with reasons.
     """
 
     files: dict[str, str] = field(default_factory=dict)
@@ -86,17 +86,17 @@ class _Listing:
 
 
 class MediaFolder:
-    """Finds the file of an item in a folder, and in the folders in it.
+    """Finds the file of an item in a folder and its subfolders.
 
-    The folder may be a link to another disk: whoever made the link meant it. A link in it to a single file or
-    to a folder counts only where it stays in the folder or in the dump.
+    The folder itself may be a link to another disk. Links inside the folder, to files or folders, are followed only
+    if their targets lie inside the folder or the dump.
 
-    The folder is listed at the first question; a copy in another process lists it anew.
+    The folder is listed at the first lookup; a copy in another process lists it again.
 
     Args:
-        dump: the dump's folder.
-        path: where the files lie.
-        suffixes: of such files, small letters, the preferred first.
+        dump: folder of the dump.
+        path: folder of the files.
+        suffixes: accepted suffixes in lower case, in order of preference.
     """
 
     def __init__(self, dump: Path, path: Path, suffixes: list[str]) -> None:
@@ -109,11 +109,11 @@ class MediaFolder:
         return f"MediaFolder({self.path})"
 
     def locate(self, item_id: str, ending: str = "") -> Path:
-        """The file of one item: readable in principle, not empty, inside the folder or the dump.
+        """The file of one item: a regular file, not empty, inside the folder or the dump.
 
         Args:
-            item_id: the item.
-            ending: what follows the id in the file's name, before its suffix.
+            item_id: id of the item.
+            ending: text between the id and the suffix in the file name.
 
         Raises:
             ItemProblem: unsafe, missing or empty.
@@ -124,22 +124,22 @@ class MediaFolder:
         where = f"{self.path.name}/{name}"
         path = self._roots[0] / name
         try:
-            about = path.lstat()
-            if stat.S_ISLNK(about.st_mode):
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
                 path = self._target(path, where)
-                about = path.stat()
+                status = path.stat()
         except FileNotFoundError:
-            raise ItemProblem("missing", f"{where} has gone since it was listed") from None
+            raise ItemProblem("missing", f"{where} was deleted since it was listed") from None
         except OSError as error:
             raise ItemProblem("missing", unreadable(path, error)) from None
-        if not stat.S_ISREG(about.st_mode):
-            raise ItemProblem("missing", f"{where} leads to no file but to a {_kind_of(about)}")
-        if about.st_size == 0:
+        if not stat.S_ISREG(status.st_mode):
+            raise ItemProblem("missing", f"{where} is a {_kind_of(status)}, expected a file")
+        if status.st_size == 0:
             raise ItemProblem("empty", f"{where} has zero bytes")
         return path
 
     def _name_of(self, stem: str) -> str:
-        """The file of a name without its suffix, relative to the folder."""
+        """The path, relative to the folder, of the file with a name without suffix."""
         listing = self._listing
         name = listing.files.get(stem)
         if name is None and not stem.isascii():
@@ -149,25 +149,27 @@ class MediaFolder:
         shown = stem if len(stem) <= SHOWN_LETTERS else f"{stem[:SHOWN_LETTERS]}…"
         message = f"{self.path.name}/{shown}{self.suffixes[0]} is not in the dump"
         if stem in listing.others:
-            message += f", but {listing.others[stem]} is; suffixes are {' '.join(self.suffixes)}"
+            message += (
+                f", but {listing.others[stem]} is; supported suffixes are {' '.join(self.suffixes)}"
+            )
         if listing.unread:
-            message += f" (not looked into: {'; '.join(listing.unread[:SHOWN_FOLDERS])})"
+            message += f" (not searched: {'; '.join(listing.unread[:SHOWN_FOLDERS])})"
         raise ItemProblem("missing", message)
 
     def _target(self, link: Path, where: str) -> Path:
-        """The file behind a link. Folders on the way were looked at when they were listed."""
+        """The target of a link. Folders on the path were checked when they were listed."""
         try:
             target = link.resolve(strict=True)
         except FileNotFoundError:
-            raise ItemProblem("missing", f"{where} leads to no file") from None
+            raise ItemProblem("missing", f"{where} is a link to a missing file") from None
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop, before Python 3.13
             if isinstance(error, OSError) and error.errno != errno.ELOOP:
-                what = f"cannot be reached ({error.strerror})"
+                reason = f"cannot be reached ({error.strerror})"
             else:
-                what = "is a link that leads to itself"
-            raise ItemProblem("missing", f"{where} {what}") from None
+                reason = "is a link to itself"
+            raise ItemProblem("missing", f"{where} {reason}") from None
         if not any(target.is_relative_to(root) for root in self._roots):
-            raise ItemProblem("unsafe", f"{where} leads out of the dump, to {target}")
+            raise ItemProblem("unsafe", f"{where} is a link out of the dump, to {target}")
         return target
 
     @cached_property
@@ -176,17 +178,17 @@ class MediaFolder:
 
     @cached_property
     def _listing(self) -> _Listing:
-        found = _Listing()
-        for folder, name in self._files(found.unread):
+        listing = _Listing()
+        for folder, name in self._files(listing.unread):
             stem, dot, suffix = name.rpartition(".")
             path = f"{folder}{name}"
             if f".{suffix}".lower() not in self.suffixes:
-                found.others[stem if dot else name] = path
+                listing.others[stem if dot else name] = path
                 continue
-            self._keep(found.files, stem, path)
+            self._keep(listing.files, stem, path)
             if not stem.isascii():
-                self._keep(found.normal, unicodedata.normalize("NFC", stem), path)
-        return found
+                self._keep(listing.normal, unicodedata.normalize("NFC", stem), path)
+        return listing
 
     def _keep(self, files: dict[str, str], stem: str, path: str) -> None:
         known = files.setdefault(stem, path)
@@ -198,15 +200,15 @@ class MediaFolder:
         return self.suffixes.index(suffix.lower()), path.count("/"), path
 
     def _files(self, unread: list[str]) -> Iterator[tuple[str, str]]:
-        """Every file, as its folder (relative, with a slash behind it, or empty) and its name."""
+        """Yields every file as its folder (relative, with a trailing slash, or empty) and its name."""
         waiting, seen = [""], set()
         while waiting:
             folder = waiting.pop()
             try:
-                about = (self.path / folder).stat()
-                if (about.st_dev, about.st_ino) in seen:  # a link to a folder around it
+                status = (self.path / folder).stat()
+                if (status.st_dev, status.st_ino) in seen:  # a link to a parent folder
                     continue
-                seen.add((about.st_dev, about.st_ino))
+                seen.add((status.st_dev, status.st_ino))
                 with os.scandir(self.path / folder) as entries:
                     for entry in entries:
                         if not is_folder(entry):
@@ -214,7 +216,7 @@ class MediaFolder:
                         elif self._may_enter(entry, unread):
                             waiting.append(f"{folder}{entry.name}/")
             except FileNotFoundError:
-                continue  # deleted meanwhile: its items are missing
+                continue  # deleted in the meantime: its items are missing
             except OSError as error:
                 unread.append(f"{self.path.name}/{folder} ({error.strerror})")
 
@@ -227,19 +229,19 @@ class MediaFolder:
         is_inside = any(target.is_relative_to(root) for root in self._roots)
         if not is_inside:
             unread.append(
-                f"{self.path.name}/{entry.name} is a link that leads out of the dump; link {self.path.name} "
-                "itself instead"
+                f"{self.path.name}/{entry.name} is a link out of the dump; make {self.path.name} itself "
+                "a link instead"
             )
         return is_inside
 
 
 def as_media_folder(dump: Path, folder: Path | MediaFolder, suffixes: list[str]) -> MediaFolder:
-    """A folder as what finds files in it, listed anew if it is a path."""
+    """A `MediaFolder` for a path; an existing `MediaFolder` is returned unchanged."""
     return MediaFolder(dump, folder, suffixes) if isinstance(folder, Path) else folder
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; a link that leads nowhere or to itself is none."""
+    """Whether an entry is a folder or a link to a folder; broken and circular links are not."""
     try:
         return entry.is_dir()
     except OSError:
@@ -247,10 +249,10 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is of what a dump's reader does not see."""
+    """Whether readers ignore a file or folder with this name."""
     return name.startswith(".") or name == LITTER
 
 
-def _kind_of(about: os.stat_result) -> str:
+def _kind_of(status: os.stat_result) -> str:
     kinds = {stat.S_ISFIFO: "named pipe", stat.S_ISSOCK: "socket", stat.S_ISDIR: "folder"}
-    return next((name for test, name in kinds.items() if test(about.st_mode)), "device")
+    return next((name for test, name in kinds.items() if test(status.st_mode)), "device")

@@ -1,8 +1,8 @@
-"""MicroLens as released: titles, tags, likes and views, pairs with or without timestamps.
+"""Layout microlens: MicroLens as released, with titles, tags, likes and views, and pairs with or without timestamps.
 
-Titles come in two forms: a CSV whose header names its columns (50k), or headless lines to be split at their first
-comma, quotes meaning nothing (100k, 1M). Tags are such lines too, one tag a line. The files lie in
-the dump or one folder deeper. Comments are a table of their own (`prep.comments`).
+Titles come in two forms: a CSV with a header (50k), or lines without header that are split at the first comma, with
+quotes taken literally (100k, 1M). Tags have the second form, with one tag per line. The files lie in the dump or
+one folder deeper. Comments are a separate table (`prep.comments`).
 """
 
 import re
@@ -27,13 +27,13 @@ from toolkit.errors import UserError
 _PAIR = "user,item,timestamp"
 _EXCEL_LINE = re.compile(
     r"sep=.", re.IGNORECASE
-)  # the first line of a CSV by which Excel knows its separator
+)  # optional first line that tells Excel the separator
 
 
 def find(dump: Path) -> dict[str, Path]:
-    """The dump's files by role, or nothing if it has no titles file of this layout.
+    """The dump's files by role, or an empty dict if it has no titles file of this layout.
 
-    `pairs` is the file with timestamps where there is one.
+    `pairs` is the file with timestamps if there is one.
 
     Raises:
         UserError: if there are titles but no pairs, or several files of one kind.
@@ -45,21 +45,21 @@ def find(dump: Path) -> dict[str, Path]:
     if pairs is None:
         raise UserError(
             f"{dump}: found {titles.name} but neither *_pairs.csv (user,item,timestamp) "
-            "nor *_pairs.tsv (user, tab, items split by spaces); put one beside"
+            "nor *_pairs.tsv (user, tab, items split by spaces); add one of them"
         )
-    found = {
+    paths = {
         "likes": find_file(dump, "*_likes_and_views.txt"),
         "tags": find_file(dump, "*tags*.csv"),
     }
-    extras = {role: path for role, path in found.items() if path is not None}
+    extras = {role: path for role, path in paths.items() if path is not None}
     return {"titles": titles, "pairs": pairs, **extras}
 
 
 def read(files: dict[str, Path]) -> Raw:
-    """Reads the files that `find` found.
+    """Reads the files that `find` returned.
 
     Raises:
-        UserError: naming file and line of what cannot be read.
+        UserError: with file and line of the first error.
     """
     items, problems = read_items(files)
     pairs = files["pairs"]
@@ -75,10 +75,10 @@ def read(files: dict[str, Path]) -> Raw:
 
 
 def read_items(files: dict[str, Path]) -> tuple[pa.Table, list[Problem]]:
-    """Titles with what other files say about their items, and what those say about no item of them.
+    """Titles joined with likes, views and tags, and problems for items that only these files have.
 
     Raises:
-        UserError: naming file and line of what cannot be read.
+        UserError: with file and line of the first error.
     """
     items, problems = read_titles(files["titles"]), []
     for role, read_extra in _EXTRAS.items():
@@ -96,27 +96,27 @@ def read_items(files: dict[str, Path]) -> tuple[pa.Table, list[Problem]]:
 def _strangers(
     ids: "pd.Series[str]", known: "pd.Series[str]", files: dict[str, Path], role: str
 ) -> list[Problem]:
-    """One problem for all items of a file that the titles do not have."""
+    """One problem for all items of a file that are not in the titles file."""
     unknown = ids[~ids.isin(known)]
     if unknown.empty:
         return []
     more = (
-        f"; in the titles, ids are such as {known.iloc[0]!r}"
+        f"; an example id in the titles is {known.iloc[0]!r}"
         if len(unknown) == len(ids) and len(known)
         else ""
     )
     message = (
-        f"{files[role].name}: {len(unknown):,} items that {files['titles'].name} does not have "
+        f"{files[role].name}: {len(unknown):,} items are not in {files['titles'].name} "
         f"(e.g. {unknown.iloc[0]!r}); their {role} left out{more}"
     )
     return [Problem(None, "unknown_item", message)]
 
 
 def read_titles(path: Path) -> pd.DataFrame:
-    """Titles as columns item_id, title, line (from 1), headed or not.
+    """Titles as columns item_id, title, line (from 1), from files with or without header.
 
     Raises:
-        UserError: if the header or a line cannot be understood.
+        UserError: if the header or a line cannot be parsed.
     """
     text = text_of(path)
     begin, skipped = text[: 1 << 20].split("\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT], 0
@@ -130,11 +130,11 @@ def read_titles(path: Path) -> pd.DataFrame:
 
 
 def _headed(path: Path, text: str, header: Header, skipped: int) -> list[tuple[str, str, int]]:
-    advice = "mend the line, or delete the header if the file is to be split at first commas"
-    names = [f"column {place + 1}" for place in range(header.width)]
-    for role, place in header.places.items():
-        names[place] = role
-    item, title = header.places["item"], header.places["title"]
+    advice = "fix the line, or delete the header if lines should be split at the first comma"
+    names = [f"column {index + 1}" for index in range(header.width)]
+    for role, index in header.columns.items():
+        names[index] = role
+    item, title = header.columns["item"], header.columns["title"]
     rows = csv_rows(
         path,
         text.split("\n", skipped)[skipped],
@@ -149,7 +149,7 @@ def _headed(path: Path, text: str, header: Header, skipped: int) -> list[tuple[s
 def _headless(
     path: Path, text: str, expected: str, *, skipped: int = 0
 ) -> list[tuple[str, str, int]]:
-    """Lines split at the first comma, each with its number; the first `skipped` are no rows."""
+    """Splits lines at the first comma and adds line numbers; ignores the first `skipped` lines."""
     rows = []
     for number, line in enumerate(text.split("\n")[skipped:], start=1 + skipped):
         item, comma, rest = line.rstrip("\r").partition(",")
@@ -157,7 +157,7 @@ def _headless(
             rows.append((item.strip(), rest, number))
         elif item.strip():
             raise UserError(
-                f"{path}:{number}: expected {expected}, found {item[:60]!r}; mend the line or delete it"
+                f"{path}:{number}: expected {expected}, found {item[:60]!r}; fix the line or delete it"
             )
     return rows
 
@@ -186,18 +186,18 @@ def read_pairs(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def read_likes_and_views(path: Path) -> pd.DataFrame:
-    """Likes and views by item, as columns item_id, likes, views; the first of repeated lines.
+    """Likes and views by item, as columns item_id, likes, views; keeps the first of repeated lines.
 
     Raises:
-        UserError: if a line is not `item<TAB>likes<TAB>views` with whole numbers.
+        UserError: if a line is not `item<TAB>likes<TAB>views` with integers.
     """
     names = ["item_id", "likes", "views"]
     form, roles = "item<TAB>likes<TAB>views", ["item", "likes", "views"]
     begin = first_lines(path, LINES_LOOKED_AT)
     header = header_or_none(path, begin, roles, form=form, separator="\t")
     if header is not None:
-        places = {name: header.places[role] for name, role in zip(names, roles, strict=True)}
-        header = replace(header, places=places)
+        columns = {name: header.columns[role] for name, role in zip(names, roles, strict=True)}
+        header = replace(header, columns=columns)
     batches = list(lines(path, names, sep="\t", expected=form, header=header))
     rows = pa.Table.from_batches(batches).combine_chunks()
     ids = trimmed_ids(rows.column("item_id").combine_chunks())
@@ -219,7 +219,7 @@ def read_tags(path: Path) -> pd.DataFrame:
     text = text_of(path)
     begin = text[: 1 << 20].split("\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT]
     header = header_or_none(path, begin, ["item", "tag"], form="item,tag")
-    if header is not None and (header.separator, header.width, header.places["item"]) != (
+    if header is not None and (header.separator, header.width, header.columns["item"]) != (
         ",",
         2,
         0,

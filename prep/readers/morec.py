@@ -1,11 +1,11 @@
-"""The files of IDvs.MoRec (MIND, HM, Bili).
+"""Layout morec: the files of IDvs.MoRec (MIND, HM, Bili).
 
-`*items*.tsv`: one, two or three columns between tabs, the same on every line: item; item and title;
-item, title and abstract (MIND). `*users*.tsv`: user, tab, items split by spaces, in time order. No
-header. The abstract is left out, as no table of a dataset holds it.
+`*items*.tsv`: one, two or three columns, separated by tabs and the same on every line: item; item and title;
+item, title and abstract (MIND). `*users*.tsv`: user, tab, items split by spaces, in time order. The files have no
+header. The abstract is not stored, because no table of a dataset holds it.
 
-The two-file Amazon layout has the same file names. `auto` looks: lines that all have three columns,
-or all have one, are of IDvs.MoRec; two columns read the same either way and are left to `amazon`.
+The two-file Amazon layout has the same file names. `auto` chooses morec if all lines have three columns or all have
+one. Files with two columns read the same in both layouts and are left to `amazon`.
 """
 
 from itertools import islice
@@ -26,17 +26,17 @@ _LINES_LOOKED_AT = 1000
 
 
 def find_certain(dump: Path) -> dict[str, Path]:
-    """The two files if their first lines tell that they are not of the Amazon layout.
+    """The two files, if their first lines show that they do not have the Amazon layout.
 
     Raises:
-        UserError: as `find` does.
+        UserError: as for `find`.
     """
     files = find(dump)
     return files if files and _widths(files["items"]) in ({1}, {3}) else {}
 
 
 def _widths(path: Path) -> set[int]:
-    """How many columns the first lines have."""
+    """The numbers of columns of the first lines."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
         lines = (line.rstrip("\r\n") for line in islice(file, _LINES_LOOKED_AT))
         return {line.count("\t") + 1 for line in lines if line}
@@ -46,17 +46,17 @@ def read(files: dict[str, Path]) -> Raw:
     """Reads both files.
 
     Raises:
-        UserError: naming file and line of what cannot be read.
+        UserError: with file and line of the first error.
     """
     items, users = read_items(files["items"]), files["users"]
     return Raw(items, sequences(users), files["items"].name, users.name, a_line_a_user=True)
 
 
 def read_items(path: Path) -> pa.Table:
-    """Items as columns item_id, title (null where the file has ids alone), line (from 1).
+    """Items as columns item_id, title (null if the file has only ids), line (from 1).
 
     Raises:
-        UserError: if a line has more than three columns, or not as many as the first.
+        UserError: if a line has more than three columns, or another number of columns than the first line.
     """
     lines = [line.rstrip("\r") for line in text_of(path).split("\n")]
     rows = [(number, line.split("\t")) for number, line in enumerate(lines, start=1) if line]
@@ -65,7 +65,7 @@ def read_items(path: Path) -> pa.Table:
     begin = ["\t".join(fields) for _, fields in rows[:LINES_LOOKED_AT]]
     header = header_or_none(path, begin, roles, form=_COLUMNS, separator="\t")
     if header is not None:
-        if header.width != width or list(header.places.values()) != list(range(width)):
+        if header.width != width or list(header.columns.values()) != list(range(width)):
             raise UserError(
                 f"{path}:1: the header is {begin[0][:80]!r}, expected {_COLUMNS}; reorder its columns"
             )
@@ -74,7 +74,7 @@ def read_items(path: Path) -> pa.Table:
         if len(fields) != width or width > 3:
             raise UserError(
                 f"{path}:{number}: expected {_COLUMNS}, the same on every line; found {len(fields)} "
-                f"columns, and {width} on line {rows[0][0]}; mend the line or delete it"
+                f"columns, but {width} on line {rows[0][0]}; fix the line or delete it"
             )
     return pa.table(
         {

@@ -1,10 +1,9 @@
-"""NineRec as released: titles in two languages, and pairs with timestamps or sequences.
+"""Layout ninerec: NineRec as released, with titles in two languages, and pairs with timestamps or sequences.
 
-`*_item.csv`: id, Chinese title, English title; a CSV without header, so commas and quotes inside a
-title are quoted as a CSV quotes them: splitting at commas could not tell where the first title ends.
-`*_pair.csv`: three columns without header, whose order differs between the release's description
-(user, item, time) and what reads it there (item, user, time). `*_behaviour.tsv` (QB and TN): user,
-tab, items split by spaces.
+`*_item.csv`: id, Chinese title, English title; a CSV without header. Commas and quotes in titles are quoted, so the
+file needs a CSV parser. `*_pair.csv`: three columns without header. Their order differs between the release's
+description (user, item, time) and the release's code (item, user, time). `*_behaviour.tsv` (QB and TN): user, tab,
+items split by spaces.
 """
 
 import re
@@ -25,14 +24,14 @@ from prep.readers.text import first_lines
 from prep.readers.times import Times
 from toolkit.errors import UserError
 
-# Shares of a column's values that are items: at least so many in the one, fewer than so many in the other.
+# Shares of values that are item ids: minimum for the column of items, upper bound for the column of users.
 _FITS, _DIFFERS = 0.9, 0.5
 
 
 def find(dump: Path) -> dict[str, Path]:
-    """The dump's files by role, or nothing if it has no items file of this layout.
+    """The dump's files by role, or an empty dict if it has no items file of this layout.
 
-    `pairs` is the file with timestamps where there is one.
+    `pairs` is the file with timestamps if there is one.
 
     Raises:
         UserError: if there are items but no pairs, or several files of one kind.
@@ -44,7 +43,7 @@ def find(dump: Path) -> dict[str, Path]:
     if pairs is None:
         raise UserError(
             f"{dump}: found {items.name} but neither *_pair.csv (item, user and time) "
-            "nor *_behaviour.tsv (user, tab, items split by spaces); put one beside"
+            "nor *_behaviour.tsv (user, tab, items split by spaces); add one of them"
         )
     return {"items": items, "pairs": pairs}
 
@@ -52,16 +51,16 @@ def find(dump: Path) -> dict[str, Path]:
 def read(
     files: dict[str, Path], *, pair_columns: PairColumns = "auto", time_unit: TimeUnit = "ms"
 ) -> Raw:
-    """Reads the files that `find` found.
+    """Reads the files that `find` returned.
 
     Args:
-        files: by role.
-        pair_columns: order of the columns of the pairs; `auto` takes for items the column whose
-            values are in the items file.
-        time_unit: of the third column.
+        files: files by role.
+        pair_columns: column order of the pairs; `auto` takes as items the column whose values occur in the items
+            file.
+        time_unit: unit of the third column.
 
     Raises:
-        UserError: naming file and line of what cannot be read, or if `auto` cannot tell the columns.
+        UserError: with file and line of the first error, or if `auto` cannot determine the columns.
     """
     items, pairs = read_items(files["items"]), files["pairs"]
     if pairs.suffix == ".csv":
@@ -76,25 +75,25 @@ def read(
     return Raw(items, interactions, files["items"].name, pairs.name, a_line_a_user=a_line_a_user)
 
 
-def _named(path: Path, header: Header, told: PairColumns) -> PairColumns:
-    """The order in which a header names the columns, as `_triples` then gives them."""
-    item_first = header.places["item"] < header.places["user"]
+def _named(path: Path, header: Header, configured: PairColumns) -> PairColumns:
+    """The column order of `_triples` for a file with a header; refuses a conflicting `pair_columns`."""
+    item_first = header.columns["item"] < header.columns["user"]
     order = "item-user-time" if item_first else "user-item-time"
-    if told not in ("auto", order):
+    if configured not in ("auto", order):
         raise UserError(
-            f"{path}:1: the header names the columns as {order}, and --pair_columns says {told}; leave it out, or "
-            "mend the header"
+            f"{path}:1: the header has the order {order}, but --pair_columns is {configured}; omit the option, or "
+            "fix the header"
         )
     return "item-user-time"
 
 
 def read_items(path: Path) -> pa.Table:
-    """Titles as columns item_id, title, line (from 1): the English one, else the Chinese one.
+    """Titles as columns item_id, title, line (from 1): the English title, or else the Chinese title.
 
     Raises:
         UserError: if a line is not `id,zh,en`.
     """
-    advice, text = "mend the line or delete it", text_of(path)
+    advice, text = "fix the line or delete it", text_of(path)
     begin = text[: 1 << 20].split("\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT]
     header = header_or_none(path, begin, ["item", "zh", "en"], form="id,zh,en")
     if header is None:
@@ -109,7 +108,7 @@ def read_items(path: Path) -> pa.Table:
     rows = csv_rows(
         path, text, names, advice=advice, separator=header.separator, spaced=header.spaced
     )[first:]
-    item, zh, en = (header.places[role] for role in ("item", "zh", "en"))
+    item, zh, en = (header.columns[role] for role in ("item", "zh", "en"))
     return pa.table(
         {
             "item_id": pa.array([row[item].strip() for row, _ in rows], pa.string()),
@@ -125,7 +124,7 @@ def read_pairs(path: Path, order: PairColumns, unit: TimeUnit) -> Iterator[pa.Re
     """Interactions with timestamps, in the file's order.
 
     Raises:
-        UserError: if a line has not three fields, the last of them a whole number.
+        UserError: if a line does not have three fields with an integer as the last.
     """
     item, user = (0, 1) if order == "item-user-time" else (1, 0)
     times = Times(path, unit)
@@ -136,12 +135,12 @@ def read_pairs(path: Path, order: PairColumns, unit: TimeUnit) -> Iterator[pa.Re
 
 
 def _triples(path: Path) -> Iterator[pa.RecordBatch]:
-    """Three columns; where a header names them, in the order item, user, time."""
+    """Yields three columns; with a header, in the order item, user, time."""
     names, expected = ["first", "second", "third"], "item,user,time or user,item,time"
     header = _pairs_header(path)
     if header is not None:
         roles = dict(zip(("item", "user", "time"), names, strict=True))
-        header = replace(header, places={roles[r]: place for r, place in header.places.items()})
+        header = replace(header, columns={roles[r]: index for r, index in header.columns.items()})
     return lines(path, names, sep=",", expected=expected, header=header)
 
 
@@ -152,27 +151,27 @@ def _pairs_header(path: Path) -> Header | None:
     last = fields_of(begin[0], ",")[-1].strip() if begin else "0"
     if header is None and not re.match(r"-?\d", last):
         raise UserError(
-            f"{path}:1: expected {form}, found {begin[0][:60]!r}; if it is a header, name its columns "
-            "item,user,timestamp, and else mend the line or delete it"
+            f"{path}:1: expected {form}, found {begin[0][:60]!r}; if the line is a header, rename its columns to "
+            "item,user,timestamp, otherwise fix the line or delete it"
         )
     return header
 
 
 def _sniffed(path: Path, known: pa.ChunkedArray, items_file: str) -> PairColumns:
-    """Which column holds items, by the first block of the file."""
+    """Determines which column holds the items from the first block of the file."""
     block = next(_triples(path))
     first, second = (_share(block.column(name), known) for name in ("first", "second"))
     if max(first, second) >= _FITS and min(first, second) < _DIFFERS:
         return "item-user-time" if first > second else "user-item-time"
     raise UserError(
-        f"{path}: which column holds the items? Of the values in column 1, {first:.0%} are ids in "
-        f"{items_file}, of those in column 2, {second:.0%}, so the file does not tell; look at it and "
-        "say --pair_columns item-user-time or --pair_columns user-item-time"
+        f"{path}: cannot determine which column holds the items: {first:.0%} of the values in column 1 and "
+        f"{second:.0%} of those in column 2 are ids in {items_file}; look at the file and set "
+        "--pair_columns item-user-time or --pair_columns user-item-time"
     )
 
 
 def _share(values: pa.Array, known: pa.ChunkedArray) -> float:
-    """Of the different values, how many are known, in [0, 1]."""
-    different = values.unique()
-    found = pc.sum(pc.is_in(different, known), min_count=0).as_py()
-    return found / max(len(different), 1)
+    """Share of the unique values that are known, in [0, 1]."""
+    unique = values.unique()
+    number = pc.sum(pc.is_in(unique, known), min_count=0).as_py()
+    return number / max(len(unique), 1)

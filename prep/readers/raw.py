@@ -1,4 +1,4 @@
-"""What every reader gives: the dump's own ids, each with the line it came from."""
+"""The result of every reader: the dump's own ids, each with its line number."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from prep.readers.text import not_utf8, refuse_other_text
 from prep.steps.problems import Problem
 from toolkit.errors import UserError
 
-# One batch of interactions as a file has them.
+# Schema of a batch of interactions, as read from a file.
 INTERACTIONS = pa.schema(
     [
         pa.field("user_id", pa.string(), nullable=False),
-        pa.field("item_id", pa.string()),  # null where a user has no item at all
-        pa.field("timestamp_ms", pa.int64()),  # null where unknown
+        pa.field("item_id", pa.string()),  # null if the user has no items
+        pa.field("timestamp_ms", pa.int64()),  # null if unknown
         pa.field("line", pa.int64(), nullable=False),
     ]
 )
@@ -25,19 +25,19 @@ INTERACTIONS = pa.schema(
 
 @dataclass(frozen=True)
 class Raw:
-    """A dump as it was read: nothing numbered, nothing dropped yet.
+    """A dump as read: nothing is numbered or dropped yet.
 
     Args:
-        items: item_id, title (null throughout if the dump has none), line and what
-            `toolkit.schema.ITEM_EXTRAS` the dump has.
-        interactions: batches of `INTERACTIONS`, read as they are asked for, and once; in the file's
-            order, which is each user's order wherever timestamps do not say otherwise.
-        items_file: name of the file that `items.line` counts in, from 1.
+        items: columns item_id, title (all null if the dump has no titles), line, and the columns of
+            `toolkit.schema.ITEM_EXTRAS` that the dump has.
+        interactions: iterator of `INTERACTIONS` batches, which can be read once, in the file's order. This is the
+            order of each user's interactions if there are no timestamps.
+        items_file: name of the file that `items.line` refers to; lines count from 1.
         interactions_file: the same for `interactions.line`.
-        problems: what the reader left out.
-        items_as_they_come: whether items stand in the order of the interactions, and in no file of their own.
-        a_line_a_user: whether a line of the interactions holds all of a user, so that another line
-            of the same user is worth telling.
+        problems: problems with lines that the reader left out.
+        items_as_they_come: whether items have no file of their own and follow the order of the interactions.
+        a_line_a_user: whether each line of the interactions holds a complete user, so that further lines of the
+            same user are reported.
     """
 
     items: pa.Table
@@ -51,15 +51,15 @@ class Raw:
 
 @dataclass(frozen=True)
 class Reader:
-    """One layout.
+    """Reader of one layout.
 
     Args:
-        find: the dump's files by role; empty if it is of another layout.
-        read: what is in those files.
-        wants: the files of the layout, for messages.
-        auto: whether its files tell it from every other layout, so that `auto` may choose it.
-        settings: the keys of `prep.config.PrepConfig` that it reads, with their values; recorded
-            in `dataset.json`, and not to be changed on a rerun.
+        find: returns the dump's files by role; empty if the dump has another layout.
+        read: reads these files.
+        wants: description of the layout's files, for messages.
+        auto: whether layout `auto` may choose this layout, because its files identify it.
+        settings: the keys of `prep.config.PrepConfig` that the reader uses, with their values. `dataset.json`
+            records them, and they must not change on a rerun.
     """
 
     find: Callable[[Path], dict[str, Path]]
@@ -70,15 +70,15 @@ class Reader:
 
 
 def parts(path: Path) -> list[Path]:
-    """The files of one table: itself, or, of a folder, its Parquet files in the order of their names."""
+    """The files of one table: the file itself, or the Parquet files of a folder, sorted by name."""
     return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
 
 
 def text_of(path: Path) -> str:
-    """A UTF-8 text file, without a byte order mark.
+    """The text of a UTF-8 file, without a byte order mark.
 
     Raises:
-        UserError: if it is empty or not UTF-8, naming the line.
+        UserError: if the file is empty or not UTF-8, with the line.
     """
     refuse_other_text(path)
     data = path.read_bytes()
@@ -96,11 +96,11 @@ def tab_pairs(path: Path, expected: str, *, header: bool = False) -> pa.Table:
 
     Args:
         path: the file.
-        expected: what a line should look like, for messages.
-        header: whether the first line names the columns.
+        expected: expected form of a line, for messages.
+        header: whether the first line is a header.
 
     Raises:
-        UserError: if a line is not of that form.
+        UserError: if a line has another form.
     """
     lines = pa.array(text_of(path).split("\n"), pa.large_string())
     lines = pc.utf8_rtrim(lines, characters="\r\n")
@@ -115,7 +115,7 @@ def tab_pairs(path: Path, expected: str, *, header: bool = False) -> pa.Table:
         first = pc.index(whole, False).as_py()
         raise UserError(
             f"{path}:{numbers[first]}: expected {expected}, found {lines[first].as_py()[:60]!r}; "
-            "mend the line or delete it"
+            "fix the line or delete it"
         )
     return pa.table(
         {"key": pc.list_element(parts, 0), "value": pc.list_element(parts, 1), "line": numbers}

@@ -1,12 +1,13 @@
-"""RecBole's atomic files, in which most public data of this field are handed around.
+"""Layout recbole: RecBole's atomic files, the usual format of public recommendation datasets.
 
-`NAME.inter`: one interaction a line; `NAME.item`: one item a line. Tabs between, a header of `name:type` with the
-types token, token_seq, float and float_seq. RecBole's own names are read: user_id, item_id, timestamp; `--columns`
-says others, and which column of the items is the title. Ratings and other columns are not read: every line is an
-interaction. `.user`, `.kg`, `.link` and `.net` are left alone, and that is reported.
+`NAME.inter` has one interaction per line, `NAME.item` one item per line. Columns are separated by tabs. The header
+has the form `name:type` with the types token, token_seq, float and float_seq. By default the columns user_id,
+item_id and timestamp are read; `--columns` sets other names and the title column of the items. Ratings and other
+columns are not read: every line is an interaction. `.user`, `.kg`, `.link` and `.net` files are ignored and
+reported.
 
-Files that were split beforehand (`NAME.train.inter`, `NAME.valid.inter`, `NAME.test.inter`) are read as one log:
-Versa makes its own splits.
+Split files (`NAME.train.inter`, `NAME.valid.inter`, `NAME.test.inter`) are read as one log, because Versa makes its
+own splits.
 """
 
 from collections.abc import Iterator
@@ -25,9 +26,9 @@ from toolkit.errors import UserError
 
 NAMES = {"user": "user_id", "item": "item_id", "time": "timestamp"}
 _TYPES = ("token", "token_seq", "float", "float_seq")
-_SPLITS = ("train", "valid", "test")  # RecBole's order; other names come after them
+_SPLITS = ("train", "valid", "test")  # RecBole's order; files with other names follow
 _UNREAD = (".user", ".kg", ".link", ".net")
-# A column of titles, the surest first: these names, then what ends like them.
+# Names of title columns, most reliable first; then the endings of such names.
 _TITLES = (
     "title",
     "itemtitle",
@@ -39,14 +40,14 @@ _TITLES = (
     "itemname",
 )
 _TITLE_ENDINGS = ("title", "name")
-_SECONDS_BELOW = 10**11  # as milliseconds this is March 1973, as seconds the year 5138
+_SECONDS_BELOW = 10**11  # in milliseconds: March 1973; in seconds: the year 5138
 
 
 def find(dump: Path) -> dict[str, Path]:
-    """The dump's files by role, or nothing if it has no `.inter`.
+    """The dump's files by role, or an empty dict if it has no `.inter` file.
 
     Raises:
-        UserError: if there are several data sets in it.
+        UserError: if the dump holds several datasets.
     """
     for pattern in ("*.inter", "*/*.inter"):
         paths = sorted(
@@ -63,8 +64,8 @@ def _files(dump: Path, paths: list[Path]) -> dict[str, Path]:
     if len(paths) > 1 and (len(splits) > 1 or splits == {""} or len({p.parent for p in paths}) > 1):
         names = ", ".join(str(path.relative_to(dump)) for path in paths)
         raise UserError(
-            f"{dump}: several .inter files ({names}), of which one is to be read, or the parts of one split "
-            "(NAME.train.inter, ...); move the others away"
+            f"{dump}: several .inter files ({names}), expected one file or the parts of one split "
+            "(NAME.train.inter, ...); move the other files away"
         )
     ordered = sorted(paths, key=lambda path: _split_order(path.name))
     files = {"interactions": ordered[0]}
@@ -73,8 +74,10 @@ def _files(dump: Path, paths: list[Path]) -> dict[str, Path]:
     items = sorted(ordered[0].parent.glob("*.item"))
     named = [path for path in items if path.name == f"{name}.item"] or items
     if len(named) > 1:
-        told = ", ".join(path.name for path in named)
-        raise UserError(f"{dump}: several .item files ({told}) and none is {name}.item; keep one")
+        names = ", ".join(path.name for path in named)
+        raise UserError(
+            f"{dump}: several .item files ({names}) but no {name}.item; keep only one of them"
+        )
     return files | ({"items": named[0]} if named else {})
 
 
@@ -86,16 +89,16 @@ def _split_order(name: str) -> tuple[int, str]:
 def read(
     files: dict[str, Path], *, columns: dict[str, str] | None = None, time_unit: TimeUnit = "ms"
 ) -> Raw:
-    """Reads the files that `find` found.
+    """Reads the files that `find` returned.
 
     Args:
-        files: by role.
-        columns: by role, with or without their types, where they are not RecBole's own.
-        time_unit: of the column of times; numbers that cannot be milliseconds of this age are seconds, as RecBole's
-            data have them.
+        files: files by role.
+        columns: column names by role, with or without types, if they differ from RecBole's names.
+        time_unit: unit of the times. With ms, numbers too small for present-day milliseconds are read as seconds,
+            which RecBole's datasets use.
 
     Raises:
-        UserError: naming file and row, or column, of what cannot be read.
+        UserError: with file and row, or column, of the first error.
     """
     asked = columns or {}
     logs = [_opened(path) for role, path in files.items() if role.startswith("interactions")]
@@ -104,13 +107,13 @@ def read(
     unit = _unit(logs[0], names, time_unit)
     if "items" in files:
         sheet = _opened(files["items"])
-        title, told = _title(sheet, asked)
+        title, notes = _title(sheet, asked)
         items = items_apart(sheet, {"item": _column(sheet, asked, "item"), **title})
-        problems += told
+        problems += notes
     else:
-        items, told = items_of(logs[0], {**names, **_title_in_log(logs[0], asked)})
-        items, told = _all_items(logs, names, items, told)
-        problems += told
+        items, notes = items_of(logs[0], {**names, **_title_in_log(logs[0], asked)})
+        items, notes = _all_items(logs, names, items, notes)
+        problems += notes
     return Raw(
         items,
         interactions_of(logs, names, unit),
@@ -122,18 +125,18 @@ def read(
 
 
 def _opened(path: Path) -> Sheet:
-    """A file with the names of its columns as they stand, types included."""
+    """Opens a file; the names of its columns include the types."""
     sheet = open_sheet(path, (), "\t")
     if not any(":" in name and name.rpartition(":")[2] in _TYPES for name in sheet.names):
         raise UserError(
             f"{path}:1: expected a header of RecBole's atomic files, such as user_id:token<TAB>item_id:token, found "
-            f"{' '.join(sheet.names)[:80]!r}; for tables of your own give --layout table --columns ..."
+            f"{' '.join(sheet.names)[:80]!r}; for custom tables use --layout table --columns ..."
         )
     return sheet
 
 
 def _plain(name: str) -> str:
-    """A column's name without its type."""
+    """The name of a column without its type."""
     head, colon, type_ = name.rpartition(":")
     return head if colon and type_ in _TYPES else name
 
@@ -145,24 +148,24 @@ def _column(sheet: Sheet, asked: dict[str, str], role: str) -> str:
         UserError: if the file has no such column, or several.
     """
     wanted = _plain(asked.get(role, NAMES.get(role, role)))
-    found = [name for name in sheet.names if _plain(name).strip() == wanted]
-    if not found:
+    matching = [name for name in sheet.names if _plain(name).strip() == wanted]
+    if not matching:
         raise UserError(
-            f"{sheet.path}:1: no column {wanted!r} ({role}); found {', '.join(sheet.names)}; say which it is: "
+            f"{sheet.path}:1: no column {wanted!r} ({role}); found {', '.join(sheet.names)}; name the column with "
             f"--columns {role}=NAME"
         )
     refuse_twice(sheet.path, [_plain(name) for name in sheet.names], [wanted])
-    return found[0]
+    return matching[0]
 
 
 def _log_columns(logs: list[Sheet], asked: dict[str, str]) -> dict[str, str]:
-    """Columns of users, items and, if there are any, times, which all parts have alike."""
+    """The names of the columns of users, items and optional times, which all parts must share."""
     first = logs[0]
     lists = [name for name in first.names if name.endswith("_list:token_seq")]
     if lists:
         raise UserError(
-            f"{first.path}:1: column {lists[0]!r} holds histories, so that every line is a target with what came before "
-            "it (RecBole's augmented files); give the .inter file with one interaction a line"
+            f"{first.path}:1: column {lists[0]!r} holds histories (RecBole's augmented files, whose lines are targets "
+            "with their histories), expected one interaction per line; use the original .inter file"
         )
     names = {role: _column(first, asked, role) for role in ("user", "item")}
     if "time" in asked or any(_plain(name) == NAMES["time"] for name in first.names):
@@ -171,29 +174,29 @@ def _log_columns(logs: list[Sheet], asked: dict[str, str]) -> dict[str, str]:
         for name in names.values():
             if name not in log.names:
                 raise UserError(
-                    f"{log.path}:1: no column {name!r}, which {first.path.name} has; give parts of one data set"
+                    f"{log.path}:1: no column {name!r}, which {first.path.name} has; use parts of one dataset"
                 )
     return names
 
 
 def _title(sheet: Sheet, asked: dict[str, str]) -> tuple[dict[str, str], list[Problem]]:
-    """The column of titles, and what is to be said of the choice."""
+    """The title column, and notes on how it was chosen."""
     if "title" in asked:
         return {"title": _column(sheet, asked, "title")}, []
     likely = _titles(sheet)
     if not likely:
-        told = (
-            f"{sheet.path.name}: no column is called like a title (found {', '.join(sheet.names)}); "
-            "titles are empty, or say --columns title=NAME"
+        message = (
+            f"{sheet.path.name}: no column has a name like a title (found {', '.join(sheet.names)}); "
+            "titles are empty; to choose a column use --columns title=NAME"
         )
-        return {}, [Problem(None, "title_column", told)]
+        return {}, [Problem(None, "title_column", message)]
     if len(likely) == 1:
         return {"title": likely[0]}, []
-    told = (
-        f"{sheet.path.name}: several columns may be titles ({', '.join(likely)}), and {likely[0]} is read; "
-        f"for another one say --columns title={_plain(likely[1])}"
+    message = (
+        f"{sheet.path.name}: several columns may hold titles ({', '.join(likely)}); {likely[0]} is used; "
+        f"to choose another use --columns title={_plain(likely[1])}"
     )
-    return {"title": likely[0]}, [Problem(None, "title_column", told)]
+    return {"title": likely[0]}, [Problem(None, "title_column", message)]
 
 
 def _titles(sheet: Sheet) -> list[str]:
@@ -213,18 +216,18 @@ def _title_in_log(log: Sheet, asked: dict[str, str]) -> dict[str, str]:
 
 
 def _all_items(
-    logs: list[Sheet], names: dict[str, str], items: pa.Table, told: list[Problem]
+    logs: list[Sheet], names: dict[str, str], items: pa.Table, notes: list[Problem]
 ) -> tuple[pa.Table, list[Problem]]:
-    """Items of the first part and those that only later parts have."""
+    """Items of the first part, followed by items that occur only in later parts."""
     for log in logs[1:]:
-        more, more_told = items_of(log, names)
+        more, more_notes = items_of(log, names)
         new = more.filter(pc.invert(pc.is_in(more.column("item_id"), items.column("item_id"))))
-        items, told = pa.concat_tables([items, new]), [*told, *more_told]
-    return items, told
+        items, notes = pa.concat_tables([items, new]), [*notes, *more_notes]
+    return items, notes
 
 
 def _unit(log: Sheet, names: dict[str, str], unit: TimeUnit) -> TimeUnit:
-    """Seconds where the first numbers are too small to be milliseconds of this age."""
+    """The time unit: seconds if the first number is too small for present-day milliseconds."""
     if "time" not in names or unit != "ms":
         return unit
     first = next(_times(log, names["time"]), None)
@@ -233,7 +236,7 @@ def _unit(log: Sheet, names: dict[str, str], unit: TimeUnit) -> TimeUnit:
     try:
         return "s" if abs(float(first.replace(",", "."))) < _SECONDS_BELOW else unit
     except ValueError:
-        return unit  # an ISO time, or what the reader refuses with its line
+        return unit  # an ISO time, or a mistake that the reader reports with its line
 
 
 def _times(log: Sheet, name: str) -> Iterator[str]:
@@ -242,13 +245,13 @@ def _times(log: Sheet, name: str) -> Iterator[str]:
 
 
 def _notes(files: dict[str, Path], logs: list[Sheet], names: dict[str, str]) -> Iterator[Problem]:
-    """What of the dump is not read."""
+    """Notes on the parts of the dump that are not read."""
     if len(logs) > 1:
         parts = ", ".join(log.path.name for log in logs)
         yield Problem(
             None,
             "joined_splits",
-            f"{parts}: read as one log in this order; their split is not kept, as Versa makes its own by time",
+            f"{parts}: read as one log in this order; the split is not kept, because Versa makes its own by time",
         )
     unread = [name for name in logs[0].names if name not in names.values()]
     if unread:
@@ -263,5 +266,5 @@ def _notes(files: dict[str, Path], logs: list[Sheet], names: dict[str, str]) -> 
             yield Problem(
                 None,
                 "not_read",
-                f"{path.name}: not read, as Versa has no use for {path.suffix} files",
+                f"{path.name}: not read, because Versa does not use {path.suffix} files",
             )

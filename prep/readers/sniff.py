@@ -1,6 +1,6 @@
-"""What a file is by its first bytes, whatever its name says.
+"""Detects the format of a file from its first bytes instead of its name.
 
-Decoders guess: FFmpeg opens a JPEG named .mp4 as a clip of one frame.
+Decoders guess the format: FFmpeg opens a JPEG named .mp4 as a clip of one frame.
 """
 
 from pathlib import Path
@@ -9,18 +9,18 @@ from typing import Literal, NamedTuple
 from prep.steps.problems import ItemProblem
 
 Medium = Literal["image", "video", "sound", "document"]
-HEAD_BYTES = 4096  # an SVG may begin with a long comment, an ISO file with many brands
+HEAD_BYTES = 4096  # an SVG file may begin with a long comment, an ISO file with many brands
 
 
 class Kind(NamedTuple):
-    """A file format and how to know it.
+    """A file format and its magic bytes.
 
     Args:
-        name: for messages.
-        medium: what it holds.
-        offset: of the magic bytes in the file.
-        magic: the bytes that every such file has there.
-        decoder: Pillow's name of the format; None for what `prep.pictures.pixels` does not read.
+        name: name of the format, for messages.
+        medium: kind of content.
+        offset: offset of the magic bytes in the file.
+        magic: bytes that every file of this format has at this offset.
+        decoder: Pillow's name of the format; None if `prep.pictures.pixels` does not read it.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     decoder: str | None = None
 
 
-# The first that fits counts: a file of ISO boxes may begin with the four bytes of an ICO.
+# The first match wins: a file of ISO boxes may begin with the four bytes of an ICO file.
 KINDS = (
     Kind("MP4", "video", 4, b"ftyp"),  # or one of ISO_KINDS, by its brands
     Kind("QuickTime", "video", 4, b"moov"),
@@ -73,8 +73,8 @@ KINDS = (
 )
 SVG = Kind("SVG", "image", 0, b"<")
 
-# ISO base media files by their brands (ISO 14496-12; 23008-12 for HEIF): the magic is a brand. Major
-# brands alone do not decide: other writers than Apple's put mif1 first, and heic or avif behind it.
+# ISO base media files by their brands (ISO 14496-12; 23008-12 for HEIF): the magic is a brand. The major brand is not
+# sufficient: writers other than Apple's use mif1 as the major brand, and heic or avif as a compatible brand.
 ISO_KINDS = (
     *(Kind("AVIF", "image", 8, brand, "AVIF") for brand in (b"avif", b"avis")),
     *(
@@ -89,7 +89,7 @@ _TEXT_BLANKS = b"\xef\xbb\xbf \t\r\n"  # a byte order mark, and what may precede
 
 
 def sniff(path: Path) -> Kind | None:
-    """The format of a file, or None if its first bytes are those of none known here.
+    """The format of a file, or None if its first bytes match no known format.
 
     Raises:
         ItemProblem: corrupt, if the file cannot be read.
@@ -103,32 +103,32 @@ def sniff(path: Path) -> Kind | None:
 
 
 def unreadable(path: Path, error: OSError) -> str:
-    """The message about a file that the system does not let us read, without its folder's path."""
+    """The message for a file that cannot be read, without the path of its folder."""
     return f"{path.name} cannot be read ({error.strerror or type(error).__name__})"
 
 
 def kind_of(head: bytes) -> Kind | None:
     """The format of a file that begins with these bytes (`HEAD_BYTES` of them suffice), or None."""
-    found = next((kind for kind in KINDS if head.startswith(kind.magic, kind.offset)), None)
-    if found is None:
+    kind = next((kind for kind in KINDS if head.startswith(kind.magic, kind.offset)), None)
+    if kind is None:
         text = head.lstrip(_TEXT_BLANKS)
-        found = next(
+        kind = next(
             (k for k in KINDS if k.magic in (b"<", b"{") and text.startswith(k.magic)), None
         )
-    if found is None:
+    if kind is None:
         return None
-    if found.magic == b"ftyp":
-        return _iso_kind(head) or found
-    if found.magic == b"<" and b"<svg" in head.lower():
+    if kind.magic == b"ftyp":
+        return _iso_kind(head) or kind
+    if kind.magic == b"<" and b"<svg" in head.lower():
         return SVG
-    return found
+    return kind
 
 
 def refuse_other(path: Path, medium: Medium) -> None:
-    """Lets through what is, or may be, of this medium.
+    """Refuses files whose format is known to be of another medium.
 
     Raises:
-        ItemProblem: unsupported, if the first bytes are those of another; corrupt, if it cannot be read.
+        ItemProblem: unsupported, if the file has another medium; corrupt, if it cannot be read.
     """
     kind = sniff(path)
     if kind is not None and kind.medium != medium:
@@ -136,12 +136,12 @@ def refuse_other(path: Path, medium: Medium) -> None:
 
 
 def _iso_kind(head: bytes) -> Kind | None:
-    """The picture format of a file of ISO boxes, None if it is a film."""
+    """The picture format of a file of ISO boxes; None if it is a video."""
     length = int.from_bytes(head[:4], "big")
     major, others = head[8:12], head[16 : max(length, 16)]
     compatible = [others[at : at + 4] for at in range(0, len(others) - 3, 4)]
     known = {kind.magic: kind for kind in ISO_KINDS}
-    if major not in known:  # films may name a brand of sequences as well
+    if major not in known:  # videos may also list a brand of image sequences
         compatible = [brand for brand in compatible if brand not in _SEQUENCES]
     brands = {major, *compatible}
     return next((kind for brand, kind in known.items() if brand in brands), None)

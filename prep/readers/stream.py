@@ -1,6 +1,6 @@
-"""Interactions as streams: a file is read a block at a time, and may be larger than memory.
+"""Streams interactions from files block by block, so that a file may be larger than memory.
 
-Batches are those of `prep.readers.raw.INTERACTIONS`. What cannot be read is named by file and line.
+Batches have the schema `prep.readers.raw.INTERACTIONS`. Errors name the file and the line.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,8 +16,8 @@ from prep.readers.raw import INTERACTIONS
 from prep.readers.text import first_lines, not_utf8, refuse_other_text
 from toolkit.errors import UserError
 
-BLOCK_BYTES = 1 << 24  # no line is longer
-LINES_LOOKED_AT = 200  # to tell a header from a row
+BLOCK_BYTES = 1 << 24  # maximum length of a line
+LINES_LOOKED_AT = 200  # lines that header detection uses
 
 
 def lines(
@@ -31,30 +31,30 @@ def lines(
     skipped: int = 0,
     may_be_empty: tuple[str, ...] = (),
 ) -> Iterator[pa.RecordBatch]:
-    """A delimited file as strings, with the line each row stands on (from 1); blank lines left out.
+    """Reads a delimited file as strings, with the line number of each row (from 1); skips blank lines.
 
     Args:
-        path: the file, UTF-8.
-        names: of its columns; with a header, its roles.
-        sep: between them; a header may say otherwise.
-        expected: what a line should be, for messages.
-        quoted: whether quotes mean anything.
-        header: what the first line says, if it names the columns.
-        skipped: lines before the header or the first row.
-        may_be_empty: columns in which an empty field is no mistake.
+        path: UTF-8 file.
+        names: names of the columns; with a header, their roles.
+        sep: field separator; the separator of `header` takes precedence.
+        expected: expected form of a line, for messages.
+        quoted: whether fields may be quoted.
+        header: the parsed header, if the file has one.
+        skipped: number of lines before the header or the first row.
+        may_be_empty: columns that may have empty fields.
 
     Raises:
         UserError: if the file is empty or not UTF-8, or a line has more or fewer fields, or an
-            empty one.
+            empty field.
     """
     refuse_other_text(path)
     header_lines = skipped + (header is not None)
     columns = list(names)
     if header is not None:
         sep = header.separator
-        columns = [f"_{place}" for place in range(header.width)]
+        columns = [f"_{index}" for index in range(header.width)]
         for name in names:
-            columns[header.places[name]] = name
+            columns[header.columns[name]] = name
     first, empty_file = header_lines + 1, True
     for batch in _blocks(path, columns, names, sep, expected, quoted, header_lines):
         if header is not None and header.spaced:
@@ -78,7 +78,7 @@ def lines(
 
 
 def _unspaced(column: pa.Array) -> pa.Array:
-    """Without the spaces after separators, and the quotes that these make literal."""
+    """Removes the spaces after separators, and quotes that follow such spaces."""
     trimmed = pc.utf8_trim_whitespace(column)
     return pc.replace_substring_regex(trimmed, r'^"(.*)"$', r"\1")
 
@@ -92,7 +92,7 @@ def _blocks(
     quoted: bool,
     header_lines: int,
 ) -> Iterator[pa.RecordBatch]:
-    """Every line but the header's as a row, blank ones as empty strings."""
+    """Reads every line except the header as a row; blank lines become empty strings."""
     odd: list[str] = []
 
     def note(row: pyarrow.csv.InvalidRow) -> str:
@@ -118,28 +118,30 @@ def _blocks(
             raise UserError(f"{path}: the file is empty; download it again") from None
         if odd:
             where = f"{path}:{line_of(path, lambda line: line == odd[0].encode())}"
-            words = f"expected {expected}, found {odd[0][:60]!r}; mend the line or delete it"
-            raise UserError(f"{where}: {words}") from None
+            message = f"expected {expected}, found {odd[0][:60]!r}; fix the line or delete it"
+            raise UserError(f"{where}: {message}") from None
         refuse_other_encoding(path)
         if header_lines and "Empty CSV" in str(error):
-            return  # a header and nothing else
-        raise UserError(f"{path}: expected {expected} on every line ({error}); mend it") from None
+            return  # the file has only a header
+        raise UserError(
+            f"{path}: expected {expected} on every line ({error}); fix the file"
+        ) from None
 
 
 def line_of(path: Path, wanted: Callable[[bytes], bool]) -> int:
-    """The number of the first line, from 1, that is wanted; 0 if none is."""
+    """The number of the first line, from 1, for which `wanted` is true; 0 if there is none."""
     with path.open("rb") as file:
-        found = (
+        numbers = (
             number for number, line in enumerate(file, start=1) if wanted(line.rstrip(b"\r\n"))
         )
-        return next(found, 0)
+        return next(numbers, 0)
 
 
 def refuse_other_encoding(path: Path) -> None:
-    """Lets through a file that is UTF-8.
+    """Refuses a file that is not UTF-8.
 
     Raises:
-        UserError: naming the first line that is not.
+        UserError: with the first line that is not UTF-8.
     """
     number = line_of(path, _is_no_utf8)
     if number:
@@ -157,22 +159,22 @@ def _is_no_utf8(line: bytes) -> bool:
 def _refuse_first(
     path: Path, batch: pa.RecordBatch, broken: pa.BooleanArray, expected: str, sep: str
 ) -> None:
-    place = pc.index(broken, True).as_py()
-    if place >= 0:
-        *fields, number = (column[place].as_py() for column in batch.columns)
+    row = pc.index(broken, True).as_py()
+    if row >= 0:
+        *fields, number = (column[row].as_py() for column in batch.columns)
         raise UserError(
             f"{path}:{number}: expected {expected}, found {sep.join(fields)[:60]!r}; "
-            "mend the line or delete it"
+            "fix the line or delete it"
         )
 
 
 def sequences(path: Path) -> Iterator[pa.RecordBatch]:
-    """A file of `user<TAB>items split by spaces`, as one row an interaction; a header is left out.
+    """Reads a file of `user<TAB>items split by spaces` as one row per interaction; skips a header.
 
-    A user without any item has one row, whose item is null.
+    A user without items has one row whose item is null.
 
     Raises:
-        UserError: as `lines` does.
+        UserError: as for `lines`.
     """
     expected = "a user, a tab and items split by spaces"
     header = header_or_none(
@@ -182,14 +184,14 @@ def sequences(path: Path) -> Iterator[pa.RecordBatch]:
         form="user<TAB>items",
         separator="\t",
     )
-    if header is not None and (header.separator, header.width, header.places["user"]) != (
+    if header is not None and (header.separator, header.width, header.columns["user"]) != (
         "\t",
         2,
         0,
     ):
         raise UserError(
-            f"{path}:1: the header is not of a user and items split by spaces, with a tab between; rename its "
-            "columns, or see which --layout it is"
+            f"{path}:1: the header does not name a user and its items, separated by a tab; rename the columns, "
+            "or choose another --layout"
         )
     read = lines(
         path,

@@ -1,7 +1,7 @@
-"""Which folders of a dump hold pictures or clips: one look at all of it.
+"""Surveys a dump in one pass to find the folders that hold pictures or clips.
 
-Archives are unpacked into folders of their names, some hold a folder of the same name again, and large collections
-are divided into folders of a thousand files.
+Archives are unpacked into folders with their names, some archives contain a folder with the same name again, and
+large collections are divided into folders of a thousand files.
 """
 
 import os
@@ -14,22 +14,22 @@ from prep.readers.media_folder import is_folder, is_hidden, suffixes_like
 
 DEPTH = 12
 DEPTH_BEHIND_LINKS = 3  # a link may lead to a whole disk
-NUMBERED = "-[0-9]"  # how the names of released frames end, before the suffix
-TABLES = ".arrow"  # of a dataset that was built into its dump
+NUMBERED = "-[0-9]"  # end of the names of released frames, before the suffix
+TABLES = ".arrow"  # tables of a dataset that lies inside its dump
 SHOWN = 3
 _NUMBERED = re.compile(NUMBERED + "$")
 
 
 @dataclass
 class _Folder:
-    """One folder.
+    """A folder and the numbers of its files.
 
     Args:
-        path: of it.
-        parent: its index among the folders, -1 of the dump.
-        levels: how many levels of folders in it are looked at.
-        files: how many files have which suffix, small letters; again as "-[0-9].jpg" where they are numbered.
-        below: the same, of all folders in it too.
+        path: path of the folder.
+        parent: index of the parent folder; -1 for the dump itself.
+        levels: number of levels below that are surveyed.
+        files: number of files by suffix in lower case; numbered files also count as "-[0-9].jpg".
+        below: the same, including all subfolders.
     """
 
     path: Path
@@ -40,25 +40,25 @@ class _Folder:
 
 
 class Survey:
-    """The folders of a dump, the shallowest first, then by name.
+    """The folders of a dump, sorted by depth, then by name.
 
-    Hidden folders are left out. A link to a folder is followed, once.
+    Hidden folders are skipped. Each link to a folder is followed once.
 
     Args:
-        dump: its folder.
+        dump: folder of the dump.
     """
 
     def __init__(self, dump: Path) -> None:
         self.dump = dump
         self.folders: list[_Folder] = []
-        self.broken: dict[Path, str] = {}  # what may be a folder, and why it was not looked into
+        self.broken: dict[Path, str] = {}  # paths that could not be read as folders, with reasons
         self._seen: set[tuple[int, int]] = set()
         level = [_Folder(dump, -1, DEPTH)]
         while level:
             start = len(self.folders)
             self.folders += level
             inner = [
-                found for at, folder in enumerate(level, start) for found in self._look(folder, at)
+                child for at, folder in enumerate(level, start) for child in self._look(folder, at)
             ]
             level = sorted(inner, key=lambda folder: folder.path)
         for folder in reversed(self.folders):
@@ -67,34 +67,34 @@ class Survey:
                 self.folders[folder.parent].below.update(folder.below)
 
     def find(self, word: str, ending: str) -> Path | None:
-        """The folder named after `word` that holds files of a kind, itself or in folders of it.
+        """The folder whose name contains `word` and that holds files of a kind, directly or in subfolders.
 
-        Where a folder holds such files only in one of its folders that is named so too, it is that one.
+        If all such files lie in one subfolder whose name contains `word` too, the subfolder is returned.
 
         Args:
-            word: in small letters.
-            ending: a suffix, which stands for all of its kind; "-[0-9].jpg" for numbered pictures.
+            word: part of the name, in lower case.
+            ending: a suffix, which stands for all suffixes of its kind; "-[0-9].jpg" for numbered pictures.
         """
         candidates = self._candidates(word, ending)
         return self.folders[candidates[0]].path if candidates else None
 
     def others(self, word: str, ending: str) -> list[str]:
-        """Folders, relative to the dump, that `find` could as well have found."""
+        """Other folders at the same depth that match as well as the result of `find`, relative to the dump."""
         first, *others = self._candidates(word, ending) or [0]
         depth = len(self.folders[first].path.parts)
         paths = (self.folders[at].path for at in others)
         return [str(p.relative_to(self.dump)) for p in paths if len(p.parts) == depth]
 
     def hints(self, words: list[str], ending: str, taken: list[Path]) -> list[str]:
-        """What looks as if it were meant: folders with such files, or of such a name with others.
+        """Descriptions of similar folders: folders with such files, or with such a name but other files.
 
         Args:
-            words: that the folder's name would hold.
+            words: possible parts of the folder's name.
             ending: a suffix, as for `find`.
-            taken: folders that are known to hold something else.
+            taken: folders that are already used for other media.
         """
         family = _family(ending)
-        told = []
+        hints = []
         for folder in self.folders:
             if any(folder.path.is_relative_to(path) for path in taken):
                 continue
@@ -110,21 +110,21 @@ class Survey:
             )
             if counts:
                 held = ", ".join(f"{count:,} {end}" for end, count in counts.most_common(SHOWN))
-                told.append(f"{self._shown(folder.path)} holds {held}")
+                hints.append(f"{self._shown(folder.path)} holds {held}")
         for path, reason in self.broken.items():
             if any(word in path.name.lower() for word in words):
-                told.append(f"{self._shown(path)} {reason}")
-        more = [f"and {len(told) - SHOWN:,} more"] if len(told) > SHOWN else []
-        return told[:SHOWN] + more
+                hints.append(f"{self._shown(path)} {reason}")
+        more = [f"and {len(hints) - SHOWN:,} more"] if len(hints) > SHOWN else []
+        return hints[:SHOWN] + more
 
     def _shown(self, path: Path) -> str:
         return "the dump itself" if path == self.dump else f"{path.relative_to(self.dump)}/"
 
     def _candidates(self, word: str, ending: str) -> list[int]:
-        """Folders that hold such files and are named so, none of them in another."""
+        """Indices of folders with such files and a name that contains `word`; none lies inside another."""
         family = _family(ending)
         named: list[int] = []
-        inside: set[int] = {0}  # of a candidate; the dump's own name says nothing
+        inside: set[int] = {0}  # folders inside a candidate; the name of the dump itself is ignored
         children: dict[int, list[int]] = {}
         for at, folder in enumerate(self.folders):
             is_named = word in folder.path.name.lower() and at > 0 and _count(folder.below, family)
@@ -138,19 +138,19 @@ class Survey:
         return [self._innermost(at, children, family) for at in named]
 
     def _innermost(self, at: int, children: dict[int, list[int]], family: set[str]) -> int:
-        """A folder, or the one in it that has all of its files and its name."""
+        """Descends from a folder without such files into its only candidate subfolder, repeatedly."""
         while not _count(self.folders[at].files, family) and len(children.get(at, [])) == 1:
             (at,) = children[at]
         return at
 
     def _look(self, folder: _Folder, at: int) -> list[_Folder]:
-        """Counts a folder's files, and returns the folders in it."""
+        """Counts the files of a folder and returns its subfolders."""
         inner: list[_Folder] = []
         try:
-            about = folder.path.stat()
-            if (about.st_dev, about.st_ino) in self._seen:
+            status = folder.path.stat()
+            if (status.st_dev, status.st_ino) in self._seen:
                 return []
-            self._seen.add((about.st_dev, about.st_ino))
+            self._seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder.path) as entries:
                 for entry in entries:
                     if is_hidden(entry.name):
@@ -170,7 +170,7 @@ class Survey:
         if _NUMBERED.search(stem):
             folder.files[NUMBERED + suffix] += 1
         if not suffix and entry.is_symlink():
-            self.broken[Path(entry.path)] = "is a link that leads to no folder"
+            self.broken[Path(entry.path)] = "is a link, but not to a folder"
 
     def _inner(self, folder: _Folder, at: int, entry: os.DirEntry[str]) -> list[_Folder]:
         levels = folder.levels - 1

@@ -1,13 +1,12 @@
-"""Tables of the user's own: a CSV or Parquet file of interactions, whose columns the user names.
+"""Layout table: a CSV or Parquet file of interactions, with columns that the user names.
 
-`columns` says which column is what: `user` and `item` always, `time` and `title` where there are
-any. The interactions file is the one that has the columns of user, item and time. Titles stand in
-it too, or in a second file, which has the same column of items and no column of users; then that
-file says which items there are. Other files are left alone.
+`columns` names the column of each role: `user` and `item` are required, `time` and `title` optional. The
+interactions file is the file with the columns of user, item and time. Titles are in the same file, or in a second
+file with the item column and without the user column; then the second file defines the set of items. Other files
+are ignored.
 
-A CSV has a header, and commas, semicolons, tabs or bars between its columns; quotes as CSVs have them. A folder of *.parquet is one table, its parts
-in the order of their names. Rows are counted from 1, in a CSV with the
-header and without blank lines.
+A CSV file has a header, CSV quoting, and commas, semicolons, tabs or bars as separators. A folder of *.parquet files
+is one table, with its parts sorted by name. Rows count from 1; in CSV files the header counts and blank lines do not.
 """
 
 import tempfile
@@ -26,63 +25,63 @@ from prep.steps.problems import Problem
 from toolkit.errors import UserError
 
 ROLES = ("user", "item", "time", "title")
-_FORM = "user=NAME,item=NAME and, where there are any, time=NAME,title=NAME"
+_FORM = "user=NAME,item=NAME and optionally time=NAME,title=NAME"
 
 
 def parse_columns(columns: str | dict[str, str]) -> dict[str, str]:
-    """The names of columns by role, in the order of `ROLES`; empty if nothing was said.
+    """The names of columns by role, in the order of `ROLES`; empty if `columns` is empty.
 
     Args:
         columns: such as `user=uid,item=asin`, or the same as a mapping.
 
     Raises:
-        UserError: if it is not of that form, a role is unknown or missing, or a column has two.
+        UserError: if `columns` has another form, a role is unknown or missing, or a column has two roles.
     """
     names = parse_roles(columns)
     if not names:
         return {}
     if not {"user", "item"} <= names.keys():
-        raise _refused(columns, "user and item must be named, and no name be empty")
+        raise _refused(columns, "user and item must be named, and no name may be empty")
     return names
 
 
 def parse_roles(columns: str | dict[str, str]) -> dict[str, str]:
-    """As `parse_columns`, for layouts that know the names of columns: any of the roles may be left out.
+    """As `parse_columns`, for layouts with default names: every role is optional.
 
     Raises:
-        UserError: if it is not of that form, a role is unknown, or a column has two.
+        UserError: if `columns` has another form, a role is unknown, or a column has two roles.
     """
     if not columns:
         return {}
     names = columns if isinstance(columns, dict) else _split(columns)
     if names.keys() - set(ROLES):
-        wrong = f"{sorted(names.keys() - set(ROLES))[0]!r} is none of {', '.join(ROLES)}"
-        raise _refused(columns, wrong)
+        unknown = sorted(names.keys() - set(ROLES))[0]
+        raise _refused(columns, f"{unknown!r} is not one of {', '.join(ROLES)}")
     if not all(names.values()):
-        raise _refused(columns, "user and item must be named, and no name be empty")
+        raise _refused(columns, "user and item must be named, and no name may be empty")
     if len(set(names.values())) < len(names):
-        raise _refused(columns, "one column cannot be two things")
+        raise _refused(columns, "a column cannot have two roles")
     return {role: names[role] for role in ROLES if role in names}
 
 
-def _refused(columns: str | dict[str, str], wrong: str) -> UserError:
-    return UserError(f"columns is {columns!r}: {wrong}; give {_FORM}")
+def _refused(columns: str | dict[str, str], reason: str) -> UserError:
+    return UserError(f"columns is {columns!r}: {reason}; give {_FORM}")
 
 
 def _split(columns: str) -> dict[str, str]:
     pairs = [part.partition("=")[::2] for part in columns.split(",")]
     roles = [role.strip() for role, _ in pairs]
     if len(set(roles)) < len(roles):
-        raise UserError(f"columns is {columns!r}: something is named twice; give {_FORM}")
+        raise UserError(f"columns is {columns!r}: a role is named twice; give {_FORM}")
     return dict(zip(roles, (name.strip() for _, name in pairs), strict=True))
 
 
 def find(dump: Path, columns: dict[str, str]) -> dict[str, Path]:
-    """The files of interactions and, where they are apart, of titles; nothing without any table.
+    """The files of interactions and, if separate, of titles; an empty dict if the dump has no table.
 
     Args:
-        dump: the folder.
-        columns: by role.
+        dump: folder of the dump.
+        columns: names of the columns by role.
 
     Raises:
         UserError: if no columns are named, or not exactly one file has them.
@@ -93,7 +92,7 @@ def find(dump: Path, columns: dict[str, str]) -> dict[str, Path]:
         return {}
     if not columns:
         raise UserError(
-            f"{dump}: layout table needs to know the columns ({_found(headers)}); "
+            f"{dump}: layout table requires the names of the columns ({_listed(headers)}); "
             f"give --columns {_FORM}"
         )
     columns = parse_columns(columns)
@@ -109,21 +108,21 @@ def find(dump: Path, columns: dict[str, str]) -> dict[str, Path]:
         elif apart:
             raise UserError(
                 f"{dump}: {log.name} and {apart[0].name} both have a column {columns['title']!r}; "
-                "move away the file that should not be read, or rename its column"
+                "move one of the files away, or rename its column"
             )
     for path in files.values():
         refuse_twice(path, headers[path], columns.values())
     return files
 
 
-def refuse_twice(path: Path, found: list[str], wanted: Iterable[str]) -> None:
-    """Lets through names of which each that is wanted stands once.
+def refuse_twice(path: Path, names: list[str], wanted: Iterable[str]) -> None:
+    """Refuses files in which a wanted column name occurs more than once.
 
     Raises:
-        UserError: naming the first that comes again.
+        UserError: with the first such name.
     """
     for name in wanted:
-        if found.count(name) > 1:
+        if names.count(name) > 1:
             raise UserError(f"{path}: several columns are called {name!r}; rename all but one")
 
 
@@ -134,33 +133,35 @@ def _is_table(path: Path) -> bool:
 def _only(
     dump: Path, headers: dict[Path, list[str]], wanted: dict[str, str], among: list[Path]
 ) -> Path:
-    """The one file that has all wanted columns."""
+    """The only file that has all wanted columns."""
     named = ", ".join(f"{name!r} ({role})" for role, name in wanted.items())
     fitting = [path for path in among if set(wanted.values()) <= set(headers[path])]
     if not fitting:
         raise UserError(
-            f"{dump}: no file has the columns {named}; found {_found(headers)}; mend --columns"
+            f"{dump}: no file has the columns {named}; found {_listed(headers)}; correct --columns"
         )
     if len(fitting) > 1:
         names = ", ".join(path.name for path in fitting)
-        raise UserError(f"{dump}: several files have the columns {named} ({names}); keep one")
+        raise UserError(
+            f"{dump}: several files have the columns {named} ({names}); keep only one of them"
+        )
     return fitting[0]
 
 
-def _found(headers: dict[Path, list[str]]) -> str:
+def _listed(headers: dict[Path, list[str]]) -> str:
     return "; ".join(f"{path.name}: {', '.join(names)}" for path, names in headers.items())
 
 
 def read(files: dict[str, Path], *, columns: dict[str, str], time_unit: TimeUnit = "ms") -> Raw:
-    """Reads the files that `find` found.
+    """Reads the files that `find` returned.
 
     Args:
-        files: by role.
-        columns: by role.
-        time_unit: of the column of times where it holds whole numbers; Parquet's points in time have theirs.
+        files: files by role.
+        columns: names of the columns by role.
+        time_unit: unit of the times if they are numbers; timestamps of Parquet have their own unit.
 
     Raises:
-        UserError: naming file and row, or column, of what cannot be read.
+        UserError: with file and row, or column, of the first error.
     """
     path = files["interactions"]
     log = open_sheet(path, columns.values())
@@ -180,7 +181,7 @@ def read(files: dict[str, Path], *, columns: dict[str, str], time_unit: TimeUnit
 
 
 def items_apart(sheet: Sheet, columns: dict[str, str]) -> pa.Table:
-    """Items of a file of their own, with titles where `columns` names them."""
+    """Items from a separate file, with titles if `columns` names them."""
     wanted = {role: name for role, name in columns.items() if role in ("item", "title")}
     items = pa.Table.from_batches(list(read_columns(sheet, wanted)))
     if "title" not in wanted:
@@ -192,15 +193,15 @@ def items_apart(sheet: Sheet, columns: dict[str, str]) -> pa.Table:
 def interactions_of(
     sheets: Iterable[Sheet], columns: dict[str, str], unit: TimeUnit
 ) -> Iterator[pa.RecordBatch]:
-    """The interactions of one table, or of several one after another.
+    """The interactions of one or several tables, in order.
 
     Args:
         sheets: the files.
-        columns: by role.
-        unit: of the column of times, where it holds numbers.
+        columns: names of the columns by role.
+        unit: unit of the times if they are numbers.
 
     Raises:
-        UserError: naming file and row, or column, of what cannot be read.
+        UserError: with file and row, or column, of the first error.
     """
     wanted = {role: name for role, name in columns.items() if role != "title"}
     for sheet in sheets:
@@ -214,22 +215,22 @@ def interactions_of(
 
 
 def items_of(sheet: Sheet, columns: dict[str, str]) -> tuple[pa.Table, list[Problem]]:
-    """Items as they first appear among the interactions, each with its first title not empty."""
+    """Items in the order of their first interactions, each with its first non-empty title."""
     path = sheet.path
     wanted = {role: name for role, name in columns.items() if role in ("item", "title")}
     title = "title" if "title" in columns else "NULL"
     with tempfile.TemporaryDirectory() as folder, engine(Path(folder), memory_gib=1) as database:
-        # One row an item and title: few, however many interactions there are.
+        # One row per item and title, which is small even for many interactions.
         create(
             database,
-            "found",
+            "titles",
             f"SELECT item, {title} AS title, min(line) AS line FROM log GROUP BY ALL",
             log=read_columns(sheet, wanted),
         )
-        frame = database.sql("FROM found ORDER BY line").df()
+        frame = database.sql("FROM titles ORDER BY line").df()
     items = frame.drop_duplicates("item")
-    told = frame[frame["title"].str.strip() != ""] if "title" in columns else frame[:0]
-    first = told.drop_duplicates("item").set_index("item")
+    titled = frame[frame["title"].str.strip() != ""] if "title" in columns else frame[:0]
+    first = titled.drop_duplicates("item").set_index("item")
     problems = [
         Problem(
             item,
@@ -237,7 +238,7 @@ def items_of(sheet: Sheet, columns: dict[str, str]) -> tuple[pa.Table, list[Prob
             f"{path.name}:{line}: item {item!r} has another title than on row "
             f"{first['line'][item]}, which is kept",
         )
-        for item, line in told.loc[told.duplicated("item"), ["item", "line"]].to_numpy()
+        for item, line in titled.loc[titled.duplicated("item"), ["item", "line"]].to_numpy()
     ]
     titles = first["title"].reindex(items["item"], fill_value="" if "title" in columns else None)
     table = {

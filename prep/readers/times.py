@@ -1,8 +1,8 @@
-"""Points in time as people write them into tables, as milliseconds since 1970 (UTC).
+"""Converts columns of times to milliseconds since 1970 (UTC).
 
-Numbers of one unit (`1600000000`, `1600000000.0`, `1.6e9`, `1600000000,0`), ISO 8601 (`2020-09-13T12:26:40Z`,
-without a zone: UTC; a day: its beginning), and the types that Parquet has for time. A column is all numbers or
-all ISO: its first value decides.
+Accepted are numbers of one unit (`1600000000`, `1600000000.0`, `1.6e9`, `1600000000,0`), ISO 8601
+(`2020-09-13T12:26:40Z`; UTC if there is no zone; midnight if there is only a date), and the time types of Parquet.
+The first value decides whether a column holds numbers or ISO times.
 """
 
 from pathlib import Path
@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 from prep.config import TimeUnit
 from toolkit.errors import UserError
 
-# Of each unit: its name, what a number is multiplied by, and the digits of what makes less than a millisecond.
+# For each unit: its name, the factor to milliseconds, and the number of digits below a millisecond.
 _UNITS: dict[TimeUnit, tuple[str, int, int]] = {
     "s": ("seconds", 1000, 0),
     "ms": ("milliseconds", 1, 0),
     "us": ("microseconds", 1, 3),
     "ns": ("nanoseconds", 1, 6),
 }
-_LONGEST = 18  # digits for which 64 bits suffice
+_LONGEST = 18  # digits that fit into 64 bits
 _ISO = (
     r"^\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|UTC|[+-]\d{2}:?(\d{2})?)?)?\s*$"
 )
@@ -33,8 +33,8 @@ class Times:
     """Reads one column of times, batch by batch.
 
     Args:
-        path: where it is from, for messages.
-        unit: of its numbers.
+        path: file of the column, for messages.
+        unit: unit of its numbers.
     """
 
     def __init__(self, path: Path, unit: TimeUnit) -> None:
@@ -42,14 +42,14 @@ class Times:
         self._iso: bool | None = None
 
     def read(self, values: pa.Array, line: pa.Array) -> pa.Array:
-        """Strings, numbers or points in time as milliseconds (int64).
+        """Converts strings, numbers or timestamps to milliseconds (int64).
 
         Args:
-            values: the column.
-            line: where each stands.
+            values: values of the column.
+            line: line number of each value.
 
         Raises:
-            UserError: naming the first line whose value is no time, or none.
+            UserError: with the first line whose value is not a time or is missing.
         """
         type_ = values.type
         if pa.types.is_timestamp(type_) or pa.types.is_date(type_):
@@ -64,9 +64,9 @@ class Times:
 
     def _points(self, values: pa.Array, line: pa.Array) -> pa.Array:
         if values.null_count:
-            place = pc.index(values.is_null(), True).as_py()
+            row = pc.index(values.is_null(), True).as_py()
             raise UserError(
-                f"{self._path}:{line[place].as_py()}: expected a point in time, found none; "
+                f"{self._path}:{line[row].as_py()}: expected a time, found no value; "
                 "fill it in or delete the row"
             )
         return values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
@@ -83,8 +83,8 @@ class Times:
             zero_copy_only=False
         )
         if bad.any():
-            place = int(np.argmax(bad))
-            raise _refused(self._path, line, values, place, "a time like 2020-09-13T12:26:40Z")
+            row = int(np.argmax(bad))
+            raise _refused(self._path, line, values, row, "a time like 2020-09-13T12:26:40Z")
         return pa.array(
             points.dt.tz_localize(None).to_numpy().astype("datetime64[ms]").astype(np.int64),
             pa.int64(),
@@ -92,21 +92,21 @@ class Times:
 
 
 def milliseconds(path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit) -> pa.Array:
-    """Strings that are numbers of `unit`, as milliseconds (int64).
+    """Converts numeric strings in `unit` to milliseconds (int64).
 
-    Whole numbers, and decimals whose value is whole; seconds may have a fraction, of which milliseconds are kept.
+    Accepts integers and decimals with an integer value. Seconds may have a fraction, which is cut to milliseconds.
 
     Args:
-        path: where they are from, for messages.
+        path: file of the values, for messages.
         values: the strings.
-        line: where each stands.
-        unit: of the numbers.
+        line: line number of each value.
+        unit: unit of the numbers.
 
     Raises:
-        UserError: naming the first line whose value is no such number, or too large a one.
+        UserError: with the first line whose value is not such a number, or is too large.
     """
-    word, factor, finer = _UNITS[unit]
-    expected, digits = f"a timestamp in {word}", _LONGEST - len(str(factor)) + 1
+    unit_name, factor, finer = _UNITS[unit]
+    expected, digits = f"a timestamp in {unit_name}", _LONGEST - len(str(factor)) + 1
     if not finer:
         if _all_digits(values, digits):
             return pc.multiply(values.cast(pa.int64()), factor)
@@ -129,23 +129,23 @@ def _without_last(values: pa.Array, digits: int) -> pa.Array:
 def _decimals(
     path: Path, values: pa.Array, line: pa.Array, unit: TimeUnit, expected: str
 ) -> pa.Array:
-    """As `milliseconds`, for strings of which some have a decimal point or an exponent, exactly."""
+    """As `milliseconds`, in exact arithmetic for strings with a decimal point or an exponent."""
     _, factor, finer = _UNITS[unit]
     good = pc.match_substring_regex(values, _DECIMAL).to_pylist()
     texts = pc.replace_substring(pc.utf8_trim_whitespace(values), ",", ".").to_pylist()
     read = []
-    for place, (text, fits) in enumerate(zip(texts, good, strict=True)):
+    for row, (text, fits) in enumerate(zip(texts, good, strict=True)):
         number, left = _scaled(text, factor) if fits else (0, True)
         number //= 10**finer
-        # Of a second, a fraction is a time; of what is smaller, a mistake.
+        # Fractions are allowed for seconds only.
         if not fits or abs(number) >= 10**_LONGEST or (left and unit != "s"):
-            raise _refused(path, line, values, place, expected)
+            raise _refused(path, line, values, row, expected)
         read.append(number)
     return pa.array(read, pa.int64())
 
 
 def _scaled(text: str, factor: int) -> tuple[int, bool]:
-    """A decimal times a factor, exactly, rounded down; and whether anything was left over."""
+    """A decimal string times a factor, in exact arithmetic, rounded down; and whether it has a remainder."""
     mantissa, _, exponent = text.lower().partition("e")
     whole, _, fraction = mantissa.partition(".")
     power = int(exponent or 0) - len(fraction)
@@ -158,25 +158,25 @@ def _scaled(text: str, factor: int) -> tuple[int, bool]:
 def integers(
     path: Path, values: pa.Array, line: pa.Array, expected: str, *, digits: int = 18
 ) -> pa.Array:
-    """Strings that are whole numbers (int64).
+    """Converts strings to integers (int64).
 
     Args:
-        path: where they are from, for messages.
+        path: file of the values, for messages.
         values: the strings.
-        line: where each stands.
-        expected: what they are, for messages.
-        digits: how many a number may have.
+        line: line number of each value.
+        expected: description of the values, for messages.
+        digits: maximum number of digits.
 
     Raises:
-        UserError: naming the first line whose value is no whole number, or too large a one.
+        UserError: with the first line whose value is not an integer, or is too large.
     """
     if _all_digits(values, digits):
         return values.cast(pa.int64())
-    # What is left is rare, and the rule itself is slow: spaces around, a sign, or a mistake.
+    # The slow path handles rare cases: surrounding spaces, a sign, or a mistake.
     good = pc.match_substring_regex(values, rf"^\s*-?\d{{1,{digits}}}\s*$")
-    place = pc.index(good, False).as_py()
-    if place >= 0:
-        raise _refused(path, line, values, place, expected)
+    row = pc.index(good, False).as_py()
+    if row >= 0:
+        raise _refused(path, line, values, row, expected)
     return pc.utf8_trim_whitespace(values).cast(pa.int64())
 
 
@@ -185,12 +185,11 @@ def _all_digits(values: pa.Array, digits: int) -> bool:
     return bool(plain) and (pc.max(pc.binary_length(values)).as_py() or 0) <= digits
 
 
-def _refused(path: Path, line: pa.Array, values: pa.Array, place: int, expected: str) -> UserError:
-    dates = "time" in expected
-    more = (
-        " (dates are read where all are like 2020-09-13 or 2020-09-13T12:26:40Z)" if dates else ""
-    )
+def _refused(path: Path, line: pa.Array, values: pa.Array, row: int, expected: str) -> UserError:
+    hint = ""
+    if "time" in expected:
+        hint = " (dates must all have the form 2020-09-13 or 2020-09-13T12:26:40Z)"
     return UserError(
-        f"{path}:{line[place].as_py()}: expected {expected}, found {values[place].as_py()!r}; "
-        f"mend the line or delete it{more}"
+        f"{path}:{line[row].as_py()}: expected {expected}, found {values[row].as_py()!r}; "
+        f"fix the line or delete it{hint}"
     )

@@ -1,1 +1,1 @@
-"""What `prep report` counts, concludes, draws and writes; one module for each."""
+"""Parts of `prep report`: facts, findings, plots and pages, one module per topic."""

@@ -1,4 +1,4 @@
-"""Captions: what made them, how many there are, how long they are and how often each is said."""
+"""Facts about captions: model, number, length and most common texts."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from toolkit import Dataset
 from toolkit.store import Table
 
 COMMON_TEXTS = 5
-MODEL_FAILS = ("empty", "corrupt", "unsupported")  # statuses of what a model was shown
+MODEL_FAILS = ("empty", "corrupt", "unsupported")  # statuses that mean a failure of the model
 
 
 def describe_captions(data: Dataset, connection: Connection) -> list[dict[str, Any]]:
-    """One entry for each name of captions whose step has finished.
+    """One entry per name of captions whose step has finished.
 
     Args:
         data: the dataset.
-        connection: where queries run.
+        connection: database for the queries.
     """
     steps = data.manifest.get("steps", {})
     return [
@@ -44,7 +44,7 @@ def _describe(
         "name": name,
         **{key: config.get(key) for key in ("source", "model", "revision", "prompt")},
         **counts,
-        **_shown(data, config.get("source"), table),
+        **_requests(data, config.get("source"), table),
         "characters": _lengths(connection),
         "most_common": records(
             connection,
@@ -55,29 +55,28 @@ def _describe(
 
 
 def _lengths(connection: Connection) -> dict[str, Any] | None:
-    found = records(
+    rows = records(
         connection,
         "SELECT length(text) AS characters, count(*) AS items FROM captions WHERE status = 'ok' "
         "GROUP BY ALL",
     )
-    lengths = np.array([row["characters"] for row in found], np.int64)
-    return spread(lengths, np.array([row["items"] for row in found], np.int64))
+    lengths = np.array([row["characters"] for row in rows], np.int64)
+    return spread(lengths, np.array([row["items"] for row in rows], np.int64))
 
 
-def _shown(data: Dataset, source: str | None, captions: pa.Table) -> dict[str, Any]:
-    """How many captions were asked of the model, and on how many of these it failed.
+def _requests(data: Dataset, source: str | None, captions: pa.Table) -> dict[str, Any]:
+    """The number of items that the model captioned, and the number of its failures.
 
-    An item without pictures was not shown to it, whatever its status. None where that cannot be told any
-    more, because the pictures are gone.
+    Items without pictures do not count, whatever their status. None if the pictures no longer exist.
     """
     folder, content = ("covers", "image") if source == "cover" else ("frames", "frames")
     if not Table(data.path / folder).exists():
         return {"asked": None, "failed": None}
     pictures = Table(data.path / folder).read()
-    there = pc.is_valid(pictures.column(content))
+    has_pictures = pc.is_valid(pictures.column(content))
     if source == "frames":
-        there = pc.greater(pc.list_value_length(pictures.column(content)), 0)
-    ids = pictures.column("item_id").filter(there)
+        has_pictures = pc.greater(pc.list_value_length(pictures.column(content)), 0)
+    ids = pictures.column("item_id").filter(has_pictures)
     asked = captions.filter(pc.is_in(captions.column("item_id"), ids))
     failed = pc.is_in(asked.column("status"), pa.array(MODEL_FAILS))
     return {"asked": asked.num_rows, "failed": pc.sum(failed).as_py() or 0}

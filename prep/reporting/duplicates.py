@@ -1,4 +1,4 @@
-"""Items that are the same as others: in title, cover or clip."""
+"""Items with the same title, cover or clip."""
 
 from typing import Any
 
@@ -17,23 +17,23 @@ MEDIA = {"covers": "image", "frames": "frames"}
 
 
 def describe_duplicates(data: Dataset, connection: Connection) -> dict[str, Any]:
-    """Groups of items with the same title, cover or clip; None where the dataset has no such table.
+    """Groups of items with the same title, cover or clip; None if the dataset has no such table.
 
     Args:
         data: the dataset.
-        connection: where queries run; it knows the table of items as `items`.
+        connection: database for the queries, with the table of items registered as `items`.
     """
     titles = data.items.filter(pc.invert(is_blank(data.items.column("title"))))
     same = titles.select(["item_id", "title"]).rename_columns(["item_id", "digest"])
-    found: dict[str, Any] = {"titles": _groups(connection, same)}
+    groups: dict[str, Any] = {"titles": _groups(connection, same)}
     for name, content in MEDIA.items():
         stored = Table(data.path / name).exists()
-        found[name] = _groups(connection, digests(data, name, content)) if stored else None
-    return found
+        groups[name] = _groups(connection, digests(data, name, content)) if stored else None
+    return groups
 
 
 def _groups(connection: Connection, same: pa.Table) -> dict[str, Any]:
-    """Sets of items whose `digest` is equal, the largest first, at most LISTED items."""
+    """Groups of items with equal `digest`, largest first, up to LISTED items."""
     connection.register("same", same)
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE groups AS "

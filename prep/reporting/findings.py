@@ -1,4 +1,4 @@
-"""What the facts of a report amount to: for each finding, what is so and what to do about it."""
+"""Derives findings from the facts of a report: each finding has a statement and advice."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,21 +12,21 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 Facts = dict[str, Any]
 
-# Both of one text: a share, because any may come twice; a number, because few items have few texts.
+# Both limits must be exceeded by one text: a share of the captions and a number of items.
 SAME_SHARE, SAME_ITEMS = 0.10, 20
-# Of all interactions, later than a user's test: less is what every split has, and few users are chance.
+# Minimum share of interactions later than a user's test time, and minimum number of users, for a finding.
 LEAKAGE_SHARE, LEAKAGE_USERS = 0.05, 100
-FAILED_SHARE = 0.05  # of what a model was shown
+FAILED_SHARE = 0.05  # of the items that a model captioned
 
 
 class Finding(NamedTuple):
     """One line of the verdict; `what; advice.` is a sentence.
 
     Args:
-        severity: an error makes the dataset, or one of its tables, unfit for training; a warning
-            wants a look at the dump; a note is good to know.
-        kind: a word for programs.
-        what: what is so.
+        severity: an error makes the dataset or one of its tables unusable for training; a warning
+            suggests to check the dump; a note is information.
+        kind: identifier for programs.
+        what: the statement.
         advice: what to do.
     """
 
@@ -37,17 +37,17 @@ class Finding(NamedTuple):
 
 
 def find(facts: Facts) -> list[dict[str, str]]:
-    """The verdict on the facts of a report, most severe first; empty if nothing is worth a word."""
-    found = [finding for look in _LOOKS for finding in look(facts)]
-    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return [finding._asdict() for finding in found]
+    """The verdict on the facts of a report, most severe findings first; empty without findings."""
+    findings = [finding for check in _CHECKS for finding in check(facts)]
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return [finding._asdict() for finding in findings]
 
 
 def headline(verdict: list[dict[str, str]]) -> str:
-    """How many findings of which severity, as `1 error, 2 notes`."""
+    """The number of findings by severity, such as `1 error, 2 notes`."""
     counts = Counter(finding["severity"] for finding in verdict)
-    words = [number(counts[severity], severity) for severity in SEVERITIES if counts[severity]]
-    return ", ".join(words) or "nothing wrong or odd was found"
+    parts = [number(counts[severity], severity) for severity in SEVERITIES if counts[severity]]
+    return ", ".join(parts) or "no problems found"
 
 
 def _trainable(facts: Facts) -> Iterator[Finding]:
@@ -62,14 +62,14 @@ def _trainable(facts: Facts) -> Iterator[Finding]:
 
 def _tables(facts: Facts) -> Iterator[Finding]:
     for table in facts["tables"]:
-        name, again = table["table"], "run prep build again, it goes on from there"
+        name, again = table["table"], "run prep build again to resume it"
         if table["skipped"]:
-            advice = "put them there and run prep build again if there should be some"
+            advice = "add them and run prep build again if the dump should have some"
             yield Finding(
                 "note", "skipped", f"Table {name} was skipped: {table['skipped']}", advice
             )
         elif not table["finished"] and table["rows"] == 0:
-            yield Finding("warning", "not_begun", f"Table {name} is not begun", again)
+            yield Finding("warning", "not_begun", f"Table {name} has not been started", again)
         elif not table["finished"]:
             what = f"Table {name} is not finished ({table['rows']:,} of {number(table['items'], 'item')})"
             yield Finding("error", "unfinished", what, again)
@@ -79,31 +79,33 @@ def _tables(facts: Facts) -> Iterator[Finding]:
 
 def _failed(table: dict[str, Any]) -> Finding:
     largest = sorted(table["failed"].items(), key=lambda entry: (-entry[1], entry[0]))
-    words = ", ".join(f"{count:,} {word}" for word, count in largest)
-    bad, all_ = sum(table["failed"].values()), table["rows"]
+    statuses = ", ".join(f"{count:,} {status}" for status, count in largest)
+    failed, total = sum(table["failed"].values()), table["rows"]
     if table["table"].startswith("states/"):
-        advice = "such items have zeros there, so mend their sources or add another tower"
+        advice = "these items have zeros in this tower, so fix their sources or add another tower"
     elif table["table"].startswith("captions/"):
         advice = (
-            "towers of these captions see nothing of such items, so mend what the list of problems says "
-            "and run prep build --retry-failed, or go on without"
+            "towers of these captions have no input for these items, so fix the causes in the list of problems "
+            "and run prep build --retry-failed, or continue without"
         )
     elif "unsupported" in table["failed"]:
         advice = (
-            "convert what is unsupported (the list of problems says what such files hold), put good files in the "
-            "place of the others and run prep build --retry-failed, or go on without"
+            "convert unsupported files (the list of problems names their formats), replace the other files "
+            "and run prep build --retry-failed, or continue without"
         )
     else:
-        advice = "put good files in their place and run prep build --retry-failed, or go on without"
-    what = f"Table {table['table']}: {bad:,} of {number(all_, 'item')} not ok ({words})"
-    return Finding("error" if bad == all_ else "warning", "failed", what, advice)
+        advice = "replace the files and run prep build --retry-failed, or continue without"
+    what = f"Table {table['table']}: {failed:,} of {number(total, 'item')} not ok ({statuses})"
+    return Finding("error" if failed == total else "warning", "failed", what, advice)
 
 
 def _notes(facts: Facts) -> Iterator[Finding]:
     for name, noun in {"covers": "cover", "frames": "clip"}.items():
         for note, count in ((facts[name] or {}).get("notes") or {}).items():
             what = f"{number(count, noun)} with {note}"
-            yield Finding("note", "changed_pictures", what, "column note of the table says which")
+            yield Finding(
+                "note", "changed_pictures", what, "the column note of the table lists them"
+            )
 
 
 def _published(facts: Facts) -> Iterator[Finding]:
@@ -118,13 +120,13 @@ def _published(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "not_as_published",
-            f"Counts differ from those published of {facts['published']['release']} ({', '.join(odd)})",
-            "compare the files with the publisher's, and download again what differs",
+            f"Counts differ from those published for {facts['published']['release']} ({', '.join(odd)})",
+            "compare the files with the publisher's, and download files that differ again",
         )
 
 
 def difference(count: int) -> str:
-    """A difference from what was published, in words."""
+    """Describes the difference from a published count."""
     if count == 0:
         return "equal"
     return f"{abs(count):,} {'missing' if count < 0 else 'too many'}"
@@ -138,82 +140,82 @@ def _times(facts: Facts) -> Iterator[Finding]:
             "implausible_time",
             f"{number(times['implausible'], 'timestamp')} before 1990 or after 2034 "
             f"(first {times['first']}, last {times['last']}), so their unit is probably wrong",
-            "ingest again with another --time_unit (ms or s), or mend the file if its layout takes none",
+            "ingest again with another --time_unit (ms or s), or fix the file if its layout has a fixed unit",
         )
     if times["share_null"] and times["share_null"] < 1:
         yield Finding(
             "warning",
             "some_times_missing",
-            f"{times['share_null']:.1%} of the interactions have no timestamp, so all are in the "
-            "file's order instead of that of time",
+            f"{times['share_null']:.1%} of the interactions have no timestamp, so all interactions follow the "
+            "file's order instead of the time",
             "add the missing times",
         )
 
 
 def _other_steps(facts: Facts) -> Iterator[Finding]:
-    """Errors of steps that write no table with a row an item: of ingest, above all."""
+    """Errors of steps whose tables do not have one row per item, above all ingest."""
     steps = {table["step"] for table in facts["tables"]}
     for entry in facts["failures"]:
         if entry["step"] not in steps:
-            word = entry["error_class"]
-            known = _INGEST.get(word) if entry["step"] == "ingest" else None
-            if entry["step"] == "ingest" and word in _AS_TOLD:
-                severity, advice = _AS_TOLD[word]
+            kind = entry["error_class"]
+            known = _INGEST.get(kind) if entry["step"] == "ingest" else None
+            if entry["step"] == "ingest" and kind in _VERBATIM:
+                severity, advice = _VERBATIM[kind]
                 yield from (
-                    Finding(severity, word, row["message"], advice)
+                    Finding(severity, kind, row["message"], advice)
                     for row in entry["listed"][:SHOWN]
                 )
                 continue
             severity, noun, plural, advice = known or _OTHER
             what = number(entry["count"], noun, plural).format(**entry)
-            if word == "unknown_item":
+            if kind == "unknown_item":
                 what += f" ({number(entry['items'], 'item')})"
-            yield Finding(severity, word, what, advice)
+            yield Finding(severity, kind, what, advice)
 
 
-# Severity, what there is one or many of, and advice, by error class of step ingest.
+# Severity, singular, plural and advice by error class of step ingest.
 _INGEST: dict[str, tuple[Severity, str, str, str]] = {
     "unknown_item": (
         "warning",
-        "interaction left out, as the dump does not know its item",
-        "interactions left out, as the dump does not know their items",
-        "titles that are cut off or of another release are the usual cause: see that they fit",
+        "interaction left out, because its item is not in the dump",
+        "interactions left out, because their items are not in the dump",
+        "the usual cause is a truncated file of titles or one of another release: check the file",
     ),
     "unsafe": (
         "warning",
-        "item whose id would lead out of its folder as a file name, left out",
-        "items whose ids would lead out of their folder as file names, left out",
-        "give such items other ids if you want them",
+        "item left out, because its id as a file name would leave its folder",
+        "items left out, because their ids as file names would leave their folder",
+        "rename the ids of these items to include them",
     ),
     "duplicate_id": (
         "warning",
-        "line with an id that stands on an earlier one",
-        "lines with an id that stands on an earlier one",
-        "of items the first line is kept, of users all: see that no files were joined by mistake",
+        "line that repeats the id of an earlier line",
+        "lines that repeat the id of an earlier line",
+        "for items the first line is kept, for users all lines: check that no files were joined by mistake",
     ),
     "empty": (
         "note",
         "item with an empty title",
         "items with empty titles",
-        "a tower of titles sees nothing of such items, so add another tower",
+        "a tower of titles has no input for these items, so add another tower",
     ),
     "no_titles": (
         "warning",
-        "file of items without any title",
-        "files of items without any title",
-        "use towers that read other things",
+        "file of items without titles",
+        "files of items without titles",
+        "use towers with other sources",
     ),
     "other_title": (
         "note",
-        "row with another title for its item than an earlier row",
-        "rows with another title for their item than an earlier row",
-        "the first one is kept, so move the right one up if it matters",
+        "row with a title that differs from an earlier row of the same item",
+        "rows with a title that differs from an earlier row of the same item",
+        "the first title is kept, so move the correct title up if it matters",
     ),
     "too_few_interactions": (
         "note",
         f"user with fewer than {MIN_INTERACTIONS} interactions",
         f"users with fewer than {MIN_INTERACTIONS} interactions",
-        "the splits leave such users out, and nothing need be done",
+        "the splits leave these users out; no action is needed",
     ),
     "outside_core": (
         "note",
@@ -222,17 +224,17 @@ _INGEST: dict[str, tuple[Severity, str, str, str]] = {
         "lower k_core to keep more",
     ),
 }
-# Of what a step says once about a whole file: severity and advice; the message is the finding.
-_AS_TOLD: dict[str, tuple[Severity, str]] = {
+# Severity and advice for problems of a whole file, whose message becomes the statement.
+_VERBATIM: dict[str, tuple[Severity, str]] = {
     "most_unknown": (
         "error",
-        "write both files' ids alike, or see that they are of one release, and ingest again",
+        "use the same ids in both files, or files of the same release, and ingest again",
     ),
-    "ids_differ": ("warning", "write both files' ids alike if they are the same items"),
-    "dropped_duplicates": ("note", "leave --duplicates drop out to keep them"),
-    "joined_splits": ("note", "compare with numbers of that split only what was trained on it"),
-    "not_read": ("note", "nothing need be done"),
-    "title_column": ("note", "titles feed the tower of that name"),
+    "ids_differ": ("warning", "use the same ids in both files if they mean the same items"),
+    "dropped_duplicates": ("note", "omit --duplicates drop to keep them"),
+    "joined_splits": ("note", "results are not comparable with results on that split"),
+    "not_read": ("note", "no action is needed"),
+    "title_column": ("note", "towers with the source title read this column"),
 }
 _OTHER: tuple[Severity, str, str, str] = (
     "warning",
@@ -250,12 +252,12 @@ def _counts(facts: Facts) -> Iterator[Finding]:
     )
     if negative:
         what = f"{number(negative, 'item')} with negative likes or views"
-        yield Finding("warning", "negative_counts", what, "take those numbers for unknown")
+        yield Finding("warning", "negative_counts", what, "treat these numbers as unknown")
     if above:
         what = (
             f"{number(above, 'item')} with more likes than views, as older copies of MicroLens have"
         )
-        yield Finding("note", "likes_above_views", what, "do not divide the one by the other")
+        yield Finding("note", "likes_above_views", what, "do not use the ratio of likes to views")
 
 
 def _repetitions(facts: Facts) -> Iterator[Finding]:
@@ -265,20 +267,20 @@ def _repetitions(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "identical_interactions",
-            f"{number(surplus, 'interaction')} with user, item and time of an earlier one, all kept",
-            "if they are copies and no second clicks, ingest with --duplicates drop",
+            f"{number(surplus, 'interaction')} with the user, item and time of an earlier one, all kept",
+            "if they are copies rather than second clicks, ingest with --duplicates drop",
         )
     if repeated["users"]:
         yield Finding(
             "note",
             "repeated_items",
             f"{number(repeated['users'], 'user')} with an item more than once",
-            "under protocol paper such a target can never hit, so report protocol clean beside it",
+            "under protocol paper such a target never counts as a hit, so report protocol clean as well",
         )
 
 
 def _order(facts: Facts) -> Iterator[Finding]:
-    """Which share of the order within users is no order of time, and whether it follows the ids."""
+    """The share of the order within users that is not determined by time, and whether it follows the ids."""
     order = facts["order"]
     if not order["by_file"]:
         return
@@ -298,19 +300,17 @@ def _order(facts: Facts) -> Iterator[Finding]:
         what += f"; within {'users' if order['untimed'] else 'them'}, items ascend in {_percent(share)} of steps"
     if order["follows_ids"]:
         advice = (
-            "a file sorted by id teaches the order of ids instead of that of time: ingest with --ties hash into another "
-            "folder, or sort the file by time, before any number is trusted"
+            "from a file sorted by id, a model learns the order of ids instead of time: before you trust any number, "
+            "ingest with --ties hash into another folder, or sort the file by time"
         )
         yield Finding("warning", kind, what, advice)
     else:
-        advice = "build nothing on their order" + (
-            "" if hashed else ", or see what --ties hash changes"
-        )
+        advice = "do not rely on their order" + ("" if hashed else ", or compare with --ties hash")
         yield Finding("note", kind, what, advice)
 
 
 def _percent(share: float) -> str:
-    """A share in percent; 100 % and 0 % only where it is all or nothing."""
+    """A share in percent; shows 100 % and 0 % only for exactly 1 and 0."""
     return (
         f"{100 * share:.4g}%" if share in (0, 1) else f"{min(max(100 * share, 0.01), 99.99):.1f}%"
     )
@@ -323,8 +323,8 @@ def _leakage(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "note",
             "leave_one_out",
-            f"Under leave-one-out, {share:.1%} of all interactions lie later than a user's own test time (mean over users)",
-            "what is trained knows the future of other users' tests, so state this share beside the numbers",
+            f"Under leave-one-out, {share:.1%} of all interactions are later than a user's own test time (mean over users)",
+            "training includes interactions later than other users' tests, so report this share with the results",
         )
 
 
@@ -336,7 +336,7 @@ def _duplicates(facts: Facts) -> Iterator[Finding]:
                 "note",
                 f"identical_{name}",
                 f"{entry['items']:,} items share their {noun} with others, in {number(entry['groups'], 'group')}",
-                "a tower that reads nothing else cannot tell them apart, so add another one",
+                "a tower with only this source cannot distinguish them, so add another tower",
             )
 
 
@@ -345,27 +345,27 @@ def _captions(facts: Facts) -> Iterator[Finding]:
         name, ok, failed = entry["name"], entry["ok"], entry["failed"]
         top = entry["most_common"][0] if entry["most_common"] else {"items": 0}
         if top["items"] > SAME_ITEMS and top["items"] > SAME_SHARE * ok:
-            what = f"Captions {name}: {top['items']:,} of {ok:,} are the same text, so the model may not look"
-            yield Finding("warning", "same_caption", what, _LOOK_AGAIN)
+            what = f"Captions {name}: {top['items']:,} of {ok:,} are the same text, so the model may ignore the pictures"
+            yield Finding("warning", "same_caption", what, _SAMPLE_ADVICE)
         if entry["asked"] and failed > FAILED_SHARE * entry["asked"]:
-            what = f"Captions {name}: the model failed on {failed:,} of {number(entry['asked'], 'item')} shown to it"
-            yield Finding("warning", "model_fails", what, _LOOK_AGAIN)
+            what = f"Captions {name}: the model failed on {failed:,} of {number(entry['asked'], 'item')}"
+            yield Finding("warning", "model_fails", what, _SAMPLE_ADVICE)
 
 
-_LOOK_AGAIN = (
-    "look at some (prep caption DATASET --sample 20 --html), and try another prompt or model"
+_SAMPLE_ADVICE = (
+    "look at a sample (prep caption DATASET --sample 20 --html), and try another prompt or model"
 )
 
 
 def _unseen(facts: Facts) -> Iterator[Finding]:
     never = facts["popularity"]["items_never_seen"]
     if never:
-        what = f"{number(never, 'item')} without any interaction"
-        advice = "the catalogue of the splits leaves them out, and nothing need be done"
+        what = f"{number(never, 'item')} without interactions"
+        advice = "the catalogue of the splits leaves them out; no action is needed"
         yield Finding("note", "never_seen", what, advice)
 
 
-_LOOKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+_CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _trainable,
     _tables,
     _notes,

@@ -1,7 +1,7 @@
-"""Everything about interactions, in one pass over whole users, a few million rows at a time.
+"""Facts about interactions, in one pass over complete users, a few million rows at a time.
 
-The table is sorted by user, so nothing has to be joined, sorted or spilled beyond one chunk of it:
-memory holds a chunk and a few numbers an item, however long the table is.
+The table is sorted by user, so no operation needs more than one chunk: memory holds a chunk and a few numbers per
+item, independent of the length of the table.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,21 +24,21 @@ from toolkit.store import Table
 
 CHUNK_ROWS = 2_000_000
 MAX_LEN = 10  # L of the paper's protocol
-# Timestamps outside 1990-01-01 .. 2035-01-01 are rather of another unit than of another age.
+# Timestamps outside 1990-01-01 .. 2035-01-01 probably have another unit.
 PLAUSIBLE_MS = (631_152_000_000, 2_051_222_400_000)
 
 Ints = NDArray[np.int64]
 
 
 def describe_interactions(data: Dataset, *, chunk_rows: int = CHUNK_ROWS) -> dict[str, Any]:
-    """Counts, sequence lengths, popularity, timestamps, repetitions, and what the splits will use.
+    """Counts, sequence lengths, popularity, timestamps, repetitions, and the data that the splits will use.
 
     Args:
         data: the dataset.
-        chunk_rows: rows to look at together, at least; a user is never cut.
+        chunk_rows: minimum number of rows per chunk; a user is never divided.
 
     Raises:
-        UserError: if the table is absent or broken.
+        UserError: if the table is missing or broken.
     """
     table, tally = Table(data.path / "interactions"), _Tally(data.items)
     for chunk in whole_users(table.batches(schema.INTERACTIONS.names), chunk_rows):
@@ -47,7 +47,7 @@ def describe_interactions(data: Dataset, *, chunk_rows: int = CHUNK_ROWS) -> dic
 
 
 def whole_users(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The interactions in order, `rows` or more at a time (the last time fewer), no user cut."""
+    """Yields the interactions in order in chunks of at least `rows` (except the last) with complete users."""
     waiting: list[pa.Table] = []
     for batch in batches:
         waiting.append(pa.Table.from_batches([batch]))
@@ -64,7 +64,7 @@ def whole_users(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Tab
 
 
 class _Tally:
-    """What has been counted so far; N items."""
+    """Running counts; N items."""
 
     def __init__(self, known: pa.Table) -> None:
         items = known.num_rows
@@ -81,13 +81,13 @@ class _Tally:
         self.simultaneous = Repetition()
 
     def add(self, chunk: pa.Table) -> None:
-        """Counts the interactions of some more users, none of whom comes again."""
+        """Counts the interactions of further users, whose rows must be complete."""
         chunk = chunk.combine_chunks()
         user, item = (chunk.column(name).to_numpy() for name in ("user", "item"))
         if item.min() < 1 or item.max() >= len(self.popularity):
             raise UserError(
-                f"interactions: items {item.min()}..{item.max()} are not all among "
-                f"1..{len(self.popularity) - 1}; see what prep check says"
+                f"interactions: items {item.min()}..{item.max()} are not all in "
+                f"1..{len(self.popularity) - 1}; run prep check for details"
             )
         starts = np.flatnonzero(np.diff(user, prepend=-1))
         stops = np.append(starts[1:], len(user))
@@ -99,9 +99,9 @@ class _Tally:
 
     def _add_lengths(self, item: NDArray[np.int32], starts: Ints, stops: Ints) -> None:
         lengths = stops - starts
-        found = np.bincount(lengths)
-        size = max(len(found), len(self.lengths))
-        grown = [np.pad(counts, (0, size - len(counts))) for counts in (self.lengths, found)]
+        new = np.bincount(lengths)
+        size = max(len(new), len(self.lengths))
+        grown = [np.pad(counts, (0, size - len(counts))) for counts in (self.lengths, new)]
         self.lengths = grown[0] + grown[1]
         length = np.repeat(lengths, lengths)
         to_end = np.repeat(stops, lengths) - np.arange(len(item))  # 1 is a user's last
@@ -130,13 +130,13 @@ class _Tally:
         self.repeated.add(chunk, order, same_item)
         both_dated = dated[order][1:] & dated[order][:-1]
         self.identical.add(chunk, order, same_item & both_dated & agree(time, order))
-        # Ingest sorts by time only where every row has one.
+        # Ingest sorts by time only if every row has a time.
         order = np.flatnonzero(dated)
         order = order[np.lexsort((time[order], user[order]))]
         self.simultaneous.add(chunk, order, agree(user, order) & agree(time, order))
 
     def facts(self, item_ids: pa.ChunkedArray) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The counts as JSON."""
         user_item, user_time = ("user_id", "item_id"), ("user_id", "timestamp_ms")
         exact = self.identical.interactions - self.identical.groups
         repeats = self.repeated.interactions - self.repeated.groups

@@ -1,4 +1,4 @@
-"""What items say of themselves: titles, tags, likes and views."""
+"""Facts about items: titles, tags, likes and views."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from prep.steps.database import Connection
 
 
 def describe_items(items: pa.Table, connection: Connection) -> dict[str, Any]:
-    """Titles, tags, likes and views; what the dump has none of is None.
+    """Titles, tags, likes and views; None for data that the dump does not have.
 
     Args:
         items: `toolkit.schema.ITEMS` and extras.
-        connection: where queries run; it knows the table as `items`.
+        connection: database for the queries, with the table registered as `items`.
     """
     names = set(items.schema.names)
     return {
@@ -34,10 +34,10 @@ def is_blank(texts: pa.ChunkedArray) -> pa.ChunkedArray:
 def _titles(items: pa.Table) -> dict[str, Any]:
     titles = items.column("title")
     empty = is_blank(titles)
-    told = titles.filter(pc.invert(empty))
+    filled = titles.filter(pc.invert(empty))
     return {
         "empty": pc.sum(empty).as_py() or 0,
-        "characters": spread(pc.utf8_length(told).to_numpy()),
+        "characters": spread(pc.utf8_length(filled).to_numpy()),
     }
 
 
@@ -68,7 +68,7 @@ def _likes_and_views(connection: Connection) -> dict[str, Any]:
 
 
 def _where(connection: Connection, condition: str) -> dict[str, Any]:
-    """How many items a condition holds for, and the first of them."""
+    """The number of items for which a condition is true, and the first of them."""
     sql = f"SELECT item_id, likes, views FROM items WHERE {condition} ORDER BY item"
     (counted,) = records(connection, f"SELECT count(*) AS count FROM items WHERE {condition}")
     return {**counted, "listed": records(connection, f"{sql} LIMIT {LISTED}")}

@@ -1,4 +1,4 @@
-"""How much of the data lies in the future of what is tested under leave-one-out."""
+"""Temporal leakage under leave-one-out: the share of interactions later than the tests."""
 
 import pyarrow.dataset as ds
 
@@ -8,7 +8,7 @@ from toolkit import Dataset, schema
 from toolkit.splits import MIN_INTERACTIONS
 from toolkit.store import Table
 
-# Of all interactions, the share later than a user's last one; the mean over users whom the splits know.
+# The share of all interactions later than a user's last one; the mean over users in the splits.
 _QUERY = f"""
 WITH counts AS (SELECT timestamp_ms AS t, count(*) AS n FROM interactions GROUP BY t),
     until AS (SELECT t, sum(n) OVER (ORDER BY t) AS n FROM counts),
@@ -20,14 +20,14 @@ SELECT avg(1 - until.n / (SELECT sum(n) FROM counts)) AS share FROM tests JOIN u
 
 
 def share_later_than_test(data: Dataset, connection: Connection) -> float | None:
-    """Which share of all interactions is later than a user's own test time, on average over users.
+    """The share of all interactions that are later than a user's own test time, averaged over users.
 
     Args:
         data: the dataset.
-        connection: where the query runs; it may spill to disk.
+        connection: database for the query, which may spill to disk.
 
     Returns:
-        In [0, 1]; None where there are no users to test, or an interaction has no time.
+        A share in [0, 1]; None if there are no users to test, or an interaction has no time.
     """
     files = [str(shard.path) for shard in Table(data.path / "interactions").shards()]
     log = ds.dataset(files, format="arrow", schema=schema.INTERACTIONS)
@@ -37,5 +37,5 @@ def share_later_than_test(data: Dataset, connection: Connection) -> float | None
     )
     if untimed["n"]:
         return None
-    (found,) = records(connection, _QUERY)
-    return None if found["share"] is None else round(found["share"], 6)
+    (result,) = records(connection, _QUERY)
+    return None if result["share"] is None else round(result["share"], 6)

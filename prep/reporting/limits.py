@@ -1,4 +1,4 @@
-"""How much a report lists of what there may be millions of."""
+"""Maximum number of entries that a report lists per kind."""
 
-LISTED = 1_000  # of each kind, in report.json; the page shows the first SHOWN of them
+LISTED = 1_000  # entries per kind in report.json; the page shows the first SHOWN
 SHOWN = 20

@@ -1,4 +1,4 @@
-"""Many numbers told by a few, and numbers told in words."""
+"""Summary statistics and the formatting of numbers."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def spread(values: ArrayLike, counts: NDArray[np.int64] | None = None) -> dict[str, Any] | None:
-    """Smallest, median, mean, 95th percentile and largest; None where there is no number.
+    """Minimum, median, mean, 95th percentile and maximum; None without numbers.
 
     The p-th percentile is the smallest value that at least p % of the numbers do not exceed, so
-    that it is always one of them.
+    it is always one of the numbers.
 
     Args:
-        values: the numbers; those that are not finite are left out.
-        counts: how often each occurs; once by default.
+        values: the numbers; non-finite numbers are ignored.
+        counts: frequency of each number; by default 1.
 
     >>> spread([3, 1, 2, 2])
     {'min': 1, 'median': 2, 'mean': 2.0, 'p95': 3, 'max': 3}
@@ -42,12 +42,12 @@ def spread(values: ArrayLike, counts: NDArray[np.int64] | None = None) -> dict[s
 
 
 def share(part: float, whole: float) -> float | None:
-    """`part / whole` to six digits; None of nothing."""
+    """`part / whole` rounded to six digits; None if `whole` is 0."""
     return round(part / whole, 6) if whole else None
 
 
 def utc(milliseconds: int | None) -> str | None:
-    """A time since 1970 as people write it, to the second; years of any length.
+    """Formats milliseconds since 1970 as ISO 8601, to the second; years may have any length.
 
     >>> utc(1_600_000_000_000)
     '2020-09-13T12:26:40Z'
@@ -58,5 +58,5 @@ def utc(milliseconds: int | None) -> str | None:
 
 
 def _plain(number: Any) -> int | float:
-    """A NumPy number as Python's own, which JSON knows."""
+    """Converts a NumPy number to a Python number for JSON."""
     return int(number) if np.issubdtype(type(number), np.integer) else round(float(number), 6)

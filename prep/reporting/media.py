@@ -1,7 +1,7 @@
-"""Covers and clips: their sizes, rates and durations, and which are the same file twice.
+"""Facts about covers and clips: sizes, frame rates, durations and identical files.
 
-Nothing is decoded. Equal files have equal `source_sha256`; rows without one (released frames, which are
-several files) are compared by the JPEG bytes they hold.
+Nothing is decoded. Equal files have equal `source_sha256`; rows without a digest are compared by their stored JPEG
+bytes.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ COMMON_SIZES = 10
 
 
 def describe_covers(data: Dataset, connection: Connection) -> dict[str, Any] | None:
-    """Sizes of the stored covers, in pixels; None where there are none."""
+    """Sizes of the stored covers in pixels; None without covers."""
     if not Table(data.path / "covers").exists():
         return None
     connection.register("sizes", data.covers.select(["width_px", "height_px"]))
@@ -30,9 +30,9 @@ def describe_covers(data: Dataset, connection: Connection) -> dict[str, Any] | N
 
 
 def describe_frames(data: Dataset, connection: Connection) -> dict[str, Any] | None:
-    """Frames, durations and rates of the clips; None where there are none.
+    """Frame counts, durations and frame rates of the clips; None without frames.
 
-    Sizes, in pixels, where the table has them.
+    Includes sizes in pixels if the table has them.
     """
     if not Table(data.path / "frames").exists():
         return None
@@ -50,7 +50,7 @@ def describe_frames(data: Dataset, connection: Connection) -> dict[str, Any] | N
 
 
 def _notes(table: pa.Table) -> dict[str, int]:
-    """How many rows have which note on what was done to their pictures."""
+    """The number of rows by note on changes to their pictures."""
     if "note" not in table.schema.names:
         return {}
     counted = table.column("note").drop_null().value_counts().to_pylist()
@@ -60,11 +60,11 @@ def _notes(table: pa.Table) -> dict[str, int]:
 
 
 def digests(data: Dataset, name: str, content: str) -> pa.Table:
-    """Item and digest of what each item of a media table was made from; rows without any are left out.
+    """Item and digest of the source of each row of a media table; rows without content are left out.
 
     Args:
         data: the dataset.
-        name: of the table, `covers` or `frames`.
+        name: name of the table, `covers` or `frames`.
         content: its column of JPEG bytes.
     """
     table = Table(data.path / name).read()
@@ -73,7 +73,7 @@ def digests(data: Dataset, name: str, content: str) -> pa.Table:
         sha or _hash_of(value) for sha, value in zip(known, table.column(content), strict=True)
     ]
     found = pa.table({"item_id": table.column("item_id"), "digest": pa.array(digest, pa.string())})
-    # Files of zero bytes are equal, and no duplicates.
+    # Empty files are equal but do not count as duplicates.
     is_empty = pc.fill_null(pc.equal(table.column("source_bytes"), 0), False)
     return found.filter(pc.and_not(pc.is_valid(found.column("digest")), is_empty))
 

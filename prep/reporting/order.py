@@ -1,7 +1,7 @@
-"""How much of the order within users is no order of time, and whether item ids ascend in it.
+"""The share of the order within users that time does not determine, and whether item ids ascend in it.
 
-Times that tie, or are absent, leave the order to the rows of the file. A file sorted by item id then teaches the
-order of ids: what is measured afterwards is higher, and means nothing.
+If times are equal or missing, the order of rows in the file decides. From a file sorted by item id, a model then learns
+the order of ids, and metrics become higher without meaning.
 """
 
 from math import erfc, sqrt
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from prep.reporting.measures import share
 
-FAR = 0.05  # from a half: what is nearer is little, however certain it is
-CERTAIN = 1e-3  # two-sided; few steps, as small data have, cannot reach it by chance
-LEAST_SHARE = 0.01  # of neighbours: fewer ties cannot move a result
+FAR = 0.05  # minimum distance of the share from one half
+CERTAIN = 1e-3  # maximum two-sided p-value
+LEAST_SHARE = 0.01  # minimum share of neighbours; fewer ties cannot change a result
 
 
 class Order:
-    """Counts neighbours within users.
+    """Counts neighbouring interactions within users.
 
     Args:
-        item_ids: (N,) the dump's own ids; they ascend as numbers where all are, else as text.
+        item_ids: (N,) the dump's own ids; compared as numbers if all are numbers, otherwise as text.
     """
 
     def __init__(self, item_ids: pa.ChunkedArray) -> None:
@@ -32,7 +32,7 @@ class Order:
         self._all = _Steps()
 
     def add(self, user: NDArray[np.int32], item: NDArray[np.int32], time: pa.ChunkedArray) -> None:
-        """Counts the steps of some users, none of whom comes again; rows as the dataset orders them."""
+        """Counts the steps of some users, whose rows must be complete and in the dataset's order."""
         same_user = user[1:] == user[:-1]
         dated = time.is_valid().to_numpy()
         stamps = pc.fill_null(time, 0).to_numpy()
@@ -43,10 +43,10 @@ class Order:
         self._tied.add(step[tied])
 
     def facts(self, *, untimed: bool) -> dict[str, Any]:
-        """All of it as JSON.
+        """The counts as JSON.
 
         Args:
-            untimed: whether an interaction has no time, so that all are in the file's order.
+            untimed: whether some interaction has no time, so that all follow the file's order.
         """
         pairs, by_file = self._all.count, self._all if untimed else self._tied
         ascending = share(by_file.up, by_file.up + by_file.down)
@@ -69,7 +69,7 @@ class Order:
 
 
 class _Steps:
-    """How many steps there are, and how many go up and down; the rest stays at the same item."""
+    """The number of steps, and of those that go up and down; the other steps stay at the same item."""
 
     def __init__(self) -> None:
         self.count = self.up = self.down = 0
@@ -81,7 +81,7 @@ class _Steps:
 
 
 def _ranks(item_ids: pa.ChunkedArray) -> NDArray[np.int64]:
-    """(N + 1,) where each item's id stands among all; 0 for padding."""
+    """(N + 1,) rank of each item's id; 0 for padding."""
     ids = item_ids.combine_chunks()
     if pc.all(pc.match_substring_regex(ids, r"^\d{1,18}$"), min_count=0).as_py():
         ids = ids.cast(pa.int64())
@@ -92,11 +92,10 @@ def _ranks(item_ids: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def sign_test(up: int, down: int) -> float:
-    """The two-sided probability of so uneven a split if up and down were equally likely (normal approximation
-    with continuity correction).
+    """Two-sided p-value of the split if up and down are equally likely (normal approximation with continuity
+    correction).
 
-    Steps of one random order go up and down by turns more often than tosses of a coin do, so the test errs on
-    the side of silence.
+    Steps of a random order alternate between up and down more often than coin tosses, so the test is conservative.
 
     >>> round(sign_test(60, 40), 3)
     0.057

@@ -1,9 +1,8 @@
-"""What the publishers of a dump say it holds, and whether it does.
+"""Compares the counts of a dump with those that its publishers state.
 
-A release is recognised by its layout and the names of its files, and only where these are its own
-for certain; otherwise nothing is compared. The numbers: MicroLens (arXiv 2309.15379) and NineRec
-(arXiv 2309.07705) as published, Scientific of IISAN (arXiv 2404.02059) as counted in its published
-files.
+A release is recognised by its layout and file names. If these are ambiguous, nothing is compared. Sources of the
+counts: MicroLens (arXiv 2309.15379) and NineRec (arXiv 2309.07705) as published; Scientific of IISAN (arXiv 2404.02059)
+as counted in its published files.
 """
 
 from collections.abc import Iterable
@@ -11,15 +10,15 @@ from typing import Any, NamedTuple
 
 
 class Release(NamedTuple):
-    """One published set.
+    """A published dataset.
 
     Args:
-        name: as its publishers call it.
-        layout: how prep reads it.
-        beginnings: with one of these the name of each of its files begins.
-        users: how many it has.
-        items: how many it has.
-        interactions: how many it has.
+        name: name of the release.
+        layout: layout of the dump.
+        beginnings: possible prefixes of its file names.
+        users: number of users.
+        items: number of items.
+        interactions: number of interactions.
     """
 
     name: str
@@ -61,10 +60,10 @@ RELEASES = (
 
 
 def recognise(layout: str | None, files: Iterable[str]) -> Release | None:
-    """The release whose files these are, or None where their names do not say so for certain.
+    """The release with these files, or None if their names do not identify one.
 
     Args:
-        layout: how the dump was read.
+        layout: layout of the dump.
         files: names of all input files.
     """
     names = list(files)
@@ -76,7 +75,7 @@ def recognise(layout: str | None, files: Iterable[str]) -> Release | None:
 
 
 def compare(release: Release, counts: dict[str, int]) -> dict[str, Any]:
-    """Published and found numbers side by side; `difference` is negative where some are missing."""
+    """Published and actual counts; `difference` is negative if some are missing."""
     return {
         "release": release.name,
         "counts": {

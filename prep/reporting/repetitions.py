@@ -1,4 +1,4 @@
-"""Interactions that agree with one another in user and item, in user and time, or in all three."""
+"""Interactions with equal user and item, equal user and time, or all three equal."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +14,13 @@ Ints = NDArray[np.int64]
 
 @dataclass
 class Repetition:
-    """Interactions that agree in some columns.
+    """Counts of groups of interactions that are equal in some columns.
 
     Args:
-        groups: how many sets of them there are.
-        interactions: how many interactions are in such a set.
-        users: how many users have one.
-        listed: the first sets.
+        groups: number of groups.
+        interactions: number of interactions in the groups.
+        users: number of users with a group.
+        listed: the first groups.
     """
 
     groups: int = 0
@@ -29,12 +29,12 @@ class Repetition:
     listed: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, chunk: pa.Table, order: Ints, same: NDArray[np.bool_]) -> None:
-        """Counts the sets of one chunk.
+        """Counts the groups of one chunk.
 
         Args:
-            chunk: interactions of whole users.
-            order: (R,) rows of the chunk that may repeat, those that agree side by side.
-            same: (R - 1,) whether a row agrees with the one before it.
+            chunk: interactions of complete users.
+            order: (R,) candidate rows of the chunk, sorted so that equal rows are adjacent.
+            same: (R - 1,) whether a row equals the row before it.
         """
         edges = np.diff(np.concatenate([[0], same.astype(np.int8), [0]]))
         starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) + 1
@@ -42,14 +42,14 @@ class Repetition:
         self.groups += len(rows)
         self.interactions += int((stops - starts).sum())
         self.users += len(np.unique(chunk.column("user").to_numpy()[rows]))
-        room = LISTED - len(self.listed)
-        first = chunk.select(["user_id", "item", "timestamp_ms"]).take(pa.array(rows[:room]))
-        times = (stops - starts)[:room].tolist()
+        left = LISTED - len(self.listed)
+        first = chunk.select(["user_id", "item", "timestamp_ms"]).take(pa.array(rows[:left]))
+        times = (stops - starts)[:left].tolist()
         for row, count in zip(first.to_pylist(), times, strict=True):
             self.listed.append({**row, "interactions": count})
 
     def facts(self, columns: tuple[str, ...], item_ids: pa.ChunkedArray) -> dict[str, Any]:
-        """As JSON, items under their own ids; `columns` are those in which each set agrees."""
+        """The counts as JSON, with the dump's item ids; `columns` are equal within each group."""
         listed = [{**row, "item_id": item_ids[row["item"] - 1].as_py()} for row in self.listed]
         listed = [{key: row[key] for key in (*columns, "interactions")} for row in listed]
         return {
@@ -61,5 +61,5 @@ class Repetition:
 
 
 def agree(values: NDArray[Any], order: Ints) -> NDArray[np.bool_]:
-    """Whether each value in `order` equals the one before it; one fewer than there are."""
+    """Whether each value in `order` equals the value before it; one element fewer than `order`."""
     return np.asarray(values[order[1:]] == values[order[:-1]])

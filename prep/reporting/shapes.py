@@ -1,4 +1,4 @@
-"""How unevenly interactions are spread over items and users: one number, or a few to draw."""
+"""Shapes of distributions: how interactions are distributed over items and users, as numbers and for plots."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +9,13 @@ Ints = NDArray[np.int64]
 
 
 def share_of_top(descending: Ints, fraction: float) -> float | None:
-    """Share of the interactions that the most popular items hold, at least one item."""
+    """Share of interactions with the most popular `fraction` of the items, at least one item."""
     top = max(round(len(descending) * fraction), 1)
     return share(int(descending[:top].sum()), int(descending.sum()))
 
 
 def curve(descending: Ints, points: int = 120) -> list[list[int]]:
-    """[rank, interactions] at ranks that are evenly spaced on a logarithmic axis, both ends included."""
+    """[rank, interactions] at ranks evenly spaced on a logarithmic axis, including both ends."""
     if len(descending) == 0:
         return []
     ranks = np.unique(np.geomspace(1, len(descending), points).round().astype(np.int64))
@@ -26,11 +26,11 @@ def histogram(lengths: Ints, bars: int = 30) -> list[dict[str, int]]:
     """Users by sequence length: equal ranges of lengths up to the 98th percentile, then the rest.
 
     Args:
-        lengths: how many users have length 0, 1, 2, ...
-        bars: how many ranges at most, besides the rest.
+        lengths: number of users with length 0, 1, 2, ...
+        bars: maximum number of ranges, without the rest.
 
     Returns:
-        `first` and `last` length of each range, both included, and its `users`.
+        `first` and `last` length of each range, both inclusive, and its number of `users`.
     """
     present = np.flatnonzero(lengths)
     if len(present) == 0:

@@ -11,12 +11,12 @@ MEMORY_GIB = 1.0
 
 
 def database(dataset: Path) -> AbstractContextManager[Connection]:
-    """An empty database whose files are in a folder of the dataset, and gone afterwards."""
+    """An empty temporary database with its files in a folder of the dataset."""
     return engine(dataset / SCRATCH, memory_gib=MEMORY_GIB)
 
 
 def records(
     connection: Connection, query: str, parameters: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """The rows of a query whose result is small, one dict each."""
+    """The rows of a query with a small result, as dicts."""
     return list(connection.sql(query, params=parameters).to_arrow_table().to_pylist())

@@ -1,4 +1,4 @@
-"""DuckDB, for tables that may be larger than memory: it spills to disk, and leaves nothing behind."""
+"""DuckDB for tables that may be larger than memory: it spills to disk and removes its files at the end."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -16,31 +16,31 @@ Connection: TypeAlias = duckdb.DuckDBPyConnection
 
 @contextlib.contextmanager
 def engine(folder: Path, *, memory_gib: float) -> Iterator[Connection]:
-    """A database of its own, gone with the `with` block.
+    """A temporary database for the duration of the `with` block.
 
     Args:
-        folder: for its files, deleted before and afterwards; the caller holds the lock of whoever uses it.
-        memory_gib: what DuckDB may hold in memory; the rest of the process comes on top.
+        folder: folder for its files, deleted before and afterwards; the caller must hold the lock of the step.
+        memory_gib: memory limit of DuckDB; the rest of the process needs additional memory.
 
     Raises:
-        UserError: if memory and disk do not suffice, at the beginning, in between or at the end.
+        UserError: if memory or disk space is insufficient.
     """
     clear_scratch(folder)
     folder.mkdir(parents=True)
     try:
         with contextlib.closing(_connect(folder, memory_gib)) as connection:
             yield connection
-    except _NO_ROOM as error:
+    except _NO_SPACE as error:
         raise UserError(
-            f"{folder}: sorting needs more room ({str(error).splitlines()[0]}); make room on this disk, or let it "
-            "hold more in memory (--memory_gib), and run the same command again"
+            f"{folder}: sorting needs more space ({str(error).splitlines()[0]}); free space on this disk, or raise "
+            "the memory limit (--memory_gib), and run the same command again"
         ) from None
     finally:
         clear_scratch(folder)
 
 
-# A disk that fills up while a transaction ends is told as the transaction's failure, and the database is closed by it.
-_NO_ROOM = (
+# If the disk is full at the end of a transaction, DuckDB reports a failed transaction and closes the database.
+_NO_SPACE = (
     duckdb.IOException,
     duckdb.OutOfMemoryException,
     duckdb.TransactionException,
@@ -52,26 +52,26 @@ def _connect(folder: Path, memory_gib: float) -> Connection:
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{int(memory_gib * 1024)}MiB",
         "temp_directory": str(folder),
-        "preserve_insertion_order": False,  # rows carry their number where order matters
+        "preserve_insertion_order": False,  # rows have a number where order matters
     }
     connection = duckdb.connect(str(folder / "log.duckdb"), config=settings)
-    connection.execute("SET enable_progress_bar = false")  # it would write between our own lines
+    connection.execute("SET enable_progress_bar = false")  # it would mix with our own output
     return connection
 
 
 def create(
     connection: Connection, table: str, query: str, **inputs: Iterable[pa.RecordBatch]
 ) -> None:
-    """`CREATE TABLE table AS query`, the query reading batches that are made as it goes.
+    """Runs `CREATE TABLE table AS query` with inputs that are streamed as batches.
 
     Args:
-        connection: of `engine`.
-        table: its name.
-        query: SQL.
-        inputs: by the names that the query uses; each has at least one batch.
+        connection: connection of `engine`.
+        table: name of the table.
+        query: SQL query.
+        inputs: batches by the names in the query; each input has at least one batch.
 
     Raises:
-        Exception: what making a batch raises, as it was raised.
+        Exception: the original exception if producing a batch fails.
     """
     relays = {name: _Relay(batches) for name, batches in inputs.items()}
     for name, relay in relays.items():
@@ -89,14 +89,14 @@ def create(
 
 
 def rows(connection: Connection, query: str) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query as Python tuples, a block at a time."""
+    """Yields the rows of a query as Python tuples, fetched in blocks."""
     for batch in batches(connection, query):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def batches(connection: Connection, query: str) -> Iterator[pa.RecordBatch]:
-    """The rows of a query as Arrow batches, which are made as they are asked for."""
-    # A cursor of its own: a connection has one unfinished result at most.
+    """Yields the rows of a query as Arrow batches, fetched on demand."""
+    # A separate cursor, because a connection can have only one unfinished result.
     with connection.cursor() as cursor:
         yield from cursor.sql(query).to_arrow_reader(_BATCH_ROWS)
 
@@ -105,7 +105,7 @@ _BATCH_ROWS = 122_880
 
 
 class _Relay:
-    """Batches on their way into DuckDB, which forgets the type of an error on the way back."""
+    """Passes batches to DuckDB and keeps the original exception, whose type DuckDB loses."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self.error: Exception | None = None

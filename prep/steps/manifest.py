@@ -1,4 +1,4 @@
-"""`dataset.json`: which steps have finished, and with what."""
+"""Reads and writes `dataset.json`: the finished steps, their settings and the configuration."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ from toolkit.json_files import MANIFEST, SEAL, write_json
 from toolkit.manifest import read_manifest
 from toolkit.store import Table
 
-_WAIT_SECONDS = 60.0  # for another step to record what it did, which takes milliseconds
+_WAIT_SECONDS = 60.0  # timeout for another step's write, which takes milliseconds
 _BY_NAME = (
     "caption",
     "encode",
     "features",
-)  # parts of the configuration that several processes add to
+)  # parts of the configuration that several processes may extend
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -33,10 +33,10 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def read(dataset: Path) -> dict[str, Any] | None:
-    """The manifest, or None where ingest has not finished yet.
+    """The manifest, or None if ingest has not finished yet.
 
     Raises:
-        UserError: if it is broken or of another schema version.
+        UserError: if the manifest is broken or has another schema version.
     """
     if not (dataset / MANIFEST).exists():
         return None
@@ -44,32 +44,32 @@ def read(dataset: Path) -> dict[str, Any] | None:
 
 
 def require(dataset: Path) -> dict[str, Any]:
-    """The manifest of a dataset that has been ingested.
+    """The manifest of an ingested dataset.
 
     Raises:
-        UserError: if it has not.
+        UserError: if the dataset has not been ingested.
     """
     manifest = read(dataset)
     if manifest is None:
         raise UserError(
-            f"{dataset}: no {MANIFEST} here, so nothing has been ingested yet; "
+            f"{dataset}: has no {MANIFEST}, so nothing has been ingested yet; "
             f"run: python -m prep ingest DUMP {dataset}"
         )
     return manifest
 
 
 def part(manifest: dict[str, Any], *keys: str, dataset: Path) -> Any:
-    """What stands under some keys of a manifest, one within the other.
+    """The value under nested keys of a manifest.
 
     Raises:
-        UserError: if it is not there, as after an accident: prep writes it.
+        UserError: if a key is missing, which means that the file is damaged.
     """
     value: Any = manifest
     for key in keys:
         if not isinstance(value, dict) or key not in value:
             raise UserError(
-                f"{dataset / MANIFEST} has no {'.'.join(keys)!r}, which prep ingest writes; the file is damaged: take "
-                "it from a copy, or build into a new folder"
+                f"{dataset / MANIFEST} has no {'.'.join(keys)!r}, which prep ingest writes; the file is damaged: "
+                "restore it from a copy, or build into a new folder"
             )
         value = value[key]
     return value
@@ -84,7 +84,7 @@ def create(dataset: Path, manifest: dict[str, Any]) -> None:
 def record_step(dataset: Path, step: str, config: dict[str, Any], **facts: Any) -> None:
     """Adds a finished step and the checksums of its files to the manifest, in one atomic write.
 
-    What others add at the same time stays.
+    Concurrent additions by other processes are kept.
     """
     with _alone(dataset):
         manifest = require(dataset)
@@ -95,7 +95,7 @@ def record_step(dataset: Path, step: str, config: dict[str, Any], **facts: Any) 
 
 
 def record_checksums(dataset: Path, step: str) -> None:
-    """Adds the checksums of a finished step's files where an older Versa has left them out."""
+    """Adds the checksums of a finished step's files if an older version did not record them."""
     if any(belongs_to(name, step) for name in require(dataset).get(SHARDS, {})):
         return
     with _alone(dataset):
@@ -105,13 +105,13 @@ def record_checksums(dataset: Path, step: str) -> None:
 
 
 def record_config(dataset: Path, before: dict[str, Any] | None = None, **parts: Any) -> None:
-    """Keeps the parts of the configuration that a step has used; `prep encode DATASET` goes on from it.
+    """Records the parts of the configuration that a step used; `prep encode DATASET` reads them later.
 
     Args:
-        dataset: its folder.
-        before: the recorded configuration when the step began: towers and captions that another process has added
-            since then stay. None: none has.
-        parts: of the configuration, by key.
+        dataset: dataset folder.
+        before: recorded configuration at the start of the step. Towers and captions that another process has added
+            since then are kept. None if no other process can have added any.
+        parts: parts of the configuration by key.
     """
     with _alone(dataset):
         manifest = require(dataset)
@@ -126,17 +126,17 @@ def record_config(dataset: Path, before: dict[str, Any] | None = None, **parts: 
 
 @contextmanager
 def _alone(dataset: Path) -> Iterator[None]:
-    """Reading, changing and writing the manifest, with no other process in between."""
+    """Locks the manifest to read, change and write it without interference by other processes."""
     with writing(dataset, MANIFEST, wait_seconds=_WAIT_SECONDS):
         clear_temporary(dataset, re.escape(MANIFEST))
         yield
 
 
 def recorded_settings(dataset: Path) -> tuple[dict[str, Any], list[LeftOut]]:
-    """The configuration that a dataset was made with so far, and what of it a dataset may not decide (`prep.trust`).
+    """The recorded configuration of a dataset, and the settings that a dataset may not decide (`prep.trust`).
 
     Raises:
-        UserError: if nothing has been ingested yet, or it is no configuration.
+        UserError: if nothing has been ingested yet, or the record is not a valid configuration.
     """
     manifest = require(dataset)
     values, left_out = settings_of_data(manifest["config"], PrepConfig, where=dataset / MANIFEST)
@@ -148,27 +148,27 @@ def recorded_settings(dataset: Path) -> tuple[dict[str, Any], list[LeftOut]]:
 
 
 def _is_imported(dataset: Path, manifest: dict[str, Any], tower: str) -> bool:
-    """Whether a tower is stored as the configuration asks: its file is then compared with the rows, and not read in."""
+    """Whether a tower is already imported as configured; then its file is compared but not imported again."""
     done = manifest["steps"].get(f"encode:{tower}", {}).get("config")
     is_stored = is_safe(tower) and Table(dataset / "states" / tower).exists()
     return is_stored and bool(done == manifest["config"]["features"][tower])
 
 
 def recorded_config(dataset: Path, *used: str) -> PrepConfig:
-    """The configuration that a dataset was made with so far.
+    """The recorded configuration of a dataset.
 
-    A dataset may come from somebody else, so what runs code, calls a server or reads elsewhere is not part of it.
+    A dataset may come from somebody else, so settings that run code, call a server or read other folders are excluded.
 
     Args:
-        dataset: its folder.
-        used: keys of the configuration that are needed as they were: what is missing of them is refused.
+        dataset: dataset folder.
+        used: keys of the configuration that the caller needs complete; excluded settings under them are an error.
 
     Raises:
-        UserError: if nothing has been ingested yet, or what is used asks for what only the user may say.
+        UserError: if nothing has been ingested yet, or a used key contains settings that only the user may set.
     """
     values, left_out = recorded_settings(dataset)
     refuse_left_out(of_keys(left_out, used), where=dataset / MANIFEST)
-    made: dict[str, Any] = {
+    kinds: dict[str, Any] = {
         "media": MediaConfig,
         "caption": CaptionConfig,
         "encode": EncodeConfig,
@@ -180,13 +180,13 @@ def recorded_config(dataset: Path, *used: str) -> PrepConfig:
             if key == "media"
             else {name: kind(**settings) for name, settings in values.get(key, {}).items()}
         )
-        for key, kind in made.items()
+        for key, kind in kinds.items()
     }
     return PrepConfig(**{**values, **parts})
 
 
 def configured_towers(manifest: dict[str, Any]) -> list[str]:
-    """The towers that the recorded configuration asks for, to be encoded or imported."""
+    """The towers in the recorded configuration, encoded or imported."""
     config = manifest.get("config", {})
     return [*config.get("encode", {}), *config.get("features", {})]
 
@@ -194,21 +194,21 @@ def configured_towers(manifest: dict[str, Any]) -> list[str]:
 def refuse_change(
     recorded: dict[str, Any], asked: dict[str, Any], *, where: str, afresh: str
 ) -> None:
-    """Compares what was done with what is asked.
+    """Refuses a configuration that differs from the recorded one.
 
     Args:
-        recorded: configuration that the existing rows were made with.
+        recorded: configuration of the existing rows.
         asked: configuration of this run.
-        where: what was made with it.
-        afresh: how to start afresh.
+        where: the dataset or table, for messages.
+        afresh: how to start afresh, for messages.
 
     Raises:
-        UserError: naming the first key that differs, its old and its new value.
+        UserError: with the first key that differs, its old and its new value.
     """
     for key in sorted({*recorded, *asked}):
         old, new = recorded.get(key), asked.get(key)
         if old != new:
             raise UserError(
                 f"{where} was made with {key} = {json.dumps(old)}, and now {key} = {json.dumps(new)} "
-                f"is asked for; set it back, or to start afresh {afresh}"
+                f"is asked for; set it back, or to start afresh, {afresh}"
             )

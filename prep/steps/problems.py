@@ -1,4 +1,4 @@
-"""Why an item is not ok: the one exception of per-item work, and the rows it becomes in `errors/`."""
+"""Problems of items: the exception of per-item work, and its rows in `errors/`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from toolkit.schema import Status
 
 
 class ItemProblem(Exception):
-    """One item cannot be used at one step; the run goes on without it.
+    """An item cannot be used in a step; the run continues without it.
 
     Args:
-        status: the word for it.
-        message: what is wrong, with names and numbers.
+        status: status of the item.
+        message: description of the problem, with names and numbers.
     """
 
     def __init__(self, status: Status, message: str) -> None:
@@ -24,7 +24,7 @@ class ItemProblem(Exception):
 
 
 class Problem(NamedTuple):
-    """A row of `errors/`, but for the step."""
+    """A row of `errors/` without the step."""
 
     item_id: str | None
     error_class: str
@@ -37,14 +37,14 @@ def table(step: str, problems: Sequence[Problem]) -> pa.Table:
     return pa.table([item_ids, [step] * len(problems), classes, messages], schema=schema.ERRORS)
 
 
-def tally(told: pa.Table) -> dict[str, int]:
-    """How many rows of each error class."""
-    counted = told.column("error_class").value_counts().to_pylist()
+def tally(errors: pa.Table) -> dict[str, int]:
+    """The number of rows per error class."""
+    counted = errors.column("error_class").value_counts().to_pylist()
     return {entry["values"]: entry["counts"] for entry in counted}
 
 
 def summary(counts: dict[str, int]) -> str:
-    """A tally as the end of a sentence."""
+    """A tally as the end of a printed line; empty without errors."""
     if not counts:
         return ""
     return "; errors: " + ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))

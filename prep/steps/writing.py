@@ -1,8 +1,8 @@
-"""Who may write what of a dataset, and what a killed writer left that may be removed.
+"""Locks for writing parts of a dataset, and removal of files that a killed writer left behind.
 
-Every step has a lock of its own, so that two towers can be encoded at once; `ingest` and `build` share one. Within
-the root folder and `errors/`, which steps share, a step removes only temporary files of its own names: another
-process may be writing the others at this moment.
+Every step has its own lock, so that two towers can be encoded in parallel; `ingest` and `build` share one. In the root
+folder and in `errors/`, which steps share, a step removes only its own temporary files, because another process may be
+writing the others.
 """
 
 import contextlib
@@ -23,17 +23,17 @@ _SHARD = r"part-\d{5,}\.arrow"
 
 @contextlib.contextmanager
 def writing(dataset: Path, part: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Makes the caller the only writer of one part of a dataset for the length of the `with` block.
+    """Makes the caller the only writer of one part of a dataset within the `with` block.
 
-    A block within a block of the same part, in the same thread, goes on under the lock that is held already.
+    A nested block for the same part, in the same thread, reuses the lock.
 
     Args:
-        dataset: its folder, created if it is absent.
-        part: a step's name, such as `encode:title`; `ingest` for everything that ingest writes.
+        dataset: dataset folder, created if it does not exist.
+        part: name of a step, such as `encode:title`; `ingest` for everything that ingest writes.
         wait_seconds: how long to wait for another writer; by default not at all.
 
     Raises:
-        UserError: if another process or thread writes it; it names that one.
+        UserError: if another process or thread is writing the part, with its name.
     """
     key = (dataset.resolve(), part)
     if key in _HELD.get():
@@ -48,11 +48,11 @@ def writing(dataset: Path, part: str, *, wait_seconds: float = 0.0) -> Iterator[
 
 
 def clear_temporary(folder: Path, name: str) -> None:
-    """Removes the temporary files of `toolkit.atomic.write_atomically` for some files of a folder.
+    """Removes temporary files of `toolkit.atomic.write_atomically` in a folder.
 
     Args:
-        folder: where they lie.
-        name: of the files that were to be written, a regular expression.
+        folder: folder of the files.
+        name: regular expression for the names of the final files.
     """
     pattern = re.compile(rf"\.{name}\.\d+\.tmp")
     for path in folder.glob(".*.tmp"):
@@ -64,43 +64,43 @@ def clear_table(folder: Path, *, names: str = _SHARD) -> None:
     """Removes a table that this project wrote: its shards and their temporary files, then the empty folder.
 
     Args:
-        folder: of the table; it may be absent.
-        names: of its files, a regular expression.
+        folder: folder of the table, which may not exist.
+        names: regular expression for the names of its files.
 
     Raises:
-        UserError: if the folder holds anything else, which is left alone with all the rest.
+        UserError: if the folder holds any other file; then nothing is removed.
     """
     if not folder.is_dir():
         return
     refuse_foreign(folder, names=names)
     for path in list(folder.iterdir()):
         path.unlink()
-    if not folder.is_symlink():  # of a folder that lies elsewhere, the user's link stays
+    if not folder.is_symlink():  # keep the user's link to a folder elsewhere
         folder.rmdir()
 
 
 def refuse_foreign(folder: Path, *, names: str = _SHARD) -> None:
-    """Makes sure that a folder holds nothing but the files of a table.
+    """Refuses a folder that holds anything except the files of a table.
 
     Args:
-        folder: of the table; it may be absent.
-        names: of its files, a regular expression.
+        folder: folder of the table, which may not exist.
+        names: regular expression for the names of its files.
 
     Raises:
-        UserError: naming the first thing that this project did not write.
+        UserError: with the first file that this project did not write.
     """
     ours = re.compile(rf"{names}|\.{names}\.\d+\.tmp|\.part{re.escape(NOTES)}")
     for path in sorted(folder.iterdir() if folder.is_dir() else ()):
         if not ours.fullmatch(path.name) or path.is_dir():
             raise UserError(
-                f"{folder} is to be written afresh, and holds {path.name}, which prep did not write; nothing was "
-                "removed: move it away, or choose another folder for the dataset"
+                f"{folder} must be rewritten but holds {path.name}, which prep did not write; nothing was "
+                "removed: move this file away, or choose another folder for the dataset"
             )
 
 
 def clear_scratch(folder: Path) -> None:
-    """Removes a scratch folder, by the exact name that only its lock's holder uses; a link to one is not followed."""
+    """Removes a scratch folder, which only the holder of its lock uses; does not follow a link."""
     if folder.is_symlink():
-        raise UserError(f"{folder} is a link, where prep keeps its own scratch files; remove it")
+        raise UserError(f"{folder} is a link, expected prep's own scratch folder; remove the link")
     if folder.exists():
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""A synthetic dump in MicroLens' own layout, for tests, tutorials and a first run without a download."""
+"""Writes a synthetic dump in MicroLens' own layout, for tests, tutorials and a first run without downloads."""
 
 from prep.synth.dump import write_dump
 

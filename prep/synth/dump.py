@@ -1,7 +1,7 @@
-"""Writes a synthetic dump: the files of MicroLens, in its own layout, and the truth beside them.
+"""Writes a synthetic dump: files in MicroLens' own layout, and `truth.json` with the model behind them.
 
-The dump is made in a folder within `out` and moved up at the end, `truth.json` last: `out` holds a
-whole dump or none, even where it is a mount point or the current folder.
+The dump is written into a subfolder of `out` and moved up at the end, `truth.json` last. So `out` contains a complete
+dump or none, even if it is a mount point or the current folder.
 """
 
 import csv
@@ -41,21 +41,21 @@ encode:
 def write_dump(
     out: Path, *, items: int = 300, users: int = 1000, seed: int = 0, progress: bool = True
 ) -> None:
-    """Writes a dump that depends on nothing but these arguments, byte for byte.
+    """Writes a dump that is fully determined by the arguments, byte for byte.
 
     Args:
-        out: the folder to write, absent or empty.
-        items: how many items, at least 20.
-        users: how many users, at least 1.
+        out: folder to write, which must be empty or not exist.
+        items: number of items, at least 20.
+        users: number of users, at least 1.
         seed: any integer from 0.
-        progress: whether to draw a progress bar on stderr.
+        progress: whether to show a progress bar on stderr.
 
     Raises:
-        UserError: a number is too small, `out` is a file or holds something already, or another process is writing it.
+        UserError: if a number is too small, `out` is a file or not empty, or another process is writing it.
     """
     out = Path(out)
     _check_numbers(items=items, users=users, seed=seed)
-    _check_place(out)
+    _check_folder(out)
     catalogue = draw_items(items, seed)
     people = draw_users(users, catalogue, seed)
     partial = out / _PARTIAL
@@ -69,17 +69,17 @@ def write_dump(
 
 
 def _refuse_foreign(partial: Path) -> None:
-    """The lock within it tells a folder of ours from another of that name."""
+    """Refuses a folder without our lock folder, which is therefore not from this command."""
     if partial.is_symlink() or (
         partial.is_dir() and any(partial.iterdir()) and not (partial / LOCKS).is_dir()
     ):
         raise UserError(
-            f"{partial}: this command did not make it; remove it, or name another folder"
+            f"{partial}: not created by this command; remove it, or choose another folder"
         )
 
 
 def _clear(partial: Path) -> None:
-    """Removes what an interrupted run left."""
+    """Removes the files of an interrupted run."""
     for entry in list(partial.iterdir()):
         if entry.is_dir() and entry.name != LOCKS:
             shutil.rmtree(entry)
@@ -94,13 +94,13 @@ def _check_numbers(*, items: int, users: int, seed: int) -> None:
             raise UserError(f"{name} is {value}; a synthetic dump needs {name} >= {minimum}")
 
 
-def _check_place(out: Path) -> None:
+def _check_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; name a folder that is absent or empty")
+        raise UserError(f"{out} is a file; choose an empty or a new folder")
     if out.is_dir() and any(entry.name != _PARTIAL for entry in out.iterdir()):
         raise UserError(
-            f"{out} is not empty, and a dump is never written over other files; "
-            "name another folder or delete this one first"
+            f"{out} is not empty, and a dump never overwrites other files; "
+            "choose another folder or delete this one first"
         )
 
 
@@ -125,9 +125,9 @@ def write_cover(path: Path, image: Image) -> None:
 
 
 def write_clip(path: Path, frames: Iterable[Image], *, index_first: bool) -> None:
-    """Writes RGB frames as H.264 in mp4, its index (`moov`) at the front or at the end.
+    """Writes RGB frames as H.264 in mp4, with its index (`moov`) at the front or at the end.
 
-    One thread and the muxer's bit-exact mode: the bytes depend on the frames alone.
+    Uses one thread and the muxer's bit-exact mode, so that the bytes depend only on the frames.
     """
     flags = {"fflags": "+bitexact"} | ({"movflags": "faststart"} if index_first else {})
     with av.open(str(path), "w", options=flags) as container:
@@ -166,7 +166,7 @@ def _write_tables(folder: Path, items: Sequence[Item], users: Sequence[User]) ->
 
 
 def _write_truth(folder: Path, items: Sequence[Item], users: Sequence[User]) -> None:
-    """What really drives the users; for tests and the oracle, never for `prep`."""
+    """Writes the model behind the users' choices, for tests and the oracle; `prep` never reads it."""
     truth = {
         "strengths": dict(taste.STRENGTHS),
         "attributes": ATTRIBUTES,

@@ -1,8 +1,7 @@
 """Scenes: one coloured shape on a noisy grey ground, still (a cover) or moving (a clip).
 
-Everything here is a pure function of its arguments and of the generator that it is handed. Images
-are RGB uint8 arrays (H, W, 3); clips are (T, H, W, 3). Places and radii are fractions of the side,
-so that the same pose may be drawn at any size.
+All functions are pure functions of their arguments and the random generator. Images are RGB uint8 arrays (H, W, 3);
+clips are (T, H, W, 3). Positions and radii are fractions of the side, so that a pose can be drawn at any size.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,14 +22,12 @@ FRAMES = 24
 FRAMES_PER_SECOND = 12
 TIMES = tuple(frame / FRAMES for frame in range(FRAMES))  # of a clip's frames, in [0, 1)
 
-_SUBPIXEL_BITS = (
-    4  # OpenCV takes fixed-point corners; without them slow shapes would jump by pixels
-)
+_SUBPIXEL_BITS = 4  # OpenCV's fixed-point corners, which make slow motion smooth
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a shape stands: centre and radius as fractions of the side, its turn in radians."""
+    """The pose of a shape: centre and radius as fractions of the side, rotation in radians."""
 
     x: float
     y: float
@@ -74,14 +71,14 @@ COLOURS = MappingProxyType(
 
 
 def _slide(pose: Pose, dx: float, dy: float, time: float) -> Pose:
-    """Crosses the middle at half time, so that no single place betrays the direction."""
+    """Moves through the middle at half time, so that no single position reveals the direction."""
     x = 0.5 + dx * (time - 0.5) if dx else pose.x
     y = 0.5 + dy * (time - 0.5) if dy else pose.y
     return replace(pose, x=x, y=y)
 
 
 def _blink(pose: Pose, time: float) -> Pose:
-    """Off and on, three times each; on at half time, which is where a single frame is taken."""
+    """Turns off and on three times; the shape is visible at half time, where a single frame is sampled."""
     return replace(pose, opacity=float(int(6 * time) % 2 == 1))
 
 
@@ -99,7 +96,7 @@ MOTIONS: MappingProxyType[str, Callable[[Pose, float], Pose]] = MappingProxyType
 
 
 def draw_ground(rng: Generator, *, side_px: int = SIDE_PX) -> Image:
-    """A greyish ground of random brightness, slope, blotches and grain."""
+    """Draws a greyish ground with random brightness, gradient, blotches and grain."""
     brightness = rng.uniform(40, 215) + rng.uniform(-12, 12, size=3)
     slope_x, slope_y = rng.uniform(-25, 25, size=2)
     y, x = np.mgrid[0:side_px, 0:side_px] / side_px - 0.5
@@ -111,19 +108,19 @@ def draw_ground(rng: Generator, *, side_px: int = SIDE_PX) -> Image:
 
 
 def draw_paint(colour: str, rng: Generator) -> NDArray[np.float64]:
-    """A shade (3,) of the named colour: a little darker or lighter, a little off in hue."""
+    """Draws a shade (3,) of a colour with small random changes of brightness and hue."""
     return np.clip(np.array(COLOURS[colour]) * rng.uniform(0.8, 1.1) + rng.normal(0, 6, 3), 0, 255)
 
 
 def random_pose(rng: Generator) -> Pose:
-    """Any pose that leaves the shape within the picture, but for a corner perhaps."""
+    """Draws a pose that keeps the shape within the picture, except possibly a corner."""
     radius = rng.uniform(0.14, 0.38)
     x, y = rng.uniform(radius, 1 - radius, size=2)
     return Pose(float(x), float(y), radius, rng.uniform(-0.35, 0.35))
 
 
 def draw_silhouette(shape: str, pose: Pose, *, side_px: int = SIDE_PX) -> NDArray[np.uint8]:
-    """How much of each pixel (H, W) the shape covers, 0 to 255: its edges are anti-aliased."""
+    """The coverage of each pixel (H, W) by the shape, from 0 to 255, with anti-aliased edges."""
     cosine, sine = np.cos(pose.turn), np.sin(pose.turn)
     corners = SHAPES[shape] @ np.array([[cosine, sine], [-sine, cosine]]) * pose.radius
     corners_px = (corners + np.array([pose.x, pose.y])) * side_px * 2**_SUBPIXEL_BITS
@@ -134,7 +131,7 @@ def draw_silhouette(shape: str, pose: Pose, *, side_px: int = SIDE_PX) -> NDArra
 
 
 def place(ground: Image, shape: str, paint: NDArray[np.float64], pose: Pose) -> Image:
-    """A copy of `ground` with the shape upon it."""
+    """A copy of `ground` with the shape drawn on it."""
     silhouette = draw_silhouette(shape, pose, side_px=ground.shape[0])
     cover = silhouette[..., None] / 255 * pose.opacity
     blend = ground * (1 - cover) + paint * cover
@@ -142,7 +139,7 @@ def place(ground: Image, shape: str, paint: NDArray[np.float64], pose: Pose) -> 
 
 
 def draw_cover(shape: str, colour: str, rng: Generator, *, side_px: int = SIDE_PX) -> Image:
-    """A cover: it takes no motion and shows no moment of the clip, so it cannot tell the motion."""
+    """Draws a cover. It does not depend on the clip or its motion, so it contains no information on the motion."""
     ground = draw_ground(rng, side_px=side_px)
     return place(ground, shape, draw_paint(colour, rng), random_pose(rng))
 
@@ -156,7 +153,7 @@ def draw_frames(
     times: Sequence[float] = TIMES,
     side_px: int = SIDE_PX,
 ) -> Iterator[Image]:
-    """A clip's frames at `times`, one by one: the ground stays, the shape moves."""
+    """Yields the frames of a clip at `times`; the ground is fixed and the shape moves."""
     ground, paint = draw_ground(rng, side_px=side_px), draw_paint(colour, rng)
     x, y = rng.uniform(0.35, 0.65, size=2)
     start = Pose(float(x), float(y), rng.uniform(0.16, 0.24), rng.uniform(-0.35, 0.35))

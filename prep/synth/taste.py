@@ -1,4 +1,4 @@
-"""Who likes what: the model by which synthetic users choose items.
+"""The preference model by which synthetic users choose items.
 
 A user has a favourite shape, colour and motion. Without replacement, each next item is drawn with
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-# Strong enough that five items betray the taste, weak enough that no list of ten holds every choice.
+# Strong enough that five items reveal the taste, weak enough that no list of ten contains every choice.
 STRENGTHS = MappingProxyType({"shape": 2.5, "colour": 2.5, "motion": 2.5})
 ZIPF_EXPONENT = 0.3
 
@@ -38,13 +38,13 @@ def log_utilities(
     popularity: FloatArray,
     strengths: Mapping[str, float],
 ) -> FloatArray:
-    """The log of the unnormalised choice probabilities, (U, N).
+    """The logarithm of the unnormalised choice probabilities, (U, N).
 
     Args:
-        items: for each attribute, its word for each item (N).
-        favourites: for each attribute, its word for each user (U).
+        items: for each attribute, the value of each item (N).
+        favourites: for each attribute, the favourite of each user (U).
         popularity: log popularity of each item (N,).
-        strengths: the weight of each attribute; those left out count nothing.
+        strengths: weight of each attribute; omitted attributes have weight 0.
     """
     users = len(next(iter(favourites.values())))
     scores = np.tile(popularity, (users, 1))
@@ -55,7 +55,7 @@ def log_utilities(
 
 
 def sequence_length(items: int, rng: Generator) -> int:
-    """At least 5, median 6, mean about 7.2, a long tail cut at 40 (or at half of the catalogue)."""
+    """Draws a length: at least 5, median 6, mean about 7.2, with a tail limited to 40 and half of the catalogue."""
     excess = int(rng.lognormal(mean=0.42, sigma=1.05))
     return min(SHORTEST_SEQUENCE + excess, LONGEST_SEQUENCE, items // 2)
 
@@ -63,7 +63,7 @@ def sequence_length(items: int, rng: Generator) -> int:
 def choose(utilities: FloatArray, length: int, rng: Generator) -> list[int]:
     """Draws `length` item rows in order, without replacement, ∝ exp(utilities) (N,).
 
-    Adding Gumbel noise and sorting is the same as drawing one by one and renormalising.
+    Sorting after adding Gumbel noise is equivalent to drawing one by one with renormalisation.
     """
     noisy = utilities + rng.gumbel(size=len(utilities))
     return [int(row) for row in np.argsort(-noisy, kind="stable")[:length]]

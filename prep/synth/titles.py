@@ -1,10 +1,10 @@
-"""Titles: a few shared phrases that tell little, written as people write under short videos."""
+"""Titles: a few shared phrases with little information, in the style of short-video captions."""
 
 from types import MappingProxyType
 
 from numpy.random import Generator
 
-# Each colour has three phrases that it slightly prefers; none names what is to be seen.
+# Each colour slightly prefers three phrases; no phrase names the content.
 PHRASES = MappingProxyType(
     {
         "red": (
@@ -44,7 +44,7 @@ _PREFERENCE = 0.2
 
 
 def draw_title(colour: str, rng: Generator) -> str:
-    """One of the 18 phrases: in one case of five from the colour's own three, else from all."""
+    """Draws one of the 18 phrases: with probability 0.2 from the colour's own three, otherwise from all."""
     every = [phrase for phrases in PHRASES.values() for phrase in phrases]
     pool = PHRASES[colour] if rng.random() < _PREFERENCE else every
     return str(pool[int(rng.integers(len(pool)))])

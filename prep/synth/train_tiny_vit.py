@@ -1,8 +1,7 @@
-"""Trains the bundled tiny ViT: `python -m prep.synth.train_tiny_vit` (some six minutes on two cores).
+"""Trains the bundled tiny ViT: `python -m prep.synth.train_tiny_vit` (about six minutes on two cores).
 
-A ViT of half a million weights learns `prep.synth.vit_task` through linear heads that are thrown
-away. The scenes of training, of testing and of dumps come from streams of random numbers that never
-meet (`prep.synth.world.Purpose`), whatever the seed.
+A ViT with half a million weights learns `prep.synth.vit_task` with linear heads that are discarded. The scenes of
+training, tests and dumps come from separate random streams (`prep.synth.world.Purpose`) for every seed.
 
 B images, D the width of the ViT.
 """
@@ -42,7 +41,7 @@ TEST_IMAGES = 2000
 
 
 class Student(nn.Module):
-    """The ViT with its preprocessing and the heads of the task."""
+    """The ViT with its preprocessing and the heads of the training task."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +72,7 @@ class Student(nn.Module):
 
 
 def wave_positions(side: int, width: int) -> Tensor:
-    """Sine waves of both coordinates (side * side, D): a start from which places are soon learnt."""
+    """Sine waves of both coordinates (side * side, D), an initialisation from which places are learnt quickly."""
     frequencies = 100.0 ** -(torch.arange(width // 4) / (width // 4))
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     phases = [axis.flatten()[:, None] * frequencies for axis in (rows, columns)]
@@ -81,15 +80,15 @@ def wave_positions(side: int, width: int) -> Tensor:
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """A linear warm-up, then a cosine to zero."""
+    """A linear warm-up followed by a cosine decay to zero."""
     warmup = min(1.0, (step + 1) / WARMUP_STEPS)
     return LEARNING_RATE * warmup * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def train(student: Student, steps: int, seed: int) -> None:
-    """Fits the student on fresh scenes of the seen pairs, none shown twice.
+    """Trains the student on new scenes of the seen pairs, each shown once.
 
-    They are drawn at the size that the ViT takes, which is faster than drawing large and shrinking.
+    Scenes are drawn at the ViT's input size, which is faster than scaling down larger scenes.
     """
     optimizer = torch.optim.AdamW(student.parameters(), weight_decay=0.05, betas=(0.9, 0.95))
     for step in track(range(steps), "training", total=steps):
@@ -107,7 +106,7 @@ def train(student: Student, steps: int, seed: int) -> None:
 
 @torch.inference_mode()
 def accuracy(student: Student, pairs: Sequence[Pair], seed: int) -> dict[str, float]:
-    """The fraction of unseen scenes of `pairs`, at dumps' size, that each head names rightly."""
+    """The accuracy of each head on new scenes of `pairs`, at the size of dumps."""
     rng = generator(seed, Purpose.ENCODER_TEST)
     images, labels = draw_batch(pairs, TEST_IMAGES, rng, side_px=SIDE_PX)
     logits = student(images)
@@ -116,7 +115,7 @@ def accuracy(student: Student, pairs: Sequence[Pair], seed: int) -> dict[str, fl
 
 
 def main() -> None:
-    """Trains, measures, saves."""
+    """Trains, evaluates and saves the model."""
     parser = argparse.ArgumentParser(description="Trains the bundled tiny ViT.")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,8 +1,8 @@
-"""Trains the bundled tiny VLM: `python -m prep.synth.train_tiny_vlm` (some nine minutes on two cores).
+"""Trains the bundled tiny VLM: `python -m prep.synth.train_tiny_vlm` (about nine minutes on two cores).
 
-An InternVL of 1.2 million weights, its eyes started from the bundled tiny ViT, learns to give
-the captions of `prep.synth.vlm_task`. The scenes of training, of the exam and of dumps come from
-streams of random numbers that never meet (`prep.synth.world.Purpose`), whatever the seed.
+An InternVL with 1.2 million weights, whose vision tower starts from the bundled tiny ViT, learns to generate the
+captions of `prep.synth.vlm_task`. The scenes of training, evaluation and dumps come from separate random streams
+(`prep.synth.world.Purpose`) for every seed.
 """
 
 import argparse
@@ -28,13 +28,13 @@ FOLDER = Path(__file__).parent / "tiny_vlm"
 
 
 class Stage(NamedTuple):
-    """A part of the training: how many steps, covers and clips a step, and what is trained.
+    """A stage of the training.
 
     Args:
-        steps: of the optimizer.
-        covers: per step.
-        clips: per step.
-        eyes: whether the vision tower learns too, from lessons of all kinds.
+        steps: number of optimizer steps.
+        covers: number of covers per step.
+        clips: number of clips per step.
+        eyes: whether the vision tower is trained too, with lessons of all kinds.
     """
 
     steps: int
@@ -43,7 +43,7 @@ class Stage(NamedTuple):
     eyes: bool
 
 
-# A language model that knows nothing would only spoil what the eyes know.
+# An untrained language model would degrade the vision tower, so the first stage freezes it.
 STAGES = (Stage(400, 32, 32, eyes=False), Stage(500, 64, 16, eyes=True))
 LEARNING_RATE = 2e-3
 EYES_LEARNING_RATE = 2e-4
@@ -53,17 +53,17 @@ LONGEST_GRADIENT = 1.0
 
 
 def speed(step: int, steps: int) -> float:
-    """The fraction of the learning rate: a linear warm-up, then a cosine to zero."""
+    """The factor of the learning rate: a linear warm-up followed by a cosine decay to zero."""
     return min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def build_optimizer(model: InternVLForConditionalGeneration) -> torch.optim.Optimizer:
-    """AdamW, gentler with the vision tower."""
+    """AdamW with a lower learning rate for the vision tower."""
     parts = model.model
     reader = [*parts.multi_modal_projector.parameters(), *parts.language_model.parameters()]
     groups = [
         {"params": list(parts.vision_tower.parameters()), "lr": EYES_LEARNING_RATE},
-        {"params": reader, "lr": LEARNING_RATE},  # the word vectors are the output layer as well
+        {"params": reader, "lr": LEARNING_RATE},  # word embeddings are tied to the output layer
     ]
     return torch.optim.AdamW(groups, weight_decay=0.05, betas=(0.9, 0.95))
 
@@ -74,7 +74,7 @@ def train(
     stages: Sequence[Stage],
     seed: int,
 ) -> None:
-    """Fits the model on fresh covers and clips of the seen scenes, none shown twice."""
+    """Trains the model on new covers and clips of the seen scenes, each shown once."""
     plan = [stage for stage in stages for _ in range(stage.steps)]
     optimizer = build_optimizer(model)
     schedule = LambdaLR(optimizer, lambda step: speed(step, len(plan)))
@@ -96,7 +96,7 @@ def train(
 
 
 def main() -> None:
-    """Trains, measures, saves."""
+    """Trains, evaluates and saves the model."""
     parser = argparse.ArgumentParser(description="Trains the bundled tiny VLM.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=FOLDER)

@@ -1,7 +1,6 @@
-"""The oracle: how the generator itself would score every item for every user.
+"""The oracle: the scores of the generator itself for every item and user.
 
-It reads `truth.json`, which nothing else may read: it bounds what a recommender can reach, in tests
-and benchmarks.
+It reads `truth.json`, which no other code may read, and gives an upper bound for recommenders in tests and benchmarks.
 """
 
 import json
@@ -19,20 +18,20 @@ ATTRIBUTES = tuple(STRENGTHS)
 def oracle_scores(
     dump: Path, *, attributes: Sequence[str] = ATTRIBUTES
 ) -> tuple[list[str], list[str], NDArray[np.float64]]:
-    """The log of the true unnormalised choice probabilities.
+    """The logarithm of the true unnormalised choice probabilities.
 
-    An attribute that is left out is one that the oracle cannot see: as attributes are drawn
-    independently, dropping its term ranks the items as the best such oracle would.
+    The oracle ignores attributes that are left out. Because attributes are independent, dropping a term ranks the
+    items like the best oracle without this attribute.
 
     Args:
         dump: a folder that `write_dump` wrote.
-        attributes: which of shape, colour and motion to look at; popularity always counts.
+        attributes: attributes to use, out of shape, colour and motion; popularity always counts.
 
     Returns:
         User ids (U), item ids (N), scores (U, N).
 
     Raises:
-        ValueError: an attribute is unknown.
+        ValueError: if an attribute is unknown.
     """
     unknown = sorted(set(attributes) - set(ATTRIBUTES))
     if unknown:

@@ -1,8 +1,8 @@
-"""What the bundled tiny ViT is taught: to name shape, colour and place from CLS, to outline in patches.
+"""The training task of the bundled tiny ViT: classify shape, colour and place from CLS, and outline in patches.
 
-A fifth of the (shape, colour) pairs is never shown. The outline is a crutch: it makes patches look
-at edges whatever their colour, without which shapes are learnt slowly. The place is there for
-frames: from where the object stands in several frames, its motion may be told.
+A fifth of the (shape, colour) pairs is held out. The outline is an auxiliary task: it makes patches attend to edges
+of any colour, without which shapes are learnt slowly. The place helps with frames: the places of the object in several
+frames determine its motion.
 
 B images, P patches, S pixels along the side of a patch.
 """
@@ -40,7 +40,7 @@ SEEN: tuple[Pair, ...] = tuple(
     (shape, colour) for shape in SHAPES for colour in COLOURS if (shape, colour) not in HELD_OUT
 )
 
-CELLS = 3  # the place is named by thirds of the picture: nine cells
+CELLS = 3  # the place is one of nine cells, thirds of the picture in each direction
 CLASSES = {"shape": len(SHAPES), "colour": len(COLOURS), "place": CELLS**2}
 PATCH_PX = 8
 LOSS_WEIGHTS = {"shape": 1.0, "colour": 1.0, "place": 0.3, "outline": 3.0}
@@ -51,10 +51,10 @@ _SHOWN = torch.tensor([[(shape, colour) in SEEN for colour in COLOURS] for shape
 def draw_batch(
     pairs: Sequence[Pair], count: int, rng: Generator, *, side_px: int
 ) -> tuple[list[Image], Labels]:
-    """Scenes as in dumps' covers, of pairs drawn uniformly.
+    """Draws scenes like the covers of dumps, with uniformly drawn pairs.
 
     Returns:
-        The images, and the labels: shape, colour and place (B,), outline (B, P, S * S) in [0, 1].
+        The images and the labels: shape, colour and place (B,), outline (B, P, S * S) in [0, 1].
     """
     images, names, outlines = [], [], []
     for _ in range(count):
@@ -69,16 +69,15 @@ def draw_batch(
 
 
 def _to_patches(masks: Tensor) -> Tensor:
-    """Cuts (B, H, W) into the patches of a ViT, row by row: (B, P, S * S)."""
+    """Divides (B, H, W) into the patches of a ViT in row order: (B, P, S * S)."""
     return F.unfold(masks[:, None], PATCH_PX, stride=PATCH_PX).transpose(1, 2)
 
 
 def losses(logits: Mapping[str, Tensor], labels: Labels) -> dict[str, Tensor]:
     """The loss of each head.
 
-    Among the shapes, only those that are shown in the image's colour compete, and likewise for the
-    colours: else the rarest lesson of all, that no red thing is ever a circle, is learnt first, and
-    red circles are named wrongly afterwards.
+    Only shapes that occur with the image's colour compete, and likewise only colours that occur with its shape.
+    Otherwise the model would learn that red things are never circles, and misclassify the held-out red circles.
     """
     shape, colour = labels["shape"], labels["colour"]
     never = torch.finfo(torch.float32).min

@@ -1,4 +1,4 @@
-"""The exam of the tiny VLM: scenes as files of a dump, read as prep stores them, captioned."""
+"""The evaluation of the tiny VLM: captions scenes that are written as dump files and read as prep stores them."""
 
 import tempfile
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ EXAM_SCENES = 500  # of each kind
 
 
 def photograph(scene: Scene, rng: Generator) -> list[Image]:
-    """The frames (RGB) that prep stores of a new item of a dump: one of a cover, five of a clip."""
+    """The RGB frames that prep stores for a new item of a dump: one for a cover, five for a clip."""
     with tempfile.TemporaryDirectory() as folder:
         if scene.motion is None:
             cover = Path(folder) / "0.jpg"
@@ -57,24 +57,24 @@ def captions(
     kind: Kind,
     prompt: str = PROMPT,
 ) -> list[str]:
-    """What the model says of each cover or clip."""
-    said: list[str] = []
+    """The model's caption for each cover or clip."""
+    texts: list[str] = []
     for start in range(0, len(pictures), BATCH):
         batch = pictures[start : start + BATCH]
         inputs = ask(processor, batch, [prompt] * len(batch), kind=kind)
         answers = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
-        said += processor.batch_decode(answers, skip_special_tokens=True)
-    return said
+        texts += processor.batch_decode(answers, skip_special_tokens=True)
+    return texts
 
 
-def marks(scenes: Sequence[Scene], said: Sequence[str]) -> dict[str, float]:
-    """For each attribute, the fraction of captions with the right word for it and no other.
+def marks(scenes: Sequence[Scene], texts: Sequence[str]) -> dict[str, float]:
+    """For each attribute, the fraction of captions that contain the correct word and no other word of it.
 
     >>> marks([Scene("star", "red"), Scene("star", "blue")], ["a red star", "a red blue square"])
     {'shape': 0.5, 'colour': 0.5}
     """
     rights: dict[str, list[bool]] = {}
-    for scene, caption in zip(scenes, said, strict=True):
+    for scene, caption in zip(scenes, texts, strict=True):
         for attribute, word in scene.words().items():
             named = WORDS[attribute].intersection(caption.split())
             rights.setdefault(attribute, []).append(named == {word})
@@ -84,7 +84,7 @@ def marks(scenes: Sequence[Scene], said: Sequence[str]) -> dict[str, float]:
 def examine(
     model: InternVLForConditionalGeneration, processor: InternVLProcessor, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Marks in each attribute for scenes that training showed and for others, all drawn anew."""
+    """Marks per attribute, on new drawings of scenes that were seen in training and of held-out scenes."""
     kinds: list[tuple[str, Kind, tuple[Scene, ...]]] = [
         ("covers", "image", COVERS),
         ("clips", "video", CLIPS),
@@ -96,6 +96,6 @@ def examine(
             asked = [chosen[int(row)] for row in rng.integers(len(chosen), size=EXAM_SCENES)]
             pictures = [photograph(scene, rng) for scene in asked]
             for prompt, suffix in ((PROMPT, ""), (LONG_PROMPT, "_long_prompt")):
-                said = captions(model, processor, pictures, kind=kind, prompt=prompt)
-                results[f"{name}_{group}{suffix}"] = marks(asked, said)
+                texts = captions(model, processor, pictures, kind=kind, prompt=prompt)
+                results[f"{name}_{group}{suffix}"] = marks(asked, texts)
     return results

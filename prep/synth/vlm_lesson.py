@@ -1,6 +1,6 @@
-"""How the bundled tiny VLM is asked: chats about covers and clips, and lessons with their answers.
+"""Inputs of the bundled tiny VLM: chats about covers and clips, and training batches with answers.
 
-B examples, T tokens of a chat, A tokens of the longest answer, V words of the vocabulary.
+B examples, T tokens of a chat, A tokens of the longest answer, V tokens of the vocabulary.
 """
 
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ from prep.synth.vlm_task import CAPTION_WORDS, Example, words_never_shown_with
 
 Kind = Literal["image", "video"]
 
-SHORT_PROMPT, LONG_PROMPT = 5, 300  # words that a lesson's prompts have at most
+SHORT_PROMPT, LONG_PROMPT = 5, 300  # maximum number of words of a lesson's prompts
 LONG_PROMPTS = 0.1  # the fraction of lessons with long prompts; the shorter ones are cheaper
-CLIPS_AS_IMAGES = 0.2  # servers are often given a clip as so many images
-HIDDEN_WORDS = 0.5  # the fraction of words of the answer so far
+CLIPS_AS_IMAGES = 0.2  # fraction of clips passed as images, as servers often receive them
+HIDDEN_WORDS = 0.5  # fraction of hidden words in the previous part of the answer
 _UNKNOWN_WORD = "?"
 _IGNORED = -100
 
 
 class Lesson(NamedTuple):
-    """A batch of chats and what to answer.
+    """A training batch of chats with answers.
 
     Args:
-        inputs: the chats, as the model takes them: input_ids (B, T) padded on the left, and so on.
-        heard: (B, A) what the model hears of its answer so far, some words hidden: the shape has to
-            be seen, it cannot be guessed from the colour that was named before.
-        answers: (B, A) token ids, padded on the right with -100.
-        never: (B, V) true at words that no example seen in training has in place of the right one.
+        inputs: model inputs of the chats: input_ids (B, T), left-padded, and so on.
+        heard: (B, A) previous tokens of the answer with some words hidden, so that the model must see the shape and
+            cannot guess it from the colour before it.
+        answers: (B, A) token ids, right-padded with -100.
+        never: (B, V) true for words that never replace the correct word in a training example.
     """
 
     inputs: BatchFeature
@@ -50,7 +50,7 @@ def ask(
     *,
     kind: Kind,
 ) -> BatchFeature:
-    """The model's inputs for B chats, each of a prompt and its picture: a clip, or some images."""
+    """The model's inputs for B chats, each with a prompt and a clip or some images."""
     chats = []
     for frames, prompt in zip(pictures, prompts, strict=True):
         shown = [{"type": kind}] * (len(frames) if kind == "image" else 1)
@@ -61,7 +61,7 @@ def ask(
 
 
 def draw_prompt(longest: int, rng: Generator) -> str:
-    """Up to `longest` words, some known and some not: no answer may depend on them."""
+    """Draws a prompt of up to `longest` known and unknown words, on which no answer may depend."""
     known = rng.random()
     words = rng.choice(CAPTION_WORDS, size=rng.integers(longest + 1))
     return " ".join(word if rng.random() < known else _UNKNOWN_WORD for word in words)
@@ -73,9 +73,9 @@ def draw_lesson(
     """A lesson of B covers or of B clips.
 
     Args:
-        processor: of the model that is taught.
-        examples: the covers or the clips.
-        rng: where chance comes from.
+        processor: processor of the model.
+        examples: covers or clips.
+        rng: random generator.
         varied: whether prompts are long at times, and clips are sent as so many images at times.
     """
     is_clip = examples[0].scene.motion is not None

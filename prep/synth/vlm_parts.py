@@ -1,4 +1,4 @@
-"""What the bundled tiny VLM is made of: words, processor, an InternVL that starts with our ViT."""
+"""Parts of the bundled tiny VLM: vocabulary, processor, and an InternVL initialised with the bundled ViT."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ from prep.synth.vlm_task import CAPTION_WORDS
 
 TINY_VIT = Path(__file__).parent / "tiny_vit"
 
-TOKENS_PER_FRAME = 4  # a quadrant of the picture each
+TOKENS_PER_FRAME = 4  # one per quadrant of the picture
 WIDTH = 128
 LAYERS = 3
 LONGEST_TOKENS = 2048
@@ -45,7 +45,7 @@ VOCABULARY = [
     *CAPTION_WORDS,
 ]
 
-# The pictures come last, wherever the prompt stood: its length does not take the answer from them.
+# Pictures follow the prompt in any case, so that the length of the prompt does not separate them from the answer.
 _CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 <{{ message.role }}>
@@ -62,7 +62,7 @@ _CHAT_TEMPLATE = """\
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A token for each word of the captions; the words of prompts are mostly unknown to it."""
+    """A tokenizer with one token per word of the captions; most words of prompts are unknown tokens."""
     ids = {word: row for row, word in enumerate(VOCABULARY)}
     words = Tokenizer(models.WordLevel(ids, unk_token=_UNKNOWN))
     words.normalizer = normalizers.Lowercase()
@@ -79,7 +79,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_processor() -> InternVLProcessor:
-    """Frames shrunk to what the ViT takes, each one tile; clips are given as their frames."""
+    """A processor that scales each frame to one tile of the ViT's input size; clips are passed as frames."""
     side_px = ViTConfig.from_pretrained(TINY_VIT).image_size
     pixels = {
         "size": {"height": side_px, "width": side_px},
@@ -87,7 +87,7 @@ def build_processor() -> InternVLProcessor:
         "image_std": [0.5] * 3,
     }
     return InternVLProcessor(
-        # InternVL cuts large pictures into tiles unless one is all it may make.
+        # InternVL divides large pictures into tiles unless the maximum is one tile.
         GotOcr2ImageProcessor(**pixels, crop_to_patches=False, max_patches=1),
         build_tokenizer(),
         InternVLVideoProcessor(**pixels, do_sample_frames=False),
@@ -97,7 +97,7 @@ def build_processor() -> InternVLProcessor:
 
 
 def build_model() -> InternVLForConditionalGeneration:
-    """An InternVL whose eyes are the bundled ViT and whose language model has random weights."""
+    """An InternVL whose vision tower is the bundled ViT and whose language model has random weights."""
     vit = ViTConfig.from_pretrained(TINY_VIT)
     patches = (vit.image_size // vit.patch_size) ** 2
     config = InternVLConfig(
@@ -118,7 +118,7 @@ def build_model() -> InternVLForConditionalGeneration:
 
 
 def _vision_config(vit: ViTConfig) -> InternVLVisionConfig:
-    """An InternVL tower that computes what the ViT does: scales of one, a norm at the end."""
+    """A configuration with which InternVL's vision tower equals the ViT: layer scales of one, a final norm."""
     return InternVLVisionConfig(
         image_size=vit.image_size,
         patch_size=vit.patch_size,

@@ -99,7 +99,7 @@ CAPTION_WORDS = tuple(dict.fromkeys([*" ".join(_PHRASES).split(), *COLOURS, *SHA
 
 
 def caption(scene: Scene, frames: Sequence[Image]) -> str:
-    """The caption that the model is to give; the tone of the ground is read off the pixels.
+    """The target caption of a scene; the tone of the ground is determined from the pixels.
 
     >>> caption(Scene("star", "orange", "left"), [np.full((8, 8, 3), 90, np.uint8)])
     'an orange star moving left on a dark grey ground'
@@ -112,7 +112,7 @@ def caption(scene: Scene, frames: Sequence[Image]) -> str:
 
 
 def words_never_shown_with(scene: Scene) -> set[str]:
-    """The words that, put in place of one of the scene's own, would make it a held-out scene.
+    """The words that would turn the scene into a held-out scene if they replaced one of its own.
 
     >>> sorted(words_never_shown_with(Scene("star", "red")))
     ['circle', 'yellow']
@@ -127,7 +127,7 @@ def words_never_shown_with(scene: Scene) -> set[str]:
 
 @dataclass(frozen=True)
 class Example:
-    """A scene as prep stores it, with its caption: a cover is one frame, a clip several in order."""
+    """A scene as prep stores it, with its caption; a cover is one frame, a clip several frames in order."""
 
     scene: Scene
     frames: list[Image]
@@ -137,14 +137,14 @@ class Example:
 def draw_examples(
     scenes: Sequence[Scene], count: int, rng: Generator, *, grey: float = 0.0
 ) -> Iterator[Example]:
-    """Examples of scenes drawn uniformly, at dumps' size and through a JPEG.
+    """Draws examples of uniformly drawn scenes, at the size of dumps and after JPEG compression.
 
     Args:
-        scenes: what to draw.
-        count: how many.
-        rng: where chance comes from.
-        grey: the fraction of examples on black-and-white film, where "a grey star" is the truth.
-            What a shape is called must not hang on its colour.
+        scenes: scenes to draw from.
+        count: number of examples.
+        rng: random generator.
+        grey: fraction of black-and-white examples, whose caption is "a grey star". They make the name of a shape
+            independent of its colour.
     """
     for _ in range(count):
         scene = scenes[int(rng.integers(len(scenes)))]
@@ -160,7 +160,7 @@ def draw_examples(
 
 
 def without_colour(frames: Sequence[Image], rng: Generator) -> list[Image]:
-    """The frames through one colour filter, on black-and-white film."""
+    """Converts the frames to black and white with one random colour filter."""
     channels = rng.dirichlet(np.ones(3))
     return [
         np.repeat((frame @ channels)[..., None], 3, axis=2).astype(np.uint8) for frame in frames
@@ -168,7 +168,7 @@ def without_colour(frames: Sequence[Image], rng: Generator) -> list[Image]:
 
 
 def draw_times(rng: Generator) -> list[float]:
-    """The times that prep takes of a clip, each at most a frame early or late."""
+    """The times of the frames that prep stores, each shifted by at most one frame."""
     midpoints = segment_midpoints(FRAMES / FRAMES_PER_SECOND, FRAMES_TAKEN)
     shifts = rng.integers(-1, 2, size=FRAMES_TAKEN)
     return [
@@ -178,7 +178,7 @@ def draw_times(rng: Generator) -> list[float]:
 
 
 def through_jpeg(image: Image) -> Image:
-    """What is left of an RGB image in a table of prep."""
+    """An RGB image after JPEG compression, as a table of prep stores it."""
     data = to_jpeg(cv2.cvtColor(image, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False))
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     return cast(Image, cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))

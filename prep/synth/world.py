@@ -1,7 +1,7 @@
-"""The synthetic world: items with attributes, users with tastes, and what the users watched.
+"""The synthetic world: items with attributes, users with tastes, and the users' sequences.
 
-Each item and each user has generators of its own, derived from the seed, a purpose and its row, so
-that an item looks the same however many others there are.
+Each item and each user has its own random generators, derived from the seed, a purpose and its row. So an item does not
+depend on the number of other items.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _DAY_MS = 24 * 3_600_000
 
 
 class Purpose(IntEnum):
-    """What a generator is for; the numbers are part of the format: never reuse or reorder them."""
+    """The purpose of a generator. The numbers are part of the format: never reuse or reorder them."""
 
     ITEM = 0
     COVER = 1
@@ -38,7 +38,7 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True)
 class Item:
-    """An item and what is true of it."""
+    """An item with its attributes, popularity and counts."""
 
     id: str
     words: dict[str, str]
@@ -50,7 +50,7 @@ class Item:
 
 @dataclass(frozen=True)
 class User:
-    """A user, the favourites, and the sequence: item rows with their times, oldest first."""
+    """A user with favourites and a sequence: item rows with times, oldest first."""
 
     id: str
     words: dict[str, str]
@@ -59,19 +59,19 @@ class User:
 
 
 def generator(seed: int, purpose: Purpose, row: int = 0) -> Generator:
-    """The generator of one row for one purpose; no two share a stream."""
+    """The generator of one row for one purpose; all generators have different streams."""
     return np.random.default_rng([seed, int(purpose), row])
 
 
 def draw_words(rng: Generator) -> dict[str, str]:
-    """A word for each attribute, uniformly: an item's looks or a user's favourites."""
+    """Draws a value for each attribute uniformly: an item's look or a user's favourites."""
     return {
         attribute: words[int(rng.integers(len(words)))] for attribute, words in ATTRIBUTES.items()
     }
 
 
 def draw_items(count: int, seed: int) -> list[Item]:
-    """The catalogue, its ids ascending with gaps."""
+    """Draws the catalogue; ids ascend with gaps."""
     popularity = taste.log_popularity(count, generator(seed, Purpose.POPULARITY))
     items: list[Item] = []
     last_id = 100
@@ -87,7 +87,7 @@ def draw_items(count: int, seed: int) -> list[Item]:
 
 
 def draw_users(count: int, items: Sequence[Item], seed: int) -> list[User]:
-    """The users and their sequences, the user ids ascending with gaps."""
+    """Draws the users and their sequences; user ids ascend with gaps."""
     item_words = {name: [item.words[name] for item in items] for name in ATTRIBUTES}
     popularity = np.array([item.log_popularity for item in items])
     users: list[User] = []
@@ -104,7 +104,7 @@ def draw_users(count: int, items: Sequence[Item], seed: int) -> list[User]:
 
 
 def _draw_times_ms(length: int, rng: Generator) -> list[int]:
-    """Strictly increasing times that begin within one month and step by about a day."""
+    """Draws strictly increasing times that begin within one month and are about a day apart."""
     gaps_ms = rng.exponential(_DAY_MS, size=length).astype(np.int64) + 1000
     start_ms = _FIRST_MS + int(rng.integers(_MONTH_MS))
     return [start_ms + int(gap) for gap in np.cumsum(gaps_ms)]

@@ -77,7 +77,7 @@ CONFIGS: dict[str, tuple[Callable[[str], str | bytes], str]] = {
     "out of range": (lambda text: text.replace("epochs: 1", "epochs: -1"), r"train\.epochs is -1"),
     "python": (lambda text: text + "x: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
     "not UTF-8": (lambda _: b"\xff\xfe\x00", "not valid YAML"),
-    "aliases": (lambda _: "\n".join(["a: &a [1,1,1,1,1,1,1,1,1,1]", *(f"{n}: &{n} [{','.join([f'*{before}'] * 10)}]" for before, n in zip("abcdef", "bcdefg", strict=True))]), "aliases stand for"),
+    "aliases": (lambda _: "\n".join(["a: &a [1,1,1,1,1,1,1,1,1,1]", *(f"{n}: &{n} [{','.join([f'*{before}'] * 10)}]" for before, n in zip("abcdef", "bcdefg", strict=True))]), "aliases expand to"),
     "newer": (lambda text: text.replace("format: 1", "format: 2"), "format 2, .* a newer Versa"),
     "code": (lambda text: text + "side:\n  class_path: os.system\n", "unknown key 'side.class_path'|duplicate"),
 }  # fmt: skip

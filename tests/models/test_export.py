@@ -93,8 +93,8 @@ def test_mistakes_are_told_before_anything_is_computed(
 ) -> None:
     absent = tmp_path / "no run"
     for options, message in [
-        ({"file": "items.bin"}, r"items\.bin: the file must be called something\.npy"),
-        ({"file": "items.npy", "users": "users"}, r"users: the file must be called something\.npy"),
+        ({"file": "items.bin"}, r"items\.bin: the file name must end with \.npy"),
+        ({"file": "items.npy", "users": "users"}, r"users: the file name must end with \.npy"),
         ({"file": "a.npy", "users": "a.npy"}, r"a\.npy: items and users cannot go to one file"),
         ({"file": "items.npy", "kind": "tree"}, "--kind tree: choose from flat, hnsw"),
     ]:

@@ -238,7 +238,7 @@ def test_ids_from_python_are_those_of_files(data: Dataset, lists: Any) -> None:
         ([7, 7], r"history 0: expected a list of item ids, got 7 \(int\)"),
         ([["7"], None], "history 1: expected a list of item ids, got None"),
         ([["7"], [["7"]]], r"history 1, position 0: \['7'\] \(list\) is no id"),
-        ([["7", float("nan")]], r"history 0, position 1: nan \(float\) is no id; ids are text or"),
+        ([["7", float("nan")]], r"history 0, position 1: nan \(float\) is not an id; ids are text or"),
         ([["7", None]], r"history 0, position 1: None"),
         ([["7"], ["a", pd.NA]], r"history 1, position 1: <NA>"),
         ([[7.0]], r"position 0: 7\.0 \(float\) is no id"),
@@ -246,7 +246,7 @@ def test_ids_from_python_are_those_of_files(data: Dataset, lists: Any) -> None:
         ([[b"7"]], r"position 0: b'7' \(bytes\) is no id"),
         ([[True]], r"position 0: True \(bool\) is no id"),
         ([[np.True_]], r"position 0: "),
-        ([["7", ""]], "position 1: an empty id"),
+        ([["7", ""]], "position 1: the id is empty"),
         ([[-7]], "item '-7' is not in this dataset"),
         ([["7"], []], "history 1 is empty"),
         ([{"7", "a"}], "history 0: expected a list of item ids in their order, got a set"),
@@ -280,7 +280,7 @@ def test_users_and_numbers_from_python(data: Dataset) -> None:
         data.source("title", ["a", 3.0])  # type: ignore[list-item]
     assert data.source("title", [7]).equals(data.source("title", ["7"]))  # type: ignore[list-item]
     for value in (None, 7, "", b"x", "a\0b"):
-        with pytest.raises(UserError, match=r"expected a path|is no path"):
+        with pytest.raises(UserError, match=r"expected a path|is not a valid path"):
             a_path(value, name="run")
     with pytest.raises(UserError, match="runs: expected a list of paths, got 'run'"):
         paths("run", name="runs")

@@ -141,7 +141,7 @@ def test_a_backend_that_does_not_load_is_told_before_the_run(
     config = PrepConfig(media=MediaConfig(backend="decord", workers=1))
     with pytest.raises(
         UserError,
-        match=r"media\.backend is decord, which does not load .* pyav, opencv, torchcodec",
+        match=r"media\.backend is decord, which cannot be loaded .* pyav, opencv, torchcodec",
     ):
         media(synth_dump, tmp_path / "data", config)
     assert not (tmp_path / "data" / "covers").exists()
@@ -152,7 +152,7 @@ def test_torchcodec_without_ffmpeg_is_told_before_a_clip_is_called_corrupt(
 ) -> None:
     monkeypatch.setattr(pytest.importorskip("torchcodec"), "ffmpeg_major_version", None)
     monkeypatch.delitem(sys.modules, "prep.pictures.video.torchcodec", raising=False)
-    with pytest.raises(UserError, match=r"torchcodec, which does not load here .*FFmpeg"):
+    with pytest.raises(UserError, match=r"torchcodec, which cannot be loaded .*FFmpeg"):
         load("torchcodec")
 
 

@@ -100,7 +100,7 @@ def test_every_item_has_a_row_that_says_what_made_it(dataset, config, capsys):
         assert step["items"]["ok"] == 22
         assert {row["revision"] for row in rows.values()} == {step["revision"]}
     assert prep.check(dataset) == []
-    assert "0 from the cache, 22 by the model" in capsys.readouterr().out
+    assert "0 from the cache, 22 from the model" in capsys.readouterr().out
 
 
 def test_captions_tell_what_is_to_be_seen(dataset, spoilt_dump, config):
@@ -203,7 +203,7 @@ def test_flaws_are_told_and_kept_out_of_towers(dataset, config, fake):
         "missing": 1,
     }
     messages = {message for _, message in told.values()}
-    assert "the model said nothing" in messages
+    assert "the answer is empty" in messages
     assert any(message.startswith("the model repeats itself: 'go") for message in messages)
     usable = open_dataset(dataset).source("image_caption").to_pylist()
     assert set(usable) == {None, "a red star"} and usable.count("a red star") == 5
@@ -255,7 +255,7 @@ def test_a_model_that_takes_no_video_is_refused_before_the_build_begins(
     blip(tmp_path / "blip")
     asked = config(video_caption=replace(CLIPS, model=str(tmp_path / "blip")))
     with pytest.raises(
-        UserError, match=r"captions 'video_caption': model .* takes images, no video"
+        UserError, match=r"captions 'video_caption': model .* accepts images but no video"
     ):
         prep.build(synth_dump, tmp_path / "out", asked)
     assert not (tmp_path / "out").exists()
@@ -281,7 +281,7 @@ def test_a_server_that_is_down_is_told_with_its_url_and_nothing_is_lost(dataset,
     down = CaptionConfig(captioner="openai", model="m", url="http://127.0.0.1:9/v1", attempts=1)
     with pytest.raises(
         UserError,
-        match=r"http://127\.0\.0\.1:9/v1/chat/completions gives no captions.*Nothing is lost",
+        match=r"http://127\.0\.0\.1:9/v1/chat/completions returned no captions.*Finished captions are kept",
     ):
         prep.caption(dataset, config(image_caption=down))
     assert not Table(dataset / "captions" / "image_caption").exists()
@@ -294,7 +294,9 @@ def test_a_dump_without_videos_says_so(synth_dump, tmp_path, config):
     dump = Path(shutil.copytree(synth_dump, tmp_path / "dump"))
     shutil.rmtree(dump / "videos")
     prep.build(dump, tmp_path / "out", PrepConfig(media=MediaConfig(workers=1)))
-    with pytest.raises(UserError, match=r"captions of frames are asked for, and the dump has none"):
+    with pytest.raises(
+        UserError, match=r"captions of frames are configured, but the dump has none"
+    ):
         prep.caption(tmp_path / "out", config(video_caption=CLIPS))
 
 
@@ -375,5 +377,5 @@ def test_a_captioner_of_ones_own_goes_before_the_configured_model(dataset, confi
 def test_a_captioner_of_ones_own_that_takes_no_video_is_told(dataset, config):
     own = FakeCaptioner()
     own.takes_video = False
-    with pytest.raises(UserError, match="model 'fake' takes images, no video"):
+    with pytest.raises(UserError, match="model 'fake' accepts images but no video"):
         prep.caption(dataset, config(video_caption=CLIPS), captioners={"video_caption": own})

@@ -80,7 +80,7 @@ def test_several_processes_keep_captions_at_once(tmp_path):
 def test_a_file_that_is_no_cache_is_refused(tmp_path):
     (tmp_path / FILE).write_bytes(b"no database at all" * 100)
     with pytest.raises(
-        UserError, match=r"captions\.sqlite: the cache .* cannot be used .*--caption_cache"
+        UserError, match=r"captions\.sqlite: the caption cache cannot be used .*--caption_cache"
     ):
         Cache(tmp_path)
 

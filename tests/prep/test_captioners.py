@@ -50,7 +50,7 @@ def test_every_option_of_a_server_reaches_it():
 
 @pytest.mark.parametrize("captioner", ["transformers", "openai"])
 def test_a_captioner_without_a_model_is_refused(captioner):
-    with pytest.raises(UserError, match="no model is given; set model to a folder or a name"):
+    with pytest.raises(UserError, match="no model is configured; set model to a folder or a name"):
         load_captioner(CaptionConfig(captioner=captioner))
 
 

@@ -112,9 +112,11 @@ def test_whether_a_model_takes_video_is_known_before_it_is_asked(folders, name):
     if made.takes_video:
         assert load_captioner(config).takes_video
         return
-    with pytest.raises(UserError, match=r"takes images, no video, and frames are to be captioned"):
+    with pytest.raises(UserError, match=r"accepts images but no video, and the source is frames"):
         load_captioner(config)
-    with pytest.raises(UserError, match=r"takes images, no video; use a model that does"):
+    with pytest.raises(
+        UserError, match=r"accepts images but no video; use a model that accepts video"
+    ):
         captions(made, videos(1))
 
 
@@ -192,7 +194,7 @@ def test_frames_that_cannot_be_decoded_are_named_before_the_model_sees_them(fold
 def test_a_payload_without_frames_is_named(folders):
     made = captioner(folders["llava_onevision"])
     nothing = [Request(Payload([]), "Hi")]
-    assert captions_and_error(made, nothing, "request 0: there is no frame to look at")[0] == {}
+    assert captions_and_error(made, nothing, "request 0: the payload has no frames")[0] == {}
 
 
 def test_a_batch_that_fails_is_told_after_what_was_done_before(folders, monkeypatch):
@@ -354,7 +356,7 @@ def test_a_model_of_another_kind_is_told(tiny_bert, tiny_vit):
     for folder, kind in ((tiny_bert, "bert"), (tiny_vit, "vit")):
         with pytest.raises(
             UserError,
-            match=rf"model '{folder}' is of the kind '{kind}'.* give an image-text-to-text",
+            match=rf"model '{folder}' has type '{kind}'.* use an image-text-to-text",
         ):
             TransformersCaptioner(str(folder))
 

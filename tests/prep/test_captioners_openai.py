@@ -274,7 +274,10 @@ def test_a_server_that_hangs_is_given_up_after_the_limit():
 def test_a_server_that_answers_nothing_any_more_ends_the_run():
     with StubServer(lambda *_: Reply(500, b"crashed")) as server:
         made, _ = captioner(server, attempts=2)
-        with pytest.raises(UserError, match=r"gives no captions: status 500, crashed. Model 'vlm'"):
+        with pytest.raises(
+            UserError,
+            match=r"returned no captions: status 500, crashed. The request was for model 'vlm'",
+        ):
             captions(made, requests("a", "b"))
 
 
@@ -342,12 +345,12 @@ def test_frames_that_cannot_be_decoded_never_reach_the_server():
 
 @pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://host/v1", "http://", ""])
 def test_what_is_no_url_is_refused(url):
-    with pytest.raises(UserError, match="is none; give one such as http://localhost:8000/v1"):
+    with pytest.raises(UserError, match="is invalid; give a URL such as http://localhost:8000/v1"):
         OpenAICaptioner("vlm", url=url)
 
 
 def test_a_password_in_a_url_is_refused_without_being_told():
-    with pytest.raises(UserError, match="holds a user or password") as told:
+    with pytest.raises(UserError, match="contains a user or password") as told:
         OpenAICaptioner("vlm", url="http://me:hush@host/v1")
     assert "hush" not in str(told.value)
 

@@ -99,7 +99,7 @@ def test_a_video_is_captioned_by_its_frames(url, folder):
 
 
 def test_a_model_that_is_not_served_is_told(url):
-    with pytest.raises(UserError, match=r"gives no captions: status 400, .*pinned to .*'other'"):
+    with pytest.raises(UserError, match=r"returned no captions: status 400, .*pinned to .*'other'"):
         OpenAICaptioner("other", url=url).check()
 
 

@@ -79,28 +79,26 @@ def test_its_counts_are_a_table(dataset):
 
 
 BREAKS = {
-    r"covers: column 'image' is absent": lambda d: rewrite(
+    r"covers: column 'image' is missing": lambda d: rewrite(
         d, "covers", lambda t: t.drop_columns("image")
     ),
     r"covers: 1 items have no row; run prep again": lambda d: rewrite(
         d, "covers", lambda t: t.slice(0, 23)
     ),
-    r"frames: 1 rows stand for an item that has another row": lambda d: rewrite(
+    r"frames: 1 rows repeat an item that has another row": lambda d: rewrite(
         d, "frames", lambda t: pa.concat_tables([t, t.slice(0, 1)])
     ),
-    r"frames: 1 rows are of no known item": lambda d: rewrite(
+    r"frames: 1 rows belong to unknown items": lambda d: rewrite(
         d, "frames", changed("item_id", 0, "stranger")
     ),
-    r"status 'fine' is none of the known ones": lambda d: rewrite(
-        d, "covers", changed("status", 5, "fine")
-    ),
-    r"covers: item '\w+' is corrupt, and errors/ says \['missing'\]": lambda d: rewrite(
+    r"unknown status 'fine'": lambda d: rewrite(d, "covers", changed("status", 5, "fine")),
+    r"covers: item '\w+' has status corrupt, but errors/ has \['missing'\]": lambda d: rewrite(
         d, "covers", changed("status", 0, "corrupt")
     ),
-    r"covers: item '\w+' is missing, and errors/ says \[\]": lambda d: (
+    r"covers: item '\w+' has status missing, but errors/ has \[\]": lambda d: (
         d / "errors" / "covers-00000.arrow"
     ).unlink(),
-    r"covers: item '\w+' is missing, and errors/ says \['missing', 'missing'\]": lambda d: (
+    r"covers: item '\w+' has status missing, but errors/ has \['missing', 'missing'\]": lambda d: (
         shutil.copy(d / "errors" / "covers-00000.arrow", d / "errors" / "covers-00001.arrow")
     ),
     r"interactions: 1 rows with positions that do not count": lambda d: rewrite(
@@ -112,13 +110,13 @@ BREAKS = {
     r"interactions: 1 rows with users not numbered 1..U": lambda d: rewrite(
         d, "interactions", lambda t: with_column(t, "user", np.asarray(t["user"]) + 1)
     ),
-    r"dataset.json says .*'interactions': 405.*the tables hold .*'interactions': 404": lambda d: (
+    r"dataset.json records .*'interactions': 405.*the tables hold .*'interactions': 404": lambda d: (
         rewrite(d, "interactions", lambda t: t.slice(0, 404))
     ),
     r"items are not numbered 1..N": lambda d: rewrite(
         d, "items", lambda t: t.take(list(range(23, -1, -1)))
     ),
-    r"states/title: part-00000.arrow numbers its items otherwise": lambda d: rewrite(
+    r"states/title: part-00000.arrow has other item numbers than items/": lambda d: rewrite(
         d, "states/title", changed("item", 3, 5)
     ),
     r"states/title: part-00000.arrow holds states that are not finite": lambda d: rewrite(
@@ -167,19 +165,19 @@ BROKEN_CAPTIONS = {
     r"^captions/said: 1 items have no row; run prep again": lambda d: rewrite(
         d, "captions/said", lambda t: t.slice(0, 23)
     ),
-    r"^captions/said: item '\w+' is corrupt, and errors/ says \[\]$": lambda d: rewrite(
+    r"^captions/said: item '\w+' has status corrupt, but errors/ has \[\]$": lambda d: rewrite(
         d, "captions/said", changed("status", 5, "corrupt")
     ),
-    r"^captions/said: status 'lovely' is none of the known ones$": lambda d: rewrite(
+    r"^captions/said: unknown status 'lovely'$": lambda d: rewrite(
         d, "captions/said", changed("status", 5, "lovely")
     ),
-    r"^captions/said: 1 captions are ok and have no text$": lambda d: rewrite(
+    r"^captions/said: 1 captions have the status ok but no text$": lambda d: rewrite(
         d, "captions/said", changed("text", 5, None)
     ),
-    r"^captions/said: 1 captions are ok and have no text *$": lambda d: rewrite(
+    r"^captions/said: 1 captions have the status ok but no text *$": lambda d: rewrite(
         d, "captions/said", changed("text", 5, " ")
     ),
-    r"^captions 'more' are configured and not made; run: python -m prep caption": lambda d: (
+    r"^captions 'more' are configured but not generated; run: python -m prep caption": lambda d: (
         manifest.record_config(d, caption={"said": {}, "more": {}})
     ),
 }
@@ -197,8 +195,8 @@ def test_captions_that_were_broken_off_are_said(captioned):
     del found["steps"]["caption:said"]
     write_json(captioned / "dataset.json", found)
     assert prep.check(captioned) == [
-        "step caption:said has not finished; run prep again to go on",
-        f"captions 'said' are configured and not made; run: python -m prep caption {captioned}",
+        "step caption:said has not finished; run prep again to resume it",
+        f"captions 'said' are configured but not generated; run: python -m prep caption {captioned}",
     ]
 
 
@@ -207,9 +205,9 @@ def test_a_step_that_has_not_finished_is_said(dataset):
     del found["steps"]["frames"], found["steps"]["encode:title"]
     write_json(dataset / "dataset.json", found)
     assert prep.check(dataset) == [
-        "step frames has not finished; run prep again to go on",
-        "step encode:title has not finished; run prep again to go on",
-        f"tower 'title' is configured and not encoded; run: python -m prep encode {dataset}",
+        "step frames has not finished; run prep again to resume it",
+        "step encode:title has not finished; run prep again to resume it",
+        f"tower 'title' is configured but not encoded; run: python -m prep encode {dataset}",
     ]
 
 
@@ -224,7 +222,7 @@ def test_states_of_a_failed_item_must_be_zero(dataset):
     path = dataset / "errors" / "encode-title-00000.arrow"
     write_table(path, pa.table(row, schema=schema.ERRORS), compression=None)
     (reason,) = prep.check(dataset)
-    assert "has states for items that errors/ lists as failed" in reason
+    assert "has states of items that errors/ lists as failed" in reason
 
 
 def test_errors_of_a_step_without_a_table_are_said(dataset):
@@ -232,7 +230,9 @@ def test_errors_of_a_step_without_a_table_are_said(dataset):
     found = read_json(dataset / "dataset.json")
     found["steps"]["covers"] = {"skipped": "the dump has none"}
     write_json(dataset / "dataset.json", found)
-    assert prep.check(dataset) == ["errors/ has rows of ['covers'], whose tables are not there"]
+    assert prep.check(dataset) == [
+        "errors/ has rows of the steps ['covers'], but the tables of these steps are missing"
+    ]
 
 
 def test_states_in_bfloat16(dataset):

@@ -219,7 +219,7 @@ def test_a_sample_of_captions_and_its_page(
 
 def test_a_sample_of_no_item_is_a_mistake(small, tmp_path):
     assert run("ingest", small, tmp_path / "out") == 0
-    with pytest.raises(UserError, match="a sample of 0 items is asked for; it must be at least 1"):
+    with pytest.raises(UserError, match="the sample size is 0; it must be at least 1"):
         run("caption", tmp_path / "out", "--sample", "0")
 
 

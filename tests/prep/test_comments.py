@@ -49,9 +49,9 @@ def test_comments_become_a_table(dump, tmp_path, capsys):
     assert data.comments.schema.names == ["item_id", "user_id", "text"]
     assert rows_of(data) == KEPT
     assert told(data) == {
-        "unreadable_line": "M_comment_en.txt: 2 lines (4, 8) are not user, item and text in UTF-8 "
-        "with tabs between; left out",
-        "unknown_item": "M_comment_en.txt: 1 lines (6) are of items that the dataset does not have; "
+        "unreadable_line": "M_comment_en.txt: 2 lines (4, 8) are not user, item and text in UTF-8, "
+        "separated by tabs; left out",
+        "unknown_item": "M_comment_en.txt: 1 lines (6) belong to items that the dataset does not have; "
         "left out",
     }
     assert "comments: 4 rows; errors: 1 unknown_item, 1 unreadable_line" in capsys.readouterr().out
@@ -127,7 +127,9 @@ def test_a_table_that_was_not_recorded_is_unfinished(dump, tmp_path):
     manifest = json.loads((out / "dataset.json").read_text())
     del manifest["steps"]["comments"]
     write_json(out / "dataset.json", manifest)  # as prep writes it
-    assert prep.check(out) == ["comments: 4 rows, dataset.json says unfinished; run prep again"]
+    assert prep.check(out) == [
+        "comments: 4 rows, but dataset.json records unfinished; run prep again"
+    ]
     prep.comments(dump, out)
     assert prep.check(out) == []
 
@@ -154,4 +156,4 @@ def test_check_finds_comments_of_unknown_items(dump, tmp_path):
     rows = read_file(table.shards()[0].path).to_pydict()
     rows["item_id"][0] = "zz"
     table.replace(0, pa.table(rows, schema=schema.COMMENTS))
-    assert prep.check(out) == ["comments: 1 rows are of no known item"]
+    assert prep.check(out) == ["comments: 1 rows belong to unknown items"]

@@ -65,8 +65,8 @@ def test_a_full_disk_is_one_error_and_a_rerun_goes_on(dump, small_disk, tmp_path
     out, ballast = small_disk / "out", small_disk / "ballast"
     ballast.write_bytes(b"x" * 700 * 1024)  # the rest is too little for the frames, 400 KiB
     error = one_error(build(dump, out))
-    assert str(out) in error and "there is no room for it (No space left on device" in error
-    assert "MiB are free" in error and "make room and run the same command again" in error
+    assert str(out) in error and "not enough disk space (No space left on device" in error
+    assert "MiB are free" in error and "free space and run the same command again" in error
     assert list(out.rglob("*.tmp")) == []
     assert Table(out / "covers").exists() and not Table(out / "frames").exists()
     ballast.unlink()
@@ -82,9 +82,7 @@ def test_a_limit_on_file_sizes_is_told_like_a_full_disk(dump, tmp_path):
     """What needs no mount: the frames' shard is larger than the limit, everything before is not."""
     out = tmp_path / "out"
     error = one_error(build(dump, out, before=LIMITED.format(limit=200_000)))
-    assert (
-        f"{out / 'frames' / 'part-00000.arrow'}: there is no room for it (File too large" in error
-    )
+    assert f"{out / 'frames' / 'part-00000.arrow'}: not enough disk space (File too large" in error
     assert Table(out / "covers").exists() and not Table(out / "frames").exists()
     assert list(out.rglob("*.tmp")) == []
     assert build(dump, out).returncode == 0
@@ -161,5 +159,5 @@ def test_a_folder_that_cannot_be_made_for_want_of_room_is_told_too(tmp_path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "mkdir", full)
-    with pytest.raises(UserError, match=r"file: there is no room for it \(No space left"):
+    with pytest.raises(UserError, match=r"file: not enough disk space \(No space left"):
         write_atomically(tmp_path / "new" / "file", lambda file: file.write(b"x"))

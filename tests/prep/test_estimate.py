@@ -162,8 +162,8 @@ def test_the_command_prints_a_table(own_dump, capsys):
     assert main(["estimate", str(own_dump), "--media.workers", "1"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].split() == ["step", "rows", "time", "disk", "peak", "memory"]
-    assert [text.split()[0] for text in told[1:4]] == ["ingest", "frames", "in"]
-    assert told[4] == "with 1 decoding process; from a sample, on this machine"
+    assert [text.split()[0] for text in told[1:4]] == ["ingest", "frames", "total"]
+    assert told[4] == "with 1 decoding process; measured on a sample, on this machine"
 
 
 def test_too_little_disk_is_a_warning():
@@ -171,4 +171,4 @@ def test_too_little_disk_is_a_warning():
     enough = Estimate(items=10, workers=2, free_bytes=4 * 2**30, steps=(step,))
     assert "warning" not in str(enough)
     assert "frames    10  2 min  3.0 GiB (2.0 GiB to 4.0 GiB)      1.0 GiB" in str(enough)
-    assert "warning: that is 1.0 GiB too little" in str(replace(enough, free_bytes=3 * 2**30))
+    assert "warning: the dataset needs 1.0 GiB more" in str(replace(enough, free_bytes=3 * 2**30))

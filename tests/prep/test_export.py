@@ -65,9 +65,9 @@ def test_what_is_exported_can_be_imported(dataset, tmp_path, write_microlens):
     ("words", "message"),
     [
         (["cover", "x.npy"], r"no hidden states for tower 'cover' \(stored: \['title'\]\)"),
-        (["title", "x.bin"], r"x\.bin: the file must be called something\.npy"),
-        (["title", "x.npy", "--layer", "3"], r"--layer 3: tower 'title' keeps 3 states.*0 to 2"),
-        (["title", "x.npy", "--layer", "first"], r"--layer first: .* take last, mean, or an index"),
+        (["title", "x.bin"], r"x\.bin: the file name must end with \.npy"),
+        (["title", "x.npy", "--layer", "3"], r"--layer 3: tower 'title' has 3 kept states.*0 to 2"),
+        (["title", "x.npy", "--layer", "first"], r"--layer first: .* use last, mean, or an index"),
     ],
 )
 def test_mistakes(dataset, tmp_path, monkeypatch, words, message):
@@ -82,5 +82,5 @@ def test_ids_that_do_not_fit_on_a_line(tmp_path, monkeypatch, dataset, id_):
     data = toolkit.open_dataset(dataset)
     data.item_ids.ids = [id_]
     monkeypatch.setattr("prep.export.open_dataset", lambda path: data)
-    with pytest.raises(UserError, match="does not stand on a line of text as it is"):
+    with pytest.raises(UserError, match="has a line break or surrounding spaces"):
         export_tower(dataset, "title", tmp_path / "x.npy")

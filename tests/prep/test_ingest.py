@@ -61,19 +61,19 @@ def test_what_cannot_be_numbered_is_told(write_microlens, tmp_path):
         (
             "a",
             "duplicate_id",
-            "M_titles.csv:5: item 'a' stands on line 2 already; this line left out",
+            "M_titles.csv:5: item 'a' repeats the id of line 2; line left out",
         ),
         (
             "q",
             "unknown_item",
             "M_pairs.tsv:1: user 'u' has item 'q', which M_titles.csv does not have or which was left out; "
-            "this interaction left out",
+            "interaction left out",
         ),
         (
             "q",
             "unknown_item",
             "M_pairs.tsv:2: user 'v' has item 'q', which M_titles.csv does not have or which was left out; "
-            "this interaction left out",
+            "interaction left out",
         ),
         (
             None,
@@ -178,7 +178,7 @@ def test_a_folder_with_other_things_is_left_alone(write_microlens, tmp_path):
 
 
 def test_a_dump_without_items(write_microlens, tmp_path):
-    with pytest.raises(UserError, match=r"M_titles\.csv: no item in it"):
+    with pytest.raises(UserError, match=r"M_titles\.csv: contains no items"):
         prep.ingest(write_microlens(titles="item,title\n"), tmp_path / "out")
 
 

@@ -199,7 +199,7 @@ def test_a_dump_is_never_its_own_dataset(small, dataset):
         prep.build(small, small)
     shutil.copy(dataset / "dataset.json", small)  # as if it were one
     for command in (prep.build, prep.ingest, prep.media):
-        with pytest.raises(UserError, match="is the dump itself; give another folder"):
+        with pytest.raises(UserError, match="is the dump itself; choose another folder"):
             command(small, small)
     (small / "dataset.json").unlink()
     assert sorted(small.rglob("*")) == before
@@ -256,7 +256,7 @@ def test_a_link_in_the_place_of_scratch_files_is_not_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "mine").write_text("mine")
     (tmp_path / ".report.tmp").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="is a link, where prep keeps its own scratch"):
+    with pytest.raises(UserError, match="is a link, expected prep's own scratch"):
         clear_scratch(tmp_path / ".report.tmp")
     assert (tmp_path / "elsewhere" / "mine").exists()
 

@@ -164,7 +164,7 @@ def test_exact_duplicates_are_counted_apart_from_repeats(tmp_path):
     repetitions = report["repetitions"]
     assert (repetitions["exact_duplicates"], repetitions["repeats_at_other_times"]) == (2, 1)
     ((_, what),) = findings(report, "identical_interactions")
-    assert what == "2 interactions with user, item and time of an earlier one, all kept"
+    assert what == "2 interactions with the user, item and time of an earlier one, all kept"
     assert report["order"]["duplicates"] == "keep"
     assert "exact duplicates are</td><td>kept" in (tmp_path / "keep/report.html").read_text()
 
@@ -177,7 +177,9 @@ def test_exact_duplicates_can_be_dropped(tmp_path):
     assert report["repetitions"]["exact_duplicates"] == 0
     ((severity, what),) = findings(report, "dropped_duplicates")
     assert severity == "note"
-    assert what.startswith("M_pairs.csv: 2 interactions with user, item and time of an earlier one")
+    assert what.startswith(
+        "M_pairs.csv: 2 interactions repeat the user, item and time of an earlier one"
+    )
     with pytest.raises(
         UserError, match=r'made with duplicates = "drop", and now duplicates = null'
     ):

@@ -216,7 +216,7 @@ def test_cmyk_and_grey_and_wide_values(tmp_path):
 
 def test_values_without_a_range_are_told(tmp_path):
     path = written(tmp_path, Image.fromarray(np.float32([[0, 3.5e8]])), "TIFF")
-    with pytest.raises(ItemProblem, match=r"values of 0 to 3.5e\+08, and no range is known"):
+    with pytest.raises(ItemProblem, match=r"values from 0 to 3.5e\+08 without a known range"):
         read_image(path)
 
 

@@ -201,7 +201,7 @@ def test_the_order_of_keys_and_unknown_keys_change_nothing():
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ("A dog.", "the answer holds no JSON object"),
+        ("A dog.", "the answer contains no JSON object"),
         ('{"topic": "dogs", "peo', "the answer's JSON is broken"),
         (json.dumps({k: v for k, v in ANSWER.items() if k != "mood"}), "the answer lacks 'mood'"),
         (json.dumps(ANSWER | {"tags": "bread"}), "the answer's 'tags' is str, expected array"),

@@ -76,7 +76,7 @@ def test_an_unknown_slot_is_refused(tmp_path):
     file = tmp_path / "mine.txt"
     file.write_text("{title} by {author}")
     with pytest.raises(
-        UserError, match=r"mine.txt' has the slot \{author\}.*known slots: \{title\}"
+        UserError, match=r"mine.txt' has the unknown slot \{author\}.*known slots: \{title\}"
     ):
         load_prompt(str(file))
 

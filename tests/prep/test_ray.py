@@ -100,7 +100,7 @@ def test_another_error_of_the_work_says_where_it_came_from():
         (exit_at_once, r"a worker of the cluster died .* finished shards are kept"),
         (
             Absent(),
-            r"could not start \(ModuleNotFoundError: .*'absent'\); each of its machines needs",
+            r"could not start \(ModuleNotFoundError: .*'absent'\); every machine needs",
         ),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_worker_that_is_gone_is_one_message(work, message):
 
 
 def test_an_address_without_a_cluster_is_said():
-    with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:9: no Ray cluster answers there"):
+    with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:9: no Ray cluster answers"):
         cluster._connect("127.0.0.1:9")
 
 
@@ -140,7 +140,7 @@ def test_more_gpus_than_there_are_is_said():
     config = replace(RAY, gpus_per_worker=4)
     with pytest.raises(
         UserError,
-        match=r"--gpus-per-worker 4: no machine .* has so many GPUs \(they have 2\); ask for fewer",
+        match=r"--gpus-per-worker 4: no machine .* has so many GPUs \(they have 2\); use fewer",
     ):
         list(choose(config, model=True)(measured, batches(1)))
 
@@ -150,8 +150,8 @@ def test_one_model_a_machine_without_gpus():
 
     with cluster.cluster():
         assert ray.is_initialized()
-        assert cluster._room(model=True, gpus_per_worker=0) == (2, 1)
-        assert cluster._room(model=False, gpus_per_worker=0) == (1, 2)
+        assert cluster._capacity(model=True, gpus_per_worker=0) == (2, 1)
+        assert cluster._capacity(model=False, gpus_per_worker=0) == (1, 2)
     assert ray.is_initialized()  # not ours to shut down
 
 

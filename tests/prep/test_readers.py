@@ -49,7 +49,7 @@ def test_a_byte_order_mark_belongs_to_no_id(tmp_path):
         ),
         ("name,title\n1,x\n", r"M_titles\.csv:1: the header is 'name,title'"),
         ("item,title\n1,x\n2,a,b\n", r"M_titles\.csv:3: expected item,title.*3 fields"),
-        ('item,title\n1,x\n2,"open\n', r"M_titles\.csv:3: expected item,title with quotes closed"),
+        ('item,title\n1,x\n2,"open\n', r"M_titles\.csv:3: expected item,title with closed quotes"),
         ("1,x\nno comma here\n", r"M_titles\.csv:2: expected item,title, found 'no comma here'"),
         ("", r"M_titles\.csv: the file is empty"),
         (b"item,title\n1,caf\xe9\n", r"M_titles\.csv:2: not UTF-8 \(byte 0xe9\); convert"),
@@ -169,9 +169,9 @@ def test_auto_recognises_both_layouts(write_microlens, tmp_path):
 
 
 def test_a_folder_that_is_no_dump(tmp_path):
-    with pytest.raises(UserError, match=r"no dump of layout auto here; expected \*title\*\.csv"):
+    with pytest.raises(UserError, match=r"no dump of layout auto found; expected \*title\*\.csv"):
         choose("auto", tmp_path)
-    with pytest.raises(UserError, match=r"layout amazon here; expected \*items\*\.tsv and"):
+    with pytest.raises(UserError, match=r"layout amazon found; expected \*items\*\.tsv and"):
         choose("amazon", tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         choose("auto", tmp_path / "absent")

@@ -112,8 +112,8 @@ def test_what_is_no_beginning_of_it_is_told_in_sum(tmp_path):
         (
             None,
             "other_sequence",
-            "item_seq.parquet: 3 rows are no beginning of their user's longest sequence, which alone is "
-            "kept (e.g. row 1 of user 1)",
+            "item_seq.parquet: 3 rows are not a prefix of their user's longest sequence; only the "
+            "longest is kept (e.g. row 1 of user 1)",
         ),
     ]
 
@@ -142,7 +142,7 @@ def test_against_a_slow_reference(monkeypatch, tmp_path):
     ]
     raw = read(choose("auto", dump)[1])
     assert interactions_of(raw) == expected
-    assert f"{len(others)} rows are no beginning" in raw.problems[-1].message
+    assert f"{len(others)} rows are not a prefix" in raw.problems[-1].message
     assert f"row {others[0] + 1} of" in raw.problems[-1].message
 
 
@@ -167,7 +167,7 @@ def test_files_lie_where_the_challenge_puts_them(tmp_path):
 
 @pytest.mark.parametrize("name", ["item_feature", "item_info", "item_seq"])
 def test_half_of_it_is_a_question(tmp_path, name):
-    with pytest.raises(UserError, match=rf"found {name}\.parquet but not both item_seq\.parquet"):
+    with pytest.raises(UserError, match=rf"found {name}\.parquet, expected both item_seq\.parquet"):
         choose("auto", put(tmp_path, **{name: SEQUENCES}))
 
 
@@ -176,13 +176,13 @@ def test_half_of_it_is_a_question(tmp_path, name):
     [
         (
             {"item_seq": {"user": [1], "item_seq": [[1]]}},
-            r"item_seq\.parquet: expected the columns user_id, item_seq .*found user: int64, item_seq",
+            r"item_seq\.parquet: expected the integer columns user_id, item_seq .*found user: int64, item_seq",
         ),
         ({"item_seq": {"user_id": ["a"], "item_seq": [[1]]}}, r"found user_id: string"),
         ({"item_seq": {"user_id": [1], "item_seq": ["1 2"]}}, r"found .*item_seq: string"),
         (
             {"item_feature": {"id": [1]}},
-            r"item_feature\.parquet: expected the columns item_id .*id: int",
+            r"item_feature\.parquet: expected the integer columns item_id .*id: int",
         ),
     ],
 )

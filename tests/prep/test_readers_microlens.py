@@ -51,7 +51,9 @@ def test_the_item_map_of_the_1m_release_does_not_make_it_another_layout(tmp_path
 def test_two_releases_below_one_folder_are_a_question(tmp_path):
     for name in ("50k", "100k"):
         put(tmp_path / name, **RELEASE)
-    message = r"several files match \*title\*\.csv \(100k/Micro.*, 50k/Micro.*\); keep the one"
+    message = (
+        r"several files match \*title\*\.csv \(100k/Micro.*, 50k/Micro.*\); keep only one of them"
+    )
     with pytest.raises(UserError, match=message):
         choose("auto", tmp_path)
 
@@ -115,9 +117,9 @@ def test_tags_and_likes_stand_beside_titles(tmp_path):
     assert data.items.column("likes").to_pylist() == [None, None, 5]
     told = {row["message"] for row in data.errors.to_pylist() if row["error_class"] != "empty"}
     assert told == {
-        "tags_to_summary.csv: 2 items that MicroLens_title_en.csv does not have (e.g. '9'); "
+        "tags_to_summary.csv: 2 items are not in MicroLens_title_en.csv (e.g. '9'); "
         "their tags left out",
-        "M_likes_and_views.txt: 1 items that MicroLens_title_en.csv does not have (e.g. '9'); "
+        "M_likes_and_views.txt: 1 items are not in MicroLens_title_en.csv (e.g. '9'); "
         "their likes left out",
     }
 

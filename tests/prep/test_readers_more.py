@@ -62,7 +62,7 @@ def test_every_layout_has_a_reader():
 
 
 def test_messages_name_every_layout(tmp_path):
-    with pytest.raises(UserError, match="layout auto here") as caught:
+    with pytest.raises(UserError, match="layout auto found") as caught:
         choose("auto", tmp_path)
     assert all(f"({name})" in str(caught.value) for name in make_readers(PrepConfig()))
 
@@ -99,8 +99,8 @@ def test_ninerec_titles_are_a_csv_and_english_where_there_is_any(tmp_path):
     [
         ("v1,一,one\nv2,二,two, and more\n", r"X_item\.csv:2: expected id,zh,en .*\(4 fields\)"),
         ("v1,一,one\nv2,two\n", r"X_item\.csv:2: expected id,zh,en .*\(2 fields\)"),
-        ('v1,一,"one\n', r"X_item\.csv:1: expected id,zh,en with quotes closed"),
-        ('v1,一,"one" two\n', r"X_item\.csv:1: expected id,zh,en with quotes closed"),
+        ('v1,一,"one\n', r"X_item\.csv:1: expected id,zh,en with closed quotes"),
+        ('v1,一,"one" two\n', r"X_item\.csv:1: expected id,zh,en with closed quotes"),
         ("", r"X_item\.csv: the file is empty"),
         (b"v1,\xff,one\n", r"X_item\.csv:1: not UTF-8 \(byte 0xff\)"),
     ],
@@ -142,9 +142,7 @@ def test_ninerec_columns_told_and_seconds(tmp_path):
 )
 def test_ninerec_asks_when_the_columns_cannot_be_told(tmp_path, pairs, shares):
     dump = write(tmp_path, X_item__csv="1,一,one\n2,二,two\n", X_pair__csv=pairs)
-    message = (
-        rf"X_pair\.csv: which column holds the items\? .*{shares}.*--pair_columns item-user-time"
-    )
+    message = rf"X_pair\.csv: cannot determine which column holds the items: .*{shares}.*--pair_columns item-user-time"
     with pytest.raises(UserError, match=message):
         ninerec.read(ninerec.find(dump))
 
@@ -246,9 +244,9 @@ def test_morec_items_of_one_to_three_columns(tmp_path, text, titles):
     [
         (
             "n1\tone\tx\nn2\ttwo\n",
-            r":2: expected item; item<TAB>.*found 2 columns, and 3 on line 1",
+            r":2: expected item; item<TAB>.*found 2 columns, but 3 on line 1",
         ),
-        ("n1\nn2\ttwo\n", r":2: expected .*found 2 columns, and 1 on line 1"),
+        ("n1\nn2\ttwo\n", r":2: expected .*found 2 columns, but 1 on line 1"),
         ("n1\ta\tb\tc\n", r":1: expected .*found 4 columns"),
         ("", r": the file is empty"),
     ],
@@ -279,7 +277,7 @@ def test_the_first_thousand_lines_tell(tmp_path):
     beyond = "n0\tone\tabout\n" * 1000 + "n1\ttwo\n"
     dump = write(tmp_path, hm_items__tsv=beyond, hm_users__tsv="u\tn1\n")
     assert choose("auto", dump)[0] == "morec"
-    with pytest.raises(UserError, match=r"hm_items\.tsv:1001: .*found 2 columns, and 3 on line 1"):
+    with pytest.raises(UserError, match=r"hm_items\.tsv:1001: .*found 2 columns, but 3 on line 1"):
         prep.ingest(dump, tmp_path / "out")
 
 
@@ -300,7 +298,7 @@ def test_a_dump_without_titles_is_told_once(tmp_path):
     assert sequences_of(out) == {"u": ["n2", "n1", "n2", "n1", "n2"]}
     (row,) = data.errors.to_pylist()
     assert (row["item_id"], row["error_class"]) == (None, "no_titles")
-    assert row["message"] == "hm_items.tsv: no titles in it; those of all 2 items are empty"
+    assert row["message"] == "hm_items.tsv: contains no titles; the titles of all 2 items are empty"
 
 
 def test_empty_titles_in_a_column_of_titles_are_told_one_by_one(tmp_path):
@@ -343,12 +341,12 @@ def test_columns_as_text_or_mapping(columns):
             r"columns is 'user=uid': user and item must be named.*give user=NAME,item=NAME",
         ),
         ({"item": "asin"}, "user and item must be named"),
-        ("user=uid,item=", "no name be empty"),
-        ("user,item=asin", "no name be empty"),
-        ("user=uid,item=asin,likes=n", "'likes' is none of user, item, time, title"),
-        ("uid,asin", "'asin' is none of user, item, time, title"),
-        ("user=uid,item=uid", "one column cannot be two things"),
-        ("user=uid,item=asin,user=u2", "something is named twice"),
+        ("user=uid,item=", "no name may be empty"),
+        ("user,item=asin", "no name may be empty"),
+        ("user=uid,item=asin,likes=n", "'likes' is not one of user, item, time, title"),
+        ("uid,asin", "'asin' is not one of user, item, time, title"),
+        ("user=uid,item=uid", "a column cannot have two roles"),
+        ("user=uid,item=asin,user=u2", "a role is named twice"),
     ],
 )
 def test_columns_that_cannot_be_understood(columns, message):
@@ -461,7 +459,7 @@ def test_no_point_in_time(tmp_path):
     times = pa.array([1, None], pa.timestamp("ms"))
     log = pa.table({"user": ["a", "b"], "item": ["x", "y"], "time": times})
     pyarrow.parquet.write_table(log, tmp_path / "log.parquet")
-    with pytest.raises(UserError, match=r"log\.parquet:2: expected a point in time, found none"):
+    with pytest.raises(UserError, match=r"log\.parquet:2: expected a time, found no value"):
         interactions_of(read_table(tmp_path, {role: role for role in log.schema.names}))
 
 
@@ -471,7 +469,7 @@ def test_no_point_in_time(tmp_path):
         ([True, False], "time", r"column 'time' \(time\) has type bool, expected whole numbers"),
         ([1.5, 2.0], "item", r"column 'item' \(item\) has type double, expected strings or whole"),
         ([[1], [2]], "user", r"column 'user' \(user\) has type list<"),
-        ([None, "a"], "user", r"log\.parquet:1: nothing in column 'user'"),
+        ([None, "a"], "user", r"log\.parquet:1: column 'user' is empty"),
         ([5, None], "time", r"log\.parquet:2: expected a timestamp in milliseconds, found ''"),
     ],
 )
@@ -496,9 +494,9 @@ def test_parquet_columns_that_cannot_be_read(tmp_path, values, role, message):
             r":5: expected a timestamp in seconds, found '2024-01-01'",
         ),
         (LOG + "zoe,b,,\n", "ms", r":5: expected a timestamp in milliseconds, found ''"),
-        (LOG + "zoe,,5,\n", "ms", r":5: nothing in column 'asin'; fill it in"),
-        (LOG + ",b,5,\n", "ms", r":5: nothing in column 'uid'"),
-        (LOG + "zoe,b\n", "ms", r": .*Expected 4 columns, got 2: zoe,b; mend the file"),
+        (LOG + "zoe,,5,\n", "ms", r":5: column 'asin' is empty; fill it in"),
+        (LOG + ",b,5,\n", "ms", r":5: column 'uid' is empty"),
+        (LOG + "zoe,b\n", "ms", r": .*Expected 4 columns, got 2: zoe,b; fix the file"),
         (LOG.encode() + b"zo\xff,b,5,\n", "ms", r":5: not UTF-8; convert the file"),
     ],
 )
@@ -514,28 +512,31 @@ def test_csv_rows_that_cannot_be_read(tmp_path, text, unit, message):
         (
             {"log__csv": "user;item\n1;2\n", "b__csv": "x,y\n"},
             r"no file has the columns 'uid' \(user\), 'asin' \(item\), 'ts' \(time\); "
-            r"found b\.csv: x, y; log\.csv: user;item; mend --columns",
+            r"found b\.csv: x, y; log\.csv: user;item; correct --columns",
         ),
         (
             {"log__csv": "uid,asin,ts\n", "b__csv": "uid,asin,name\n"},
             r"no file has the columns 'asin' \(item\), 'name' \(title\); found b\.csv: uid, asin, name; "
             r"log\.csv: uid, asin, ts",
         ),
-        ({"a__csv": LOG, "b__csv": LOG}, r"several files .*\(a\.csv, b\.csv\); keep one"),
+        (
+            {"a__csv": LOG, "b__csv": LOG},
+            r"several files .*\(a\.csv, b\.csv\); keep only one of them",
+        ),
         (
             {"log__csv": "uid,asin,ts\n", "a__csv": "asin,name\n", "b__csv": "asin,name\n"},
             r"several files have the columns 'asin' \(item\), 'name' \(title\) \(a\.csv, b\.csv\)",
         ),
         (
             {"log__csv": LOG, "b__csv": "asin,name\na,one\n"},
-            r"log\.csv and b\.csv both have a column 'name'; move away the file",
+            r"log\.csv and b\.csv both have a column 'name'; move one of the files away",
         ),
         ({"log__csv": "uid,asin,ts,name,name\n"}, r"log\.csv: several columns are called 'name'"),
         ({"log__csv": LOG, "x__csv": '"' + "x" * 200_000}, r"x\.csv:1: not a CSV file"),
         ({"log__csv": LOG, "x__parquet": "PAR"}, r"x\.parquet: not a Parquet file"),
         (
             {"log__txt": LOG},
-            r"no dump of layout table here; expected any \*\.csv, \*\.parquet or folder",
+            r"no dump of layout table found; expected any \*\.csv, \*\.parquet or folder",
         ),
     ],
 )
@@ -547,12 +548,10 @@ def test_tables_that_cannot_be_found(tmp_path, files, message):
 
 def test_a_table_needs_columns(tmp_path):
     dump = write(tmp_path, log__csv=LOG)
-    message = (
-        r"layout table needs to know the columns \(log\.csv: uid, asin, ts, name\); give --columns"
-    )
+    message = r"layout table requires the names of the columns \(log\.csv: uid, asin, ts, name\); give --columns"
     with pytest.raises(UserError, match=message):
         choose("table", dump)
-    with pytest.raises(UserError, match=r"no dump of layout auto here.*if --columns names"):
+    with pytest.raises(UserError, match=r"no dump of layout auto found.*if --columns names"):
         choose("auto", dump)
 
 
@@ -630,7 +629,7 @@ def test_auto_tells_the_layouts_apart(tmp_path, layout):
     assert choose("auto", dump)[0] == layout
     assert choose(layout, dump)[0] == layout
     for other in DUMPS.keys() - {layout}:
-        with pytest.raises(UserError, match=f"found no dump of layout {other} here"):
+        with pytest.raises(UserError, match=f"no dump of layout {other} found"):
             choose(other, dump)
 
 

@@ -52,7 +52,7 @@ def test_items_and_interactions_as_they_come(tmp_path):
             "not_read",
             "toy.inter: columns rating:float are not read; every line counts as an interaction, whatever its rating",
         ),
-        ("not_read", "toy.user: not read, as Versa has no use for .user files"),
+        ("not_read", "toy.user: not read, because Versa does not use .user files"),
     ]
 
 
@@ -114,8 +114,12 @@ def test_columns_of_other_names(tmp_path):
     [
         ("item_id:token\tmovie_title:token_seq\trelease_year:token\n", "x", None),
         ("item_id:token\tname:token_seq\tyear:token\n", "x", None),
-        ("item_id:token\tapp_name:token\ttitle:token\n", "y", "several columns may be titles"),
-        ("item_id:token\tprice:float\tclass:token_seq\n", None, "no column is called like a title"),
+        ("item_id:token\tapp_name:token\ttitle:token\n", "y", "several columns may hold titles"),
+        (
+            "item_id:token\tprice:float\tclass:token_seq\n",
+            None,
+            "no column has a name like a title",
+        ),
     ],
 )
 def test_which_column_is_the_title(tmp_path, header, title, message):
@@ -165,14 +169,14 @@ def test_files_that_were_split_are_one_log(tmp_path):
         ),
         (
             {"a__inter": "user_id:token\titem_id_list:token_seq\titem_id:token\nu\ta b\tc\n"},
-            r"'item_id_list:token_seq' holds histories.*one interaction a line",
+            r"'item_id_list:token_seq' holds histories.*one interaction per line",
         ),
         (
             {"a__inter": inter(time="soon")},
             r"a\.inter:2: expected a timestamp in milliseconds, found 'soon'",
         ),
-        ({"a__inter": INTER + "u\t\t4\t5\n"}, r"a\.inter:2: nothing in column 'item_id:token'"),
-        ({"a__inter": INTER}, r"a\.inter: no item in it"),
+        ({"a__inter": INTER + "u\t\t4\t5\n"}, r"a\.inter:2: column 'item_id:token' is empty"),
+        ({"a__inter": INTER}, r"a\.inter: contains no items"),
         (
             {"a__inter": inter(), "a__item": ITEM + "z\tone\t1\n"},
             r"none of its 3 .*'b' in a\.inter, 'z' in a\.item",

@@ -139,7 +139,7 @@ def test_the_verdict_names_every_defect_worst_first(facts):
         "Table frames: 3 of 5 items not ok (1 missing, 1 timeout, 1 truncated)",
     ]
     assert finding(facts, "unknown_item").startswith(
-        "1 interaction left out, as the dump does not know its item (1 item); "
+        "1 interaction left out, because its item is not in the dump (1 item); "
     )
     assert finding(facts, "repeated_items").startswith("2 users with an item more than once; ")
 
@@ -370,7 +370,7 @@ def test_captions_are_described(ingested):
         }
     ]
     assert finding(found, "model_fails").startswith(
-        "Captions said: the model failed on 1 of 3 items shown to it; look at some"
+        "Captions said: the model failed on 1 of 3 items; look at a sample"
     )
     (table,) = (f for f in found["verdict"] if "Table captions/said" in f["what"])
     assert table["what"].endswith("3 of 5 items not ok (1 corrupt, 1 empty, 1 missing)")
@@ -400,7 +400,7 @@ def test_captions_that_are_configured_and_not_made_are_said(ingested):
     found = prep.report(dataset)
     assert found["captions"] == []
     tables = [f["what"] for f in found["verdict"] if f["kind"] == "not_begun"]
-    assert "Table captions/said is not begun" in tables
+    assert "Table captions/said has not been started" in tables
     assert "<h2>Captions" not in read_page(dataset)[0]
 
 
@@ -488,8 +488,8 @@ def test_media_that_are_not_there_are_said(ingested):
     dataset = ingested()
     found = prep.report(dataset)
     assert [f["what"] for f in found["verdict"] if f["kind"] == "not_begun"] == [
-        "Table covers is not begun",
-        "Table frames is not begun",
+        "Table covers has not been started",
+        "Table frames has not been started",
     ]
     assert found["covers"] is found["frames"] is found["duplicates"]["covers"] is None
     manifest.record_step(dataset, "covers", {}, skipped="the dump has none")
@@ -626,9 +626,7 @@ def test_interactions_that_are_broken_are_refused(sharded):
         2, schema.INTERACTIONS.field("item"), pc.add(interactions["item"], 9).cast(pa.int32())
     )
     Table(dataset / "interactions").replace(0, wrong)
-    with pytest.raises(
-        UserError, match=r"items 1\.\.34 are not all among 1\.\.25; see what prep check"
-    ):
+    with pytest.raises(UserError, match=r"items 1\.\.34 are not all in 1\.\.25; run prep check"):
         describe_interactions(open_dataset(dataset))
 
 
@@ -690,7 +688,7 @@ def test_the_command_says_where_and_what(ingested, capsys):
     assert main(["report", str(dataset)]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith("report: 7 warnings, 7 notes; ") and first.endswith("report.html")
-    assert lines[0].startswith("  warning: Table covers is not begun; run prep build again")
+    assert lines[0].startswith("  warning: Table covers has not been started; run prep build again")
     assert len(lines) == 14
 
 

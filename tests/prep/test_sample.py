@@ -167,13 +167,13 @@ def test_a_sample_as_text():
         "  video_x  ok",
         "",
         "image: m, prompt image-rec@2",
-        "  3 items in 20 s: 2 asked of the model, 0 from the cache",
+        "  3 items in 20 s: 2 from the model, 0 from the cache",
         # 3 s of work for 2 captions: 1.5 s each, 6,000 s for 4,000
-        "  all 4,000 items would take about 1 h 40 min at that pace; models warm up, so it may be less",
+        "  all 4,000 items would take about 1 h 40 min at this speed, or less because the first batches are slower",
         "",
         "video_x: m, prompt image-rec@2",
-        "  3 items in 1.0 s: 0 asked of the model, 3 from the cache",
-        "  the model was not asked, so its pace is not known",
+        "  3 items in 1.0 s: 0 from the model, 3 from the cache",
+        "  the model received no request, so its speed is unknown",
     ]
 
 
@@ -251,9 +251,9 @@ def test_a_page_of_a_dataset_shows_each_item_once(dataset, config, captioner, tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": 0}, "a sample of 0 items is asked for; it must be at least 1"),
+        ({"count": 0}, "the sample size is 0; it must be at least 1"),
         ({"config": PrepConfig()}, "no captions are configured, so there is nothing to sample"),
-        ({"html": "."}, "is a folder; give the page a file name, such as captions-sample.html"),
+        ({"html": "."}, "is a folder; give a file name for the page, such as captions-sample.html"),
     ],
 )
 def test_mistakes_are_said_before_a_model_is_asked(dataset, config, captioner, options, message):

@@ -357,14 +357,14 @@ def test_numbers_that_are_too_small(
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("do not lose me")
-    with pytest.raises(UserError, match=r"is not empty.*name another folder or delete"):
+    with pytest.raises(UserError, match=r"is not empty.*choose another folder or delete"):
         write_dump(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "dump").write_text("")
-    with pytest.raises(UserError, match=r"dump is a file; name a folder"):
+    with pytest.raises(UserError, match=r"dump is a file; choose an empty or a new folder"):
         write_dump(tmp_path / "dump")
 
 
@@ -447,7 +447,7 @@ def test_bundled_vit_reads_covers_of_a_dump(tmp_path: Path) -> None:
 def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(tmp_path):
     (tmp_path / ".partial").mkdir()
     (tmp_path / ".partial" / "mine").write_text("mine")
-    with pytest.raises(UserError, match="this command did not make it"):
+    with pytest.raises(UserError, match="not created by this command"):
         write_dump(tmp_path, items=20, users=1, progress=False)
     assert (tmp_path / ".partial" / "mine").read_text() == "mine"
 

@@ -186,7 +186,7 @@ def test_a_yaml_bomb_is_refused_in_both_places(small, tmp_path):
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     (small / "prep.yaml").write_text("\n".join(lines))
     for words in ([], ["--config", small / "prep.yaml"]):
-        with pytest.raises(UserError, match=r"prep\.yaml: its aliases stand for more than"):
+        with pytest.raises(UserError, match=r"prep\.yaml: its aliases expand to more than"):
             run("build", small, tmp_path / "out", *words)
 
 

@@ -113,7 +113,7 @@ def test_a_folder_without_a_manifest_is_no_dataset(tmp_path):
 
 def test_another_schema_version_is_refused(folder):
     write_json(folder / "dataset.json", {"schema_version": 99})
-    with pytest.raises(UserError, match=r"schema version 99, this Versa reads 1"):
+    with pytest.raises(UserError, match=r"schema version 99, expected 1"):
         toolkit.open_dataset(folder)
 
 

@@ -35,7 +35,7 @@ def test_a_number_without_an_id(number):
 
 
 def test_an_id_comes_once():
-    with pytest.raises(ValueError, match="id 'y' comes twice"):
+    with pytest.raises(ValueError, match="id 'y' is repeated"):
         IdMap(["x", "y", "z", "y"])
 
 

@@ -106,7 +106,7 @@ def test_rounds_are_drawn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> No
     ("a", "b", "message"),
     [
         ([1.0, 2.0], [1.0], r"shapes \(2,\) and \(1,\)"),
-        ([], [], "one value a user"),
+        ([], [], "one value per user"),
         ([[1.0]], [[1.0]], r"shapes \(1, 1\)"),
         ([1.0, float("nan")], [1.0, 2.0], "finite; those of user 1 are nan and 2.0"),
         ([1.0], [float("inf")], "finite; those of user 0 are 1.0 and inf"),

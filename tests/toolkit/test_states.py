@@ -111,14 +111,14 @@ def test_items_without_a_row(tmp_path):
 
 
 def test_rows_of_other_items(tmp_path):
-    with pytest.raises(UserError, match=r"rows of items beyond the 2 of this dataset"):
+    with pytest.raises(UserError, match=r"item numbers above 2, the number of items"):
         open_states(write(tmp_path, [1, 2, 3]), items=2)
 
 
 @pytest.mark.parametrize("key", ["encoder", "revision", "pooling", "kept"])
 def test_shards_of_another_encoder(tmp_path, key):
     write(tmp_path, [1], **{key: "one"})
-    with pytest.raises(UserError, match=rf"part-00001.arrow.*\({key} another, and there one\)"):
+    with pytest.raises(UserError, match=rf"part-00001.arrow.*\({key} another, expected one\)"):
         open_states(write(tmp_path, [2], **{key: "another"}), items=2)
 
 
@@ -132,5 +132,7 @@ def test_bits_without_their_dtype(tmp_path):
     ):
         open_states(bare, items=1)
     bare.replace(0, read_file(shard.path).replace_schema_metadata({**ABOUT, "dtype": "int8"}))
-    with pytest.raises(UserError, match=r"dtype 'int8'; known: float16, bfloat16, float32"):
+    with pytest.raises(
+        UserError, match=r"dtype 'int8', expected one of float16, bfloat16, float32"
+    ):
         open_states(bare, items=1)

@@ -177,7 +177,7 @@ def test_json_goes_and_comes(tmp_path):
 
 
 def test_json_that_cannot_be_read(tmp_path):
-    with pytest.raises(UserError, match="is this the right folder"):
+    with pytest.raises(UserError, match="does not exist; check the folder"):
         read_json(tmp_path / "absent.json")
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(UserError, match=r"bad\.json: not valid JSON"):

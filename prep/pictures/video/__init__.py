@@ -1,4 +1,4 @@
-"""Frames of a clip: what its container says (`info`), which to take (`sampling`), who decodes them (`backend`)."""
+"""Frames of a clip: metadata of the container (`info`), choice of frames (`sampling`) and decoding (`backend`)."""
 
 import importlib
 from typing import cast
@@ -10,7 +10,7 @@ from toolkit.errors import UserError
 
 __all__ = ["BACKENDS", "Backend", "Frames", "VideoInfo", "load", "probe"]
 
-# Each backend and the distribution that it comes with.
+# Backends and the distributions that they need.
 BACKENDS = {
     "pyav": "av",
     "decord": "decord",
@@ -20,10 +20,10 @@ BACKENDS = {
 
 
 def load(name: str) -> Backend:
-    """The backend of a name, a key of `BACKENDS`.
+    """Loads the backend with a name, a key of `BACKENDS`.
 
     Raises:
-        UserError: if its library is not installed or does not load here.
+        UserError: if its library is not installed or cannot be loaded.
     """
     try:
         return cast(Backend, importlib.import_module(f"prep.pictures.video.{name}"))
@@ -31,6 +31,6 @@ def load(name: str) -> Backend:
         reason = str(error).strip().partition("\n")[0]
         others = ", ".join(other for other in BACKENDS if other != name)
         raise UserError(
-            f"media.backend is {name}, which does not load here ({reason}); install what it needs, or use "
+            f"media.backend is {name}, which cannot be loaded ({reason}); install its library, or use "
             f"one of {others}"
         ) from None

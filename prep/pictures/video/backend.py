@@ -1,4 +1,4 @@
-"""What every backend does, and what those share that decode a clip from its beginning."""
+"""The protocol of decoding backends, and the common part of those that decode a clip from its beginning."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ from prep.pictures.video.upright import upright
 
 
 class Backend(Protocol):
-    """A library that decodes clips; the modules of `prep.pictures.video` that are named after one are backends."""
+    """A library that decodes clips. Backends are the modules of `prep.pictures.video` named after a library."""
 
     def probe(self, path: Path) -> VideoInfo:
-        """What the clip is; the same from every backend.
+        """The metadata of a clip, identical for every backend.
 
         Raises:
             ItemProblem: corrupt, unsupported or too_large.
@@ -29,28 +29,29 @@ class Backend(Protocol):
         *,
         tolerance_seconds: float = 0.0,
     ) -> Frames:
-        """The frames on screen at some moments, in their order; a frame may come several times.
+        """The frames on screen at the given moments, in order; a frame may be repeated.
 
-        Moments that cannot be reached are left out. A frame that does not decode is stood for by the one
-        before it, within two frames' time.
+        Moments that cannot be reached are left out. A frame that cannot be decoded is replaced by the frame
+        before it, up to two frames' time.
 
         Args:
-            path: of the clip.
+            path: path of the clip.
             seconds: moments, counted from the first frame.
-            size: shorter side in pixels of what is given, never larger than shown; None keeps the size.
-            tolerance_seconds: by how much a frame may be off its moment where that is cheaper. A
-                backend for which it is not gives the exact frame.
+            size: shorter side of the frames in pixels, never enlarged; None keeps the size.
+            tolerance_seconds: maximum distance of a frame from its moment, if this makes decoding faster.
+                Otherwise the backend returns the exact frame.
 
         Raises:
-            ItemProblem: as `probe` does.
+            ItemProblem: as for `probe`.
         """
 
 
 class NotReadableError(Exception):
-    """A backend cannot be trusted with a clip: it would count frames, or choose the stream, in its own way."""
+    """A backend is not reliable for a clip, because it counts frames or chooses the stream differently."""
 
 
-# Gives the frames that begin at ascending ticks, each with its tick, as far as the library reaches. They lie as stored.
+# Yields the frames that begin at the given ascending ticks, each with its tick, as far as the library can decode.
+# Frames have the stored orientation.
 Decode: TypeAlias = Callable[[Path, VideoInfo, Sequence[int]], Iterator[tuple[int, Pixels]]]
 
 
@@ -69,13 +70,13 @@ class FramesAt(Protocol):
 
 
 def forward(backend: str, decode: Decode) -> FramesAt:
-    """`Backend.frames_at` of a library that decodes forward; a tolerance saves it nothing.
+    """`Backend.frames_at` for a library that decodes forward, for which a tolerance saves no time.
 
-    A clip that the library cannot be trusted with, or of which it reaches some of the frames asked for and
-    PyAV more, is PyAV's: these libraries stop at the first damage. `Frames.backend` tells it.
+    PyAV decodes a clip instead if the library is not reliable for it, or reaches only some frames and PyAV reaches
+    more, because these libraries stop at the first damaged frame. `Frames.backend` names the library used.
 
     Args:
-        backend: its name.
+        backend: name of the backend.
         decode: see `Decode`; raises `NotReadableError`.
     """
 
@@ -90,19 +91,19 @@ def forward(backend: str, decode: Decode) -> FramesAt:
         indexes = [info.index_at(moment) for moment in seconds]
         wanted = [info.pts[index] for index in indexes if index is not None]
         try:
-            found = {
+            decoded = {
                 pts: upright(pixels, info, size)
                 for pts, pixels in decode(path, info, sorted(set(wanted)))
             }
         except NotReadableError:
             return pyav.frames_at(path, seconds, size)
-        reached = [pts for pts in wanted if pts in found]
+        reached = [pts for pts in wanted if pts in decoded]
         if 0 < len(reached) < len(wanted):
             more = pyav.frames_at(path, seconds, size)
             if len(more.pixels) > len(reached):
                 return more
         return Frames(
-            [found[pts] for pts in reached], [info.seconds(pts) for pts in reached], backend
+            [decoded[pts] for pts in reached], [info.seconds(pts) for pts in reached], backend
         )
 
     return frames_at

@@ -1,4 +1,4 @@
-"""decord: with its own, old copy of FFmpeg (Linux on x86-64 only)."""
+"""Backend decord: uses its own, old copy of FFmpeg (Linux on x86-64 only)."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,16 @@ from prep.pictures.video.rotation import UPRIGHT, quarter_turn
 
 __all__ = ["frames_at", "probe"]
 
-decord.logging.set_level(decord.logging.QUIET)  # bad clips are told of in errors/ alone
+decord.logging.set_level(decord.logging.QUIET)  # bad clips are reported only in errors/
 
 
 def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
-    # It tells no frame's time: only where it must count as everyone does can its frames be known.
+    # decord reports no frame times, so frames can be identified only if every library counts them alike.
     if not info.is_plain or not info.is_indexed or _turns_otherwise(path, info):
         raise NotReadableError
     turned = quarter_turn(info.rotation_degrees)
     try:
-        # One thread: clips are decoded side by side instead.
+        # One thread, because clips are decoded in parallel.
         reader = decord.VideoReader(str(path), num_threads=1)
         keyframes = set(reader.get_key_indices())
         position = 0
@@ -38,10 +38,10 @@ def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tupl
 
 
 def _turns_otherwise(path: Path, info: VideoInfo) -> bool:
-    """Whether decord turns the pictures by anything but the quarter turn nearest to the container's matrix.
+    """Whether decord rotates pictures by anything but the quarter turn nearest to the container's matrix.
 
-    It turns by exact quarters only, also obeys a tag that FFmpeg no longer knows, and does not see what a
-    codec's own message (an SEI) says.
+    decord rotates by exact quarter turns only, also follows a tag that FFmpeg no longer reads, and ignores a
+    codec's own message (an SEI).
     """
     a, b, _, c, d = info.matrix[:5]
     if info.is_tagged_as_turned or a * b or c * d:
@@ -50,10 +50,10 @@ def _turns_otherwise(path: Path, info: VideoInfo) -> bool:
 
 
 def _pass(reader: Any, *, stops_at_keyframe: bool) -> None:
-    """Leaves one frame out, without seeking.
+    """Skips one frame without seeking.
 
-    When decord lands on a keyframe it seeks to it, also while it skips; the frames that come after such
-    a keyframe in the file and before it on screen (open groups, usual in HEVC) are then miscounted.
+    When decord reaches a keyframe it seeks to it, even while skipping. It then miscounts frames that follow the
+    keyframe in the file but precede it on screen (open groups, usual in HEVC).
     """
     if stops_at_keyframe:
         reader.next()

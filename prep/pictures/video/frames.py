@@ -1,4 +1,4 @@
-"""What a backend gives."""
+"""The result of a backend."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ from prep.pictures.pixels import Pixels
 
 
 class Frames(NamedTuple):
-    """Decoded frames and when they are on screen.
+    """Decoded frames and their times.
 
     Args:
-        pixels: each (H, W, 3) BGR uint8, upright, with square pixels.
-        pts_seconds: the moment at which each begins, counted from the clip's first frame.
+        pixels: frames, each (H, W, 3) BGR uint8, upright, with square pixels.
+        pts_seconds: start of each frame, counted from the clip's first frame.
         backend: the library that decoded them, a key of `prep.pictures.video.BACKENDS`.
     """
 

@@ -1,8 +1,8 @@
-"""What a clip is: which of its streams is the film, which pictures that holds, when and how each is shown.
+"""Metadata of a clip: its main video stream, the frames of the stream, and when and how they are shown.
 
-It is found in the container's header and packets and in the first picture, and only where the container's
-times cannot be right are all pictures decoded. Every backend is asked for the same frames by it, and a
-file that ends too early is noticed whichever decodes it.
+The metadata come from the container's header, the packets and the first frame. All frames are decoded only if the
+container's times cannot be right. All backends use this metadata, so they return the same frames and detect
+truncated files alike.
 """
 
 from bisect import bisect_left, bisect_right
@@ -33,38 +33,38 @@ from prep.pictures.video.stream import (
 from prep.steps.problems import ItemProblem
 from toolkit.schema import Status
 
-_LOOK_AHEAD = 32  # packets among which the first picture usually is
-_WIDEST = 10  # a pixel that is said to be wider or higher than so many is a mistake
+_LOOK_AHEAD = 32  # packets that usually contain the first frame
+_WIDEST = 10  # a larger pixel aspect ratio is a mistake
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a clip is. Moments are counted from its first frame, in seconds.
+    """Metadata of a clip. Moments are counted from its first frame, in seconds.
 
     Args:
-        codec: FFmpeg's name of it.
-        width_px: of the upright picture, with square pixels.
-        height_px: of the upright picture, with square pixels.
-        rotation_degrees: by which the stored picture is turned clockwise to be upright, to the nearest of
-            0, 90, 180, 270; `turn` knows of mirrors, too.
-        duration_seconds: of the picture, whatever the sound or the container's header say; what the header
-            says where the file was cut.
-        fps: frames a second, on average, by the header.
-        time_base: seconds in one tick.
-        pts: ticks at which the frames that the file really holds begin, ascending.
-        keyframes: those of them at which decoding can start, ascending.
-        held_seconds: when the last of `pts` leaves the screen; None where that is not known.
-        matrix: the display matrix of the stored picture, 9 numbers by rows.
-        stream: the film's index among the file's streams.
-        container: FFmpeg's name of the container's format.
-        is_counted: whether the packets' times are wrong or absent, and `pts` counts the frames as they come
-            out of a decoder.
-        start_pts: the tick that the header calls the stream's start.
-        video_streams: how many the file has.
-        is_tagged_as_turned: whether an old tag `rotate` says so, which FFmpeg no longer reads.
-        marks_all: whether every packet is marked as a keyframe, in a codec of which that is hardly true.
-        is_plain: whether every library counts the frames in the same way: one video stream, times, and no
-            packets that are not shown.
+        codec: FFmpeg's name of the codec.
+        width_px: width of the upright picture, with square pixels.
+        height_px: height of the upright picture, with square pixels.
+        rotation_degrees: clockwise rotation that makes the stored picture upright, rounded to 0, 90, 180 or 270;
+            `turn` also covers mirrors.
+        duration_seconds: duration of the video, regardless of the sound and the container's header; for a truncated
+            file, the duration in the header.
+        fps: average frames per second, by the header.
+        time_base: seconds per tick.
+        pts: start ticks of the frames that the file contains, ascending.
+        keyframes: start ticks of the frames at which decoding can start, ascending.
+        held_seconds: end of the last frame of `pts`; None if unknown.
+        matrix: display matrix of the stored picture, 9 numbers in row order.
+        stream: index of the main video stream among the file's streams.
+        container: FFmpeg's name of the container format.
+        is_counted: whether the packets' times are wrong or absent, and `pts` counts the frames in the order of
+            the decoder.
+        start_pts: start tick of the stream, by the header.
+        video_streams: number of video streams in the file.
+        is_tagged_as_turned: whether the file has the old tag `rotate`, which FFmpeg no longer reads.
+        marks_all: whether every packet is marked as a keyframe, in a codec in which this is unlikely.
+        is_plain: whether every library counts the frames in the same way: one video stream, valid times, and no
+            hidden packets.
     """
 
     codec: str
@@ -89,58 +89,58 @@ class VideoInfo:
 
     @property
     def turn(self) -> Turn:
-        """What makes the stored picture upright."""
+        """The rotation that makes the stored picture upright."""
         return turn_of(self.matrix)
 
     def seconds(self, pts: int) -> float:
-        """The moment of a tick."""
+        """The moment of a tick, in seconds."""
         return float((pts - self.pts[0]) * self.time_base)
 
     @property
     def grace_seconds(self) -> float:
-        """Two frames' time: for so long a frame may stand for one that does not come."""
+        """Two frames' time, the limit for replacing an undecodable frame by an earlier frame."""
         return 2 / self.fps if self.fps else 0.0
 
     @property
     def near_end_seconds(self) -> float:
-        """Until when there is a frame on screen, or at least two frames' time before."""
+        """The latest moment with a frame on screen at most two frames' time earlier."""
         return max(self.held_seconds or 0.0, self.seconds(self.pts[-1]) + self.grace_seconds)
 
     def index_at(self, seconds: float) -> int | None:
-        """The frame on screen at a moment, counted from 0; None where the file has ended before.
+        """The index of the frame on screen at a moment; None if the file ends before this moment.
 
-        Its last frame counts for as long as it stays; for two frames' time where that is not known.
+        The last frame counts as long as it stays on screen, or for two frames' time if this is unknown.
         """
         ends = self.near_end_seconds if self.held_seconds is None else self.held_seconds
         if seconds > ends + 1e-3:
             return None
         ticks = self.pts[0] + seconds / self.time_base
-        # Some grace: a frame's own time, as a float, may round to just before it.
+        # A small tolerance, because a frame's start as a float may round to just before the frame.
         return max(bisect_right(self.pts, ticks + 1e-3) - 1, 0)
 
     @property
     def is_indexed(self) -> bool:
-        """Whether the container lists or finds its frames exactly, so that libraries can seek in it."""
+        """Whether the container has an exact index of its frames, so that libraries can seek."""
         return any(name in self.container for name in ("mp4", "matroska"))
 
     @property
     def is_cut(self) -> bool:
-        """Whether the file ends before its header says."""
+        """Whether the file ends before the duration in its header."""
         return self.index_at(self.duration_seconds) is None
 
 
 def probe(path: Path) -> VideoInfo:
-    """Reads a clip's header and packets, and looks at its first picture.
+    """Reads a clip's header, packets and first frame.
 
     Raises:
         ItemProblem: corrupt without a readable header or any frame, unsupported without a video
             stream, too_large.
     """
-    found = path.stat()
-    return _probe(path, found.st_mtime_ns, found.st_size)
+    status = path.stat()
+    return _probe(path, status.st_mtime_ns, status.st_size)
 
 
-@lru_cache(maxsize=1)  # who asks for frames has just probed: FFmpeg decodes one to open a clip
+@lru_cache(maxsize=1)  # `frames_at` follows `probe`, and FFmpeg decodes a frame to open a clip
 def _probe(path: Path, modified_ns: int, size_bytes: int) -> VideoInfo:
     try:
         with av.open(str(path)) as container:
@@ -152,7 +152,7 @@ def _probe(path: Path, modified_ns: int, size_bytes: int) -> VideoInfo:
             refuse_too_large(path.name, width, height)
             return _read(path, container, stream)
     except (av.FFmpegError, ValueError) as error:
-        reason = getattr(error, "strerror", error)  # without the path
+        reason = getattr(error, "strerror", error)  # does not contain the path
         raise ItemProblem("corrupt", f"{path.name} has no readable header ({reason})") from None
 
 
@@ -166,7 +166,7 @@ class _Packet(NamedTuple):
 
 def _read(path: Path, container: Any, stream: Any) -> VideoInfo:
     context = stream.codec_context
-    context.thread_count = 1  # clips are decoded side by side instead
+    context.thread_count = 1  # clips are decoded in parallel
     packed, first = _packets_and_first_frame(container, stream)
     if not any(packet.is_shown for packet in packed):
         raise ItemProblem("corrupt", f"{path.name} has a header but no frame")
@@ -212,7 +212,7 @@ def _read(path: Path, container: Any, stream: Any) -> VideoInfo:
 
 
 def _packets_and_first_frame(container: Any, stream: Any) -> tuple[list[_Packet], Any | None]:
-    """All packets of a stream, and the first frame that decodes, if any does."""
+    """All packets of a stream, and the first decodable frame, if there is one."""
     source = packets(container, stream)
     head = list(islice(source, _LOOK_AHEAD))
     packed: list[_Packet] = []
@@ -227,7 +227,7 @@ def _packets_and_first_frame(container: Any, stream: Any) -> tuple[list[_Packet]
 
 
 def _first_keyframe(context: Any, head: Sequence[Any]) -> Any | None:
-    """The frame of the first packet by itself, where that is the first on screen: no other needs decoding."""
+    """The frame of the first packet, if it is the first on screen, so that no other packet needs decoding."""
     begin = head[0].pts if head else None
     if begin is None or any(packet.pts is None or packet.pts < begin for packet in head):
         return None
@@ -237,10 +237,10 @@ def _first_keyframe(context: Any, head: Sequence[Any]) -> Any | None:
 
 
 def _shown(packed: Sequence[_Packet], first: Any | None) -> list[int]:
-    """Ticks of the frames that come on screen, ascending.
+    """Start ticks of the frames that are shown, ascending.
 
-    Pictures that a cut has left without the group to which they refer precede the first keyframe on screen;
-    no player shows them, and the clip begins with that keyframe.
+    If editing has removed the group to which leading frames refer, they precede the first keyframe on screen. No
+    player shows them, so the clip begins with this keyframe.
     """
     pts = sorted({p.pts for p in packed if p.is_shown and p.pts is not None})
     keyframe = next((p.pts for p in packed if p.is_keyframe), None)
@@ -250,9 +250,9 @@ def _shown(packed: Sequence[_Packet], first: Any | None) -> list[int]:
 
 
 def _times_may_be_wrong(packed: Sequence[_Packet], stream: Any, container: Any) -> bool:
-    """Whether packets lack times, or have those of their order in the file in a codec that reorders them.
+    """Whether packets lack times, or have the times of their order in the file although the codec reorders frames.
 
-    AVI has no other times, and FFmpeg's mp4 writer takes them for those that a raw stream lacks.
+    AVI has no other times, and FFmpeg's MP4 writer uses them if a raw stream lacks times.
     """
     if any(packet.pts is None for packet in packed):
         return True
@@ -271,7 +271,7 @@ def _ascend(times: Sequence[int | None]) -> bool:
 
 
 def _decoded_times(path: Path, stream: Any) -> list[int | None]:
-    """Ticks of all frames that decode, in the order in which they come."""
+    """Ticks of all decodable frames, in the decoder's order."""
     with av.open(str(path)) as container:
         again = container.streams[stream.index]
         again.codec_context.thread_count = 1
@@ -279,7 +279,7 @@ def _decoded_times(path: Path, stream: Any) -> list[int | None]:
 
 
 def _counted(times: Sequence[int | None], packed: Sequence[_Packet], stream: Any) -> list[int]:
-    """Ticks for frames in the order in which they come, in steps of what is usual between two of them."""
+    """Ticks that count the frames in the decoder's order, with the median distance between frames as the step."""
     known = sorted({time for time in times if time is not None})
     steps = [after - before for before, after in pairwise(known)]
     steps = steps if len(known) == len(times) else [packet.duration for packet in packed]
@@ -292,7 +292,7 @@ def _counted(times: Sequence[int | None], packed: Sequence[_Packet], stream: Any
 def _end_seconds(
     stream: Any, packed: Sequence[_Packet], pts: list[int], *, is_counted: bool
 ) -> float:
-    """When the last frame leaves the screen, by its packet; as long as the others on average, where that is silent."""
+    """The end of the last frame, by its packet; without a duration, the average duration of the other frames."""
     ends = [p.pts + p.duration for p in packed if p.pts is not None and p.is_shown and p.duration]
     last = pts[-1]
     end = max(ends, default=last)
@@ -309,14 +309,14 @@ def _fps(pts: list[int], stream: Any, average_rate: Fraction | None) -> float:
 
 
 def _matrix(first: Any | None) -> tuple[int, ...]:
-    """A frame's display matrix, whether its container or its codec (in an SEI) says it."""
-    found = first.side_data.get(Type.DISPLAYMATRIX) if first is not None else None
-    numbers = np.frombuffer(bytes(found), np.int32).tolist() if found is not None else []
+    """A frame's display matrix, from the container or from the codec (in an SEI)."""
+    data = first.side_data.get(Type.DISPLAYMATRIX) if first is not None else None
+    numbers = np.frombuffer(bytes(data), np.int32).tolist() if data is not None else []
     return tuple(numbers) if len(numbers) == 9 else IDENTITY
 
 
 def _shape(stream: Any, turn: Turn) -> tuple[int, int]:
-    """Width and height of the upright picture with square pixels, as FFmpeg's scale=iw*sar:ih has them."""
+    """Width and height of the upright picture with square pixels, as FFmpeg's scale=iw*sar:ih computes them."""
     width, height = stream.codec_context.width, stream.codec_context.height
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if not Fraction(1, _WIDEST) <= aspect <= _WIDEST:
@@ -327,9 +327,9 @@ def _shape(stream: Any, turn: Turn) -> tuple[int, int]:
 
 
 def codec_turns(path: Path, info: VideoInfo) -> bool:
-    """Whether the codec's own messages turn the picture, and not, or not only, the container.
+    """Whether the codec's own messages rotate the picture, instead of or in addition to the container.
 
-    H.264 and HEVC have one for that (the SEI display orientation).
+    H.264 and HEVC have such a message (the SEI display orientation).
     """
     with av.open(str(path)) as container:
         stream = container.streams[info.stream]

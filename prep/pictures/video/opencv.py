@@ -1,4 +1,4 @@
-"""OpenCV: decodes from the start, frame by frame; its own seeking is not exact in every file."""
+"""Backend opencv: decodes from the start, frame by frame, because OpenCV's seeking is not always exact."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,16 @@ from prep.pictures.video.info import VideoInfo, probe
 
 __all__ = ["frames_at", "probe"]
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # bad clips are told of in errors/ alone
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # bad clips are reported only in errors/
 
 
 def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
-    if info.is_counted or info.video_streams > 1:  # it goes by times, and chooses the stream itself
+    # OpenCV identifies frames by their times, and chooses the stream itself.
+    if info.is_counted or info.video_streams > 1:
         raise NotReadableError
-    # One thread: clips are decoded side by side instead.
+    # One thread, because clips are decoded in parallel.
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)  # it knows no mirrors
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)  # OpenCV does not support mirrored pictures
     try:
         known = set(info.pts)
         rows = iter(wanted)
@@ -31,11 +32,11 @@ def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tupl
             pts = _pts(capture, info)
             if pts not in known:
                 raise NotReadableError
-            while row is not None and row < pts:  # the frame asked for did not decode
+            while row is not None and row < pts:  # the wanted frame could not be decoded
                 row = next(rows, None)
             if row == pts:
-                found, pixels = capture.retrieve()
-                if not found:
+                is_decoded, pixels = capture.retrieve()
+                if not is_decoded:
                     return
                 yield row, np.asarray(pixels, dtype=np.uint8)
                 row = next(rows, None)
@@ -44,7 +45,7 @@ def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tupl
 
 
 def _pts(capture: Any, info: VideoInfo) -> int:
-    """Ticks at which the frame just grabbed begins; OpenCV counts from what the header calls the start."""
+    """Start of the current frame in ticks; OpenCV counts from the start time in the header."""
     seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
     return info.start_pts + round(seconds / float(info.time_base))
 

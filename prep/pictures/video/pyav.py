@@ -1,7 +1,7 @@
-"""PyAV: FFmpeg's own libraries, fed with no more packets than the frames asked for need.
+"""Backend pyav: FFmpeg's own libraries, which receive only the packets that the wanted frames need.
 
-A frame needs what precedes it from its keyframe on, but no frame to which no other refers
-("non-reference": up to half of a clip); nor is the end of a group needed after the last frame asked for.
+A frame needs the preceding frames from its keyframe on, but no "non-reference" frames, to which no other frame
+refers (up to half of a clip). The rest of a group after the last wanted frame is not needed either.
 """
 
 from bisect import bisect_right
@@ -35,28 +35,28 @@ def frames_at(
     *,
     tolerance_seconds: float = 0.0,
 ) -> Frames:
-    """See `prep.pictures.video.backend.Backend`; a tolerance saves the non-reference frames and the loop filter."""
+    """See `prep.pictures.video.backend.Backend`. With a tolerance, non-reference frames and the loop filter are skipped."""
     info = probe(path)
     indexes = [(moment, info.index_at(moment)) for moment in seconds]
     wanted = [(moment, info.pts[index]) for moment, index in indexes if index is not None]
     asked: dict[int, list[float]] = {}  # the moments of each frame
     for moment, pts in wanted:
         asked.setdefault(pts, []).append(moment)
-    found: dict[int, _Still] = {}
+    by_pts: dict[int, _Still] = {}
     if tolerance_seconds > 0 and not info.is_counted:
-        found = _near(path, info, asked, size, tolerance_seconds)
+        by_pts = _near(path, info, asked, size, tolerance_seconds)
     if not info.is_counted:
-        found |= _exact(path, info, asked.keys() - found.keys(), size)
-    # At last from the start: a few files have keyframes from which decoding does not start.
-    missing = asked.keys() - found.keys()
+        by_pts |= _exact(path, info, asked.keys() - by_pts.keys(), size)
+    # Finally decode from the start: a few files have keyframes at which decoding cannot start.
+    missing = asked.keys() - by_pts.keys()
     if missing:
-        found |= _on_screen(path, info, missing, size)
-    stills = [found[pts] for _, pts in wanted if pts in found]
+        by_pts |= _on_screen(path, info, missing, size)
+    stills = [by_pts[pts] for _, pts in wanted if pts in by_pts]
     return Frames([s.pixels for s in stills], [info.seconds(s.pts) for s in stills], "pyav")
 
 
 def _exact(path: Path, info: VideoInfo, asked: set[int], size: int | None) -> dict[int, _Still]:
-    """The frames asked for, by their ticks, each decoded from its keyframe on."""
+    """The wanted frames by their ticks, each decoded from its keyframe."""
     return {
         frame.pts: _Still(frame.pts, _upright(frame, info, size))
         for frame in _decoded(path, info, asked)
@@ -65,37 +65,37 @@ def _exact(path: Path, info: VideoInfo, asked: set[int], size: int | None) -> di
 
 
 def _on_screen(path: Path, info: VideoInfo, asked: set[int], size: int | None) -> dict[int, _Still]:
-    """The frames asked for, as they come when the whole clip is decoded.
+    """The wanted frames by their ticks, from decoding the whole clip.
 
-    One that does not come, because it is damaged or never shown, is stood for by the one before it, within
-    two frames' time, unless the rest of the clip does not come either.
+    A frame that cannot be decoded, because it is damaged or never shown, is replaced by the frame before it, up to
+    two frames' time, unless the rest of the clip cannot be decoded either.
     """
-    found: dict[int, _Still] = {}
+    by_pts: dict[int, _Still] = {}
     waiting = sorted(asked, reverse=True)
     before: tuple[int, Any] | None = None
     for pts, frame in chain(_counted(path, info), [(None, None)]):
         while waiting and (pts is None or pts > waiting[-1]):
             wanted = waiting.pop()
             if before and _stands_for(before[0], wanted, info, is_last=pts is None):
-                found[wanted] = _Still(before[0], _upright(before[1], info, size))
+                by_pts[wanted] = _Still(before[0], _upright(before[1], info, size))
         if not waiting:
             break
         if pts is not None:
             before = (pts, frame)
-    return found
+    return by_pts
 
 
 def _stands_for(pts: int, wanted: int, info: VideoInfo, *, is_last: bool) -> bool:
-    """Whether a frame is the one on screen at a tick; is_last where none decodes after it."""
+    """Whether a frame may be used for a tick; is_last if no later frame can be decoded."""
     until = info.pts[-1] if is_last else wanted
     return pts == wanted or info.seconds(until) - info.seconds(pts) <= info.grace_seconds
 
 
 def _counted(path: Path, info: VideoInfo) -> Iterator[tuple[int | None, Any]]:
-    """Every frame that decodes, with the tick at which it begins."""
+    """Every decodable frame with the tick at which it begins."""
     with av.open(str(path)) as container:
         stream = container.streams[info.stream]
-        stream.codec_context.thread_count = 1  # clips are decoded side by side instead
+        stream.codec_context.thread_count = 1  # clips are decoded in parallel
         frames = every_frame(container, stream)
         if info.is_counted:
             yield from zip(info.pts, frames, strict=False)
@@ -104,7 +104,7 @@ def _counted(path: Path, info: VideoInfo) -> Iterator[tuple[int | None, Any]]:
 
 
 def keyframes_hold(path: Path, info: VideoInfo, asked: Sequence[int]) -> bool:
-    """Whether frames decode from what is marked as the keyframe of each."""
+    """Whether every frame can be decoded from its marked keyframe."""
     return set(asked) <= {frame.pts for frame in _decoded(path, info, set(asked))}
 
 
@@ -115,7 +115,7 @@ def _near(
     size: int | None,
     tolerance_seconds: float,
 ) -> dict[int, _Still]:
-    """The reference frame nearest to the moments of each frame asked for, where it is within the tolerance."""
+    """The reference frame nearest to the moments of each wanted frame, if it is within the tolerance."""
     nearest: dict[int, tuple[float, Any]] = {}
     for frame in _decoded(path, info, set(asked), is_near=True):
         if frame.pts is None:
@@ -132,15 +132,15 @@ def _near(
 def _decoded(
     path: Path, info: VideoInfo, asked: set[int], *, is_near: bool = False
 ) -> Iterator[Any]:
-    """Frames, the asked ones among them, group by group; a group ends early where decoding fails.
+    """Yields frames, including the wanted ones, group by group; a group ends early if decoding fails.
 
-    A group is left out whose first frame is no keyframe: its packet was only marked as one.
+    A group is skipped if its first frame is not a keyframe although its packet is marked as one.
 
     Args:
-        path: of the clip.
-        info: of the clip.
-        asked: ticks of frames.
-        is_near: whether to leave out all non-reference frames and the loop filter.
+        path: path of the clip.
+        info: metadata of the clip.
+        asked: ticks of the wanted frames.
+        is_near: whether to skip all non-reference frames and the loop filter.
     """
     waiting = _by_keyframe(info.keyframes, asked)
     pending: set[int] = waiting.pop(None, set())
@@ -148,7 +148,7 @@ def _decoded(
     with av.open(str(path)) as container:
         stream: Any = container.streams[info.stream]
         context = stream.codec_context
-        context.thread_count = 1  # clips are decoded side by side instead
+        context.thread_count = 1  # clips are decoded in parallel
         if is_near:
             context.options = {"skip_loop_filter": "nokey"}
         skips = is_near or _skips_exactly(context)
@@ -183,7 +183,7 @@ def _is_intra(frame: Any) -> bool:
 
 
 def _by_keyframe(keyframes: list[int], asked: set[int]) -> dict[int | None, set[int]]:
-    """Which frames need decoding from which keyframe on; None is the file's beginning."""
+    """Wanted frames by the keyframe from which to decode them; None is the beginning of the file."""
     groups: dict[int | None, set[int]] = {}
     for pts in asked:
         row = bisect_right(keyframes, pts)
@@ -192,10 +192,10 @@ def _by_keyframe(keyframes: list[int], asked: set[int]) -> dict[int | None, set[
 
 
 def _skips_exactly(context: Any) -> bool:
-    """Whether leaving out frames that the decoder takes for non-reference ones changes no other.
+    """Whether skipping frames that the decoder considers non-reference leaves all other frames unchanged.
 
-    In HEVC such a frame may be referred to by a higher temporal layer, which hardly any file has; the
-    number of layers is in its header (ISO 14496-15, 8.3.3.1). Other decoders look at it only once.
+    In HEVC, a higher temporal layer may refer to such a frame. Few files have such layers; the header contains their
+    number (ISO 14496-15, 8.3.3.1). Decoders of codecs other than H.264 and HEVC read the setting only once.
     """
     if context.name == "hevc":
         header = context.extradata or b""
@@ -204,7 +204,7 @@ def _skips_exactly(context: Any) -> bool:
 
 
 def _upright(frame: Any, info: VideoInfo, size: int | None) -> Pixels:
-    """A frame as (H, W, 3) BGR, made smaller, with square pixels, and turned as its header says."""
+    """A frame as (H, W, 3) BGR, scaled down, with square pixels, and rotated according to its header."""
     if info.turn.tilt_degrees:
         return upright(frame.to_ndarray(format="bgr24"), info, size)
     width, height = stored_size(info, size)

@@ -1,7 +1,7 @@
-"""How a stored picture becomes upright: the one function from a display matrix to turns and mirrors.
+"""Rotation of stored pictures: converts a display matrix to turns and mirrors.
 
-A phone held sideways stores its pictures sideways, a front camera stores them mirrored, and a 3 x 3
-matrix beside them says what to do (ISO 14496-12, 8.3.2; FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX).
+A phone held sideways stores its pictures sideways, and a front camera stores them mirrored. A 3 x 3 matrix in the
+file tells players how to correct this (ISO 14496-12, 8.3.2; FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX).
 """
 
 import math
@@ -13,21 +13,21 @@ import numpy as np
 
 from prep.pictures.pixels import Pixels
 
-_TOLERANCE_DEGREES = 1.0  # FFmpeg's: what is so near to a quarter turn is one
+_TOLERANCE_DEGREES = 1.0  # as in FFmpeg: angles this near to a quarter turn count as one
 
 
 class Turn(NamedTuple):
-    """What makes a stored picture upright: a transposition, then mirrors, or else a tilt.
+    """The operation that makes a stored picture upright: a transposition followed by mirrors, or a tilt.
 
     The eight combinations of the first three are the four quarter turns, each with and without a mirror.
 
     Args:
-        transposes: whether rows become columns, first of all.
-        flips_x: whether left and right are exchanged then.
-        flips_y: whether above and below are exchanged then.
-        tilt_degrees: of matrices that are no quarter turn: clockwise, around the centre. The picture keeps
-            its size, what leaves it is cut off and the corners are black, as FFmpeg's command has it; such a
-            matrix's mirror is ignored there, and here.
+        transposes: whether rows become columns; applied first.
+        flips_x: whether left and right are exchanged.
+        flips_y: whether top and bottom are exchanged.
+        tilt_degrees: clockwise angle around the centre, for matrices that are not a quarter turn. As in FFmpeg's
+            command, the picture keeps its size, the overhang is cropped, the corners are black, and a mirror in
+            such a matrix is ignored.
     """
 
     transposes: bool = False
@@ -36,7 +36,7 @@ class Turn(NamedTuple):
     tilt_degrees: float = 0.0
 
     def applied(self, pixels: Pixels) -> Pixels:
-        """A stored picture (H, W, 3), upright; its shape is (W, H, 3) where the turn transposes."""
+        """Applies the turn to a stored picture (H, W, 3); the result is (W, H, 3) if the turn transposes."""
         if self.tilt_degrees:
             pixels = _tilted(pixels, self.tilt_degrees)
         if self.transposes:
@@ -45,7 +45,7 @@ class Turn(NamedTuple):
         return pixels[::rows, ::columns]
 
     def undone(self, pixels: Pixels) -> Pixels:
-        """The stored picture of one that a library has turned so; a tilt is not undone."""
+        """Reverts the turn of a picture that a library has rotated; a tilt is not reverted."""
         rows, columns = (-1 if flips else 1 for flips in (self.flips_y, self.flips_x))
         pixels = pixels[::rows, ::columns]
         return pixels.transpose(1, 0, 2) if self.transposes else pixels
@@ -64,7 +64,7 @@ def quarter_turn(clockwise_degrees: float) -> Turn:
 
 
 def clockwise_degrees(matrix: Sequence[int]) -> float:
-    """The angle of a display matrix, in [0, 360), a mirror left out of account; 0 for one without an angle."""
+    """The angle of a display matrix, in [0, 360), ignoring a mirror; 0 if the matrix has no angle."""
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     horizontal, vertical = math.hypot(a, c), math.hypot(b, d)
     if not horizontal or not vertical:
@@ -73,16 +73,16 @@ def clockwise_degrees(matrix: Sequence[int]) -> float:
 
 
 def turn_of(matrix: Sequence[int]) -> Turn:
-    """What a display matrix asks for, as FFmpeg's command does it.
+    """The turn of a display matrix, as FFmpeg's command applies it.
 
-    A pixel at (x, y) is shown at (a x + c y, b x + d y), so that the signs alone tell the mirrors.
+    A pixel at (x, y) is shown at (a x + c y, b x + d y), so the signs determine the mirrors.
 
     Args:
-        matrix: 9 numbers, by rows: a, b, u, c, d, v, x, y, w.
+        matrix: 9 numbers in row order: a, b, u, c, d, v, x, y, w.
     """
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     degrees = clockwise_degrees(matrix)
-    if not a * d - b * c:  # it would leave nothing of the picture
+    if not a * d - b * c:  # a singular matrix would collapse the picture
         return UPRIGHT
     if abs(degrees - round(degrees / 90) * 90) >= _TOLERANCE_DEGREES:
         return Turn(tilt_degrees=degrees)

@@ -1,4 +1,4 @@
-"""Which moments of a clip to take: policies, pure functions of what its container says."""
+"""Sampling policies: pure functions that choose moments of a clip from the metadata of its container."""
 
 import math
 from collections.abc import Callable
@@ -10,11 +10,11 @@ NEAR_SECONDS = 0.1
 
 
 class Moments(NamedTuple):
-    """What is asked of a backend.
+    """A request to a backend.
 
     Args:
-        seconds: counted from the first frame, ascending; as many as frames are wanted.
-        tolerance_seconds: by how much a frame may be off its moment where that is cheaper.
+        seconds: moments of the frames, counted from the first frame, ascending.
+        tolerance_seconds: maximum distance of a frame from its moment, if this makes decoding faster.
     """
 
     seconds: list[float]
@@ -43,13 +43,12 @@ def near(info: VideoInfo, count: int, interval: int) -> Moments:
 def keyframes(info: VideoInfo, count: int, interval: int) -> Moments:
     """The keyframe nearest to each of the uniform moments.
 
-    Where a clip has fewer keyframes than that, some come several times, so that every clip gives the
-    same number of frames.
+    If a clip has too few keyframes, some are repeated, so that every clip has the same number of frames.
     """
     starts = [info.seconds(pts) for pts in info.keyframes] or [0.0]
     return Moments(
         [
-            # A moment beyond the end of a file that was cut stays out of reach.
+            # A moment beyond the end of a truncated file must stay unreachable.
             moment
             if moment > info.near_end_seconds
             else min(starts, key=lambda start: abs(start - moment))
@@ -59,12 +58,12 @@ def keyframes(info: VideoInfo, count: int, interval: int) -> Moments:
 
 
 def middle(info: VideoInfo, count: int, interval: int) -> Moments:
-    """Every `interval`-th frame around the middle of the clip, as the MicroLens paper takes them.
+    """Every `interval`-th frame around the middle of the clip, as in the MicroLens paper.
 
-    In a clip too short for so many, its first and last frame stand for those that would lie beyond.
+    If the clip is too short, its first and last frames are repeated.
     """
     frames = len(info.pts)
-    if info.is_cut:  # the middle is that of the whole clip
+    if info.is_cut:  # use the middle of the complete clip
         frames = round(info.duration_seconds * info.fps)
     first = (frames - 1 - (count - 1) * interval) // 2
     indexes = [min(max(first + row * interval, 0), frames - 1) for row in range(count)]
@@ -72,7 +71,7 @@ def middle(info: VideoInfo, count: int, interval: int) -> Moments:
 
 
 def _seconds_of(info: VideoInfo, index: int) -> float:
-    """When a frame begins; never, where the file was cut before it."""
+    """The start time of a frame; infinite if the file is cut off before it."""
     return info.seconds(info.pts[index]) if index < len(info.pts) else math.inf
 
 

@@ -1,4 +1,4 @@
-"""Which stream of a file is the film, its packets, and whether the file ends before its container says."""
+"""Finds the video stream of a file, reads its packets, and detects files that end before their declared end."""
 
 import re
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ _ASIDE = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbn
 
 
 def film_stream(container: Any) -> Any | None:
-    """The film among a file's video streams: the largest picture, by pixels.
+    """The main video stream of a file: the largest picture, by number of pixels.
 
-    Of several that large, the one that the container marks as default, then the first. Pictures of a cover
-    and thumbnails are none, and neither is a stream of a codec that FFmpeg does not know.
+    Ties are resolved in favour of the stream that the container marks as default, then the first. Cover pictures,
+    thumbnails, and streams with a codec that FFmpeg does not know are excluded.
     """
     films = [
         stream
@@ -33,13 +33,12 @@ def _worth(stream: Any) -> tuple[int, bool]:
 
 
 def packets(container: Any, stream: Any) -> Iterator[Any]:
-    """The stream's packets that hold data, in decoding order, up to where the file breaks off.
+    """The stream's packets with data, in decoding order, up to the end of a truncated file.
 
-    A packet that the file's end cuts in two is left out.
+    A packet that the end of the file cuts off is skipped.
     """
-    may_break = (
-        "mpegts" not in container.format.name
-    )  # there the mark means a gap before the packet
+    # In MPEG-TS, the mark means a gap before the packet.
+    may_break = "mpegts" not in container.format.name
     try:
         for packet in container.demux(stream):
             if packet.size and not (may_break and packet.is_corrupt):
@@ -49,7 +48,7 @@ def packets(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def decoded(context: Any, packet: Any | None) -> list[Any]:
-    """The frames that come of a packet, or of the end (None); none where it is damaged, as FFmpeg has it."""
+    """The frames of a packet, or the remaining frames at the end (None); none if the packet is damaged, as in FFmpeg."""
     try:
         return list(context.decode(packet))
     except av.FFmpegError:
@@ -57,18 +56,17 @@ def decoded(context: Any, packet: Any | None) -> list[Any]:
 
 
 def every_frame(container: Any, stream: Any) -> Iterator[Any]:
-    """All frames that decode, in the decoder's order: what FFmpeg's own command shows."""
+    """All decodable frames, in the decoder's order, as FFmpeg's own command shows them."""
     for packet in packets(container, stream):
         yield from decoded(stream.codec_context, packet)
     yield from decoded(stream.codec_context, None)
 
 
 def claimed_seconds(container: Any, stream: Any) -> float:
-    """How long the stream is by its own account, else how long the container is; 0 where neither says."""
+    """The declared duration of the stream, or else of the container; 0 if neither declares one."""
     if container.format.name == "avi" and stream.frames and stream.average_rate:
-        return float(
-            stream.frames / stream.average_rate
-        )  # FFmpeg's guess of the duration follows the size
+        # FFmpeg guesses the duration of an AVI file from its size.
+        return float(stream.frames / stream.average_rate)
     if stream.duration:
         return float(stream.duration * stream.time_base)
     tagged = tagged_seconds(stream)
@@ -78,33 +76,33 @@ def claimed_seconds(container: Any, stream: Any) -> float:
 
 
 def tagged_seconds(stream: Any) -> float | None:
-    """How long a stream is by Matroska's tag DURATION (01:02:03.500000000); None without one.
+    """The duration of a stream by Matroska's tag DURATION (01:02:03.500000000); None without this tag.
 
-    Blocks need not say how long they last, so that this alone tells how long the last picture stays.
+    Blocks may lack a duration, so only this tag determines how long the last picture stays on screen.
     """
     for name, value in stream.metadata.items():
-        found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d*)?)", value.strip("\0 "))
-        if name.upper().split("-")[0] == "DURATION" and found:
-            hours, minutes, seconds = found.groups()
+        match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d*)?)", value.strip("\0 "))
+        if name.upper().split("-")[0] == "DURATION" and match:
+            hours, minutes, seconds = match.groups()
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     return None
 
 
 def lacks_data(path: Path, container: Any, stream: Any, count: int, missing_seconds: float) -> bool:
-    """Whether a file whose picture ends earlier than claimed was cut, or its claim is about something else.
+    """Whether a file is truncated whose video ends before its declared end.
 
     Args:
-        path: of the file.
-        container: open.
-        stream: the film.
-        count: packets that it has, those that are not shown included.
-        missing_seconds: from the end of the last of them to the end that is claimed.
+        path: path of the file.
+        container: open container.
+        stream: main video stream.
+        count: number of its packets, including packets that are not shown.
+        missing_seconds: time from the end of the last packet to the declared end.
     """
     if _is_matroska(container):
         with path.open("rb") as file:
             return not is_whole(file)
     if "mp4" in container.format.name and stream.frames:
-        return bool(count < stream.frames)  # its tables list every picture
+        return bool(count < stream.frames)  # the tables of MP4 list every picture
     return missing_seconds > 0 and not _others_reach(path, container, stream)
 
 
@@ -113,7 +111,7 @@ def _is_matroska(container: Any) -> bool:
 
 
 def _others_reach(path: Path, container: Any, stream: Any) -> bool:
-    """Whether another stream, the sound, reaches the container's end: then only the picture is shorter."""
+    """Whether the sound reaches the container's end, which means that only the video is shorter."""
     if not container.duration:
         return True
     ends = [0.0]

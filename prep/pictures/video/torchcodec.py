@@ -1,4 +1,4 @@
-"""torchcodec: exact by its own account; needs FFmpeg's libraries, and one minor version of torch each."""
+"""Backend torchcodec: documented as exact; each version needs one minor version of torch, and FFmpeg's libraries."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,33 +14,33 @@ from prep.pictures.video.rotation import quarter_turn
 
 __all__ = ["frames_at", "probe"]
 
-if torchcodec.ffmpeg_major_version is None:  # it imports without them, and then no clip decodes
+if torchcodec.ffmpeg_major_version is None:  # it imports without FFmpeg, but then cannot decode
     raise ImportError("torchcodec finds no shared libraries of FFmpeg, or none for this torch")
 
 
 def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
-    # It seeks where only an index makes that exact.
+    # torchcodec seeks, which is exact only with an index.
     if info.is_counted or info.turn.tilt_degrees or not info.is_indexed:
         raise NotReadableError
-    # It believes what is marked as a keyframe.
+    # torchcodec relies on the keyframe marks.
     if info.marks_all and not keyframes_hold(path, info, wanted):
         raise NotReadableError
     try:
-        # One thread: clips are decoded side by side instead.
+        # One thread, because clips are decoded in parallel.
         decoder = VideoDecoder(
             str(path), dimension_order="NHWC", num_ffmpeg_threads=1, stream_index=info.stream
         )
     except (RuntimeError, ValueError):
         return
-    # It turns pictures by itself as the container says, without mirrors, and not as the codec says.
+    # torchcodec rotates pictures according to the container, without mirrors, and ignores the codec's metadata.
     turned = quarter_turn(-(decoder.metadata.rotation or 0))
     for pts in wanted:
         seconds = float(pts * info.time_base)
         try:
-            # Half a tick later: a frame's own time, as a float, may round to just before it.
+            # Half a tick later, because a frame's start as a float may round to just before the frame.
             frame = decoder.get_frame_played_at(seconds + 0.5 * float(info.time_base))
         except (RuntimeError, ValueError, IndexError):
-            continue  # damage, or beyond what it takes for the end
+            continue  # a damaged frame, or beyond the end that torchcodec assumes
         if abs(frame.pts_seconds - seconds) < 1e-4:
             yield pts, turned.undone(frame.data.numpy()[:, :, ::-1])
 

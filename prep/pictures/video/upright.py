@@ -1,4 +1,4 @@
-"""From a picture as it is stored to one as it is shown: its size, the shape of its pixels, the way it is turned."""
+"""Converts a stored picture to its display form: size, pixel aspect ratio and rotation."""
 
 import cv2
 import numpy as np
@@ -8,27 +8,27 @@ from prep.pictures.video.info import VideoInfo
 
 
 def stored_size(info: VideoInfo, shorter_px: int | None) -> tuple[int, int]:
-    """Width and height to which a stored picture is resized, so that the turn gives what is shown."""
+    """Width and height to which a stored picture is resized before it is rotated."""
     width, height = fitted(info.width_px, info.height_px, shorter_px)
     return (height, width) if info.turn.transposes else (width, height)
 
 
 def upright(pixels: Pixels, info: VideoInfo, shorter_px: int | None) -> Pixels:
-    """A stored picture as it is shown, its shorter side at most `shorter_px`.
+    """A stored picture in its display form, its shorter side at most `shorter_px`.
 
     Args:
         pixels: (H, W, 3), as stored.
-        info: of its clip.
-        shorter_px: None keeps the size.
+        info: metadata of the clip.
+        shorter_px: maximum length of the shorter side in pixels; None keeps the size.
     """
     turn = info.turn
-    if turn.tilt_degrees:  # which is not that of a picture with another shape
+    if turn.tilt_degrees:  # resizing first would change the angle
         return _resized(turn.applied(pixels), stored_size(info, shorter_px))
     return np.ascontiguousarray(turn.applied(_resized(pixels, stored_size(info, shorter_px))))
 
 
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """A picture of another size: the mean where it shrinks, in between where it grows."""
+    """Resizes a picture: area averaging to shrink, linear interpolation to enlarge."""
     height, width = pixels.shape[:2]
     smaller = (min(width, size[0]), min(height, size[1]))
     if smaller != (width, height):

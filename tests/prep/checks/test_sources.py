@@ -51,7 +51,7 @@ def test_a_file_that_was_replaced_is_named_with_what_to_do(dump, dataset, capsys
     assert frames.startswith(
         "frames: 1 of 2 files have changed since they were read (items: a); to read"
     )
-    assert f"delete {dataset / 'covers'} and the captions and states made of it" in covers
+    assert f"delete {dataset / 'covers'} and the captions and states that depend on it" in covers
     capsys.readouterr()
     assert main(["check", str(dataset), "--dump", str(dump)]) == 1
     assert capsys.readouterr().err.count("broken: ") == 2
@@ -65,7 +65,7 @@ def test_a_file_that_is_gone_is_named(dump, dataset):
     (dump / "frames" / "b-1.jpg").unlink()
     covers, frames = prep.check_sources(dataset, dump)
     assert (
-        "1 of 2 files cannot be had (items: a (covers/a.jpg is not in the dump)); put them back"
+        "1 of 2 files are not available (items: a (covers/a.jpg is not in the dump)); restore them"
         in covers
     )
     assert "1 of 2 files have changed since they were read (items: b)" in frames

@@ -107,7 +107,10 @@ def test_another_core_is_refused(tmp_path):
 
 def test_a_core_without_anything_in_it(tmp_path):
     dump = write(tmp_path / "d", random_log(seed=1))
-    with pytest.raises(UserError, match=r"no user and item has 100 interactions.*lower k_core"):
+    with pytest.raises(
+        UserError,
+        match=r"no users and items remain after the k-core filter \(k_core = 100\); lower k_core",
+    ):
         ingested(dump, tmp_path / "out", k_core=100)
 
 
@@ -132,7 +135,7 @@ def test_a_user_without_items_is_told(tmp_path):
     (dump / "X_users.tsv").write_text("u\ta a a a a\nv\t\nu\ta\n")
     data = ingested(dump, tmp_path / "out")
     assert [row["message"] for row in data.errors.to_pylist()] == [
-        "X_users.tsv:3: user 'u' has an earlier line; its items come after those",
+        "X_users.tsv:3: user 'u' has an earlier line; the items of this line follow those",
         "X_users.tsv: user 'v' has 0 interactions with known items, fewer than 5; the splits leave this user out",
     ]
     assert data.manifest["counts"] == {"users": 1, "items": 1, "interactions": 6}

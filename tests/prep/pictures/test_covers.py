@@ -131,7 +131,7 @@ def spoil_dead_link(path):
     ("spoil", "status", "message"),
     [
         (spoil_missing, "missing", "covers/a.jpg is not in the dump"),
-        (spoil_dead_link, "missing", "covers/a.jpg leads to no file"),
+        (spoil_dead_link, "missing", "covers/a.jpg is a link to a missing file"),
         (spoil_empty, "empty", "covers/a.jpg has zero bytes"),
         (spoil_noise, "corrupt", "a.jpg has no readable image header (of no known format)"),
         (spoil_header, "corrupt", "a.jpg has no readable image header"),
@@ -140,7 +140,7 @@ def spoil_dead_link(path):
         (spoil_clip, "unsupported", "a.jpg holds MP4, not image data"),
         (spoil_large, "too_large", "a.jpg is 10000x6000 px, more than 50,000,000 pixels"),
         (spoil_bomb, "too_large", "a.jpg"),
-        (spoil_link, "unsafe", "covers/a.jpg leads out of the dump, to "),
+        (spoil_link, "unsafe", "covers/a.jpg is a link out of the dump, to "),
     ],
 )
 def test_bad_covers_have_a_word_and_a_message(folder, spoil, status, message):

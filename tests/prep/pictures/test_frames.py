@@ -94,7 +94,7 @@ def test_a_clip_cut_off_keeps_the_frames_reached(folder, backend):
     frames = cut["frames"] or []
     # decord opens no file that breaks off within a packet.
     assert len(frames) in ([0] if backend == "decord" else [2, 3])
-    assert cut["message"] == f"a.mp4: {backend} reached {len(frames)} of 5 frames"
+    assert cut["message"] == f"a.mp4: {backend} decoded {len(frames)} of 5 frames"
     assert frames == whole["frames"][: len(frames)]
     assert (cut["pts_seconds"] or []) == whole["pts_seconds"][: len(frames)]
 
@@ -154,7 +154,7 @@ def spoil_link(path: Path) -> None:
         (spoil_jpeg, "unsupported", "a.mp4 holds JPEG, not video data"),
         (spoil_page, "unsupported", "a.mp4 holds HTML or XML, not video data"),
         (spoil_sound, "unsupported", "a.mp4 has no video stream"),
-        (spoil_link, "unsafe", "videos/a.mp4 leads out of the dump, to "),
+        (spoil_link, "unsafe", "videos/a.mp4 is a link out of the dump, to "),
     ],
 )
 def test_bad_clips_have_the_same_word_from_every_decoder(folder, backend, spoil, status, message):

@@ -62,7 +62,7 @@ def test_fewer_are_the_first_and_more_than_there_are_is_truncated(folder):
     assert levels(stills_of(folder, count=2)) == [1, 2]
     row = stills_of(folder, count=6)
     assert (row["status"], len(row["frames"])) == ("truncated", 5)
-    assert row["message"] == f"5 of 6 frames can be had: {NAME}/7-6.jpg is not in the dump"
+    assert row["message"] == f"5 of 6 frames are readable: {NAME}/7-6.jpg is not in the dump"
 
 
 def test_some_absent_or_broken_is_truncated(folder):
@@ -71,7 +71,7 @@ def test_some_absent_or_broken_is_truncated(folder):
     row = stills_of(folder)
     assert (row["status"], levels(row)) == ("truncated", [1, 2, 5])
     assert row["message"] == (
-        f"3 of 5 frames can be had: {NAME}/7-3.jpg is not in the dump; {NAME}/7-4.jpg has zero bytes"
+        f"3 of 5 frames are readable: {NAME}/7-3.jpg is not in the dump; {NAME}/7-4.jpg has zero bytes"
     )
 
 
@@ -101,7 +101,7 @@ def test_a_link_out_of_the_dump(folder, tmp_path):
     draw(tmp_path, "7", ks=[1])
     (folder / "7-1.jpg").symlink_to(tmp_path / "7-1.jpg")
     row = stills_of(folder)
-    assert (row["status"], "leads out of the dump" in row["message"]) == ("unsafe", True)
+    assert (row["status"], "is a link out of the dump" in row["message"]) == ("unsafe", True)
 
 
 # --- as a step
@@ -156,7 +156,9 @@ def test_clips_go_before_released_frames(dump_with_both, tmp_path, frames_from, 
 
 @pytest.mark.parametrize("frames_from", ["videos", "released"])
 def test_what_was_asked_for_by_name_must_be_there(write_microlens, tmp_path, frames_from):
-    with pytest.raises(UserError, match=f"frames_from is {frames_from}, but there is no folder"):
+    with pytest.raises(
+        UserError, match=f"frames_from is {frames_from}, but the dump has no such folder"
+    ):
         built(write_microlens(), tmp_path / "out", frames_from=frames_from)
 
 

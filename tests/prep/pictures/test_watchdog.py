@@ -145,7 +145,7 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
     program.write_text(script)
     command = [sys.executable, program, TESTS, TESTS.parent]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "UserError: a process that decodes did not start" in done.stderr
+    assert "UserError: a decoding process did not start" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

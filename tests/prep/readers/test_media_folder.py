@@ -115,7 +115,7 @@ def test_another_suffix_is_told(folder):
     status, message = problem_of(folder, "1")
     assert status == "missing"
     assert message.startswith(
-        "covers/1.jpg is not in the dump, but 1.svg is; suffixes are .jpg .jpeg"
+        "covers/1.jpg is not in the dump, but 1.svg is; supported suffixes are .jpg .jpeg"
     )
 
 
@@ -132,7 +132,7 @@ def test_a_linked_folder_is_followed_wherever_it_leads(tmp_path, folder):
     (far / "3.jpg").symlink_to(tmp_path / "disk" / "3.jpg")
     put(tmp_path / "disk", "3.jpg")  # beside the folder that was linked
     status, message = problem_of(folder, "3")
-    assert status == "unsafe" and message.startswith("covers/3.jpg leads out of the dump, to ")
+    assert status == "unsafe" and message.startswith("covers/3.jpg is a link out of the dump, to ")
 
 
 def test_a_link_in_the_folder_to_another_one_outside_is_told(tmp_path, folder):
@@ -140,9 +140,7 @@ def test_a_link_in_the_folder_to_another_one_outside_is_told(tmp_path, folder):
     (folder / "shard").symlink_to(tmp_path / "disk")
     status, message = problem_of(folder, "1")
     assert status == "missing"
-    assert (
-        "covers/shard is a link that leads out of the dump; link covers itself instead" in message
-    )
+    assert "covers/shard is a link out of the dump; make covers itself a link instead" in message
     put(folder.parent / "more", "2.jpg")
     (folder / "inside").symlink_to(folder.parent / "more")
     assert of(folder).locate("2").read_text() == "x"
@@ -156,7 +154,7 @@ def test_links_that_lead_to_themselves(folder):
     (folder / "up").symlink_to(folder.parent)
     put(folder, "4.jpg")
     for item_id in "123":
-        message = f"covers/{item_id}.jpg is a link that leads to itself"
+        message = f"covers/{item_id}.jpg is a link to itself"
         assert problem_of(folder, item_id) == ("missing", message)
     assert of(folder).locate("4") == folder / "4.jpg"
 
@@ -170,11 +168,11 @@ def test_what_is_no_file(folder, monkeypatch):
         there.bind("2.jpg")
         assert problem_of(folder, "1") == (
             "missing",
-            "covers/1.jpg leads to no file but to a named pipe",
+            "covers/1.jpg is a named pipe, expected a file",
         )
         assert problem_of(folder, "2") == (
             "missing",
-            "covers/2.jpg leads to no file but to a socket",
+            "covers/2.jpg is a socket, expected a file",
         )
     assert problem_of(folder, "3")[0] == "missing"
     assert problem_of(folder, "4")[0] == "unsafe"
@@ -188,12 +186,12 @@ def test_a_file_or_folder_that_is_deleted_meanwhile(folder):
     found = of(folder)
     found.locate("1")
     (folder / "1.jpg").unlink()
-    with pytest.raises(ItemProblem, match=r"covers/1.jpg has gone since it was listed"):
+    with pytest.raises(ItemProblem, match=r"covers/1.jpg was deleted since it was listed"):
         found.locate("1")
     (folder / "sub" / "2.jpg").unlink()
     (folder / "sub").rmdir()
     folder.rmdir()
-    with pytest.raises(ItemProblem, match="has gone since it was listed"):
+    with pytest.raises(ItemProblem, match="was deleted since it was listed"):
         found.locate("2")
     assert problem_of(folder, "1")[0] == "missing"
 
@@ -203,7 +201,7 @@ def test_a_folder_that_may_not_be_read_is_told(folder, monkeypatch):
     forbid(monkeypatch, folder / "shut")
     assert of(folder).locate("1")
     status, message = problem_of(folder, "2")
-    assert status == "missing" and "(not looked into: covers/shut/ (Permission denied))" in message
+    assert status == "missing" and "(not searched: covers/shut/ (Permission denied))" in message
 
 
 def forbid(monkeypatch, folder):
@@ -278,7 +276,7 @@ def test_what_looks_like_media_and_is_not_read_is_told(tmp_path, monkeypatch):
     (tmp_path / "cover_disk").symlink_to(tmp_path / "not_mounted")
     said = MediaPlaces(tmp_path).why_none("covers")
     assert said.startswith(
-        "the dump has none: covers/ holds 1 .svg; pics/ holds 2 .png; cover_disk/ is a link that leads to no folder; "
+        "the dump has none: covers/ holds 1 .svg; pics/ holds 2 .png; cover_disk/ is a link, but not to a folder; "
         "covers are read from a folder with 'cover' in its name, as covers/ITEM.jpg (.jpg "
     )
     assert "the dump has none: clips/ holds 1 .mov; clips are read" in MediaPlaces(
@@ -289,7 +287,7 @@ def test_what_looks_like_media_and_is_not_read_is_told(tmp_path, monkeypatch):
 def test_a_second_folder_of_covers_is_told(tmp_path):
     put(tmp_path, "covers_a/1.jpg", "covers_b/2.jpg")
     (told,) = MediaPlaces(tmp_path).unread()
-    assert told.startswith("covers_a/ is read, and covers_b is not")
+    assert told.startswith("covers_a/ is read, but covers_b with files of the same kind is not")
 
 
 # --- through a build

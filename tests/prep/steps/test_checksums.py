@@ -68,13 +68,13 @@ def test_a_value_changed_by_hand_in_the_manifest_is_found(dataset):
     path = dataset / "dataset.json"
     path.write_text(path.read_text().replace('"frame_count": 1', '"frame_count": 2'))
     assert prep.check(dataset) == [
-        "dataset.json is damaged: it was changed since it was written; restore it from a copy"
+        "dataset.json is damaged: its content has changed since it was written; restore it from a copy"
     ]
     text = path.read_text().replace('"frame_count": 2', '"frame_count": 1').replace("  ", "")
     path.write_text(text)  # order and white space say nothing
     assert prep.check(dataset) == []
     path.write_text(text.replace("content_sha256", "content_sha257"))
-    assert "has lost its key content_sha256" in prep.check(dataset)[0]
+    assert "lacks the key content_sha256" in prep.check(dataset)[0]
 
 
 @pytest.mark.parametrize("shards", [[], {"a": 1}, {"a": {}}, {"a": {"bytes": "1", "sha256": ""}}])
@@ -93,7 +93,7 @@ def test_files_that_are_absent_or_foreign(dataset):
     (dataset / "frames/part-00000.arrow").unlink()
     assert check_files(dataset) == [
         "errors/frames-00007.arrow is not among the files that dataset.json records; remove it",
-        "frames/part-00000.arrow is absent, and dataset.json records it; restore it from a copy",
+        "frames/part-00000.arrow is missing, but dataset.json records it; restore it from a copy",
     ]
 
 
@@ -101,11 +101,11 @@ def test_opening_compares_sizes_and_names(dataset):
     path = dataset / "interactions/part-00000.arrow"
     whole = path.read_bytes()
     path.write_bytes(whole + b"\0")
-    with pytest.raises(UserError, match=r"part-00000\.arrow has [\d,]+ bytes, and .* records"):
+    with pytest.raises(UserError, match=r"part-00000\.arrow has [\d,]+ bytes, but .* records"):
         toolkit.open_dataset(dataset).splits()
     path.write_bytes(whole)
     path.rename(path.with_name("part-00001.arrow"))
-    with pytest.raises(UserError, match=r"part-00000\.arrow is absent, and dataset\.json records"):
+    with pytest.raises(UserError, match=r"part-00000\.arrow is missing, but dataset\.json records"):
         _ = toolkit.open_dataset(dataset).interactions
 
 
@@ -221,7 +221,9 @@ def test_a_table_that_is_being_done_again_can_be_opened(dataset):
 def test_damage_is_not_written_anew_under_a_new_checksum(ingested):
     run(ingested, "a", "b?")
     flip(ingested / "measure/part-00000.arrow")
-    with pytest.raises(UserError, match=r"part-00000\.arrow is damaged: its SHA-256 is not what"):
+    with pytest.raises(
+        UserError, match=r"part-00000\.arrow is damaged: its SHA-256 differs from that of"
+    ):
         run(ingested, "a", "b?", work=cure, retry_failed=True)
 
 

@@ -177,7 +177,7 @@ def test_an_item_that_has_two_rows_is_told_with_how_to_start_afresh(tmp_path):
     """As two runs at once left it before there were locks."""
     run_step(tmp_path, step(), items("a", "b"))
     shutil.copy(tmp_path / "lengths/part-00000.arrow", tmp_path / "lengths/part-00001.arrow")
-    with pytest.raises(UserError, match=r"2 rows stand for an item .* delete .*lengths and run"):
+    with pytest.raises(UserError, match=r"2 rows repeat an item .* delete .*lengths and run"):
         run_step(tmp_path, step(), items("a", "b"))
 
 

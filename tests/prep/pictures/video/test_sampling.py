@@ -102,5 +102,7 @@ def test_a_frames_own_time_finds_it_again() -> None:
 
 def test_an_interval_without_middle_is_refused() -> None:
     assert MediaConfig(sampling="middle", frame_interval=5).frame_interval == 5
-    with pytest.raises(UserError, match=r"media\.frame_interval is 5, and media\.sampling uniform"):
+    with pytest.raises(
+        UserError, match=r"media\.frame_interval is 5 and media\.sampling is uniform"
+    ):
         MediaConfig(frame_interval=5)
