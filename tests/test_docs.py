@@ -1,4 +1,4 @@
-"""The pages are built as `make docs` does: no warning, nothing from a network, all that the program can do in them."""
+"""Builds the pages as `make docs` does, and checks them: no warning, no network, every command and preset included."""
 
 import ast
 import re
