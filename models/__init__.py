@@ -39,7 +39,7 @@ _MODULES = {
     "TrainedRecommender": "models.runs.trained",
     "export_items": "models.export",
     "from_pretrained": "models.runs.pretrained",
-    "load": "models.runs.trained",
+    "load": "models.runs.run",
     "load_official_iisan": "models.public_iisan.weights",
     "push_to_hub": "models.runs.pretrained",
     "save_pretrained": "models.runs.pretrained",

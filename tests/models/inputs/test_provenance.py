@@ -31,6 +31,7 @@ def data(tmp_path: Path) -> Dataset:
     }
     words = {"source": "cover", "captioner": "openai", "model": "owner/vlm", "revision": COMMIT}
     steps["caption:words"] = {
+        "config_hash": "0",
         "config": {**words, "prompt": "/home/me/ask.txt", "prompt_hash": "9", "cover_px": 64},
         "prompt": {"name": "/home/me/ask.txt", "version": 0, "text": "What is it?"},
     }

@@ -10,7 +10,7 @@ from public_iisan import Shape, Weights, as_uncached, public_weights, slow_items
 
 from models.public_iisan.weights import OfficialIISAN, load_official_iisan
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 Arrays = dict[str, np.ndarray]
 
 

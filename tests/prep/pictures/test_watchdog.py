@@ -15,7 +15,7 @@ from prep.pictures.watchdog import CrashedError, Watchdog, close_shared, shared
 from prep.steps.problems import ItemProblem
 from toolkit import UserError
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 
 
 def test_results_come_back_from_one_process() -> None:

@@ -209,7 +209,7 @@ def build_in_a_process(dump: Path, out: Path, *, workers: int = 1) -> subprocess
     script = f"{SMALL_SHARDS}\nif __name__ == '__main__':\n    exec({code!r})"
     path = out.parent / f"{out.name}.py"
     path.write_text(script)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     env = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.Popen([sys.executable, str(path)], env=env, stdout=subprocess.PIPE)
 

@@ -23,7 +23,7 @@ from toolkit.console.interrupts import leaving_interrupts
 from toolkit.console.progress import Progress
 from toolkit.console.terminal import Answer, answer, take_answer_options
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Terminal(io.StringIO):
