@@ -1,15 +1,15 @@
-# Two commands do all the set-up: `make demo` and `make test`. Both create .venv when it is absent.
+# `make demo` and `make test` create .venv first if it does not exist.
 PYTHON ?= python3
 BIN := .venv/bin
-# OpenMP threads that spin long while they wait make a machine that others use too many times slower.
+# Waiting OpenMP threads spin. A short spin keeps a shared machine fast.
 export GOMP_SPINCOUNT ?= 10000
 
 .PHONY: demo test check docs format install clean
 demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> five trained recommenders -> one table
 	$(BIN)/python benchmarks/demo.py --output demo
 
-# A file of tests is one process's, of which there are as many as cores, up to four; each computes with one thread.
-test: check                       ## what CI runs: lint, types, import contract, tests
+# One process per core, at most four, each with one thread. The tests of a file run in one process.
+test: check                       ## what CI runs: lint, types, import contracts, tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.installed
@@ -18,7 +18,7 @@ check: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: .venv/.installed            ## guides and reference as pages: build/docs/index.html
+docs: .venv/.installed            ## builds guides and reference: build/docs/index.html
 	$(BIN)/sphinx-build -W -b html docs build/docs
 
 format: .venv/.installed
@@ -33,5 +33,5 @@ install: .venv/.installed
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-clean:                            ## removes what the commands above wrote, the environment included
+clean:                            ## removes everything that these commands wrote, and .venv
 	rm -rf .venv demo build dist *.egg-info

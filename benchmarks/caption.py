@@ -1,4 +1,4 @@
-"""Captions a second: batched against one by one, in turns in one run, and how long the model waits for pixels."""
+"""Captions per second by batch size, and how long the model waits for input."""
 
 import argparse
 import json
@@ -19,20 +19,18 @@ from prep.captioners.local import TransformersCaptioner
 from toolkit.console.door import run_command
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from tiny_vlms import llava_onevision  # after the path that leads to it
+from tiny_vlms import llava_onevision  # needs the path above
 
 SIZE_PX = 224  # as prep stores frames
 ONE = "one by one"
 
 
 def main() -> None:
-    """Measures every size of a batch, in turns, and prints a table and a line of JSON."""
+    """Measures every batch size in alternating rounds, and prints a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--model", help="folder or hub name; by default a small random one, on any machine"
-    )
+    parser.add_argument("--model", help="folder or hub name; by default a small random model")
     parser.add_argument("--items", type=int, default=192)
-    parser.add_argument("--frames", type=int, default=0, help="of a video; 0 captions images")
+    parser.add_argument("--frames", type=int, default=0, help="frames per video; 0 captions images")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--max-new-tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
@@ -55,13 +53,13 @@ def main() -> None:
 
 
 def random_model(folder: Path) -> str:
-    """The tiny model of the tests: its time goes into calls, so it shows what a batch saves, not a GPU's figure."""
+    """The tiny model of the tests. Call overhead dominates, so it shows the effect of batching, not the speed of a GPU."""
     llava_onevision(folder)
     return str(folder)
 
 
 def request(seed: int, frame_count: int) -> Request:
-    """An image, or so many frames of a video, of soft blots: a JPEG of a photo's size."""
+    """An image, or `frame_count` frames of a video, of smooth noise: JPEGs with the size of a photo."""
     rng = np.random.default_rng(seed)
     frames = [blots(rng) for _ in range(max(frame_count, 1))]
     if not frame_count:
@@ -80,8 +78,8 @@ def blots(rng: np.random.Generator) -> bytes:
 def measure(
     captioner: TransformersCaptioner, requests: list[Request], sizes: dict[str, int], rounds: int
 ) -> dict[str, dict[str, float]]:
-    """Medians over rounds, of each size of a batch."""
-    list(captioner.captions(requests[:2]))  # what only the first call does
+    """Medians over rounds for each batch size."""
+    list(captioner.captions(requests[:2]))  # warm-up
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in sizes}
     for _ in range(rounds):
         for name, size in sizes.items():
@@ -97,7 +95,7 @@ def measure(
 
 
 def run(captioner: TransformersCaptioner, requests: list[Request]) -> dict[str, float]:
-    """All requests once."""
+    """Captions all requests once."""
     before = vars(captioner.usage).copy()
     started = time.perf_counter()
     list(captioner.captions(requests))
@@ -111,8 +109,8 @@ def run(captioner: TransformersCaptioner, requests: list[Request]) -> dict[str, 
 
 
 def print_table(found: dict[str, dict[str, float]]) -> None:
-    """One row a size of a batch."""
-    print("| | captions/s | tokens/s | times as fast | model waits for pixels |")
+    """One row per batch size."""
+    print("| | captions/s | tokens/s | times as fast | model waits for input |")
     print("|---|---|---|---|---|")
     for name, row in found.items():
         cells = (
@@ -125,7 +123,7 @@ def print_table(found: dict[str, dict[str, float]]) -> None:
 
 
 def cpu_name() -> str:
-    """Of this machine, as Linux tells it."""
+    """The CPU's name, from lscpu."""
     told = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout
     lines = (line.partition(":") for line in told.splitlines())
     return next((v.strip() for k, _, v in lines if k == "Model name"), platform.processor())

@@ -1,4 +1,4 @@
-"""CPU-seconds a clip of each backend and sampling policy, beside `decord.VideoReader(...).get_batch`."""
+"""CPU-seconds per clip of each backend and sampling policy, compared with `decord.VideoReader(...).get_batch`."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ Method = Callable[[Path], object]
 
 
 def main() -> None:
-    """Measures every method on every clip, in turns, and prints a table and a line of JSON."""
+    """Measures every method on every clip in alternating rounds, and prints a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=Path, default=CLIPS, help="folder of real clips, *.mp4")
     parser.add_argument("--rounds", type=int, default=5)
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def write_h264(path: Path, gop: int) -> None:
-    """10 s of 1280 x 720 at 30 frames a second: things that move on a ground that drifts, under a film grain."""
+    """10 s of 1280 x 720 at 30 frames per second: moving shapes on a drifting background, with film grain."""
     rng = np.random.default_rng(0)
     ground = soft_noise(rng, (900, 1900), blur=12)
     things = [soft_noise(rng, (160, 160), blur=4) for _ in range(12)]
@@ -80,18 +80,18 @@ def write_h264(path: Path, gop: int) -> None:
 
 
 def soft_noise(rng: np.random.Generator, shape: tuple[int, int], *, blur: float) -> np.ndarray:
-    """Coloured blots, 0 to 255."""
+    """Smooth colour noise, 0 to 255."""
     noise = rng.normal(0, 1, (*shape, 3)).astype(np.float32)
     blots = cv2.GaussianBlur(noise, (0, 0), blur)
     return cv2.normalize(blots, blots, 0, 255, cv2.NORM_MINMAX)
 
 
 def measure(clips: list[Path], rounds: int) -> dict[str, dict[str, float]]:
-    """Median CPU-seconds of each method by clip, user and system, of all threads of this process."""
+    """Median CPU-seconds (user and system, all threads of this process) of each method by clip."""
     spent: dict[tuple[Path, str], list[float]] = {}
     for _ in range(rounds):
         for name, method in methods().items():
-            for clip in clips:  # another clip each time: what was read of the last one is not kept
+            for clip in clips:  # alternate the clips, so that no clip stays in the cache
                 before = cpu_seconds()
                 method(clip)
                 spent.setdefault((clip, name), []).append(cpu_seconds() - before)
@@ -102,7 +102,7 @@ def measure(clips: list[Path], rounds: int) -> dict[str, dict[str, float]]:
 
 
 def methods() -> dict[str, Method]:
-    """What is compared: decord as it is commonly called, then ours."""
+    """The compared methods: decord as it is commonly called, then ours."""
     ours = {f"{name} uniform": partial(frames, name, "uniform") for name in loadable()}
     cheaper = {f"pyav {name}": partial(frames, "pyav", name) for name in ("near", "keyframes")}
     return {BASELINE: get_batch, **ours, **cheaper}
@@ -122,7 +122,7 @@ def loadable() -> list[str]:
 
 
 def frames(backend: str, sampling: str, clip: Path) -> object:
-    """What `prep media` does for a clip, short of JPEG."""
+    """The work of `prep media` for a clip, without JPEG encoding."""
     decoder = load(backend)
     seconds, tolerance_seconds = POLICIES[sampling](decoder.probe(clip), FRAMES, 1)
     found = decoder.frames_at(clip, seconds, SIZE_PX, tolerance_seconds=tolerance_seconds)
@@ -131,7 +131,7 @@ def frames(backend: str, sampling: str, clip: Path) -> object:
 
 
 def get_batch(clip: Path) -> object:
-    """decord: the same frames, made as small in the same way."""
+    """decord: the same frames, scaled down in the same way."""
     reader = decord.VideoReader(str(clip), num_threads=1)
     step = len(reader) / FRAMES
     batch = reader.get_batch([int((row + 0.5) * step) for row in range(FRAMES)]).asnumpy()
@@ -148,13 +148,13 @@ def cpu_seconds() -> float:
 
 
 def speedup(seconds: dict[str, dict[str, float]], method: str, clips: list[str]) -> float | None:
-    """How many times as fast as decord, the median of the clips."""
+    """Speed relative to decord, median over the clips."""
     ratios = [seconds[clip][BASELINE] / seconds[clip][method] for clip in clips]
     return round(statistics.median(ratios), 2) if ratios else None
 
 
 def print_table(seconds: dict[str, dict[str, float]], codecs: dict[str, str]) -> None:
-    """One row a method, one column a clip: CPU-seconds and how many times as fast as decord."""
+    """One row per method, one column per clip: CPU-seconds and speed relative to decord."""
     print(
         "| CPU-seconds (times as fast) | " + " | ".join(f"{c} {codecs[c]}" for c in seconds) + " |"
     )
@@ -168,7 +168,7 @@ def print_table(seconds: dict[str, dict[str, float]], codecs: dict[str, str]) ->
 
 
 def cpu_name() -> str:
-    """Of this machine, as Linux tells it."""
+    """The CPU's name, from lscpu."""
     told = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout
     lines = (line.partition(":") for line in told.splitlines())
     return next((v.strip() for k, _, v in lines if k == "Model name"), platform.processor())

@@ -1,9 +1,9 @@
-"""The main job on synthetic data, as `make demo` runs it: every command is printed, then run.
+"""The whole pipeline on synthetic data, as `make demo` runs it: every command is printed, then run.
 
-    python benchmarks/demo.py --output demo
+    python -m benchmarks.demo [--output demo]
 
-Writes OUTPUT/dump, OUTPUT/dataset and OUTPUT/runs/NAME, and prints one table of test metrics beside
-an oracle that knows how the dump was generated. A dump and a dataset that exist are used again.
+Writes OUTPUT/dump, OUTPUT/dataset and OUTPUT/runs/NAME. Prints one table of test metrics, with an oracle that knows
+how the dump was generated. An existing dump or dataset is reused.
 """
 
 import argparse
@@ -48,18 +48,18 @@ def main() -> None:
         shutil.rmtree(runs / preset, ignore_errors=True)
         launch = ("-m", "accelerate.commands.launch", "--num_processes", 1, "--num_machines", 1)
         precision = ("--mixed_precision", "no", "--dynamo_backend", "no")
-        # The preset last: what it says itself, such as the rate of `id`, goes before the demo's settings.
+        # The preset comes last, so that its own settings, such as the rate of `id`, override those of the demo.
         train = ("-m", "models.train", "--config", SETTINGS, "--config", preset)
         run(*launch, *precision, *train, "--data", dataset, "--output", runs / preset)
 
     print(table(dump, dataset, runs))
     print(
-        f"{time.perf_counter() - started:.0f} s in all; next: look into {runs}, or open notebooks/"
+        f"{time.perf_counter() - started:.0f} s in total; next: look into {runs}, or open notebooks/"
     )
 
 
 def run(*arguments: object) -> None:
-    """Prints a Python command line and runs it; its failure ends the demo."""
+    """Prints a Python command line and runs it. A failure ends the demo."""
     words = [str(argument) for argument in arguments]
     print("$ python", shlex.join(words), flush=True)
     done = subprocess.run([sys.executable, *words], env={**os.environ, "HF_HUB_OFFLINE": "1"})
@@ -68,7 +68,7 @@ def run(*arguments: object) -> None:
 
 
 def table(dump: Path, dataset: Path, runs: Path) -> str:
-    """Test metrics of every run, of chance and of the oracle, in percent with 95% intervals."""
+    """Test metrics of every run, the oracle and chance, in percent with 95% intervals."""
     rows = {}
     for preset in PRESETS:
         report = json.loads((runs / preset / "metrics" / "test.json").read_text())
@@ -94,7 +94,7 @@ def table(dump: Path, dataset: Path, runs: Path) -> str:
 def oracle(
     dump: Path, dataset: Path, splits: Splits, *attributes: str
 ) -> dict[str, dict[str, float]]:
-    """Metrics of the generator's own preferences, ranked as a model's scores are."""
+    """Metrics of the generator's own preferences, ranked like the scores of a model."""
     data = open_dataset(dataset)
     user_ids, item_ids, scores = oracle_scores(dump, attributes=attributes)
     users = [user_ids.index(user) for user in splits.user_ids]

@@ -1,10 +1,10 @@
-"""Titles a second through MiniLM on the CPU, beside the plain loop over batches of 128 padded to 30 tokens.
+"""Titles per second through MiniLM on the CPU, compared with a plain loop over batches of 128 padded to 30 tokens.
 
     python benchmarks/encode.py [--titles 2048] [--rounds 5] [--batch-tokens N] [--output FILE.json]
     python benchmarks/encode.py --images 256 [--rounds 5] [--output FILE.json]
 
-Both tokenise, run the encoder and keep the [CLS] states of all layers; they take turns on the same sample of
-the Scientific titles, and their outputs are compared.
+Both tokenise, run the encoder and keep the [CLS] states of all layers. They alternate on the same sample of the
+Scientific titles, and their outputs are compared.
 
 With `--images`: covers of 256 x 384 px through a random ViT of 2 layers on 224 x 224 px, each JPEG decoded once,
 beside a check that decodes every JPEG first, as `prep encode` did until issue 15.
@@ -39,13 +39,17 @@ GOAL = 1.5
 
 
 def main() -> None:
-    """Measures both in turns, and prints a table and a line of JSON."""
+    """Measures both in alternating rounds, and prints a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA, help="folder with *_items.tsv")
-    parser.add_argument("--titles", type=int, default=2048, help="drawn at random; 0 takes all")
+    parser.add_argument(
+        "--titles", type=int, default=2048, help="size of the random sample; 0 uses all titles"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch-tokens", type=int, help="by default what suits the CPU")
-    parser.add_argument("--images", type=int, default=0, help="so many, instead of titles")
+    parser.add_argument(
+        "--batch-tokens", type=int, help="tokens per batch; by default chosen for the CPU"
+    )
+    parser.add_argument("--images", type=int, default=0, help="number of images, instead of titles")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     payloads: list[Any]
@@ -84,7 +88,7 @@ def main() -> None:
 
 
 class PlainLoop:
-    """What one writes first: batches in the order of the items, all padded to the same length."""
+    """The naive loop: batches in item order, all padded to the same length."""
 
     def __init__(self, encoder: str) -> None:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(resolve(encoder))
@@ -135,9 +139,9 @@ def random_jpegs(count: int) -> list[bytes]:
 def measure(
     ways: dict[str, Callable[[list[Any]], Tensor]], payloads: list[Any], rounds: int
 ) -> tuple[dict[str, list[float]], float]:
-    """Seconds of each way in every round, and the largest difference between their outputs.
+    """Seconds of each loop in every round, and the largest difference between their outputs.
 
-    The ways take turns, and a first round on some of them, to warm up, is not counted.
+    The two loops alternate. A warm-up round on some titles is not counted.
     """
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     made: dict[str, Tensor] = {}
@@ -156,7 +160,7 @@ def measure(
 
 
 def read_titles(data: Path, count: int) -> list[str]:
-    """The titles of the dump, or some of them, drawn at random."""
+    """The titles of the dump, or a random sample of them."""
     (path,) = data.glob("*_items.tsv")
     lines = path.read_text(encoding="utf-8").splitlines()
     titles = [title for line in lines if (title := line.partition("\t")[2].strip())]

@@ -1,10 +1,10 @@
-"""Flips one random bit of one file of a dataset at a time, and counts how often `prep check` finds it.
+"""Flips one random bit in one file of a dataset at a time, and counts how often `prep check` detects it.
 
     python -m benchmarks.flips DATASET [--flips 300] [--seed 0]
 
-The dataset is copied, not changed. Half of the flips lie anywhere, half in the first 2,000 and last 1,500 bytes of a
-file, where Arrow keeps schema and footer. Each check runs in a process of its own, since a reader that follows a
-damaged offset could end by a signal. Every flip must be `found`.
+The dataset is copied, not changed. Half of the flips are anywhere in a file. The other half are in its first 2,000 and
+last 1,500 bytes, which hold the Arrow schema and footer. Each check runs in its own process, because a reader that
+follows a damaged offset could crash. Every flip must be `found`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ OUTCOMES = ("found", "not found", "traceback", "signal")
 
 
 def flips(files: list[Path], count: int, seed: int) -> Iterator[tuple[Path, int, int]]:
-    """Files, offsets in them and single-bit masks, drawn at random; every file in turn."""
+    """Random offsets and single-bit masks; the files alternate."""
     dice = random.Random(seed)
     for flip in range(count):
         path = files[flip % len(files)]
@@ -34,7 +34,7 @@ def flips(files: list[Path], count: int, seed: int) -> Iterator[tuple[Path, int,
 
 
 def outcome(dataset: Path) -> str:
-    """What `prep check` makes of a dataset, asked in a fork."""
+    """The outcome of `prep check` on a dataset, in a fork."""
     child = os.fork()
     if child == 0:
         try:

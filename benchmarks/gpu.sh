@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# All that only a GPU can tell, in one call of at most ten minutes: an epoch at the paper's size (plain, compiled,
-# recorded, float32 and bf16), where its time goes, its floor, the store's gathers, the efficiency table live and
-# stored, captions in batches, and every preset in bf16 against the CPU's metrics.
-# Needs no installation of Versa itself: only its dependencies. Where nothing can be downloaded, carry jsonargparse,
-# docstring-parser and typeshed-client; `captions`, and `presets` without --dataset, want duckdb and av besides.
+# All measurements that need a GPU, in one call of at most ten minutes: an epoch at the paper's size (plain, compiled, CUDA
+# graphs, float32 and bf16), its breakdown and theoretical minimum, the store's gathers, the efficiency table with live and
+# stored states, batched captions, and every preset in bf16 compared with the CPU's metrics.
+# Needs only the dependencies of Versa, not Versa itself. On a machine without a network, bring jsonargparse,
+# docstring-parser and typeshed-client; `captions`, and `presets` without --dataset, also need duckdb and av.
 #   bash benchmarks/gpu.sh [OUT] [OPTION …]     writes OUT/gpu.json (default: $OUT, else benchmarks/out)
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,11 +1,11 @@
-"""Cost as work grows: seconds of an epoch and of an evaluation by users and by items.
+"""Seconds of an epoch and of an evaluation by number of users and number of items.
 
     OMP_NUM_THREADS=2 GOMP_SPINCOUNT=10000 python -m benchmarks.growth [--users 10000 100000 1000000]
         [--items 20000 200000 1000000] [--steps N]
 
-Random histories of 5 to 13 items drawn evenly (every batch then has as many different items as can be), two
-towers of 3 x 64 random float16 states, recipe `paper`. Each pair in a process of its own; the epoch is a whole one
-unless `--steps` ends it, whose median step then stands for the rest.
+Histories have 5 to 13 items drawn uniformly, so every batch has as many different items as possible. Two towers of
+3 x 64 random float16 states, recipe `paper`. Each pair of numbers runs in its own process. The epoch is complete
+unless `--steps` ends it; its median step then stands for the rest.
 """
 
 import argparse
@@ -37,16 +37,16 @@ from toolkit.towers import TowerSpec
 
 LAYERS, WIDTH, TOWERS = 3, 64, ("title", "cover")
 RANKED_USERS = 10_000
-HEAD = """| users | items | epoch | step | unique items a step | a user | catalogue | 10,000 users ranked | splits | peak memory | load |
+HEAD = """| users | items | epoch | step | unique items per step | per user | catalogue | 10,000 users ranked | splits | peak memory | load |
 |---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:
-    """Measures every pair, each in a new process, or the one pair it is asked for."""
+    """Measures every pair in a new process, or a single requested pair in this one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--items", type=int, nargs="+", default=[20_000, 200_000, 1_000_000])
-    parser.add_argument("--steps", type=int, help="at most; by default a whole epoch")
+    parser.add_argument("--steps", type=int, help="maximum number; by default a whole epoch")
     options = parser.parse_args()
     pairs = [(users, items) for users in options.users for items in options.items]
     if len(pairs) == 1:
@@ -118,7 +118,7 @@ def random_splits(users: int, items: int) -> Splits:
 
 
 def train(model: Recommender, batches: Batches, steps: int) -> tuple[list[float], float]:
-    """The first steps of an epoch: seconds of each, its batch included, and the mean number of unique items."""
+    """The first steps of an epoch: seconds of each, including its batch, and the mean number of unique items."""
     optimizer = make_optimizer(model, rates=asdict(RatesConfig()))
     model.train()
     seconds, unique = [], 0

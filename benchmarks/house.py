@@ -1,10 +1,10 @@
-"""The rooms of each package, the arrows between them, circles, and arrows that point up: counted from imports alone.
+"""Counts modules ("rooms"), imports between them ("arrows"), import cycles and upward imports of each package.
 
     python -m benchmarks.house [--arrows] [--root FOLDER]
 
-A room is a file or a folder directly inside a package. An arrow stands for one or more imports of one room by
-another, those inside functions included. Which way is up is read from the `layers` contracts of import-linter in
-pyproject.toml. `__init__.py` and `__main__.py` of a package are its doors, not rooms, and are left out.
+A room is a file or a folder directly inside a package. An arrow stands for one or more imports from one room to
+another, including imports inside functions. The `layers` contracts of import-linter in pyproject.toml define which
+direction is up. The `__init__.py` and `__main__.py` of a package are not counted.
 """
 
 import argparse
@@ -20,14 +20,14 @@ Arrows = dict[tuple[str, str], int]  # from a room, to a room: how many imports
 
 
 def rooms_of(package: Path) -> list[str]:
-    """Names of the rooms of a package: its modules, and its folders that hold any module."""
+    """Names of the rooms of a package: its modules, and its folders that contain modules."""
     files = {path.stem for path in package.glob("*.py")} - DOORS
     folders = {path.parent.name for path in package.glob("*/__init__.py")}
     return sorted(files | folders)
 
 
 def imported(source: Path, package: str) -> Iterator[str]:
-    """Dotted names under a package that a file imports, each as deep as the statement says."""
+    """Dotted names under a package that a file imports, with the depth of the import statement."""
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -51,7 +51,7 @@ def arrows_of(package: Path) -> Arrows:
 
 
 def circles_of(rooms: list[str], arrows: Arrows) -> list[list[str]]:
-    """Sets of two rooms or more in which each can be reached from each."""
+    """Sets of at least two rooms in which each room imports every other, directly or indirectly."""
     reached = {room: {there for here, there in arrows if here == room} for room in rooms}
     for middle in rooms:
         for room in rooms:
@@ -66,7 +66,7 @@ def circles_of(rooms: list[str], arrows: Arrows) -> list[list[str]]:
 
 
 def floors_of(project: Path, package: str) -> dict[str, int]:
-    """The floor of each room, 0 at the top, as the `layers` contract of its package says; empty without one."""
+    """The layer of each room, 0 at the top, from the `layers` contract of its package; empty without a contract."""
     settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     for contract in settings["tool"]["importlinter"]["contracts"]:
         if contract.get("containers") == [package]:
@@ -79,7 +79,7 @@ def floors_of(project: Path, package: str) -> dict[str, int]:
 
 
 def arrows_up(arrows: Arrows, floors: dict[str, int]) -> list[tuple[str, str]]:
-    """Arrows to a higher floor."""
+    """Imports from a lower to a higher layer."""
     return [
         (here, there)
         for here, there in arrows
@@ -88,10 +88,12 @@ def arrows_up(arrows: Arrows, floors: dict[str, int]) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Prints a table of the packages, then what is wrong."""
+    """Prints a table of the packages, then cycles and upward imports."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="a checkout")
-    parser.add_argument("--arrows", action="store_true", help="lists the arrows too")
+    parser.add_argument(
+        "--root", type=Path, default=Path(__file__).parents[1], help="folder of a checkout"
+    )
+    parser.add_argument("--arrows", action="store_true", help="also list the arrows")
     options = parser.parse_args()
     print("| package | rooms | arrows | circles | arrows up |\n|---|---|---|---|---|")
     notes = []

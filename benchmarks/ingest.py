@@ -1,11 +1,11 @@
-"""Ingest of 1, 10 and 100 million interactions: rows a second, and peak memory of the whole process tree.
+"""Ingest of 1, 10 and 100 million interactions: rows per second, and peak memory of the process tree.
 
     python benchmarks/ingest.py [--rows 1000000 10000000 100000000] [--folder build/ingest]
 
-Every dump is synthetic, in MicroLens' layout: ten interactions a user, 1 million items at most, some
-far more popular than others, times in no order. Three things are measured, each in a process of its
-own: `prep ingest`, `prep ingest --k_core 5`, and the splits of what was written. The baseline is the
-same in pandas (read, number, sort, write), at the sizes that it is given.
+Every dump is synthetic, in the MicroLens layout: ten interactions per user, at most 1 million items with skewed
+popularity, times in random order. Three commands are measured, each in its own process: `prep ingest`,
+`prep ingest --k_core 5`, and the splits of the resulting dataset. The baseline does the same in pandas (read, number,
+sort, write), up to `--pandas-up-to` rows.
 """
 
 import argparse
@@ -39,7 +39,7 @@ print(toolkit.open_dataset(sys.argv[1]).splits())
 
 
 def make_dump(folder: Path, rows: int) -> None:
-    """Writes a dump with so many interactions."""
+    """Writes a dump with the given number of interactions."""
     import duckdb
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -60,7 +60,7 @@ def make_dump(folder: Path, rows: int) -> None:
 
 
 def measure(command: list[str]) -> dict[str, float]:
-    """Seconds, and the peak of what the process and all below it hold in memory, in MiB."""
+    """Seconds and peak memory, in MiB, of a process and its descendants."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peak = 0
@@ -73,7 +73,7 @@ def measure(command: list[str]) -> dict[str, float]:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all below it."""
+    """A process and its descendants."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:  # it has just ended
@@ -82,7 +82,7 @@ def tree(pid: int) -> list[int]:
 
 
 def resident_bytes(pid: int) -> int:
-    """What a process holds in memory; 0 if it has just ended."""
+    """Resident memory of a process; 0 if it has just ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
     except OSError:
@@ -93,9 +93,14 @@ def main() -> None:
     """Measures and prints a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10**6, 10**7, 10**8])
-    parser.add_argument("--repeats", type=int, default=1, help="medians of so many")
     parser.add_argument(
-        "--pandas-up-to", type=int, default=10**7, help="rows; beyond, it is not run"
+        "--repeats", type=int, default=1, help="number of runs; the table has their medians"
+    )
+    parser.add_argument(
+        "--pandas-up-to",
+        type=int,
+        default=10**7,
+        help="largest number of rows for the pandas baseline",
     )
     parser.add_argument("--folder", type=Path, default=Path("build/ingest"))
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Versa and the plain reference (`benchmarks/reference`) with equal weights over one dataset."""
+"""Versa and the plain reference (`benchmarks/reference`) with equal weights on one dataset."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,14 +24,14 @@ from toolkit.splits import Splits
 
 @dataclass
 class Pair:
-    """Two recommenders that hold the same, and what both read.
+    """Two recommenders with equal weights, and their data.
 
     Args:
-        dataset: of both.
-        features: what Versa's item encoder reads.
-        files: what the reference's reads.
-        splits: of the dataset.
-        batches: of Versa; the reference takes the same sequences.
+        dataset: the dataset of both.
+        features: input of Versa's item encoder.
+        files: input of the reference's item encoder.
+        splits: splits of the dataset.
+        batches: batches of Versa; the reference reads the same sequences.
         versa: Versa's network.
         reference: the reference's.
         optimizers: Versa's and the reference's.
@@ -51,7 +51,7 @@ class Pair:
         return self.batches.sequences[self.batches.rows(1, number, 0)]
 
     def step_versa(self, sequences: NDArray[np.int32]) -> float:
-        """Trains Versa on one batch; its loss."""
+        """Trains Versa on one batch and returns the loss."""
         loss = self.versa(self.batches.batch(sequences))
         self.optimizers[0].zero_grad()
         loss.backward()
@@ -59,7 +59,7 @@ class Pair:
         return loss.item()
 
     def step_reference(self, sequences: NDArray[np.int32]) -> float:
-        """Trains the reference on one batch; its loss."""
+        """Trains the reference on one batch and returns the loss."""
         return training.step(
             self.reference,
             self.optimizers[1],
@@ -78,15 +78,15 @@ def make_pair(
     dropout: float,
     seed: int = 1,
 ) -> Pair:
-    """Versa as recipe `paper` has it, freshly initialised, and the reference with its weights.
+    """Versa with recipe `paper` and initial weights, and the reference with the same weights.
 
     Args:
         data: dataset folder.
-        files: folder for the reference's files, written unless they are there.
-        towers: the text tower and the image tower, of one depth and width.
+        files: folder for the reference's files; existing files are reused.
+        towers: the text tower and the image tower, with equal depth and width.
         batch_size: B.
-        dropout: of both.
-        seed: of weights and of the order of users.
+        dropout: dropout probability of both.
+        seed: seed of the weights and of the order of users.
     """
     dataset = open_dataset(data)
     words = ["--config", "paper", "--data", str(data), "--output", "none"]

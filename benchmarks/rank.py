@@ -1,10 +1,10 @@
-"""Seconds of a full evaluation: Versa beside the plain reference, and beside published code's figures.
+"""Seconds of a full evaluation: Versa, the plain reference, and the figures of published code.
 
     OMP_NUM_THREADS=2 GOMP_SPINCOUNT=10000 python -m benchmarks.rank --work FOLDER [--layers all]
 
-Takes the run that `benchmarks/train.py` trained in the same folder. The reference encodes every item, and
-ranks a sample of users: its evaluation is the first and the second scaled to all. Metrics must be equal on
-those of the sample whose target shares its content with no other item: a sort breaks ties, Versa shares them.
+Uses the run that `benchmarks/train.py` trained in the same folder. The reference encodes every item and ranks a sample
+of users. Its time is the first plus the second scaled to all users. The metrics of both must be equal on the sampled
+users whose target shares its content with no other item: sorting breaks ties, Versa shares them.
 """
 
 import argparse
@@ -36,10 +36,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument(
-        "--layers", default="all", help="of MiniLM; its embedding output is kept too"
+        "--layers", default="all", help="layers of MiniLM; the embedding output is always kept too"
     )
-    parser.add_argument("--users", type=int, default=300, help="of the reference")
-    parser.add_argument("--epochs", type=int, default=5, help="of the runs")
+    parser.add_argument(
+        "--users", type=int, default=300, help="number of users that the reference ranks"
+    )
+    parser.add_argument("--epochs", type=int, default=5, help="epochs of the runs")
     options = parser.parse_args()
     dataset, files = prepared(options.work, options.layers)
     runs = [trained_run(dataset, options.work, w, options.epochs) for w in ("two-towers", "id")]
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 def evaluate_versa(what: str, trained: TrainedRecommender) -> tuple[NDArray[np.float64], float]:
-    """Test ranks, and the median seconds of a full evaluation: catalogue encoded anew, all users ranked."""
+    """Test ranks, and the median seconds of a full evaluation: encoding the catalogue and ranking all users."""
     started = time.perf_counter()
     trained.features.same_as()
     once = time.perf_counter() - started
@@ -81,7 +83,7 @@ def evaluate_versa(what: str, trained: TrainedRecommender) -> tuple[NDArray[np.f
 def evaluate_reference(
     trained: TrainedRecommender, files: Path, ranks: NDArray[np.float64], users: int
 ) -> float:
-    """Seconds of the reference's evaluation, which ranks a sample of users; exits if a metric differs."""
+    """Seconds of the reference's evaluation, which ranks a sample of users. Exits if a metric differs."""
     pair = make_pair(trained.dataset.path, files, NAMES, batch_size=64, dropout=0.0)
     pair.reference.copy_weights(trained.model.state_dict())
     pair.reference.eval()

@@ -1,11 +1,11 @@
-"""What recipes are worth on Scientific: content and ids, each beside the mark it is to pass, over three seeds.
+"""Metrics of the recipes on Scientific, with content and with ids, compared with published code, over three seeds.
 
     python benchmarks/recipes.py --work FOLDER [--seeds 1 2 3] [--recipes paper modern id] [--epochs N]
 
-Prepares the dataset of `benchmarks/scientific.py` (two towers from MiniLM) and trains each recipe with each seed.
-A dataset and runs that are there are used again. Prints, for the test split under two protocols: the mean over
-seeds with the 95% interval over users of a user's mean over seeds, each seed's value, and the same for the targets
-that no training sequence holds. Epochs are chosen by validation HR@10 within each run, as `models.train` does.
+Builds the dataset of `benchmarks/scientific.py` (two towers from MiniLM) and trains each recipe with each seed. Existing
+datasets and runs are reused. For the test split and two protocols, prints the mean over seeds with the 95% interval
+over users of a user's mean over seeds, the value of each seed, and the same for targets that no training sequence
+contains. Each run keeps its best epoch by validation HR@10, as `models.train` does.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from toolkit.console.door import run_command
 from toolkit.store import read_file
 
 sys.path.append(str(Path(__file__).parent))
-from scientific import TOWERS, prepare  # after the path that leads to it
+from scientific import TOWERS, prepare  # needs the path above
 
 CONTENT = TOWERS["two-towers"]
 RECIPES = {
@@ -34,7 +34,7 @@ RECIPES = {
     "id": ["--config", "id", "--protocol", "unmasked"],
     "id-recbole": ["--config", "id-recbole"],
 }
-# Test HR@10 and NDCG@10 in percent of other people's code on this split, by protocol (issue 6).
+# Test HR@10 and NDCG@10, in percent, of published code on this split, by protocol (issue 6).
 MARKS = {
     "paper": ("public IISAN, 20 epochs", 6.29, 3.81),
     "unmasked": ("RecBole SASRec, ids", 7.06, 4.90),
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
-    parser.add_argument("--epochs", type=int, help="at most; by default the recipe's own")
+    parser.add_argument("--epochs", type=int, help="maximum number; by default that of the recipe")
     options = parser.parse_args()
     dataset = options.work / "dataset"
     prepare(dataset)
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def train(dataset: Path, run: Path, words: list[str], epochs: int | None) -> None:
-    """Trains one run, unless it is there."""
+    """Trains a run; an existing run is reused."""
     if (run / "metrics" / "test.json").exists():
         return
     words = [*words, "--data", str(dataset), "--output", str(run), "--resume"]
@@ -81,7 +81,7 @@ def train(dataset: Path, run: Path, words: list[str], epochs: int | None) -> Non
 
 
 def describe(run: Path) -> str:
-    """Best epoch, its validation HR@10, epochs trained and their median seconds."""
+    """Best epoch, its validation HR@10, number of epochs and their median seconds."""
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     best = next(entry for entry in log if "best_epoch" in entry)
     seconds = [entry["train_seconds"] for entry in log if "train_seconds" in entry]
@@ -92,7 +92,7 @@ def describe(run: Path) -> str:
 
 
 def table(name: str, runs: list[Path]) -> list[str]:
-    """Rows of the table: both protocols, all targets and those never seen in training."""
+    """Rows of the table: both protocols, all targets and those that training never saw."""
     lines = []
     for protocol in MARKS:
         ranks = np.stack([ranks_of(run, protocol) for run in runs])
@@ -115,7 +115,7 @@ def ranks_of(run: Path, protocol: str) -> NDArray[np.float64]:
 
 
 def never_trained_on(run: Path) -> NDArray[np.bool_]:
-    """For each user, whether no training sequence holds the test target."""
+    """For each user, whether no training sequence contains the test target."""
     splits = load(run).splits
     unseen: NDArray[np.bool_] = splits.train_counts[splits.test.targets] == 0
     return unseen

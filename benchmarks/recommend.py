@@ -1,10 +1,9 @@
-"""Seconds to bring histories together, and to recommend, where there are a million users.
+"""Seconds to read histories and to recommend, with a million users.
 
     python -m benchmarks.recommend [--users 1000000] [--asked 4096] [--folder build/recommend]
 
-The dataset is synthetic: ten interactions a user, 100,000 items. Histories are read from its table and
-from files of the same rows; the baseline is a loop over the rows. Who is asked for gets ten items from a
-model that has learnt nothing.
+The dataset is synthetic: ten interactions per user, 100,000 items. Histories are read from its table and from files
+with the same rows. The baseline is a loop over the rows. Each requested user gets ten items from an untrained model.
 """
 
 import argparse
@@ -39,7 +38,7 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=1_000_000)
-    parser.add_argument("--asked", type=int, default=4096, help="users to recommend for")
+    parser.add_argument("--asked", type=int, default=4096, help="number of users to recommend for")
     parser.add_argument("--folder", type=Path, default=Path("build/recommend"))
     options = parser.parse_args()
     data = make_dataset(options.folder, options.users)
@@ -58,7 +57,7 @@ def main() -> None:
 
 
 def make_dataset(folder: Path, users: int) -> Dataset:
-    """Writes the dataset, shard by shard."""
+    """Writes the dataset shard by shard."""
     shutil.rmtree(folder, ignore_errors=True)
     numbers = np.arange(1, ITEMS + 1, dtype=np.int32)
     ids = [f"i{number}" for number in numbers]
@@ -81,7 +80,7 @@ def make_dataset(folder: Path, users: int) -> Dataset:
 
 
 def write_files(folder: Path, data: Dataset) -> list[Path]:
-    """The same histories as a row an interaction, and as a row a user."""
+    """The same histories with one row per interaction, and with one row per user."""
     items = pa.array(data.interactions.column("item").to_numpy() - 1)
     ids = data.items.column("item_id").take(items)
     pairs = pa.table({"user_id": data.interactions.column("user_id"), "item_id": ids})
@@ -105,7 +104,7 @@ def loop(data: Dataset) -> dict[str, list[int]]:
 
 
 def timed(what: str, work: Callable[[], Any]) -> Any:
-    """Runs `work` and prints how long it took; beside other work, the seconds of the CPU say more."""
+    """Runs `work` and prints its seconds. On a busy machine, rely on the CPU-seconds."""
     started, busy = time.perf_counter(), time.process_time()
     found = work()
     seconds, busy = time.perf_counter() - started, time.process_time() - busy

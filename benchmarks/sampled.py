@@ -1,9 +1,10 @@
-"""What ranking among sampled items would say: popularity on the Scientific set, protocol `paper`.
+"""Sampled evaluation compared with full ranking: popularity on the Scientific set, protocol `paper`.
 
     python benchmarks/sampled.py --work FOLDER
 
-Prints HR@10 and NDCG@10 over the full catalogue, and as if each target had been ranked among 999 or 99 other
-items, drawn uniformly and without repetition: how many of them beat it is then hypergeometric, and is drawn.
+Prints HR@10 and NDCG@10 over the full catalogue, and as if each target had been ranked among 999 or 99 other items.
+These are drawn uniformly without replacement, so the number of them above the target is drawn from a hypergeometric
+distribution.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 def popularity_ranks(splits: Splits) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Rank of each test target, ties shared, by how often items occur in training, and among how many."""
+    """Rank of each test target by training popularity, ties shared, and the number of ranked items."""
     test, counts = splits.test, splits.train_counts
     ranks, ranked = np.empty(len(test)), np.empty(len(test), dtype=np.int64)
     for row, target in enumerate(test.targets):
@@ -51,7 +52,7 @@ def popularity_ranks(splits: Splits) -> tuple[NDArray[np.float64], NDArray[np.in
 
 
 def show(name: str, found: dict[str, dict[str, float]]) -> None:
-    """A line, in percent."""
+    """Prints one line, in percent."""
     print(
         f"{name:<20}"
         + "  ".join(f"{m} {100 * found[m]['value']:.2f}" for m in ("HR@10", "NDCG@10"))

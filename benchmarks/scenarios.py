@@ -1,12 +1,12 @@
-"""What captions are worth: text-only, image captions and video captions on synthetic dumps, with paired tests.
+"""The value of captions: text-only, image captions and video captions on synthetic dumps, with paired tests.
 
     python benchmarks/scenarios.py --work FOLDER [--seeds 1 2 3]
 
-For each seed: a dump of its own, whose truth is taken away and whose items are renamed before prep sees
-it; a dataset; a run of each scenario. The control trains on video captions that were shuffled over the
-items. Prints NDCG@10 on the test split beside the oracle's, each step's paired test over users, for each
-seed and for the users of all seeds together, and how much of video captions' gain the control recovers.
-What is there is used again.
+Each seed has its own dump, whose truth is removed and whose items are renamed before prep reads it, a dataset, and a
+run of each scenario. The control trains on video captions that were shuffled over the items. Prints NDCG@10 on the test
+split with that of the oracle, the paired test of each step over the users of each seed and of all seeds, and the share
+of the gain of video captions that the control recovers.
+Existing files are reused.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def prepare(work: Path, seed: int, *, items: int, users: int) -> Path:
-    """A dataset of a dump without its truth, which WORK/truth keeps, and with shuffled captions too."""
+    """A dataset of a dump without its truth (moved to WORK/truth), with shuffled captions added."""
     dump, dataset = work / "dump", work / "dataset"
     if not (work / "truth").exists():
         shutil.rmtree(work, ignore_errors=True)
@@ -90,7 +90,7 @@ def prepare(work: Path, seed: int, *, items: int, users: int) -> Path:
 
 
 def prep_command(*words: object) -> None:
-    """Runs a command of prep; its failure ends the benchmark."""
+    """Runs a command of prep. A failure ends the benchmark."""
     subprocess.run([sys.executable, "-m", "prep", *map(str, words)], check=True)
 
 
@@ -126,7 +126,7 @@ def hide_truth(dump: Path, truth: Path, seed: int) -> None:
 
 
 def rename_column(path: Path, place: int, separator: str, new: dict[str, str]) -> None:
-    """Renames the items in one column; a header stays."""
+    """Renames the items in one column; a header is kept."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file, delimiter=separator))
     for row in rows:
@@ -136,7 +136,7 @@ def rename_column(path: Path, place: int, separator: str, new: dict[str, str]) -
 
 
 def shuffle_captions(dataset: Path, seed: int) -> None:
-    """Writes captions/shuffled_caption: each item has another's video caption, drawn without replacement."""
+    """Writes captions/shuffled_caption: the video captions, permuted over the items."""
     table = Table(dataset / "captions" / SHUFFLED)
     if table.exists():
         return
@@ -149,13 +149,13 @@ def shuffle_captions(dataset: Path, seed: int) -> None:
 
 
 def caption_tower(dataset: Path) -> EncodeConfig:
-    """The encoder of video captions, for the shuffled ones."""
+    """The encoder settings of video captions, for the shuffled captions."""
     towers = manifest.recorded_config(dataset).encode
     return EncodeConfig(**{**asdict(towers["video_caption"]), "source": SHUFFLED})
 
 
 def train(dataset: Path, run: Path, words: list[str]) -> None:
-    """Trains a run, unless it is there."""
+    """Trains a run; an existing run is reused."""
     if (run / "metrics" / "test.json").exists():
         return
     shutil.rmtree(run, ignore_errors=True)
@@ -169,19 +169,19 @@ def train(dataset: Path, run: Path, words: list[str]) -> None:
 
 
 def gains(run: Path) -> list[float]:
-    """NDCG@10 of each user of the test split, in the order of their ids."""
+    """NDCG@10 of each test user, ordered by user id."""
     ranks = read_file(run / "ranks" / "test.arrow").sort_by("user_id")
     return metrics.ndcg(ranks.column("rank").to_numpy(), 10).tolist()
 
 
 def oracle_gain(work: Path, dataset: Path, seen: tuple[str, ...]) -> float:
-    """NDCG@10 of the generator's own preferences, as far as it may see."""
+    """NDCG@10 of the generator's own preferences over the attributes in `seen`."""
     splits = open_dataset(dataset).splits()
     return float(oracle(work / "truth", dataset, splits, *seen)["NDCG@10"]["value"])
 
 
 def describe(found: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """Means and paired tests, for each seed and for the users of all seeds together."""
+    """Means and paired tests, for each seed and over the users of all seeds."""
     seeds = {str(seed): of for seed, of in found.items()}
     pooled = {name: [g for of in found.values() for g in of[name]] for name in SCENARIOS}
     pooled |= {name: float(np.mean([of[name] for of in found.values()])) for name in ORACLES}
@@ -189,7 +189,7 @@ def describe(found: dict[int, dict[str, Any]]) -> dict[str, Any]:
 
 
 def describe_one(of: dict[str, Any]) -> dict[str, Any]:
-    """Of some users: NDCG@10 by scenario, the steps between scenarios, the control's share of the gain."""
+    """NDCG@10 of some users by scenario, the steps between scenarios, and the control's share of the gain."""
     value = {name: float(np.mean(of[name])) for name in (*SCENARIOS, *ORACLES)}
     gain = value["video-caption"] - value["text-only"]
     steps = {f"{b} - {a}": paired_test(of[a], of[b])._asdict() for a, b in STEPS}

@@ -1,11 +1,11 @@
-"""IISAN-Versa on the Scientific set of the IISAN paper, beside the public code's measured figures.
+"""IISAN-Versa on the Scientific set of the IISAN paper, compared with the measured figures of the public code.
 
     python benchmarks/scientific.py --work FOLDER [--seeds 1 2 3] [--epochs 10 20]
 
 Builds the dataset from ../shared/data/amazon-scientific with two towers from MiniLM (its CLS states as
 the text tower, its mean-pooled states as the image tower; layers 1, 3, 5), trains the `paper` recipe
-with each seed, and prints every run, the mean, and the distance to the public code. A dataset and runs
-that are there are used again.
+with each seed, and prints every run, the mean, and the difference from the public code. An existing dataset and
+existing runs are reused.
 
 The public code breaks ties by sorting; ours shares them (DESIGN). Several hundred titles of this set
 occur more than once, so the difference is visible: every run is also ranked with ties broken by item
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def compare(title: str, runs: list[Path], public: tuple[float, float] | None) -> None:
-    """Prints each run's test metrics, their means, and the distance to the public code."""
+    """Prints each run's test metrics, their means, and the difference from the public code."""
     shared, sorted_ = [], []
     for run in runs:
         shared.append(reported(run))
@@ -87,7 +87,7 @@ def prepare(dataset: Path, layers: str = "[1,3,5]") -> None:
 
 
 def train(dataset: Path, run: Path, towers: list[str], seed: int, epochs: int) -> None:
-    """Trains one run unless it is there."""
+    """Trains a run; an existing run is reused."""
     if (run / "metrics" / "test.json").exists():
         return
     arguments = ["--config", "paper", "--data", str(dataset), "--output", str(run), *towers]
@@ -109,13 +109,13 @@ def describe(run: Path) -> str:
 
 
 def reported(run: Path) -> tuple[float, float]:
-    """Test HR@10 and NDCG@10 of a run in percent, as it reports them."""
+    """Test HR@10 and NDCG@10 reported by a run, in percent."""
     found = json.loads((run / "metrics" / "test.json").read_text())["metrics"]
     return percent(found)
 
 
 def by_item_number(run: Path) -> tuple[float, float]:
-    """The same, with ties broken by item number, as a stable sort does."""
+    """The same with ties broken by item number, as by a stable sort."""
     trained = models.load(run)
     test, catalogue = trained.splits.test, trained.splits.catalogue.astype(np.int64)
     ranks = []
@@ -132,7 +132,7 @@ def by_item_number(run: Path) -> tuple[float, float]:
 
 
 def percent(found: dict[str, dict[str, float]]) -> tuple[float, float]:
-    """HR@10 and NDCG@10 in percent, to two digits."""
+    """HR@10 and NDCG@10 in percent, with two decimals."""
     return round(100 * found["HR@10"]["value"], 2), round(100 * found["NDCG@10"]["value"], 2)
 
 

@@ -1,11 +1,11 @@
-"""The hidden-state store against one `torch.save` file an item, in one run; then a table of a million items.
+"""The hidden-state store compared with one `torch.save` file per item, then a table of a million items.
 
     python benchmarks/store.py [--items 20825] [--large 1000000] [--work FOLDER] [--output FILE.json]
 
-Every figure is the median of alternating rounds, each in a process of its own. Cold: the files' pages
-are dropped from the cache before a process starts (`posix_fadvise`); the file system's own records of
-the many small files stay cached, which favours them. The large table is of real size on disk (10.7 GB
-by default), and deleted at the end; `--large 0` leaves it out.
+Every figure is the median of alternating rounds, each in its own process. Cold: the files' pages are dropped from the
+cache before a process starts (`posix_fadvise`). The file system's metadata of the many small files stay cached, which
+favours the files. The large table has its real size on disk (10.7 GB by default) and is deleted at the end; `--large 0`
+skips it.
 """
 
 import argparse
@@ -41,13 +41,13 @@ ABOUT = {"encoder": "random", "revision": "0", "pooling": "cls", "source": "titl
 
 
 def main() -> None:
-    """Runs both parts, prints a table, and writes JSON if asked."""
+    """Runs both parts, prints a table, and writes JSON if `--output` is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=20_825)
     parser.add_argument("--large", type=int, default=1_000_000)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)  # what a child process does
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)  # run by child processes
     options = parser.parse_args()
     if options.measure:
         kind, folder = options.measure
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def against_files(folder: Path, items: int, layers: int = 7, width: int = 384) -> dict[str, Any]:
-    """Both ways of keeping the same states, and the files in float32 too, as encoders give them."""
+    """Measures the store, and files in float16 and float32 (the dtype that encoders return)."""
     states = torch.randn(items, layers, width).half()
     ways: dict[str, Callable[[Path], None]] = {
         "store": lambda to: write_dataset(to, items, layers, width, lambda first, end: states[first:end]),
@@ -98,7 +98,7 @@ def against_files(folder: Path, items: int, layers: int = 7, width: int = 384) -
 
 
 def write_files(folder: Path, states: Tensor) -> None:
-    """A file an item, without waiting for the disk."""
+    """Writes one file per item, without flushing to disk."""
     folder.mkdir()
     for number, own in enumerate(states, start=1):
         torch.save(own.clone(), folder / f"{number}.pt")
@@ -107,7 +107,7 @@ def write_files(folder: Path, states: Tensor) -> None:
 def write_dataset(
     folder: Path, items: int, layers: int, width: int, states: Callable[[int, int], Tensor]
 ) -> None:
-    """A dataset with one tower; every shard is flushed to disk, as `prep encode` does."""
+    """Writes a dataset with one tower; every shard is flushed to disk, as in `prep encode`."""
     ids = pa.array([str(number) for number in range(1, items + 1)])
     numbers = pa.array(np.arange(1, items + 1, dtype=np.int32))
     Table(folder / "items").append(pa.table([ids, numbers, ids], schema=schema.ITEMS))
@@ -123,14 +123,14 @@ def write_dataset(
 
 
 def measure_store(folder: Path) -> dict[str, float]:
-    """Cold, then warm gathers from the table."""
+    """Measures cold, then warm gathers from the table."""
     started = time.perf_counter()
     table = open_dataset(folder).state_table("title")
     return gathers(table.gather, len(table) - 1, started, WARM_BATCHES["store"])
 
 
 def measure_files(folder: Path) -> dict[str, float]:
-    """Cold, then warm gathers from files."""
+    """Measures cold, then warm gathers from files."""
 
     def gather(items: Tensor) -> Tensor:
         return torch.stack([torch.load(folder / f"{number}.pt") for number in items.tolist()])
@@ -143,7 +143,7 @@ def measure_files(folder: Path) -> dict[str, float]:
 def gathers(
     gather: Callable[[Tensor], Tensor], items: int, started: float, batches: int
 ) -> dict[str, float]:
-    """Figures of random batches: the first ones cold, then the same items again, then others, warm."""
+    """Measures random batches: the first cold, then the same items again, then others, warm."""
     anonymous, mapped = memory_mb()
     order = torch.randperm(items, generator=torch.Generator().manual_seed(0)) + 1
     cold = order.split(BATCH)[:4]
@@ -171,7 +171,7 @@ def gathers(
 
 
 def feeding(folder: Path, device: torch.device, batches: int = 200) -> dict[str, float]:
-    """GB/s at which batches of 3,000 items reach a device, by residency; `copy`: one large pinned copy."""
+    """GB/s of batches of 3,000 items to a device, by residency; `copy` is one large pinned copy."""
     table = open_dataset(folder).state_table("title")
     rng = torch.Generator().manual_seed(0)
     asked = [
@@ -201,7 +201,7 @@ def feeding(folder: Path, device: torch.device, batches: int = 200) -> dict[str,
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done all that it was given."""
+    """Waits until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -210,7 +210,7 @@ def wait(device: torch.device) -> None:
 
 
 def large(folder: Path, items: int, layers: int = 7, width: int = 768) -> dict[str, Any]:
-    """One large table: how fast it is written, opened, and gives its first batch of 3,000 items."""
+    """One large table: seconds to write it, to open it, and to read its first batch of 3,000 items."""
     shard = torch.randn(
         SHARD, layers, width
     ).half()  # the same in every shard; the disk cannot tell
@@ -230,7 +230,7 @@ def large(folder: Path, items: int, layers: int = 7, width: int = 768) -> dict[s
 
 
 def measure_large(folder: Path) -> dict[str, float]:
-    """Opening, and the first batches as training has them from the map."""
+    """Opens the table and gathers the first batches from the memory map, as training does."""
     (anonymous, mapped), read = memory_mb(), disk_reads_mb()
     started = time.perf_counter()
     table = open_dataset(folder).state_table("title")
@@ -260,26 +260,26 @@ MEASURES = {"store": measure_store, "files": measure_files, "large": measure_lar
 
 
 def child(kind: str, folder: Path) -> dict[str, float]:
-    """Measures in a process of its own."""
+    """Measures in a child process."""
     command = [sys.executable, __file__, "--measure", kind, str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout))
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Of one call."""
+    """Seconds of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def disk_bytes(folder: Path) -> int:
-    """What its files occupy, in whole blocks."""
+    """Disk space of the files of a folder, in whole blocks."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
 def drop_from_cache(folder: Path) -> None:
-    """Lets the kernel forget the pages of its files, which must be on disk."""
+    """Drops the pages of a folder's files from the page cache; the files must be flushed."""
     os.sync()
     for path in folder.rglob("*"):
         if path.is_file():
@@ -289,20 +289,20 @@ def drop_from_cache(folder: Path) -> None:
 
 
 def memory_mb() -> tuple[float, float]:
-    """This process's own memory, and the pages of mapped files, which the kernel may take back."""
+    """Memory of this process: its own, and pages of mapped files, which the kernel may reclaim."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     own, mapped = (float(lines[key].split()[0]) * 1024 / 1e6 for key in ("RssAnon", "RssFile"))
     return own, mapped
 
 
 def disk_reads_mb() -> float:
-    """What this process has made the disk read, by reading ahead too."""
+    """Disk reads of this process, including readahead."""
     lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return int(lines["read_bytes"]) / 1e6
 
 
 def print_table(report: dict[str, Any]) -> None:
-    """The figures in Markdown."""
+    """Prints the figures as Markdown."""
     ways = report["against_files"]
     print(f"| {report['items']:,} items | {' | '.join(ways)} |\n|---|{'---|' * len(ways)}")
     for name in ways["store"]:

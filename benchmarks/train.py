@@ -1,12 +1,12 @@
-"""Seconds of a training epoch: Versa beside the plain reference, and beside published code's figures.
+"""Seconds of a training epoch: Versa, the plain reference, and the figures of published code.
 
     OMP_NUM_THREADS=2 GOMP_SPINCOUNT=10000 python -m benchmarks.train --work FOLDER [--layers all]
 
-Both train on Scientific with two MiniLM towers (`benchmarks/scientific.py`), batch 64. First step by step
-on equal batches, dropout off, the reference taking Versa's weights before each, for their losses (left alone, the
-two drift apart by rounding: Adam makes whole steps of gradients that are zero but for it); the reference is slow, so its steps are
-timed here and its epoch is their median times the steps of an epoch. Then Versa by its own command: whole
-epochs of recipe `paper`, and of `id`. Everything that is in the folder is used again.
+Both train on Scientific with two MiniLM towers (`benchmarks/scientific.py`), batch 64. First, the losses of single steps
+are compared on equal batches without dropout. The reference copies Versa's weights before each step. Otherwise the two
+would drift apart by rounding, because Adam takes full-size steps for gradients that are zero except for rounding. The
+reference is slow: its epoch is its median step times the steps of an epoch. Then Versa trains whole epochs of recipe
+`paper` and of `id` with its own command. Everything that exists in the folder is reused.
 """
 
 import argparse
@@ -30,10 +30,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument(
-        "--layers", default="all", help="of MiniLM; its embedding output is kept too"
+        "--layers", default="all", help="layers of MiniLM; the embedding output is always kept too"
     )
-    parser.add_argument("--steps", type=int, default=20, help="of the reference")
-    parser.add_argument("--epochs", type=int, default=5, help="of Versa")
+    parser.add_argument("--steps", type=int, default=20, help="number of steps of the reference")
+    parser.add_argument("--epochs", type=int, default=5, help="epochs of Versa")
     options = parser.parse_args()
     dataset, files = prepared(options.work, options.layers)
     seconds, steps, difference = reference_step(dataset, files, options.steps)
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def prepared(work: Path, layers: str) -> tuple[Path, Path]:
-    """The dataset with so many layers, built unless it is there, and the folder of the reference's files."""
+    """The dataset with the given layers, built if absent, and the folder of the reference's files."""
     kept = layers.strip("[]").replace(",", "-")
     dataset = work / f"dataset-{kept}"
     if not (dataset / "dataset.json").exists():
@@ -61,7 +61,7 @@ def prepared(work: Path, layers: str) -> tuple[Path, Path]:
 
 
 def reference_step(dataset: Path, files: Path, steps: int) -> tuple[float, int, float]:
-    """Median seconds of a step, steps of an epoch, and the largest difference in loss from Versa."""
+    """Median seconds of a step, steps per epoch, and the largest difference of the loss from Versa's."""
     pair = make_pair(dataset, files, NAMES, batch_size=64, dropout=0.0)
     seconds, differences = [], []
     for number in range(steps):
@@ -75,7 +75,7 @@ def reference_step(dataset: Path, files: Path, steps: int) -> tuple[float, int, 
 
 
 def trained_run(dataset: Path, work: Path, name: str, epochs: int) -> Path:
-    """The folder of a run by Versa's own command on two threads, trained unless it is there."""
+    """The folder of a run by Versa's own command on two threads, trained if absent."""
     run = work / f"{dataset.name}-{name}-{epochs}"
     train(dataset, run, RUNS[name], seed=1, epochs=epochs)
     return run
@@ -88,7 +88,7 @@ def epoch_seconds(run: Path) -> list[float]:
 
 
 def say(what: str, seconds: list[float], against: float, goal: float) -> None:
-    """Prints Versa's epochs and how many times as fast as another's epoch their median is."""
+    """Prints Versa's epochs and the speed of their median relative to another code's epoch."""
     median = statistics.median(seconds)
     each = " ".join(f"{s:.1f}" for s in seconds)
     print(
@@ -99,7 +99,7 @@ def say(what: str, seconds: list[float], against: float, goal: float) -> None:
 
 
 def load() -> str:
-    """The machine's load, in words."""
+    """The machine's load average, as text."""
     return f"load average {os.getloadavg()[0]:.1f}"
 
 

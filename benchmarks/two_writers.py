@@ -1,11 +1,11 @@
-"""Two writers of one dataset or run at once, again and again: is anything lost or mixed?
+"""Repeatedly runs two writers of one dataset or run at once, and checks that nothing is lost or mixed.
 
     python -m benchmarks.two_writers [--rounds 20] [--seed 0] [--only PAIR]
 
-Each round starts two commands with a random delay between them. In every second round it kills one of them with
-SIGKILL at a random moment. Then the same command runs alone. A table counts how the commands ended: `done`,
-`refused` (status 2, one line that names the other), `killed`, `other` (must be 0), and the rounds that were `whole`:
-`prep check` finds nothing in the dataset, or the run's test metrics are those of an undisturbed run.
+Each round starts two commands with a random delay. Every second round kills one of them with SIGKILL at a random moment.
+Then the same command runs alone. The table counts how the commands ended (`done`; `refused`: status 2 and one line that
+names the other process; `killed`; `other`: must be 0) and the rounds that were `whole`: `prep check` finds no problem in
+the dataset, or the run's test metrics equal those of an undisturbed run.
 """
 
 import argparse
@@ -29,12 +29,12 @@ REFUSED = ("is being written by process", "not empty; choose another folder")
 
 
 def command(*words: object, module: str = "prep") -> list[str]:
-    """`python -m MODULE`, with its arguments."""
+    """The command line `python -m MODULE` with arguments."""
     return [sys.executable, "-m", module, *map(str, words)]
 
 
 def start(words: list[str]) -> subprocess.Popen[str]:
-    """A command in a process group of its own, so that SIGKILL ends its workers with it."""
+    """Starts a command in its own process group, so that SIGKILL also ends its workers."""
     return subprocess.Popen(
         words,
         cwd=ROOT,
@@ -46,7 +46,7 @@ def start(words: list[str]) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    """How a command ended, in a word."""
+    """How a command ended: `done`, `refused`, `killed` or `other`."""
     told = process.communicate(timeout=600)[1]
     if process.returncode == -signal.SIGKILL:
         return "killed"
@@ -61,7 +61,7 @@ def ended(process: subprocess.Popen[str]) -> str:
 def at_once(
     first: list[str], second: list[str], draw: random.Random, *, seconds: float, kill: bool
 ) -> Counter[str]:
-    """Runs two commands at once; `seconds` is about how long one takes."""
+    """Runs two commands at once; `seconds` is the approximate duration of one."""
     processes = [start(first)]
     time.sleep(draw.random() * seconds / 4)
     processes.append(start(second))
@@ -74,7 +74,7 @@ def at_once(
 
 
 def is_whole(dataset: Path, towers: set[str]) -> bool:
-    """Whether `check` finds nothing, and all towers are recorded and configured."""
+    """Whether `check` finds no problem, and all towers are recorded and configured."""
     from prep import check
     from prep.steps import manifest
 
@@ -88,7 +88,7 @@ def is_whole(dataset: Path, towers: set[str]) -> bool:
 
 
 def two_trainings(base: Path, folder: Path, draw: random.Random, rounds: int) -> Counter[str]:
-    """Pairs of trainings into one run folder; `whole` compares test metrics with those of an undisturbed run."""
+    """Pairs of trainings with one run folder; `whole` compares test metrics with those of an undisturbed run."""
 
     def words(run: Path) -> list[str]:
         options = ["--item", "id", "--train.epochs", 4, "--train.checkpoint_every_steps", 2]
@@ -112,13 +112,11 @@ def two_trainings(base: Path, folder: Path, draw: random.Random, rounds: int) ->
 
 
 def main() -> None:
-    """Prints a line for each kind of pair."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Prints one line per pair of commands."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--only", help="the beginning of the pairs to try; all by default", default=""
-    )
+    parser.add_argument("--only", help="prefix of the pairs to run; all by default", default="")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder, draw = Path(name), random.Random(options.seed)
@@ -155,7 +153,7 @@ def main() -> None:
                 place = 2 if first[0] == "build" else 1
                 words = [command(*one[:place], out, *one[place:]) for one in (first, second)]
                 counted += at_once(*words, draw, seconds=seconds, kill=turn % 2 == 1)
-                for one in words if turn % 2 else words[:1]:  # what was killed is run again
+                for one in words if turn % 2 else words[:1]:  # run the killed command again
                     counted["other"] += ended(start(one)) != "done"
                 counted["whole"] += is_whole(out, towers)
             print_row(label, options.rounds, counted)
@@ -166,7 +164,7 @@ def main() -> None:
 
 
 def print_row(label: str, rounds: int, counted: Counter[str]) -> None:
-    """A row of the table."""
+    """One row of the table."""
     cells = [counted[key] for key in ("done", "refused", "killed", "other", "whole")]
     print(f"| {label} | {rounds} | {' | '.join(map(str, cells))} |", flush=True)
 

@@ -1,9 +1,9 @@
-"""Clips a second of the frames step with one process, two processes and Ray, on a synthetic dump.
+"""Clips per second of the frames step with one process, two processes and Ray, on a synthetic dump.
 
     python benchmarks/workers.py [--items 200] [--repeats 3] [--output FILE.json]
 
-Each run starts from nothing; starting its processes, or its cluster, is part of its time, and is
-told apart by a run on a quarter of the clips: `steady` is the speed of the other three.
+Each run starts from nothing. Its time includes the start of its processes or its cluster. A run on a quarter of the clips
+separates the start: `steady` is the speed on the other three quarters.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from prep.media import media_steps
 from prep.steps.pipeline import run_step
 from prep.synth import write_dump
 
-SHARD_ROWS = 25  # fewer than in a real run, so that two workers share so few clips evenly
+SHARD_ROWS = 25  # small, so that two workers share the few clips evenly
 CASES = {
     "1 process": PrepConfig(media=MediaConfig(workers=1)),
     "2 processes": PrepConfig(media=MediaConfig(workers=2)),
@@ -34,7 +34,7 @@ CASES = {
 
 
 def main() -> None:
-    """Runs every case, prints a table, and writes JSON if asked."""
+    """Runs every case, prints a table, and writes JSON if `--output` is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
@@ -52,7 +52,7 @@ def main() -> None:
         "repeats": options.repeats,
         "cases": {case: speeds(times, options.items) for case, times in seconds.items()},
     }
-    print("| executor | clips/s, start included | clips/s, steady |\n|---|---|---|")
+    print("| executor | clips/s, with start | clips/s, steady |\n|---|---|---|")
     for case, speed in report["cases"].items():
         print(f"| {case} | {speed['whole']:.1f} | {speed['steady']:.1f} |")
     print(json.dumps(report, indent=2))
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(dump: Path, items: int, repeats: int) -> dict[str, dict[int, list[float]]]:
-    """Seconds of each case, by the number of clips; cases take turns, against drift."""
+    """Seconds of each case by number of clips. The cases alternate, to cancel drift."""
     seconds = {case: {items: [], items // 4: []} for case in CASES}
     for _ in range(repeats):
         for case, config in CASES.items():
@@ -91,7 +91,7 @@ def timed(dump: Path, config: PrepConfig, count: int) -> float:
 
 
 def speeds(times: dict[int, list[float]], items: int) -> dict[str, float]:
-    """Medians over the repeats, in clips a second."""
+    """Medians over the repeats, in clips per second."""
     few = items // 4
     whole, start = statistics.median(times[items]), statistics.median(times[few])
     return {"whole": items / whole, "steady": (items - few) / max(whole - start, 1e-9)}

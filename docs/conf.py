@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `make docs`, every warning an error, nothing fetched from a network."""
+"""Sphinx configuration (`make docs`): warnings are errors, and nothing is fetched from a network."""
 
 import sys
 import tomllib
@@ -19,7 +19,7 @@ extensions = [
     "commands",
 ]
 myst_heading_anchors = 3
-default_role = "code"  # docstrings put code between single backticks
+default_role = "code"  # docstrings mark code with single backticks
 highlight_language = "none"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

@@ -4,7 +4,9 @@
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
 
 from prep.trust import leaves, users_word
 from toolkit.backbones import EncoderSpec
@@ -128,6 +130,16 @@ class FeaturesConfig:
         return "image" if self.source == "mixed" else modality_of(self.source)
 
 
+def _is_file_elsewhere(prompt: Any, folder: Path) -> bool:
+    """Whether a prompt is neither the name of a built-in prompt nor a file inside the folder.
+
+    The names are those of the files, because `prep.captioners` imports this module.
+    """
+    built_in = (files("prep") / "captioners" / "prompts").iterdir()
+    names = {file.name.partition(".")[0] for file in built_in}
+    return str(prompt).partition("@")[0] not in names and leaves(prompt, folder)
+
+
 @dataclass(frozen=True)
 class CaptionConfig:
     """The model that captions one source, its prompt and its generation settings.
@@ -162,7 +174,7 @@ class CaptionConfig:
     captioner: Literal["transformers", "openai"] = users_word("transformers")
     model: str = ""
     revision: str | None = None
-    prompt: str = users_word("", leaves)
+    prompt: str = users_word("", _is_file_elsewhere)
     max_new_tokens: int = 128
     max_characters: int = 1000
     temperature: float = 0.0

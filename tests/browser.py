@@ -1,4 +1,4 @@
-"""A headless Chromium for pages that people open: what they see, click and type, and what it asks the network."""
+"""A headless Chromium for HTML reports: what they display, how they react to input, and which requests they make."""
 
 import json
 import shutil

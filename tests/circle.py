@@ -1,4 +1,4 @@
-"""Items on a circle, whose next one follows from content, and a run that has seen some of them."""
+"""Items on a circle, where the next item follows from the content, and a run that has seen some of them."""
 
 from pathlib import Path
 

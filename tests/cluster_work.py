@@ -1,4 +1,4 @@
-"""Work for executors: in a module of its own, so that worker processes can import it."""
+"""Work for executors, in its own module so that worker processes can import it."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What a captioner yields, as lists and dictionaries that tests compare."""
+"""Collects the captions that a captioner yields into lists and dictionaries, for comparison in tests."""
 
 import threading
 from collections.abc import Sequence

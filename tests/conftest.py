@@ -1,4 +1,4 @@
-"""Tiny encoders with random weights, and a synthetic dump, for every test that wants them."""
+"""Fixtures for all tests: tiny encoders with random weights, and a synthetic dump."""
 
 from collections.abc import Iterator
 from pathlib import Path

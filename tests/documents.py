@@ -1,7 +1,7 @@
-"""README.md and docs/ as a list of blocks of code, with what stands before them in HTML comments.
+"""The code blocks of README.md and docs/, with the HTML comments before them.
 
-`<!-- not run: REASON -->` before a block says why no test runs it, and `<!-- file: PATH -->` that it is a file,
-which the commands after it read. A reader of the page sees neither.
+`<!-- not run: REASON -->` before a block states why no test runs it. `<!-- file: PATH -->` makes the block a file, which
+later commands read. Rendered pages do not show these comments.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A captioner that does what a test tells it, and remembers what it was asked; no model, no server."""
+"""A captioner without a model or a server. A test sets its answers, and it records its requests."""
 
 from collections.abc import Callable, Generator, Sequence
 

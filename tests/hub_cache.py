@@ -1,4 +1,4 @@
-"""The hub's cache as a download leaves it, so that a name of the hub can be loaded without a network."""
+"""Fills the hub's local cache as a download does, so that a hub name loads without a network."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Functions that hang, crash and leak, for the watchdog; of a module, so that a process can import them."""
+"""Functions that hang, crash and leak, for the watchdog; in a module, so that a process can import them."""
 
 import ctypes
 import os

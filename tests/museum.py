@@ -1,7 +1,7 @@
-"""A museum of bad media: a small dump, written by this script, of every way in which a cover or clip may be bad.
+"""A collection of defective media: a small generated dump with every kind of broken cover and clip.
 
-`python tests/museum.py FOLDER` writes `FOLDER/covers` and `FOLDER/videos`. `EXHIBITS` says which status
-the item of each exhibit ends with.
+`python tests/museum.py FOLDER` writes `FOLDER/covers` and `FOLDER/videos`. `EXHIBITS` lists the expected status of the item of
+each exhibit.
 """
 
 import argparse

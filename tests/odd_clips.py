@@ -1,4 +1,4 @@
-"""Clips whose containers claim odd things, and what FFmpeg's own command shows of them where it is installed."""
+"""Clips with unusual container metadata, and what FFmpeg's command displays of them where it is installed."""
 
 import io
 import shutil

@@ -1,4 +1,4 @@
-"""A server on loopback that sends the bytes it is given, whatever they are, to each connection."""
+"""A server on loopback that sends given bytes to each connection."""
 
 import socket
 import threading

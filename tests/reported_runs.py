@@ -1,4 +1,4 @@
-"""A small dataset with covers, captions, cold items and hostile texts, and runs of every kind over it."""
+"""A small dataset with covers, captions, cold items and hostile texts, and runs of every kind on it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A hub on loopback: what is pushed to it can be read from it again, and it refuses who has no token."""
+"""A hub on loopback: pushed files can be read back, and requests without a token are refused."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""A server on loopback that speaks OpenAI's chat completions, and misbehaves as it is told."""
+"""A server on loopback with OpenAI's chat completions API, and configurable faults."""
 
 import json
 import threading

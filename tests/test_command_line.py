@@ -1,4 +1,4 @@
-"""Every command as a new user meets it: help whose examples parse, completion, and a start without torch."""
+"""Every command for a new user: help with parseable examples, completion, and a start without importing torch."""
 
 import pkgutil
 import re

@@ -1,7 +1,7 @@
-"""Whatever README.md and docs/ tell a reader to type is run here, in a folder of its own for each page.
+"""Runs every command and block of README.md and docs/, each page in its own folder.
 
-What cannot run here (several GPUs, a cluster, an installation) says so in a comment of the page, and then its
-options are parsed. Only what would take long is made small, in `SMALLER`.
+For blocks that cannot run here (several GPUs, a cluster, an installation), a comment in the page states the reason, and the
+options are parsed. `SMALLER` shortens only what would take long.
 """
 
 import shutil

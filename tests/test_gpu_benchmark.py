@@ -1,4 +1,4 @@
-"""The GPU's benchmark, rehearsed in small: its parts run, and one that fails does not stop the others."""
+"""The GPU benchmark with tiny sizes: its parts run, and a failing part does not stop the others."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The installed packages are found wherever Python is started."""
+"""The installed packages are importable from any folder."""
 
 import os
 import subprocess

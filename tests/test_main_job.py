@@ -1,4 +1,4 @@
-"""From a raw dump to recommendations, through the commands, and from an installed wheel."""
+"""From a raw dump to recommendations, through the commands and from an installed wheel."""
 
 import json
 import os

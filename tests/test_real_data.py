@@ -1,4 +1,4 @@
-"""Data and protocol on a real set: popularity scores what others measured (../shared/data/README.md)."""
+"""Data and protocol on a real dataset: popularity has the score that others measured (../shared/data/README.md)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Versa against the plain reference of `benchmarks/reference`, which is written from the equations alone."""
+"""Versa against the plain reference of `benchmarks/reference`, which is written only from the equations."""
 
 from pathlib import Path
 

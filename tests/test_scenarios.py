@@ -1,7 +1,6 @@
-"""What captions are worth, in small: `benchmarks/scenarios.py` with one seed (its figures: benchmarks/LOG.md).
+"""`benchmarks/scenarios.py` (the value of captions) with one seed; benchmarks/LOG.md has its figures.
 
-The dump has lost its truth and its items their names before prep sees it, so captions can only tell what
-the model saw.
+The dump has no truth and its items are renamed before prep reads it, so captions can only contain what the model saw.
 """
 
 from pathlib import Path

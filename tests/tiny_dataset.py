@@ -1,4 +1,4 @@
-"""A small dataset written straight into Arrow: sequences walk along item numbers, so they can be learnt."""
+"""A small dataset written directly into Arrow. Sequences follow item numbers, so they can be learned."""
 
 from pathlib import Path
 from typing import Any

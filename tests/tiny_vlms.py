@@ -1,4 +1,4 @@
-"""Tiny image-text-to-text models with random weights, made from configurations: one folder each."""
+"""Tiny image-text-to-text models with random weights, built from configurations, one folder each."""
 
 from collections.abc import Callable
 from pathlib import Path

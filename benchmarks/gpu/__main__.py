@@ -1,10 +1,10 @@
-"""All that only a GPU can tell, in one call (`benchmarks/gpu.sh`).
+"""All measurements that need a GPU, in one call (`benchmarks/gpu.sh`).
 
     python -m benchmarks.gpu --output FILE.json [--parts step floor …] [--dataset FOLDER] [--seconds 560] [--toy]
 
-Each part runs in a process of its own, within the time that is left; one that fails is recorded with its message and
-the rest goes on, exit 1 at the end. The file is written anew after every part. `--toy` rehearses every part in small,
-on a CPU too, where a recorded step only pretends to be one: no slip of the pen is to wait for a GPU.
+Each part runs in its own process, within the remaining time. If a part fails, its message is recorded, the other parts
+run, and the exit status is 1. The file is rewritten after every part. `--toy` rehearses every part with tiny sizes, also
+on a CPU, where CUDA graphs are only simulated. Use it to find mistakes before you use a GPU.
 """
 
 import argparse
@@ -26,9 +26,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--parts", nargs="+", choices=names, default=names)
-    parser.add_argument("--dataset", type=Path, help="of the demo, for presets; else built here")
-    parser.add_argument("--seconds", type=float, default=560, help="for all parts together")
-    parser.add_argument("--toy", action="store_true", help="everything in small, on a CPU too")
+    parser.add_argument(
+        "--dataset", type=Path, help="the demo's dataset, for the part presets; built if absent"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=560, help="time limit for all parts together"
+    )
+    parser.add_argument(
+        "--toy", action="store_true", help="rehearse with tiny sizes, also on a CPU"
+    )
     options = parser.parse_args()
     report = run(options)
     failed = [n for n, found in report["parts"].items() if found.get("passed") is False]
@@ -37,7 +43,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All parts that are asked for, the file written anew after each."""
+    """Runs the requested parts and rewrites the file after each."""
     until = time.monotonic() + options.seconds
     report: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "toy": options.toy, "parts": {}}
     with tempfile.TemporaryDirectory() as folder:

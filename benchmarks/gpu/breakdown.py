@@ -1,4 +1,4 @@
-"""Where a step's time goes on the GPU, and how far it is from the least that it could take."""
+"""Where the time of a step goes on the GPU, and how far it is from the theoretical minimum."""
 
 import time
 from collections import Counter
@@ -27,7 +27,7 @@ ADAM_PASSES = 8
 def breakdown(
     work: Path, size: Size, *, precision: str, compiled: bool, graphs: bool
 ) -> dict[str, Any]:
-    """Kernels by time, launches a step, and the share of the time in which the GPU works."""
+    """Kernels by time, launches per step, and the share of time in which the GPU is busy."""
     config = settings(work, size, precision=precision, compiled=compiled, graphs=graphs)
     training, accelerator = prepared(config, graphs=graphs)
     time_epoch(training.step, training.batches, 1, device=accelerator.device)
@@ -52,10 +52,10 @@ def breakdown(
 
 
 def floor(work: Path, size: Size) -> dict[str, Any]:
-    """The least that a step could take: its bytes over the card's bandwidth, its operations over its rate.
+    """The minimum time of a step: bytes over the GPU's bandwidth, operations over its peak rate.
 
     Bytes: the states of its items once (float16), and the optimizer's passes over weights, gradients and moments
-    (float32); what lies between layers is left out, as if it never left the caches. Operations: those of all matrix
+    (float32). Activations are left out, as if they never left the caches. Operations: those of all matrix
     products, forward and backward, counted from their shapes.
     """
     config = settings(work, size, precision="no", compiled=False, graphs=False)
@@ -93,7 +93,7 @@ def _run(training: Training, accelerator: Accelerator) -> float:
 
 
 def _top(events: Any, steps: int) -> list[dict[str, Any]]:
-    """Names with the most time, microseconds and calls a step."""
+    """The kernels with the most time: microseconds and calls per step."""
     spent, calls = Counter[str](), Counter[str]()
     for event in events:
         spent[event.name] += event.time_range.end - event.time_range.start

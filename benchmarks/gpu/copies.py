@@ -1,4 +1,4 @@
-"""What the card can do at most, and how near the store's gathers come to it."""
+"""Peak rates of the GPU, and how close the gathers of the store come to them."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ ROUNDS = 20
 
 
 def ceilings(size: Size) -> dict[str, float]:
-    """Bytes a second of a large copy on the device (read and written), and operations a second of large products."""
+    """Bytes per second of a large copy on the device (read and written), and operations per second of large matrix products."""
     large = size.width > 100  # else a rehearsal
     device = _device()
     source = torch.empty(1 << (30 if large else 16), dtype=torch.uint8, device=device)
@@ -30,7 +30,7 @@ def ceilings(size: Size) -> dict[str, float]:
 
 
 def residency(work: Path, size: Size) -> dict[str, Any]:
-    """Seconds of a gather of states from each place they may lie in, and its share of what a copy reaches."""
+    """Seconds of a gather of states for each residency, and its share of the rate of a copy."""
     dataset = open_dataset(work / "data")
     tables = {name: dataset.state_table(name) for name in TOWERS}
     bus = _bus_bytes_a_second(size)
@@ -54,7 +54,7 @@ def residency(work: Path, size: Size) -> dict[str, Any]:
 
 
 def _bus_bytes_a_second(size: Size) -> float:
-    """Of a copy from pinned memory to the device."""
+    """Bytes per second of a copy from pinned memory to the device."""
     count = 1 << (28 if size.width > 100 else 16)
     source = torch.empty(count, dtype=torch.uint8, pin_memory=_device() == "cuda")
     into = torch.empty(count, dtype=torch.uint8, device=_device())
@@ -62,7 +62,7 @@ def _bus_bytes_a_second(size: Size) -> float:
 
 
 def _seconds(work: Callable[[], Any]) -> float:
-    """Median of several rounds, each from a device at rest to a device at rest, after two that do not count."""
+    """Median seconds of several rounds after two warm-up rounds; the device is synchronised around each."""
     seconds = []
     for _ in range(ROUNDS + 2):
         _rest()

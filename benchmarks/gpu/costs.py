@@ -1,6 +1,6 @@
 """The efficiency table of IISAN: stored and live states over BERT-base and ViT-base with random weights.
 
-Time and memory need no pretrained weights. Other methods of adaptation join as further `METHODS`.
+Time and memory do not depend on pretrained weights. Add other adaptation methods to `METHODS`.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ def costs(work: Path, size: Size) -> dict[str, Any]:
 
 
 def _settings_only(work: Path, data: Path, name: str, options: list[str], size: Size) -> Path:
-    """A run folder that holds its settings; nothing is trained in it."""
+    """A run folder with settings only; nothing is trained in it."""
     run = work / "runs" / name
     precision = "bf16" if torch.cuda.is_available() else "no"
     words = [*options, f"--data={data}", f"--output={run}", f"--towers=[{', '.join(TOWERS)}]"]

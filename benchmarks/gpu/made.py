@@ -1,4 +1,4 @@
-"""What the GPU is measured on, made there at random: a dataset, and encoders.
+"""Random inputs of the GPU benchmark: a dataset and encoders.
 
 N items, S users, K kept states, D width.
 """
@@ -30,25 +30,25 @@ from toolkit.store import Table
 
 TOWERS = {"title": "text", "cover": "image"}
 WORDS = ("red", "small", "cat", "piano", "how", "to", "cook", "train", "storm", "slow", "the", "of")
-COVERS = 32  # different ones; decoding one again costs as much
+COVERS = 32  # number of different covers; decoding the same one again costs as much
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large everything is.
+    """Sizes of the random inputs.
 
     Args:
         users: S.
         items: N.
         layers: K.
-        width: D of states that are drawn.
-        batch: users a step.
-        epochs: timed.
-        live_users: of the dataset whose states are also made live.
-        live_items: of it.
-        encoder: BERT's and ViT's settings; those of BERT-base and ViT-base by default.
-        pixels: of a cover's side.
-        asked: vectors or captions asked for at a time, or in all, where parts measure a rate.
+        width: D of the random states.
+        batch: users per step.
+        epochs: number of timed epochs.
+        live_users: users of the dataset for live states.
+        live_items: items of that dataset.
+        encoder: settings of BERT and ViT; by default BERT-base and ViT-base.
+        pixels: side of a cover.
+        asked: number of vectors or captions in parts that measure a rate.
     """
 
     users: int = 12_076
@@ -96,7 +96,7 @@ def write_step_data(work: Path, size: Size) -> dict[str, Any]:
 
 
 def write_live_data(work: Path, size: Size) -> Path:
-    """A dataset with titles and covers whose states a random BERT and ViT make live: `work/live`."""
+    """A dataset with titles and covers, and a random BERT and ViT for live states: `work/live`."""
     data = work / "live"
     settings = dict(size.encoder)
     encoders = {
@@ -145,7 +145,7 @@ def _random_vit(folder: Path, pixels: int, **settings: int) -> Path:
 def _write_dataset(
     folder: Path, users: int, items: int, steps: list[str] | None = None
 ) -> list[str]:
-    """Items, and random histories as long as Scientific's (6.8 on average, kept 5 to 13); the items' ids."""
+    """Writes items and random histories with Scientific's lengths (6.8 on average, 5 to 13 kept); returns the item ids."""
     rng = np.random.default_rng(0)
     numbers = np.arange(1, items + 1, dtype=np.int32)
     ids = [f"i{number}" for number in numbers]
@@ -194,7 +194,7 @@ def _write_states(
 
 
 def _cover(seed: int, pixels: int) -> bytes:
-    """A JPEG of soft noise."""
+    """A JPEG of smooth noise."""
     coarse = np.random.default_rng(seed).integers(0, 256, size=(8, 8, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(coarse).resize((pixels, pixels), Image.Resampling.BICUBIC).save(file, "JPEG")

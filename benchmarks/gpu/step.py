@@ -1,4 +1,4 @@
-"""A training epoch at the paper's size: what it takes plain, compiled, recorded, and in which precision."""
+"""Seconds of a training epoch at the paper's size: plain, compiled, with CUDA graphs, and in each precision."""
 
 import gc
 import time
@@ -26,7 +26,7 @@ COMPARED_STEPS = 30
 def measure(
     work: Path, size: Size, *, precision: str, compiled: bool, graphs: bool
 ) -> dict[str, Any]:
-    """Seconds an epoch, milliseconds a step, peak memory, the first losses without dropout, and an evaluation."""
+    """Seconds per epoch, milliseconds per step, peak memory, the first losses without dropout, and seconds of an evaluation."""
     plan = {"precision": precision, "compiled": compiled, "graphs": graphs}
     losses = _first_losses(work, size, **plan)
     _forget()
@@ -65,7 +65,7 @@ def settings(
 
 
 def prepared(config: RunConfig, *, graphs: bool) -> tuple[Training, Accelerator]:
-    """The parts of a run. Where there is no GPU, a recorded step is rehearsed: recorded as work to be done again."""
+    """The parts of a run. Without a GPU, a CUDA graph is simulated: the step's work is recorded and replayed."""
     accelerator = Accelerator(mixed_precision=config.train.mixed_precision)
     training = prepare(config, accelerator)
     if graphs and not torch.cuda.is_available():
@@ -76,7 +76,7 @@ def prepared(config: RunConfig, *, graphs: bool) -> tuple[Training, Accelerator]
 
 
 def _first_losses(work: Path, size: Size, **plan: Any) -> list[float]:
-    """Losses of the first steps without dropout: what the variants must agree on."""
+    """Losses of the first steps without dropout, on which the variants must agree."""
     training, _ = prepared(settings(work, size, dropout=0.0, **plan), graphs=plan["graphs"])
     losses = [training.step(batch) for batch in islice(training.batches.epoch(1), COMPARED_STEPS)]
     return [float(loss) for loss in losses]
@@ -99,7 +99,7 @@ def _evaluation(training: Training, accelerator: Accelerator) -> float:
 
 
 def _forget() -> None:
-    """Gives back the memory of what is no longer used, and its peak."""
+    """Frees unused memory and resets its peak."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""One file of hidden states an item, opened wherever the item occurs.
+"""One file of hidden states per item, opened at every occurrence of the item.
 
 K kept states, D width.
 """
@@ -16,7 +16,7 @@ def write_files(folder: Path, states: Mapping[str, Tensor]) -> None:
     """Writes `ITEM.pt`, its states in each tower, for items 0 (padding, zeros) to N.
 
     Args:
-        folder: to write into; files that are there are left.
+        folder: output folder; existing files are kept.
         states: two towers, text then image, each (N + 1, K, D).
 
     Raises:

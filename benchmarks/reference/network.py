@@ -1,7 +1,7 @@
-"""IISAN-Versa as its equations stand (REFERENCE §2), for two towers of one depth and width.
+"""IISAN-Versa as in its equations (REFERENCE §2), for two towers of equal depth and width.
 
-Nothing is shared, fused or skipped; it is what Versa's own network is measured against. Parameters have
-Versa's names, so that one takes the other's weights.
+Nothing is shared, fused or skipped. Versa's network is compared with this one. Parameters have the same names, so that
+weights can be copied.
 
 B sequences, L inputs, M items (occurrences), K kept states, D width, E embedding, H heads.
 """
@@ -43,7 +43,7 @@ class Gates(nn.Module):
 
 
 class Tower(nn.Module):
-    """What intra and inter towers have in common: a block and a gate a level, two linear layers on top."""
+    """Base of intra and inter towers: a block and a gate per level, two linear layers on top."""
 
     def __init__(
         self, levels: int, width: int, bottleneck: int, inner: int, embedding: int

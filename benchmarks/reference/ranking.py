@@ -32,7 +32,7 @@ def rank_users(
     evaluation: Evaluation,
     rows: NDArray[np.int64],
 ) -> list[int]:
-    """Place of each user's target among the catalogue, 1 for the best; equal scores as the sort leaves them.
+    """Rank of each user's target in the catalogue, 1 for the best; the sort breaks ties.
 
     Args:
         network: in evaluation mode.

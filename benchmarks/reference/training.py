@@ -17,7 +17,7 @@ BASE, SIDE, IMAGE, TEXT = 2e-4, 1e-4, 1e-4, 5e-5
 
 
 def make_optimizer(network: Reference) -> torch.optim.Optimizer:
-    """Adam with the public recipe's learning rates, told apart by names."""
+    """Adam with the public recipe's learning rates, selected by parameter names."""
     rates = {name: BASE for name, _ in network.named_parameters()}
     for name in rates:
         if ".down." in name or ".up." in name:
@@ -38,7 +38,7 @@ def step(
     ids: Tensor,
     log_popularity: Tensor,
 ) -> float:
-    """One update on (B, L + 1) left-padded sequences of item numbers; its loss."""
+    """One update on (B, L + 1) left-padded sequences of item numbers; returns the loss."""
     text, image = read_files(files, ids.flatten().tolist())
     items = network.item_encoder(text, image).unflatten(0, ids.shape)
     users = network.sequence_encoder(items[:, :-1], ids[:, :-1])

@@ -1,7 +1,7 @@
-"""Directives that say what the program itself says, so that the pages cannot fall behind it.
+"""Directives that include the output of the program, so that the pages are always up to date.
 
-`commands` lists every command of `prep` or `models` with its `--help`, `help-of` one command's, and
-`presets` the files that `--config` knows by name.
+`commands` lists every command of `prep` or `models` with its `--help`, `help-of` includes the `--help` of one module, and
+`presets` includes the files that `--config` accepts by name.
 """
 
 import contextlib
@@ -19,47 +19,47 @@ COLUMNS = "84"
 MAINS = {"prep": "prep.cli", "models": "models.cli"}
 
 
-def help_of(words: Sequence[str]) -> str:
-    """What `python -m WORDS --help` prints.
+def help_of(arguments: Sequence[str]) -> str:
+    """The output of `python -m ARGUMENTS --help`.
 
     Args:
-        words: a module and, of `prep` and `models`, a command.
+        arguments: a module and, for `prep` and `models`, a command.
     """
-    module = import_module(MAINS.get(words[0], words[0]))
-    said = io.StringIO()
+    module = import_module(MAINS.get(arguments[0], arguments[0]))
+    output = io.StringIO()
     with (
-        patch.object(sys, "argv", [words[0], *words[1:], "--help"]),
+        patch.object(sys, "argv", [arguments[0], *arguments[1:], "--help"]),
         patch.dict("os.environ", {"COLUMNS": COLUMNS, "NO_COLOR": "1"}),
-        contextlib.redirect_stdout(said),
+        contextlib.redirect_stdout(output),
         contextlib.suppress(SystemExit),
     ):
         module.main()
-    if not said.getvalue().strip():
-        raise ValueError(f"python -m {' '.join(words)} --help printed nothing")
-    return said.getvalue().rstrip()
+    if not output.getvalue().strip():
+        raise ValueError(f"python -m {' '.join(arguments)} --help printed nothing")
+    return output.getvalue().rstrip()
 
 
-def names_of(program: str) -> list[str]:
-    """The commands of `prep` or `models`."""
+def commands_of(program: str) -> list[str]:
+    """Names of the commands of `prep` or `models`."""
     package = {"prep": "prep.cli", "models": "models.commands"}[program]
     return list(import_module(package).COMMANDS)
 
 
 def section(title: str, *content: nodes.Node) -> nodes.section:
-    """A section whose title is code."""
-    made = nodes.section(ids=[nodes.make_id(title)], names=[nodes.fully_normalize_name(title)])
-    made += nodes.title("", "", nodes.literal("", title))
-    made += content
-    return made
+    """A section with a title in code font."""
+    node = nodes.section(ids=[nodes.make_id(title)], names=[nodes.fully_normalize_name(title)])
+    node += nodes.title("", "", nodes.literal("", title))
+    node += content
+    return node
 
 
 def block(text: str, language: str = "none") -> nodes.literal_block:
-    """A block of code."""
+    """A code block."""
     return nodes.literal_block(text, text, language=language)
 
 
 class Commands(Directive):
-    """`commands` with `prep` or `models`: a section for each command."""
+    """`commands` with the argument `prep` or `models`: a section for each command."""
 
     required_arguments = 1
 
@@ -68,12 +68,12 @@ class Commands(Directive):
         program = self.arguments[0]
         return [
             section(f"python -m {program} {name}", block(help_of([program, name])))
-            for name in names_of(program)
+            for name in commands_of(program)
         ]
 
 
 class HelpOf(Directive):
-    """`help-of` with a module: what its `--help` says."""
+    """`help-of` with a module as argument: the output of its `--help`."""
 
     required_arguments = 1
 
@@ -83,7 +83,7 @@ class HelpOf(Directive):
 
 
 class Presets(Directive):
-    """`presets`: a section for each file that `--config` knows by name."""
+    """`presets`: a section for each file that `--config` accepts by name."""
 
     def run(self) -> list[nodes.Node]:
         """Makes the sections."""
@@ -96,7 +96,7 @@ class Presets(Directive):
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Called by Sphinx."""
+    """Registers the directives (called by Sphinx)."""
     for name, directive in {"commands": Commands, "help-of": HelpOf, "presets": Presets}.items():
         app.add_directive(name, directive)
     return {"parallel_read_safe": True}

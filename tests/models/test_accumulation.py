@@ -1,4 +1,4 @@
-"""Accumulated gradients are those of the larger batch; weight decay pulls at matrices alone."""
+"""Accumulated gradients equal those of the larger batch; weight decay applies only to matrices."""
 
 from dataclasses import asdict
 from pathlib import Path

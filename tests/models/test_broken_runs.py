@@ -1,4 +1,4 @@
-"""Files of a run that are damaged, half written or somebody else's: one line that names the file, and nothing else."""
+"""Damaged, incomplete or foreign files of a run: the error is one line that names the file."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Runs side by side: what is shown, what is tested, and what is not comparable."""
+"""Comparison of runs: what is displayed, what is tested, and which runs are refused."""
 
 import json
 import shutil

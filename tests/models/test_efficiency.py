@@ -1,4 +1,4 @@
-"""What runs cost: TPME by hand fractions, and stored and live states of one tiny run, measured end to end."""
+"""Costs of runs: TPME against hand fractions, and stored and live states of one tiny run, measured end to end."""
 
 import json
 from pathlib import Path

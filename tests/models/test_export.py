@@ -1,4 +1,4 @@
-"""What a service is given: embeddings, ids, and an index that finds what is recommended."""
+"""Exports for a service: embeddings, ids, and an index that returns the recommended items."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A tower imported from a file: one state an item, of width D; it trains, and cannot be made live."""
+"""A tower imported from a file has one state per item, of width D; it trains, and live states are refused."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A run that begins with the public code's weights (`--init_from`)."""
+"""A run initialised with the public code's weights (`--init_from`)."""
 
 from pathlib import Path
 

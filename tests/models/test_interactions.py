@@ -1,4 +1,4 @@
-"""Which interactions a run was trained on: their hash, and what happens once they are others."""
+"""The hash of the interactions of a run, and the errors when the interactions change."""
 
 import hashlib
 import shutil

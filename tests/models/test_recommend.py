@@ -1,4 +1,4 @@
-"""What is recommended: to whom, out of which items, trained on or not, and into which file."""
+"""Recommendations for given users and items, with and without training on them, in every file format."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Histories out of files: the same whatever the format and the order of rows, and what is wrong is named."""
+"""Histories from files: equal for every format and row order, and errors name the problem."""
 
 import json
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""The report of runs: its facts against slow counts, what it shows, and what it refuses."""
+"""The report of runs: its facts against slow counts, its contents, and what it refuses."""
 
 import json
 import math

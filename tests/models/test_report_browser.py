@@ -1,4 +1,4 @@
-"""The report as a reader has it: in a browser, by mouse and by keyboard, in the dark, on a phone, without a script."""
+"""The report in a browser: with mouse and keyboard, in dark mode, on a phone, and without scripts."""
 
 from collections.abc import Iterator
 from pathlib import Path

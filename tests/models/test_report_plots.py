@@ -1,4 +1,4 @@
-"""The report's plots stand where their numbers say: positions are worked out by hand from the frames."""
+"""Positions in the report's plots match their numbers, computed by hand from the axes."""
 
 from itertools import pairwise
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed is the uninterrupted run, bit by bit; checkpoints that cannot be trusted."""
+"""A killed and resumed run equals the uninterrupted run bit for bit; damaged checkpoints are refused."""
 
 import json
 import os

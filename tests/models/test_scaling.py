@@ -1,4 +1,4 @@
-"""The scaling study: a run for each encoder, and a table by encoder size."""
+"""The scaling study: one run per encoder, and a table by encoder size."""
 
 import json
 from pathlib import Path

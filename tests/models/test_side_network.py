@@ -1,4 +1,4 @@
-"""The side network against its equations, written out slowly (arXiv 2404.02059, 2411.02992)."""
+"""The side network against its equations in slow form (arXiv 2404.02059, 2411.02992)."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""A tower whose states differ in width (stages of a hierarchical encoder) trains, and comes back from its folder."""
+"""A tower whose states have several widths (stages of a hierarchical encoder) trains, is saved and loads again."""
 
 from pathlib import Path
 

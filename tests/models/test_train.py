@@ -1,4 +1,4 @@
-"""Training end to end on tiny data: it learns, stays at chance where nothing can be learnt, and is repeatable."""
+"""Training end to end on tiny data: it learns, stays at chance on random data, and is reproducible."""
 
 import json
 import os

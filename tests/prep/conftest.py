@@ -1,4 +1,4 @@
-"""Small dumps, and the two real data sets where they are at hand."""
+"""Small dumps, and the two real datasets where they are available."""
 
 import shutil
 from collections.abc import Callable

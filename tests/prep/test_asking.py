@@ -1,4 +1,4 @@
-"""Captions past whatever a model stumbles over: bisecting, the cache, and when it is given up."""
+"""Captioning around failing requests: bisection, the cache, and when to stop."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Backends: the same frames, the same way up, from each; what a cheaper policy may and may not change."""
+"""Backends return the same frames with the same orientation; what a cheaper policy may change."""
 
 import sys
 from fractions import Fraction

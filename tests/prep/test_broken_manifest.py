@@ -1,4 +1,4 @@
-"""A `dataset.json` of any content is one line: `UserError`, or of `check` what is broken."""
+"""Any content of `dataset.json` yields one line: a `UserError`, or a finding of `check`."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The step that captions: rows for every item, what is captioned again and what is not, and bad input."""
+"""The caption step: a row for every item, what is captioned again, and invalid input."""
 
 import json
 import re

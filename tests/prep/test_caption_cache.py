@@ -1,4 +1,4 @@
-"""The cache of captions: what a caption depends on, and what happens to a file that is no cache."""
+"""The cache of captions: its key, and foreign or damaged cache files."""
 
 import multiprocessing
 import sqlite3

@@ -1,4 +1,4 @@
-"""Captioning killed again and again: nothing that was kept is asked for again, and nothing is missing."""
+"""Captioning killed repeatedly: cached captions are not requested again, and none is missing."""
 
 import csv
 import json

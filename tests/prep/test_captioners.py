@@ -1,4 +1,4 @@
-"""The configured captioner: what is made of a configuration, and what is refused before anything runs."""
+"""Captioners from a configuration, and what is refused before anything runs."""
 
 import subprocess
 import sys

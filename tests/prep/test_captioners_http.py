@@ -1,4 +1,4 @@
-"""One request to a server that is broken, hostile or elsewhere: one line, in time, without the key."""
+"""One request to a broken, hostile or redirecting server: one error line, in time, without the key."""
 
 import gzip
 import itertools

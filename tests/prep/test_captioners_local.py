@@ -1,4 +1,4 @@
-"""Captioners in this process, on tiny random models: a batch says what each request alone would say."""
+"""Captioners in this process, on tiny random models: a batch equals single requests."""
 
 import json
 import shutil

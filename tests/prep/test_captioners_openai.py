@@ -1,4 +1,4 @@
-"""The captioner that asks a server, against one that misbehaves: what is retried, what is told, what is lost."""
+"""The captioner that uses a server, against a faulty server: retries, messages and losses."""
 
 import base64
 import socket

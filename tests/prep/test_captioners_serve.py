@@ -1,4 +1,4 @@
-"""A real server, `transformers serve`, on loopback with a tiny model: it says what the model says here."""
+"""A real server, `transformers serve`, on loopback with a tiny model, returns the captions of the local model."""
 
 import os
 import socket

@@ -1,7 +1,7 @@
-"""A build killed at twenty random moments, and run again each time, is the uninterrupted build.
+"""A build killed at twenty random moments, and resumed each time, equals the uninterrupted build.
 
-Fourteen kills fall between two system calls of a write, in forks of one process that has imported
-everything; six hit the real command with two workers, from outside, the parent alone or its group.
+Fourteen kills are between two system calls of a write, in forks of one process that has imported everything. Six hit the
+real command with two workers from outside, the parent alone or its process group.
 """
 
 import os

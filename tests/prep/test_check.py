@@ -1,4 +1,4 @@
-"""`check` finds each way in which a dataset can be broken, and nothing in one that is whole."""
+"""`check` finds every kind of damage, and reports nothing for an intact dataset."""
 
 import re
 import shutil

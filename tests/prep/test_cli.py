@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit statuses, one line for a mistake, options and files."""
+"""The command line: exit statuses, one line per mistake, options and files."""
 
 import json
 import os

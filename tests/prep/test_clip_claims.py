@@ -1,4 +1,4 @@
-"""What a container claims, against what it holds: which stream is the film, how long it is, and what is missing."""
+"""Container metadata against the content: which stream is used, its duration, and missing data."""
 
 import struct
 from collections.abc import Callable

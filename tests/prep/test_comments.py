@@ -1,4 +1,4 @@
-"""Comments: streamed into a table of their own; what cannot be read is told in sum."""
+"""Comments: streamed into their own table; unreadable lines are reported as a count."""
 
 import json
 import re

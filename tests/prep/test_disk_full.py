@@ -1,4 +1,4 @@
-"""A full disk: one clear error, nothing half-written counts, and a rerun goes on."""
+"""A full disk: one clear error, partial files do not count, and a rerun resumes."""
 
 import errno
 import os

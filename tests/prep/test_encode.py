@@ -1,4 +1,4 @@
-"""Hidden states: the library's own, item by item; refused when anything they depend on changes."""
+"""Hidden states equal the library's own, item by item; a change of anything they depend on is refused."""
 
 import json
 import re

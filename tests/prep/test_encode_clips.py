@@ -1,4 +1,4 @@
-"""Towers of a video encoder: whole clips through the library's own model; too few frames are said."""
+"""Towers of a video encoder: whole clips through the library's own model; too few frames are reported."""
 
 from collections.abc import Callable
 from pathlib import Path

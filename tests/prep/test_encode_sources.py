@@ -1,4 +1,4 @@
-"""Towers that read frames, captions and joined texts: the library's own states, and what is refused."""
+"""Towers over frames, captions and joined texts: the library's own states, and what is refused."""
 
 from dataclasses import replace
 

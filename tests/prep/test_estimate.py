@@ -1,4 +1,4 @@
-"""The estimate against the dataset that is then really built."""
+"""The estimate against the dataset that is then built."""
 
 import shutil
 import sys

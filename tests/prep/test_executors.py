@@ -1,4 +1,4 @@
-"""Local executors: order, one copy of the work a worker, and what a dying worker leaves."""
+"""Local executors: order, one copy of the work per worker, and cleanup after a worker dies."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Towers as NumPy files: row r belongs to the id on line r, and comes back as it went."""
+"""Towers as NumPy files: row r belongs to the id on line r, and a re-import is lossless."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Numbering, what is told of what is left out, and when ingest is done, redone or refused."""
+"""Numbering, reports of dropped rows, and when ingest is skipped, redone or refused."""
 
 import shutil
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Marks of chat templates, cut answers and refusals: what is left of an answer, and what is flagged."""
+"""Chat-template markers, truncated answers and refusals: what remains of an answer, and what is flagged."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A clip over its time limit is quarantined, the run goes on, and a higher limit mends it."""
+"""A clip over its time limit is quarantined, the run continues, and a higher limit repairs it."""
 
 import io
 import multiprocessing

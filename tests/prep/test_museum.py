@@ -1,4 +1,4 @@
-"""Every exhibit of the museum ends as a row with the right word, with every backend, through the real path."""
+"""Every exhibit of the museum gets a row with the expected status, with every backend, through the real path."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One writer for each part of a dataset; folders and files of others stay, whatever they are called."""
+"""One writer for each part of a dataset; foreign folders and files are kept, whatever their names."""
 
 import os
 import shutil

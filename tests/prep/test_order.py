@@ -1,4 +1,4 @@
-"""Order as evidence: what ties and absent times leave to the file, and what a hash makes of it."""
+"""The order of interactions with equal or missing times: the file's order, and the hashed order."""
 
 import random
 

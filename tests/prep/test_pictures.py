@@ -1,4 +1,4 @@
-"""What a viewer shows of a picture is what prep stores of it, in every format and form that people have."""
+"""Pictures are stored as viewers display them, in every common format and variant."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""What becomes of a model's words: each rule alone, then all of them; the language stays as it is."""
+"""Postprocessing of captions: each rule alone, then all together; the language is kept."""
 
 import json
 

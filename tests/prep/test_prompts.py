@@ -1,4 +1,4 @@
-"""Prompts: found by name, fixed by version and hash, refused before a run if a slot cannot be filled."""
+"""Prompts: looked up by name, pinned by version and hash, refused before a run if a slot cannot be filled."""
 
 import hashlib
 

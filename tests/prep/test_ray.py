@@ -1,4 +1,4 @@
-"""On a real Ray cluster of this machine: the same tables, one clear error, and nothing left behind."""
+"""On a real local Ray cluster: the same tables, one clear error, and no leftovers."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What the readers understand, and what they say about what they do not."""
+"""What the readers accept, and their messages for what they refuse."""
 
 import pyarrow as pa
 import pytest

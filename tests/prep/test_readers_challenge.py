@@ -1,7 +1,7 @@
-"""The MicroLens challenge's Parquet files: items, a user's longest sequence, and what is refused.
+"""The Parquet files of the MicroLens challenge: items, the longest sequence of each user, and what is refused.
 
-Columns as public solutions of the challenge read them: item_id int64, item_tags array of 5 int64 padded
-with 0 on the left, levels int64, item_seq lists of int64 padded with 0, several rows a user.
+Columns as public solutions of the challenge read them: item_id int64, item_tags arrays of 5 int64 padded with 0 on the left,
+levels int64, item_seq lists of int64 padded with 0, several rows per user.
 """
 
 import numpy as np

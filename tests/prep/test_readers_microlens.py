@@ -1,4 +1,4 @@
-"""MicroLens as its users have it: where the files lie, the three forms of titles, tags, likes."""
+"""MicroLens downloads: locations of the files, the three forms of titles, tags, likes."""
 
 import csv
 import io

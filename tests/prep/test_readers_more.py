@@ -1,4 +1,4 @@
-"""NineRec, IDvs.MoRec and tables of the user's own: what is read, what is asked, what is refused."""
+"""NineRec, IDvs.MoRec and the user's own tables: what is read, what needs an option, what is refused."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""RecBole's atomic files: what is read, what is said of the rest, what is refused."""
+"""RecBole's atomic files: what is read, what is reported as unread, what is refused."""
 
 import pyarrow as pa
 import pytest

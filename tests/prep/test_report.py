@@ -1,4 +1,4 @@
-"""The report says what is in a dataset: every number here is counted by hand from the dump below."""
+"""The report of a dataset: every number is counted by hand from the dump below."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""A sample of captions: the rows that a full run would store, none of which it stores, to be looked at."""
+"""A sample of captions: equal to the rows of a full run, and not stored."""
 
 import base64
 from html.parser import HTMLParser

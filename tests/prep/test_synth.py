@@ -1,4 +1,4 @@
-"""The synthetic dump: the same bytes again, MicroLens' formats, and a truth worth finding."""
+"""The synthetic dump: reproducible bytes, MicroLens formats, and preferences that can be learned."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""The same table as pandas, Polars, Spark, Excel and spreadsheets write it: read alike, or refused in one line."""
+"""One table as pandas, Polars, Spark, Excel and spreadsheets write it: read alike, or refused in one line."""
 
 import datetime as dt
 import gzip

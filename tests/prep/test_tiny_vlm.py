@@ -1,4 +1,4 @@
-"""The bundled tiny VLM: what it says of new scenes, and how it was taught."""
+"""The bundled tiny VLM: its captions of new scenes, and its training."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What comes with a dump or a dataset is data: it runs nothing, calls nobody and reads nothing elsewhere."""
+"""Data from a dump or dataset runs no code, calls no server and reads no file elsewhere."""
 
 import json
 import sys

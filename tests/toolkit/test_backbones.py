@@ -1,4 +1,4 @@
-"""Encoders, frozen: every kept state equals the library's own, one item at a time without padding."""
+"""Frozen encoders: every kept state equals the library's own, computed item by item without padding."""
 
 import shutil
 from collections.abc import Sequence

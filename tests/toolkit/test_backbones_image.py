@@ -1,6 +1,6 @@
-"""Image encoders: every kept state equals the library's own, one picture at a time.
+"""Image encoders: every kept state equals the library's own, computed picture by picture.
 
-Each family is a tiny random model made here from a configuration of its own.
+Each family is a tiny random model built from its own configuration.
 """
 
 import json

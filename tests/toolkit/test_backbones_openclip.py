@@ -1,7 +1,7 @@
-"""Both sides of open_clip's models: every kept state equals the library's own, one item at a time.
+"""Both sides of open_clip models: every kept state equals the library's own, computed item by item.
 
-Layers' outputs are those of its `forward_intermediates` (a way to them that ours does not use), embedding
-outputs those of its parts.
+The expected layer outputs come from `forward_intermediates`, which our code does not use; the embedding outputs come from the
+model's parts.
 """
 
 import json

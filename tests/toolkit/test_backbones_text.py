@@ -1,4 +1,4 @@
-"""Text families: every kept state equals the library's own, one text at a time without padding."""
+"""Text families: every kept state equals the library's own, computed text by text without padding."""
 
 import json
 from collections.abc import Callable

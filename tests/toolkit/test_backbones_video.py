@@ -1,4 +1,4 @@
-"""Video encoders: every kept state equals the library's own, one clip at a time."""
+"""Video encoders: every kept state equals the library's own, computed clip by clip."""
 
 from collections.abc import Callable
 from pathlib import Path

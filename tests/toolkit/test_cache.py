@@ -1,4 +1,4 @@
-"""Where the user's cache lies."""
+"""The location of the user's cache."""
 
 import pytest
 

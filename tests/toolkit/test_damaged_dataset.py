@@ -1,4 +1,4 @@
-"""A dataset that is broken, or made to do harm, is refused in one line that names the file; no reader dies."""
+"""A damaged or hostile dataset is refused in one line that names the file; no reader crashes."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Opening a dataset folder: what is in it, row by number, and what is said when it is broken."""
+"""Opening a dataset folder: its contents, rows by number, and the errors of broken datasets."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Digests of files, and which of them are remembered."""
+"""Digests of files, and which of them are cached."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""A fingerprint changes with every byte that decides what an encoder computes, and with nothing else."""
+"""A fingerprint changes with every byte that affects an encoder's output, and with nothing else."""
 
 import shutil
 

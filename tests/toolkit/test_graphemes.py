@@ -1,4 +1,4 @@
-"""Texts are cut between characters as the eye sees them, wherever they are cut."""
+"""Texts are cut between grapheme clusters, at any length."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Numbers 1..N in the order given, 0 for padding, and names that stay in their folder."""
+"""Item numbers 1..N in the given order, 0 for padding, and names that stay in their folder."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One writer: others are refused or wait, and a killed one stops nobody."""
+"""One writer: others are refused or wait, and a killed writer blocks nobody."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The pieces that reports are made of: what they say in their examples, and what they escape."""
+"""The building blocks of reports: their output in the examples, and escaping."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The columns that prep promises and models rely on."""
+"""The columns that prep writes and models reads."""
 
 from typing import get_args
 

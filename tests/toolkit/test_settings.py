@@ -1,4 +1,4 @@
-"""Files of settings cannot have code imported, and what is typed overrides them wherever it stands."""
+"""Settings files cannot import code, and typed options override them in any position."""
 
 import sys
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The paired test: exact by enumeration, uniform where nothing differs, and it finds what does."""
+"""The paired test: exact by enumeration, uniform without a difference, and sensitive to a real one."""
 
 import itertools
 

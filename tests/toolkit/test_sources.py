@@ -1,4 +1,4 @@
-"""What encoders read: fields of items by name, and several texts in one."""
+"""Inputs of encoders: fields of items by name, and joined texts."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""No cell of a CSV for people is a formula; ids that are numbers, and everything in other formats, stay."""
+"""No CSV cell for people is a formula; numeric ids and all other formats are unchanged."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The store's read side: rows wherever they lie, mapped and not copied, in each dtype."""
+"""Reading the store: rows by index, memory-mapped without copies, in each dtype."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Shards are whole or absent, tables are memory-mapped, and anything can open them."""
+"""Shards are complete or absent, tables are memory-mapped, and other libraries can open them."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Files of settings from anybody: values, or one line that says what is wrong."""
+"""Settings files from anybody: values, or one line that explains the error."""
 
 import pytest
 

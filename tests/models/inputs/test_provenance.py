@@ -1,4 +1,4 @@
-"""What a tower's states were made with, from a dataset to a `prep.yaml` that makes them again."""
+"""The provenance of a tower's states, from a dataset to a `prep.yaml` that reproduces them."""
 
 from pathlib import Path
 from typing import Any

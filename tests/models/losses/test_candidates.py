@@ -1,4 +1,4 @@
-"""Columns of the loss: full is torch's own cross-entropy, a sample of all items is full, samples are unbiased."""
+"""Loss columns: `full` equals torch's cross-entropy, a sample of all items equals `full`, samples are unbiased."""
 
 from pathlib import Path
 from types import SimpleNamespace

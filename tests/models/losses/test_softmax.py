@@ -1,4 +1,4 @@
-"""The loss against its definition, occurrence by occurrence."""
+"""The loss against its definition, summed over single occurrences."""
 
 import math
 

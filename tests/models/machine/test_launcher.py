@@ -1,4 +1,4 @@
-"""What launcher, environment and hardware decide is settled, recorded, and true."""
+"""Settings from launcher, environment and hardware are resolved, recorded and applied."""
 
 import json
 from pathlib import Path

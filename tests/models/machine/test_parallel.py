@@ -1,4 +1,4 @@
-"""Two processes give the one-process result: the mean over all positions, and negatives of all."""
+"""Two processes compute the one-process result: the mean over all positions, with the negatives of all processes."""
 
 import json
 import os

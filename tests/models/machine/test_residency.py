@@ -1,4 +1,4 @@
-"""Where states lie: chosen by what fits, said in words, and of no consequence for any result."""
+"""Residency of states: chosen by free memory, reported, and without effect on results."""
 
 import json
 from collections.abc import Iterator

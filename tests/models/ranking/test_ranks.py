@@ -1,4 +1,4 @@
-"""Ranks by counting against ranks by sorting, ties, masks, duplicates, and controls at chance."""
+"""Ranks by counting equal ranks by sorting; ties, masks, duplicates, and controls at chance."""
 
 import math
 import tracemalloc

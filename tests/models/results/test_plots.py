@@ -1,4 +1,4 @@
-"""What cannot be drawn is told before anything is measured."""
+"""Figures that cannot be plotted are refused before anything is measured."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A model's card: what it says is what the run says, odd names do not act as markup, and its recipes work."""
+"""The model card: its statements match the run, unusual names are escaped, and its code examples run."""
 
 import json
 import re

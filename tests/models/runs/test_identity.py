@@ -1,4 +1,4 @@
-"""The same answer, whoever asks: whether a dataset is the one that a run was trained on."""
+"""Every command decides in the same way whether a dataset is the one that a run was trained on."""
 
 import shutil
 from collections.abc import Callable

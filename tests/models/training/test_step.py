@@ -1,4 +1,4 @@
-"""A step in fixed sizes, recorded or compiled, is the step itself."""
+"""A step with fixed sizes, CUDA graphs or compilation equals the plain step."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Trackers are told what log.jsonl holds, once, also when a run was stopped between."""
+"""Trackers receive the values of log.jsonl exactly once, also across a stop and resume."""
 
 import json
 from collections import defaultdict

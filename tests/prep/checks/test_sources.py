@@ -1,4 +1,4 @@
-"""`prep check DATASET --dump DUMP`: a cover, a clip or a released frame that was replaced after the build is named."""
+"""`prep check DATASET --dump DUMP` names covers, clips and released frames that changed after the build."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Covers: size, orientation, and the word for each way in which one can be bad."""
+"""Covers: size, orientation, and the status of every kind of defect."""
 
 import hashlib
 import struct

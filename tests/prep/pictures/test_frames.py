@@ -1,4 +1,4 @@
-"""Frames: the right moments, and the same story from every decoder about every bad clip."""
+"""Frames: correct times, and the same status for every defective clip from every decoder."""
 
 import hashlib
 from importlib.metadata import version

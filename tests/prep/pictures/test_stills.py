@@ -1,4 +1,4 @@
-"""Released frames: as many as there are, in order, and the word for each way in which some are not."""
+"""Released frames: count, order, and the status of every kind of defect."""
 
 import shutil
 from pathlib import Path

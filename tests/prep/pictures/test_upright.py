@@ -1,4 +1,4 @@
-"""Orientation and shape: from every backend the picture that FFmpeg's own command shows."""
+"""Orientation and aspect ratio: every backend returns the picture that FFmpeg's command displays."""
 
 import math
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Calls that hang, crash or leak end; the next one is answered."""
+"""Calls that hang, crash or leak are ended, and the next call is answered."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Where an item's file may lie and what it may be called; what is no file of the dump; what is told if none is found."""
+"""Paths and names of an item's file, files that are refused, and the hints if none is found."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Each shard's size and SHA-256 is recorded, however a step ended; `check` finds every flipped bit."""
+"""Size and SHA-256 of each shard are recorded however a step ends; `check` detects every flipped bit."""
 
 import shutil
 

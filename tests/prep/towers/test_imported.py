@@ -1,4 +1,4 @@
-"""Features as ready towers: every value where it belongs, and what does not fit is refused by name."""
+"""Imported features: every value in its row, and mismatches are refused by name."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What is stored of a state in each dtype, and whether it is finite."""
+"""Stored states in each dtype, and whether they are finite."""
 
 import numpy as np
 import pyarrow as pa

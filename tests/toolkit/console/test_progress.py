@@ -1,4 +1,4 @@
-"""The progress line: on a terminal drawn over, in a log appended, silent while work is short."""
+"""The progress line: redrawn on a terminal, appended to a log, silent for short work."""
 
 import io
 

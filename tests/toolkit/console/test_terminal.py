@@ -1,4 +1,4 @@
-"""How commands answer: words, JSON or nothing; colours; and how a process ends."""
+"""Answers of commands as text, JSON or nothing; colours; and how a process ends."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""Policies: which moments of which clip, counted by hand; nothing is decoded."""
+"""Sampling policies: the times chosen from a clip, counted by hand, without decoding."""
 
 from fractions import Fraction
 
