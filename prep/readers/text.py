@@ -11,11 +11,11 @@ MARK = "\ufeff"  # byte order mark of UTF-8 files from Windows; skipped at the s
 _SNIFFED_BYTES = 1 << 16
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _PACKED = {
-    b"\x1f\x8b": ("gzip", "gunzip"),
-    b"PK\x03\x04": ("ZIP (as Excel's .xlsx is)", "unpack, or save as CSV UTF-8,"),
-    b"BZh": ("bzip2", "bunzip2"),
-    b"\xfd7zXZ": ("xz", "unxz"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"\x1f\x8b": ("gzip", "gunzip it"),
+    b"PK\x03\x04": ("ZIP (as Excel's .xlsx is)", "unpack it, or save it as CSV UTF-8,"),
+    b"BZh": ("bzip2", "bunzip2 it"),
+    b"\xfd7zXZ": ("xz", "unxz it"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd it"),
 }
 
 
@@ -35,7 +35,7 @@ def refuse_other_text(path: Path) -> None:
     for begin, (name, command) in _PACKED.items():
         if head.startswith(begin):
             raise UserError(
-                f"{path}: the file is compressed as {name}, expected plain text; {command} it first"
+                f"{path}: the file is compressed as {name}, expected plain text; {command} first"
             )
     if head.startswith(_UTF16) or _looks_like_utf16(head):
         raise UserError(
