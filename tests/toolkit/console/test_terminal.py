@@ -144,7 +144,9 @@ def test_our_own_faults_stay_tracebacks(error):
         ends(error)
 
 
-LONG = "from toolkit.console.door import run_command; run_command(lambda: print('line\\n' * 100_000))"
+LONG = (
+    "from toolkit.console.door import run_command; run_command(lambda: print('line\\n' * 100_000))"
+)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ LONG = "from toolkit.console.door import run_command; run_command(lambda: print(
     [
         ("{} | head -n 1; exit ${{PIPESTATUS[0]}}", 141, "line\n", ""),
         ("{} >&-", 0, "", ""),
-        ("{} >/dev/full", 2, "", "error: what was found cannot be printed: No space left on "),
+        ("{} >/dev/full", 2, "", "error: the output cannot be printed: No space left on "),
     ],
 )
 def test_output_that_nobody_takes_is_no_crash(shell, status, out, told):
