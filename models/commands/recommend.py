@@ -37,12 +37,13 @@ def run(options: Namespace) -> Answer:
     """Recommends, on a GPU if there is one."""
     from models.recommend import format_recommendations, read_ids, recommend
 
+    items = options["items"]  # as an attribute it is a method of the namespace
     table = recommend(
         options.run,
         users=read_ids(options.users, kind="user") if options.users else None,
         histories=options.histories,
         data=options.data,
-        items=read_ids(options.items, kind="item") if options.items else None,
+        items=read_ids(items, kind="item") if items else None,
         k=options.k,
         output=options.output,
         device=best_device(),

@@ -16,12 +16,12 @@ from models.reporting.sections.settings import settings
 from models.reporting.sections.training import curves, gates
 from models.reporting.sections.users import cover_styles, is_hit, opening, rank, users
 from toolkit.measures import number
-from toolkit.page import templates
+from toolkit.page import rendering
 
 Facts = dict[str, Any]
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
-PAGES = templates.environment(
+PAGES = rendering.environment(
     "models.reporting",
     number=number,
     is_hit=is_hit,
@@ -39,7 +39,7 @@ def render(facts: Facts, covers: Sequence[dict[str, bytes]]) -> str:
         covers: of each group's gallery, JPEG by item number.
     """
     heading = _title(facts)
-    return templates.render(
+    return rendering.render(
         PAGES,
         "report.html",
         title=f"{heading}: report",

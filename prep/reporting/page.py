@@ -11,12 +11,12 @@ from prep.reporting.findings import difference, headline
 from prep.reporting.limits import SHOWN
 from prep.reporting.measures import utc
 from toolkit.measures import number
-from toolkit.page import templates
+from toolkit.page import rendering
 from toolkit.page.markup import Cell, Code, Percent, Table, date, on_a_line
 from toolkit.splits import MIN_INTERACTIONS
 
 Facts = dict[str, Any]
-PAGES = templates.environment("prep.reporting", number=number)
+PAGES = rendering.environment("prep.reporting", number=number)
 
 
 class Listing(NamedTuple):
@@ -38,7 +38,7 @@ class Listing(NamedTuple):
 def render(facts: Facts) -> str:
     """The page for the facts of a report, as `report.json` holds them."""
     bars, curve = facts["sequences"]["histogram"], facts["popularity"]["curve"]
-    return templates.render(
+    return rendering.render(
         PAGES,
         "report.html",
         title=f"{facts['name']}: integrity report",

@@ -5,16 +5,16 @@ from pathlib import Path
 from markupsafe import Markup
 
 from prep.captioners.sampled import Sample, SampledCaptions
-from toolkit.page import templates
+from toolkit.page import rendering
 from toolkit.page.markup import Cell, Code, Table, jpeg_address, on_a_line
 
-PAGES = templates.environment("prep.reporting", jpeg_address=jpeg_address)
+PAGES = rendering.environment("prep.reporting", jpeg_address=jpeg_address)
 STYLE = Path(__file__).with_name("sample.css").read_text(encoding="utf-8")
 
 
 def render_sample(sample: Sample) -> str:
     """The page of a sample, pictures within."""
-    return templates.render(
+    return rendering.render(
         PAGES,
         "sample.html",
         title=f"{sample.dataset}: sample of captions",

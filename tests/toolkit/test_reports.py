@@ -8,7 +8,7 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from toolkit.page import drawing, templates
+from toolkit.page import drawing, rendering
 from toolkit.page.markup import Code, Interval, Percent, Table
 
 
@@ -20,7 +20,7 @@ def test_labels_of_a_drawing_are_escaped() -> None:
 
 def part(source: str, **values: object) -> str:
     """What a template prints that uses the pieces of all pages."""
-    pages = templates.environment("toolkit.page")
+    pages = rendering.environment("toolkit.page")
     imports = '{% from "parts.html" import details, numbers, table %}'
     return pages.from_string(imports + source).render(values)
 
@@ -67,9 +67,9 @@ def test_a_name_that_a_page_was_not_given_is_an_error() -> None:
 
 
 def test_a_page_runs_its_own_script_and_no_other() -> None:
-    pages = templates.environment("toolkit.page")
-    page = templates.render(pages, "page.html", title="</title><b>", script="let a = '<&\"';")
+    pages = rendering.environment("toolkit.page")
+    page = rendering.render(pages, "page.html", title="</title><b>", script="let a = '<&\"';")
     digest = base64.b64encode(hashlib.sha256(b"let a = '<&\"';").digest()).decode()
     assert f"script-src 'sha256-{digest}'" in page and "<script>let a = '<&\"';</script>" in page
     assert "<title>&lt;/title&gt;&lt;b&gt;</title>" in page
-    assert "script" not in templates.render(pages, "page.html", title="")
+    assert "script" not in rendering.render(pages, "page.html", title="")

@@ -1,4 +1,4 @@
-"""Colour, where somebody looks at a terminal and has not asked for none."""
+"""Colours, on a terminal whose user has not turned them off."""
 
 import os
 from typing import Literal, TextIO
@@ -8,9 +8,9 @@ _CODES: dict[Style, str] = {"red": "31", "yellow": "33"}
 
 
 def painted(text: str, style: Style | None, stream: TextIO | None) -> str:
-    """The text in a style, if it has one and goes to a terminal; as it is elsewhere.
+    """The text in a style, if it goes to a terminal; unchanged elsewhere.
 
-    A terminal that calls itself dumb has no colours, nor has any where `NO_COLOR` is set
+    There are no colours on a terminal whose `TERM` is `dumb`, nor if `NO_COLOR` is set
     (https://no-color.org).
     """
     return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and _has_colours(stream) else text

@@ -1,4 +1,4 @@
-"""The door through which a command leaves the process: one line and an exit status, whatever happened."""
+"""How a command ends its process: with one line and an exit status, whatever happened."""
 
 import errno
 import os
@@ -14,8 +14,8 @@ from toolkit.errors import UserError
 _NOBODY_READS = 128 + 13  # as shells call a program that SIGPIPE ended
 
 
-# What to do about what the system refuses.
-_ROOM = "make room, and run the same command again"
+# What the user can do about an error of the system.
+_ROOM = "free some space, and run the same command again"
 
 
 _BROKEN = "the disk or the network behind it fails; run the same command again once it works"
@@ -45,7 +45,7 @@ _ADVICE = {
 }
 
 
-# These concern the machine, so they are the user's to mend even where no path is named.
+# These concern the machine, so the user can fix them even if no path is named.
 _OF_THE_MACHINE = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -64,17 +64,18 @@ def run_command(
 ) -> None:
     """Runs a command line's `main` and ends the process with its exit status.
 
-    2 where the user can mend something, which is told on one line; 130 after Ctrl-C; 141, as of any program whose
-    pipe was closed, where nobody reads on (`… | head`). What is our own fault stays a traceback, with status 1.
+    The status is 2 after a mistake that the user can fix, which is reported on one line; 130 after Ctrl-C; and 141,
+    as for any program whose pipe was closed, if nobody reads the output (`… | head`). A bug of ours stays a
+    traceback, with status 1.
 
     Args:
         main: returns the exit status; None is 0.
-        interrupted: what to do after Ctrl-C.
+        interrupted: what the user can do after Ctrl-C.
     """
     try:
         started()
         status = main() or 0
-        if sys.stdout is not None:  # closed by the caller: nobody asked for words
+        if sys.stdout is not None:  # None if the caller closed it
             sys.stdout.flush()
     except UserError as error:
         status = _fail(str(error))
@@ -95,7 +96,7 @@ def _interrupted(advice: str) -> int:
 
 
 def _came_of_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: a library that is interrupted while it is imported raises what it likes."""
+    """Whether Ctrl-C caused an error: a library that is interrupted during its import may raise anything."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
@@ -104,21 +105,21 @@ def _came_of_interrupt(error: BaseException | None) -> bool:
 
 
 def _refusal(error: Exception) -> str:
-    """What the system refuses, in words; what it is not known to refuse a user is raised again."""
+    """The message for an error of the system; any other error is raised again."""
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # of `pathlib`
         return f"this user has no home folder ({error}); set HOME to a folder that you may write"
     if not isinstance(error, OSError) or error.errno is None:
         raise error
-    told = error.strerror or str(error)
-    advice = _ADVICE.get(error.errno, "mend this, and run the same command again")
+    reason = error.strerror or str(error)
+    advice = _ADVICE.get(error.errno, "fix this, and run the same command again")
     if error.filename is not None:
-        return " ".join(f"{_text_of(error.filename)}: {told}; {advice}".split())
+        return " ".join(f"{_text_of(error.filename)}: {reason}; {advice}".split())
     if error.errno not in _OF_THE_MACHINE:
         raise error
     if _stdout_fails():
         _leave_stdout()
-        return f"what was found cannot be printed: {told}; make room, or print elsewhere"
-    return f"{told}; {advice}"
+        return f"the output cannot be printed: {reason}; free some space, or print elsewhere"
+    return f"{reason}; {advice}"
 
 
 def _text_of(path: object) -> str:
@@ -126,7 +127,7 @@ def _text_of(path: object) -> str:
 
 
 def _stdout_fails() -> bool:
-    """Whether it is stdout that has no room: a file on a full disk, or the device that is always full."""
+    """Whether stdout is full: a file on a full disk, or /dev/full."""
     try:
         descriptor = sys.stdout.fileno()
         mode = os.fstat(descriptor).st_mode
@@ -135,17 +136,17 @@ def _stdout_fails() -> bool:
                 os.fstat(descriptor), Path(os.devnull).stat()
             )
         return stat.S_ISREG(mode) and os.fstatvfs(descriptor).f_bavail == 0
-    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
+    except (AttributeError, OSError, ValueError):  # no stdout, or no file
         return False
 
 
 def _leave_stdout() -> None:
-    """Lets the interpreter write what it still holds nowhere, rather than fail once more at its end."""
+    """Discards what the interpreter still buffers, which would fail once more at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> int:
-    number = os.environ.get("RANK", "0")  # of one process of several, all of which may say the same
+    number = os.environ.get("RANK", "0")  # of this process: several may report the same error
     lead = "error:" if number == "0" else f"error in process {number}:"
     print(f"{painted(lead, 'red', sys.stderr)} {message}", file=sys.stderr)
     return 2

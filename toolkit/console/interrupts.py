@@ -1,4 +1,4 @@
-"""Ctrl-C is the parent's business: a terminal sends it to every process, and one of them should speak."""
+"""Ctrl-C is handled by the parent alone, although a terminal sends it to every process."""
 
 import signal
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from multiprocessing import resource_tracker
 
 @contextmanager
 def leaving_interrupts() -> Iterator[None]:
-    """Processes that are spawned in this block never see Ctrl-C, not even while they still import.
+    """Processes that are spawned in this block never receive Ctrl-C, not even during their imports.
 
-    Whoever calls sees it at the block's end. Systems without signal masks spawn as usual.
+    The caller receives it at the block's end. Systems without signal masks spawn as usual.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # which would otherwise start in this block, and lift the mask
+    resource_tracker.ensure_running()  # otherwise it would start in this block, and lift the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

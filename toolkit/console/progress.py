@@ -1,7 +1,7 @@
-"""Progress: one line that says how far, how fast, what failed and how long still.
+"""Progress: one line with the count, the rate, the failures and the time left.
 
-On a terminal the line is drawn over and over; in a log file it is written anew every ten seconds.
-Work that is over in two seconds says nothing.
+On a terminal the line is redrawn in place; in a log file it is written again every ten seconds. Work of less than
+two seconds prints nothing.
 """
 
 import shutil
@@ -16,13 +16,13 @@ from typing import Self, TextIO, TypeVar
 T = TypeVar("T")
 QUIET_SECONDS = 2.0
 TERMINAL_SECONDS = 0.2  # between drawings
-LOG_SECONDS = 10.0  # between lines where nothing can be drawn over
+LOG_SECONDS = 10.0  # between lines that cannot be redrawn
 _wanted: ContextVar[bool] = ContextVar("progress", default=True)
 
 
 @contextmanager
 def without_progress() -> Iterator[None]:
-    """Draws no progress line that begins in this block."""
+    """Turns off the progress lines that start in this block."""
     before = _wanted.set(False)
     try:
         yield
@@ -36,10 +36,10 @@ def track(
     """Yields `items`, with a progress line on stderr.
 
     Args:
-        items: what to go through.
+        items: to iterate over.
         description: at the start of the line.
-        total: how many, where `items` has no length.
-        enabled: whether to draw; all processes but the main one say no.
+        total: how many, if `items` has no length.
+        enabled: whether to draw; False in all processes but the main one.
     """
     known = total if total is not None else getattr(items, "__len__", lambda: None)()
     with Progress(description, total=known, enabled=enabled) as progress:
@@ -53,11 +53,11 @@ class Progress:
 
     Args:
         description: at the start of the line.
-        total: items there are to do; None where nobody knows.
-        unit: what they are called, in the plural.
+        total: how many items; None if unknown.
+        unit: their name, in the plural.
         enabled: whether to draw.
-        stream: where to; stderr by default.
-        clock: tells the time in seconds.
+        stream: to draw on; stderr by default.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -87,17 +87,17 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._terminal and self._width:  # whoever uses it has the last word, in a summary
+        if self._terminal and self._width:  # the caller prints a summary
             self._stream.write("\r" + " " * self._width + "\r")
             self._stream.flush()
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far."""
+        """Time since the start."""
         return self._clock() - self._started
 
     def advance(self, count: int, failed: Mapping[str, int] | None = None) -> None:
-        """Counts items as done, and draws the line if it is time to.
+        """Counts items as done, and draws the line if it is due.
 
         Args:
             count: how many more.
@@ -155,7 +155,7 @@ def line(
 
 
 def pace(done: int, seconds: float) -> str:
-    """How long something took, as the end of a summary; nothing where nothing was done.
+    """Duration and rate, as the end of a summary; empty if nothing was done.
 
     >>> pace(19738, 480.0)
     '; 8 min, 41.1 items/s'
@@ -164,7 +164,7 @@ def pace(done: int, seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for reading: its one or two largest units.
+    """A duration as text, in its one or two largest units.
 
     >>> [duration(s) for s in (0.25, 42, 430, 9000, 200000)]
     ['0 s', '42 s', '7 min', '2 h 30 min', '2 d 7 h']

@@ -1,4 +1,4 @@
-"""The first moments of a command, while it still imports: no traceback then either.
+"""The start of a command, during its imports: no traceback then either.
 
 Imports take seconds, and `toolkit.console.door.run_command` only begins once they are done. This module is imported first
 and stands on nothing.
@@ -15,9 +15,9 @@ _SCRIPTS = "versa-"  # the names of our commands begin so
 
 
 def guard() -> None:
-    """Answers Ctrl-C with one line, and refuses a folder that is gone, if this process begins as one of our commands.
+    """Ends with one line on Ctrl-C or in a folder that was removed, if this process is one of our commands.
 
-    Within another program, which imports us as a library, it does nothing.
+    In another program, which imports us as a library, it does nothing.
     """
     if not _begins_as_command():
         return
@@ -31,7 +31,7 @@ def guard() -> None:
 
 
 def started() -> None:
-    """Gives Ctrl-C back to Python: from here on `run_command` answers it."""
+    """Gives Ctrl-C back to Python: from here on `run_command` handles it."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -44,6 +44,6 @@ def _begins_as_command() -> bool:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Ends the process at once: an exception would come out of a half-made import as anything."""
+    """Ends the process at once: a half-finished import could turn an exception into any other."""
     os.write(2, b"\ninterrupted; run the command again\n")
     os._exit(128 + number)

@@ -1,6 +1,6 @@
 """Values as HTML: what a table's cells show, and the few values that are markup already.
 
-Everything else is escaped where a template prints it (`toolkit.page.templates`).
+Everything else is escaped where a template prints it (`toolkit.page.rendering`).
 """
 
 import base64

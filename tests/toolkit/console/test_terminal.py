@@ -153,7 +153,7 @@ LONG = (
     [
         ("{} | head -n 1; exit ${{PIPESTATUS[0]}}", 141, "line\n", ""),
         ("{} >&-", 0, "", ""),
-        ("{} >/dev/full", 2, "", "error: what was found cannot be printed: No space left on "),
+        ("{} >/dev/full", 2, "", "error: the output cannot be printed: No space left on "),
     ],
 )
 def test_output_that_nobody_takes_is_no_crash(shell, status, out, told):
