@@ -168,6 +168,8 @@ class Batches:
         sequences = everyone.sequences[self.rank :: self.world]
         inputs = everyone.inputs[self.rank :: self.world]
         lacking = max((self.batch_size if self.fixed_sizes else 1) - len(sequences), 0)
+        if self.world == 1 and not lacking:
+            return everyone
         rows = everyone.rows[here]
         return Examples(
             np.pad(sequences, ((0, lacking), (0, 0))),
