@@ -237,14 +237,14 @@ def test_ids_from_python_are_those_of_files(data: Dataset, lists: Any) -> None:
         ("7a", "histories: expected a list of list of item ids, got the text"),
         ([7, 7], r"history 0: expected a list of item ids, got 7 \(int\)"),
         ([["7"], None], "history 1: expected a list of item ids, got None"),
-        ([["7"], [["7"]]], r"history 1, position 0: \['7'\] \(list\) is no id"),
+        ([["7"], [["7"]]], r"history 1, position 0: \['7'\] \(list\) is not an id"),
         ([["7", float("nan")]], r"history 0, position 1: nan \(float\) is not an id; ids are text or"),
         ([["7", None]], r"history 0, position 1: None"),
         ([["7"], ["a", pd.NA]], r"history 1, position 1: <NA>"),
-        ([[7.0]], r"position 0: 7\.0 \(float\) is no id"),
-        ([[Decimal(7)]], r"position 0: Decimal\('7'\) \(Decimal\) is no id"),
-        ([[b"7"]], r"position 0: b'7' \(bytes\) is no id"),
-        ([[True]], r"position 0: True \(bool\) is no id"),
+        ([[7.0]], r"position 0: 7\.0 \(float\) is not an id"),
+        ([[Decimal(7)]], r"position 0: Decimal\('7'\) \(Decimal\) is not an id"),
+        ([[b"7"]], r"position 0: b'7' \(bytes\) is not an id"),
+        ([[True]], r"position 0: True \(bool\) is not an id"),
         ([[np.True_]], r"position 0: "),
         ([["7", ""]], "position 1: the id is empty"),
         ([[-7]], "item '-7' is not in this dataset"),
@@ -276,7 +276,7 @@ def test_users_and_numbers_from_python(data: Dataset) -> None:
             whole_number(value, name="k")
     with pytest.raises(UserError, match="max_len must be a whole number"):
         data.splits(max_len=2.5)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"item_ids, position 1: 3\.0 \(float\) is no id"):
+    with pytest.raises(UserError, match=r"item_ids, position 1: 3\.0 \(float\) is not an id"):
         data.source("title", ["a", 3.0])  # type: ignore[list-item]
     assert data.source("title", [7]).equals(data.source("title", ["7"]))  # type: ignore[list-item]
     for value in (None, 7, "", b"x", "a\0b"):
