@@ -23,6 +23,7 @@ from models.recommender import Recommender
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.splits import Splits
+from toolkit.states import LastState
 
 MakeFeatures = Callable[[RunConfig, Dataset, torch.device | str], Features]
 
@@ -48,16 +49,17 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
     item_encoder = kind.build(
         getattr(config, kind.section),
         items=dataset.items.num_rows,
-        towers=[dataset.tower(name) for name in config.towers],
+        towers=[dataset.tower(name) for name in config.content],
         embedding_dim=embedding_dim,
         fusion=fusion.make(config.fusion),
         initial_std=initial_std,
+        **({"parts": config.towers} if kind.takes_id_tower else {}),
     )
     sequence_encoder = config.sequence_kind.build(
         config.sequence, embedding_dim=embedding_dim, initial_std=initial_std
     )
     refuse_other_objective(config.train.objective, sequence_encoder)
-    made_with = describe_towers(dataset, config.towers)
+    made_with = describe_towers(dataset, config.content)
     model = Recommender(
         item_encoder, sequence_encoder, criterion=loss or softmax_of_batch, made_with=made_with
     )
@@ -134,8 +136,8 @@ def make_features(
     Raises:
         UserError: if it reads towers and none is named, or one cannot be read as is asked.
     """
-    reads = config.item_kind.reads
-    if len(reads) > 1 and "id" in config.towers:
+    reads = config.item_kind.reads_of(config.towers)
+    if len(reads) > 1 and "id" in config.content:
         raise UserError(
             f"a tower is named 'id', which {config.item_kind.noun} reads as item numbers; rename it"
         )
@@ -148,16 +150,24 @@ def _numbers(config: RunConfig, dataset: Dataset, device: torch.device | str) ->
 
 
 def _states(config: RunConfig, dataset: Dataset, device: torch.device | str) -> Features:
-    if not config.towers:
+    if not config.content:
         raise UserError(
             "towers: none named; use a preset (--config text-only) or --towers '[title]'; "
             f"stored in {config.data}: {dataset.towers() or 'none'}"
         )
     if config.states == "live":
-        return load_live(dataset, config.towers, device=device)
-    tables = {name: dataset.state_table(name) for name in config.towers}
+        return load_live(dataset, config.content, device=device)
+    tables = {name: dataset.state_table(name) for name in config.content}
+    return StoredStates(tables, device=device, **asdict(config.residency))
+
+
+def _pooled(config: RunConfig, dataset: Dataset, device: torch.device | str) -> Features:
+    """As `_states`, and of stored states the last alone takes room."""
+    if config.states == "live" or not config.content:
+        return _states(config, dataset, device)
+    tables = {name: LastState(dataset.state_table(name)) for name in config.content}
     return StoredStates(tables, device=device, **asdict(config.residency))
 
 
 # What makes each of the features that an item encoder may declare (`models.items.kind.Reads`).
-FEATURES: dict[str, MakeFeatures] = {"numbers": _numbers, "states": _states}
+FEATURES: dict[str, MakeFeatures] = {"numbers": _numbers, "states": _states, "pooled": _pooled}

@@ -15,6 +15,7 @@ from models.fusion import FUSIONS, FusionKind
 from models.fusion.concat import ConcatSettings
 from models.fusion.kind import FusionSettings
 from models.items import ITEMS, ItemKind
+from models.items.kind import ID_TOWER
 from models.items.side_network import SideSettings
 from models.losses import LOSSES, OBJECTIVES
 from models.losses.candidates import Negatives, Sampling
@@ -200,8 +201,10 @@ class RunConfig:
         data: dataset folder that prep wrote.
         output: run folder to write; must not exist, or be empty, unless `resume`.
         resume: goes on from the newest checkpoint in `output`; starts where there is nothing yet.
-        item: the item encoder: `side-network` over hidden states, or `id` for one learned vector per item.
-        towers: names of the stored towers that the item encoder reads: the scenario. Of `id`, none.
+        item: the item encoder: `side-network` over hidden states; `pooled`, an MLP per tower over the last of them; or
+            `id` for one learned vector per item.
+        towers: names of the stored towers that the item encoder reads: the scenario. Of `id`, none. `pooled` takes
+            `id` as one of them, for a learned vector per item beside the content.
         states: `stored` reads what prep encoded; `live` runs the frozen encoders in every step.
         residency: where stored states lie.
         protocol: what ranking masks (`paper`, `clean` or `unmasked`).
@@ -245,6 +248,17 @@ class RunConfig:
     def item_kind(self) -> ItemKind:
         """The declaration of the item encoder."""
         return ITEMS[self.item]
+
+    @property
+    def content(self) -> list[str]:
+        """The towers of content: without `id`, where the item encoder takes it as a tower."""
+        has_id = self.item_kind.has_id_tower(self.towers)
+        return [name for name in self.towers if not (has_id and name == ID_TOWER)]
+
+    @property
+    def knows_new_items(self) -> bool:
+        """Whether the model encodes items that it was not trained on."""
+        return self.item_kind.knows_new_items and not self.item_kind.has_id_tower(self.towers)
 
     @property
     def fusion_kind(self) -> FusionKind:

@@ -101,7 +101,7 @@ def _run(
     torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
 
     # The position from which the run trains: the start, or the newest checkpoint.
-    reads: dict[str, Any] = {"towers": config.towers, "states": config.states}
+    reads: dict[str, Any] = {"towers": config.content, "states": config.states}
     refuse_to_resume_on_other_data(output, run.dataset, **reads)
     log = RunLog(output, enabled=main)
     checkpoints = Checkpoints(

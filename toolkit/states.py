@@ -102,6 +102,27 @@ class StateTable:
         return states
 
 
+class LastState(StateTable):
+    """The last kept state of each item of a table, (N + 1, 1, D); in memory it takes a K-th of the whole table.
+
+    Args:
+        table: of all K states.
+    """
+
+    def __init__(self, table: StateTable) -> None:
+        self.shape = torch.Size((len(table), 1, table.shape[2]))
+        self.dtype = table.dtype
+        self._table = table
+
+    def __repr__(self) -> str:
+        return f"LastState({self._table})"
+
+    def gather(self, items: Tensor, *, pin: bool = False) -> Tensor:
+        """The last state of U items in any order, (U,) -> (U, 1, D)."""
+        states = self._table.gather(items)[:, -1:].contiguous()
+        return states.pin_memory() if pin else states
+
+
 def open_states(table: Table, *, items: int) -> StateTable:
     """Maps a table of states without reading the states.
 

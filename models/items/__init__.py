@@ -2,8 +2,9 @@
 
 from models.items.id_embedding import ID, IdEmbedding
 from models.items.kind import ItemKind
+from models.items.pooled import POOLED, Pooled
 from models.items.side_network import SIDE_NETWORK, SideNetwork
 
-ITEMS: dict[str, ItemKind] = {"side-network": SIDE_NETWORK, "id": ID}
+ITEMS: dict[str, ItemKind] = {"side-network": SIDE_NETWORK, "id": ID, "pooled": POOLED}
 
-__all__ = ["ITEMS", "IdEmbedding", "ItemKind", "SideNetwork"]
+__all__ = ["ITEMS", "IdEmbedding", "ItemKind", "Pooled", "SideNetwork"]

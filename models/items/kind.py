@@ -13,7 +13,9 @@ from models.fusion import FUSIONS
 from models.fusion.kind import Joins, load_fusion
 from toolkit.towers import TowerSpec
 
-Reads = Literal["numbers", "states"]
+Reads = Literal["numbers", "states", "pooled"]
+ID_TOWER = "id"  # among the towers of a kind that takes it: a learned vector per item
+_OF_TOWERS = {"states", "pooled"}
 
 
 @runtime_checkable
@@ -36,15 +38,18 @@ class ItemKind:
             them: `items`, where it reads numbers, is the number of items; `towers`, where it reads states, are its
             towers (`vars(TowerSpec)` each); `fusion`, where it has one, is `models.fusion.kind.describe_fusion` of it.
         build: makes a fresh module: `build(settings, items=N, towers=SPECS, embedding_dim=E, fusion=MAKE,
-            initial_std=STD_OR_NONE)`, where `fusion(parts=NAMES, embedding_dim=E)` makes the fusion that the run asks for.
-        reads: what its features are, one or more: `numbers`, `{"id": (U,)}`; `states`, `{tower: (U, K, D)}`.
-        knows_new_items: whether it encodes items that it was not trained on.
+            initial_std=STD_OR_NONE)`, where `fusion(parts=NAMES, embedding_dim=E)` makes the fusion that the run asks for;
+            with `parts=NAMES` too, the run's towers and `id`, where it takes `id` as a tower.
+        reads: what its features are, one or more: `numbers`, `{"id": (U,)}`; `states`, `{tower: (U, K, D)}`; `pooled`,
+            the same with at least the last of the kept states.
+        knows_new_items: whether it encodes items that it was not trained on; never where `id` is among its towers.
         noun: what messages call a model with it, e.g. `an ID model`.
         about: from the names of its towers to a sentence for the model's card.
         settings: a dataclass of its settings; None if it has none.
         section: where these lie in a run's settings.
         joins: what its parts are that a fusion joins; None if it has no fusion.
         without_gates: why a model without gates has none, for the report.
+        takes_id_tower: whether `id` may be named among its towers, and is then a learned vector per item.
     """
 
     encoder: type[nn.Module]
@@ -57,11 +62,20 @@ class ItemKind:
     section: str = "items"
     joins: Joins | None = None
     without_gates: str = "its item encoder has no gates"
+    takes_id_tower: bool = False
 
     @property
     def reads_towers(self) -> bool:
         """Whether it reads content, which is found in towers."""
-        return "states" in self.reads
+        return bool(_OF_TOWERS & set(self.reads))
+
+    def has_id_tower(self, towers: Sequence[str]) -> bool:
+        """Whether a run with these towers has a learned vector per item beside its content."""
+        return self.takes_id_tower and ID_TOWER in towers
+
+    def reads_of(self, towers: Sequence[str]) -> tuple[Reads, ...]:
+        """What the features of a run with these towers are."""
+        return (*self.reads, "numbers") if self.has_id_tower(towers) else self.reads
 
     def load(self, settings: Mapping[str, Any]) -> nn.Module:
         """A module from what its `settings()` returned."""

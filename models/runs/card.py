@@ -43,7 +43,7 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         run: its folder.
     """
     run = Path(run)
-    made_with = describe_towers(trained.dataset, trained.config.towers)
+    made_with = describe_towers(trained.dataset, trained.config.content)
     reports = _reports(run)
     data = _metadata(run, trained, reports)
     sections = [
@@ -189,7 +189,7 @@ def _limits(trained: TrainedRecommender) -> str:
     splits, protocol = trained.splits, trained.config.protocol
     unseen = int((splits.train_counts[splits.catalogue] == 0).sum())
     new = "has a vector that was never trained, and an item that the dataset does not have has none"
-    if trained.config.item_kind.knows_new_items:
+    if trained.config.knows_new_items:
         new = "is scored by its content alone; how well that works was not measured apart"
     limits = [
         f"What is masked depends on the protocol: under {code(protocol)}, the run's own, {MASKED[protocol]}. "

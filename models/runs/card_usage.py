@@ -56,7 +56,7 @@ def caption_sections(made_with: dict[str, Any]) -> list[str]:
 def usage_sections(trained: TrainedRecommender, made_with: dict[str, Any]) -> list[str]:
     """Python that recommends, and the settings that make states of other items."""
     words = ["## Use", fenced(_snippet(trained), "python")]
-    if not trained.config.item_kind.knows_new_items:
+    if not trained.config.knows_new_items:
         return [*words, "`DATASET` is the one named above: the model knows no other items."]
     return [
         *words,
@@ -93,12 +93,14 @@ def _is_folder(name: str, revision: str) -> bool:
 
 def _snippet(trained: TrainedRecommender) -> str:
     """Python that recommends; its history is of items that the model knows."""
-    towers = json.dumps(trained.config.towers, ensure_ascii=False)
+    towers = json.dumps(trained.config.content, ensure_ascii=False)
     tables = {
         "numbers": '{"id": torch.arange(data.items.num_rows + 1)}',
-        "states": f"{{name: data.states(name) for name in {towers}}}",
+        **dict.fromkeys(("states", "pooled"), f"{{name: data.states(name) for name in {towers}}}"),
     }
-    features = " | ".join(tables[what] for what in trained.config.item_kind.reads)
+    features = " | ".join(
+        tables[what] for what in trained.config.item_kind.reads_of(trained.config.towers)
+    )
     ids = [trained.dataset.item_ids.id(int(number)) for number in trained.splits.catalogue[:3]]
     return f"""import torch
 

@@ -61,16 +61,16 @@ def _open(
         config = replace(config, data=str(a_path(data, name="data")))
     dataset = open_data(run, config.data)
     model = from_pretrained(run / MODEL).to(device)
-    differs = other_data(run, dataset, towers=config.towers, states=config.states)
+    differs = other_data(run, dataset, towers=config.content, states=config.states)
     if differs is not None:
         if not other:
             raise UserError(differs)
-        if not config.item_kind.knows_new_items:
+        if not config.knows_new_items:
             raise UserError(
                 f"{run}: {config.item_kind.noun} has one vector for each item that it was trained on and none for the "
                 f"items of {config.data}; leave --data out, or take a run over content"
             )
-        refuse_other_states(run, dataset, model.made_with, towers=config.towers)
+        refuse_other_states(run, dataset, model.made_with, towers=config.content)
     _refuse_misfit(run, config, dataset, model)
     here = replace(config, residency=ResidencyConfig())  # not what suited the machine that trained
     features = make_features(here, dataset, device=device)
@@ -81,9 +81,11 @@ def _open(
 def _refuse_misfit(run: Path, config: RunConfig, dataset: Dataset, model: Recommender) -> None:
     """Refuses a model folder that is of another run than config.yaml: files of a run may have been exchanged."""
     kind, settings = config.item_kind, model.item_encoder.settings()  # type: ignore[operator]
-    stored = [dataset.tower(name) for name in config.towers]
+    stored = [dataset.tower(name) for name in config.content]
     has = _inputs(settings.get("items"), [TowerSpec(**spec) for spec in settings.get("towers", ())])
-    wants = _inputs(dataset.items.num_rows if "numbers" in kind.reads else None, stored)
+    wants = _inputs(
+        dataset.items.num_rows if "numbers" in kind.reads_of(config.towers) else None, stored
+    )
     sequence = model.sequence_encoder
     length = sequence.settings()["max_len"]  # type: ignore[operator]
     kinds = (type(model.item_encoder), type(sequence))

@@ -156,7 +156,7 @@ class TrainedRecommender:
         numbers = np.unique(item_numbers(ids, self.dataset))
         untrained = numbers[self.catalogue.column.cpu().numpy()[numbers] < 0]
         kind = self.config.item_kind
-        if not kind.knows_new_items and len(untrained):
+        if not self.config.knows_new_items and len(untrained):
             raise UserError(
                 f"{len(untrained):,} of the items to recommend (the first is "
                 f"{self.dataset.item_ids.id(int(untrained[0]))!r}) are outside the catalogue, and {kind.noun} "
