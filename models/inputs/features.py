@@ -4,7 +4,7 @@ N items, numbered 1..N; U items of a batch; K kept states, D width.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -131,7 +131,7 @@ class StoredStates:
         for chunks in zip(*(table.chunks() for table in self.tables.values()), strict=True):
             arrays = [chunk.flatten(1).view(torch.uint8).numpy() for chunk in chunks]
             digests += [_digest(*(row.data for row in rows)) for rows in zip(*arrays, strict=True)]
-        return _first_of_equals(digests)
+        return first_of_equals(digests)
 
 
 class LiveStates:
@@ -164,9 +164,8 @@ class LiveStates:
         numbers = range(1, self.dataset.items.num_rows + 1)
         for start in range(0, len(numbers), SOURCES_AT_ONCE):
             chunk = numbers[start : start + SOURCES_AT_ONCE]
-            sources = [reader.read(chunk) for reader in readers]
-            rows += [_digest(*row) for row in zip(*map(_as_bytes, sources), strict=True)]
-        return _first_of_equals(rows)
+            rows += source_digests([reader.read(chunk) for reader in readers])
+        return first_of_equals(rows)
 
     def _encode(self, name: str, numbers: list[int]) -> Tensor:
         frozen = self.encoders[name]
@@ -229,6 +228,11 @@ def _frozen_encoder(dataset: Dataset, name: str, device: torch.device | str) -> 
     )
 
 
+def source_digests(columns: Sequence[pa.Array]) -> list[bytes]:
+    """A digest for each of U items, of its sources in several columns; equal only where all are equal."""
+    return [_digest(*row) for row in zip(*map(_as_bytes, columns), strict=True)]
+
+
 def _digest(*parts: Any) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:  # lengths keep ("ab", "c") and ("a", "bc") apart
@@ -247,6 +251,7 @@ def _flat(value: str | bytes | list[bytes] | None) -> bytes:
     return value.encode() if isinstance(value, str) else value or b""
 
 
-def _first_of_equals(rows: list[Any]) -> Tensor:
+def first_of_equals(rows: list[Any]) -> Tensor:
+    """For each row, the first that equals it."""
     first: dict[Any, int] = {}
     return torch.tensor([first.setdefault(row, place) for place, row in enumerate(rows)])

@@ -1,0 +1,91 @@
+"""Raw content of items for encoders that train: texts, covers, frames and clips, tokenised or decoded ahead of the step.
+
+N items, numbered 1..N; U items of a batch.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.inputs.features import SOURCES_AT_ONCE, first_of_equals, source_digests
+from toolkit.backbones.encoder import Preparer
+from toolkit.backbones.prepared import Prepared, prepare_items
+from toolkit.dataset import Dataset
+
+
+class Sources:
+    """What trained encoders read, by tower.
+
+    Args:
+        dataset: whose sources are read.
+        preparers: by tower, the `prepare` of its encoder.
+        sources: by tower, what it reads.
+        device: where inputs are wanted.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        preparers: Mapping[str, Preparer],
+        sources: Mapping[str, str],
+        *,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.dataset = dataset
+        self.preparers = dict(preparers)
+        self.sources = dict(sources)
+        self.device = torch.device(device)
+        self.readers = {name: dataset.source_reader(source) for name, source in sources.items()}
+        self.residency = None
+        self.ahead = True
+        self.broken: dict[str, set[int]] = {name: set() for name in sources}
+
+    def gather(self, items: Tensor) -> dict[str, Prepared]:
+        """(U,) -> the inputs of each tower. What cannot be read is as absent, and `broken` has its number."""
+        return {name: self._prepared(name, items.tolist()) for name in self.sources}
+
+    def same_as(self) -> Tensor:
+        """(N + 1,): equal sources in every tower."""
+        return self._same_as
+
+    def missing(self) -> dict[str, int]:
+        """By tower, how many of the N items have no source."""
+        return {
+            name: int((~torch.tensor(present, dtype=torch.bool)).sum())
+            for name, present in self._facts[1].items()
+        }
+
+    @cached_property
+    def _same_as(self) -> Tensor:
+        return first_of_equals(self._facts[0])
+
+    @cached_property
+    def _facts(self) -> tuple[list[Any], dict[str, list[bool]]]:
+        """Digests of all items' sources, and whether each has one: found in one pass."""
+        digests: list[Any] = [None]
+        present: dict[str, list[bool]] = {name: [] for name in self.sources}
+        numbers = range(1, self.dataset.items.num_rows + 1)
+        for start in range(0, len(numbers), SOURCES_AT_ONCE):
+            columns = {
+                name: reader.read(numbers[start : start + SOURCES_AT_ONCE])
+                for name, reader in self.readers.items()
+            }
+            digests += source_digests(list(columns.values()))
+            for name, column in columns.items():
+                present[name] += column.is_valid().to_pylist()
+        return digests, present
+
+    def _prepared(self, name: str, numbers: list[int]) -> Prepared:
+        payloads = self.readers[name].read(numbers).to_pylist()
+        prepared, broken = prepare_items(self.preparers[name], payloads)
+        self.broken[name].update(numbers[row] for row in broken)
+        if self.device.type != "cuda":
+            return prepared
+        batches = tuple(inputs.moved(self._to_gpu) for inputs in prepared.batches)
+        return Prepared(batches, self._to_gpu(prepared.rows))
+
+    def _to_gpu(self, x: Tensor) -> Tensor:
+        return x.pin_memory().to(self.device, non_blocking=True)

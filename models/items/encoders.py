@@ -1,0 +1,274 @@
+"""Item vectors from encoders that train: raw content through each tower's encoder, in the graph.
+
+U items, N items of a dataset, D width, E embedding.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.adaptation import adapt
+from models.fusion import FUSIONS, Concat, MakeFusion
+from models.fusion.kind import describe_fusion
+from models.items.encoder_settings import EncoderSettings
+from models.items.heads import Head, HeadSettings
+from models.items.kind import ID_TOWER, ItemKind
+from models.items.part_names import by_tower, part_name
+from models.items.pooled import about_parts, check_parts, join, make_fusion, make_vectors
+from toolkit.backbones import Encoder, EncoderSpec, load_encoder
+from toolkit.backbones.encoder import Preparer
+from toolkit.backbones.prepared import Prepared
+from toolkit.errors import UserError
+
+Load = Callable[[EncoderSpec], Encoder]
+_NOT_SAVED = {"trust_remote_code"}  # which is the decision of whoever loads the model
+
+
+class TrainedEncoders(nn.Module):
+    """Item vectors from encoders that train, a head each, and a learned vector per item where `id` is a tower.
+
+    Each item is encoded once, whatever its position in the sequences of a step. An item without a source has a learned
+    state of its tower. Towers whose encoders are the same, and are to be shared, are one set of weights.
+
+    Args:
+        encoders: settings of each tower's encoder, complete (`resolve_encoders`).
+        parts: names of the towers and, for a learned vector per item, `id`, in the order in which they are joined; by
+            default the towers.
+        items: N, which `id` requires.
+        embedding_dim: E.
+        layers: of each head (`models.items.heads.Head`).
+        dropout: of each head; that of an encoder is among its settings.
+        initial_std: of the learned vectors.
+        fusion: makes the module that joins the parts: `fusion(parts=NAMES, embedding_dim=E)`.
+        revisions: by tower, the revision that its encoder must have; none is required where a tower is absent.
+        load: loads an encoder.
+
+    Raises:
+        UserError: if an encoder cannot be found, is of another revision, or cannot be adapted so.
+        ValueError: if there is no part, a name is used twice, or parts name another tower.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, EncoderSettings],
+        *,
+        parts: Sequence[str] | None = None,
+        items: int | None = None,
+        embedding_dim: int = 64,
+        layers: int = 0,
+        dropout: float = 0.0,
+        initial_std: float | None = None,
+        fusion: MakeFusion = Concat,
+        revisions: Mapping[str, str] | None = None,
+        load: Load = load_encoder,
+    ) -> None:
+        super().__init__()
+        self.chosen = dict(encoders)
+        self.joined = check_parts(list(encoders), parts, items)
+        self.embedding_dim = embedding_dim
+        self.layers = layers
+        self.dropout = dropout
+        self.items = items if ID_TOWER in self.joined else None
+        self.owners = _owners(self.chosen)
+        self.preparers: dict[str, Preparer] = {}
+        self.revisions: dict[str, str] = {}
+        loaded: dict[str, Encoder] = {}
+        base: set[int] = set()
+        for name, settings in self.chosen.items():
+            encoder = load(settings.spec)
+            _refuse_other_base(name, encoder, (revisions or {}).get(name))
+            self.preparers[name] = encoder.prepare
+            self.revisions[name] = encoder.revision
+            if self.owners[name] == name:
+                base |= {id(tensor) for tensor in _tensors(encoder)}
+                loaded[name] = _adapted(encoder, settings)
+        self.encoders = by_tower(loaded, loaded.values())
+        widths = {name: loaded[owner].widths[-1] for name, owner in self.owners.items()}
+        self.heads = by_tower(
+            widths,
+            (
+                Head(width, embedding_dim, layers=layers, dropout=dropout)
+                for width in widths.values()
+            ),
+        )
+        self.missing = by_tower(widths, map(_Missing, widths.values()))
+        self.vectors = make_vectors(self.items, embedding_dim, initial_std)
+        self.fusion = make_fusion(fusion, self.joined, embedding_dim)
+        # Of the encoders as they were loaded: model folders and checkpoints leave them out (`models.parameters`).
+        self.base_names = frozenset(
+            name
+            for name, tensor in self.state_dict(keep_vars=True).items()
+            if id(tensor) in base and not tensor.requires_grad
+        )
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """What each tower reads."""
+        return {name: settings.spec.source for name, settings in self.chosen.items()}
+
+    def settings(self) -> dict[str, Any]:
+        """What `load_encoders(settings)` needs to build it again, as JSON can hold it."""
+        described = {
+            name: {
+                key: value for key, value in asdict(chosen).items() if key not in _NOT_SAVED
+            }
+            for name, chosen in self.chosen.items()
+        }
+        return {
+            "encoders": described,
+            "revisions": dict(self.revisions),
+            "parts": list(self.joined),
+            "embedding_dim": self.embedding_dim,
+            "layers": self.layers,
+            "dropout": self.dropout,
+            **({} if self.items is None else {"items": self.items}),
+            **(
+                {} if self.fusion is None else {"fusion": describe_fusion(self.fusion, FUSIONS)}
+            ),
+        }
+
+    def parts(self, features: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What the fusion joins, each (U, E), in order.
+
+        Args:
+            features: by tower what `models.inputs.sources` prepares of U items; and item numbers (U,) as `id`.
+
+        Raises:
+            ValueError: if a tower is absent.
+        """
+        absent = sorted(set(self.joined) - set(features))
+        if absent:
+            raise ValueError(f"inputs of {absent} are absent (given: {sorted(features)})")
+        return {name: self._part(name, features) for name in self.joined}
+
+    def forward(self, features: Mapping[str, Any]) -> Tensor:
+        """`{tower: inputs of U items, "id": (U,)}` -> (U, E)."""
+        return join(self.fusion, self.parts(features))
+
+    def _part(self, name: str, features: Mapping[str, Any]) -> Tensor:
+        if name == ID_TOWER and self.vectors is not None:
+            vectors: Tensor = self.vectors(features)
+            return vectors
+        prepared: Prepared = features[name]
+        key = part_name(name)
+        encoder = self.encoders[part_name(self.owners[name])]
+        states = prepared.encode(encoder, self.missing[key].state)  # type: ignore[arg-type]
+        vectors = self.heads[key](states)
+        return vectors
+
+
+class _Missing(nn.Module):
+    """The learned state of an item without a source, (D,); zeros at first, as stored states have them."""
+
+    zero_gradients = {"state": "always"}  # of a step in which every item has its source
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.state = nn.Parameter(torch.zeros(width))
+
+
+def set_dropout(model: nn.Module, probability: float) -> None:
+    """Sets every dropout of a network: modules, and the numbers that attention passes to functions."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = probability
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, probability)
+
+
+def _adapted(encoder: Encoder, settings: EncoderSettings) -> Encoder:
+    if settings.dropout is not None:
+        set_dropout(encoder.model, settings.dropout)
+    adapt(encoder, settings.adapt or "full", prefix=encoder.modality)
+    return encoder
+
+
+def _tensors(encoder: Encoder) -> list[Tensor]:
+    return [*encoder.parameters(), *encoder.buffers()]
+
+
+def _owners(chosen: Mapping[str, EncoderSettings]) -> dict[str, str]:
+    """By tower, the first tower with which it shares its weights; itself where there is none."""
+    owners: dict[str, str] = {}
+    first: dict[tuple[Any, ...], str] = {}
+    for name, settings in chosen.items():
+        spec = settings.spec
+        same = (spec.encoder, spec.revision, spec.modality, spec.pooling, spec.dtype, spec.quantize)
+        key = (*same, settings.dropout, settings.adapt)
+        owners[name] = first.setdefault(key, name) if settings.shared else name
+    return owners
+
+
+def _refuse_other_base(name: str, encoder: Encoder, recorded: str | None) -> None:
+    if recorded is None:
+        return
+    now = encoder.revision_as(recorded)
+    if now != recorded:
+        raise UserError(
+            f"tower {name!r}: encoder {encoder.spec.encoder!r} is at revision {now}, and the model was trained on "
+            f"{recorded}; restore that encoder, or train again"
+        )
+
+
+def load_encoders(settings: Mapping[str, Any], *, fusion: MakeFusion = Concat) -> TrainedEncoders:
+    """The module from what its `settings()` returned, its base encoders loaded.
+
+    Raises:
+        UserError: if a base encoder is missing or has changed.
+    """
+    known = {field.name for field in fields(EncoderSettings)}
+    encoders = {
+        name: EncoderSettings(**{key: value for key, value in one.items() if key in known})
+        for name, one in settings["encoders"].items()
+    }
+    return TrainedEncoders(**{**settings, "encoders": encoders, "fusion": fusion})
+
+
+def _build(
+    settings: HeadSettings,
+    *,
+    items: int,
+    encoders: Mapping[str, EncoderSettings],
+    parts: Sequence[str],
+    embedding_dim: int,
+    fusion: MakeFusion,
+    initial_std: float | None,
+    **unused: Any,
+) -> TrainedEncoders:
+    return TrainedEncoders(
+        encoders,
+        parts=parts,
+        items=items,
+        embedding_dim=embedding_dim,
+        layers=settings.layers,
+        dropout=settings.dropout,
+        initial_std=initial_std,
+        fusion=fusion,
+    )
+
+
+def _about(towers: Sequence[str]) -> str:
+    content = [name for name in towers if name != ID_TOWER]
+    return (
+        f"It reads items by their content: encoders that were trained with it, over {len(content)} "
+        f"tower{'s' * (len(content) != 1)} of raw content (end to end, as in IDvs.MoRec, arXiv 2303.13835)."
+        + about_parts(towers)
+    )
+
+
+ENCODERS = ItemKind(
+    encoder=TrainedEncoders,
+    build=_build,
+    reads=("sources",),
+    knows_new_items=True,
+    noun="a model of trained encoders",
+    about=_about,
+    settings=HeadSettings,
+    joins="vectors",
+    takes_id_tower=True,
+    restore=load_encoders,
+)

@@ -1,0 +1,130 @@
+"""The inputs of many items for one encoder, made ahead of the step that reads them.
+
+U items, K kept states, D width.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.backbones.batching import by_length
+from toolkit.backbones.encoder import Inputs, Preparer
+
+IMAGES_AT_ONCE = 64
+TOKENS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What an encoder reads of U items, in batches of a bounded size.
+
+    Args:
+        batches: of the P items that have a source; none where no item has one.
+        rows: (U,) row of each item in the concatenated states of the batches; P for an item without a source.
+    """
+
+    batches: tuple[Inputs, ...]
+    rows: Tensor
+
+    def encode(self, encoder: nn.Module, missing: Tensor) -> Tensor:
+        """The last kept state of every item, (U, D), differentiable.
+
+        Args:
+            encoder: from `Inputs` to (P, K, D).
+            missing: (D,) state of an item without a source.
+        """
+        states = [encoder(inputs)[:, -1] for inputs in self.batches]
+        table = torch.cat([*states, missing.to(torch.float32)[None]])
+        # nn.functional.embedding: the backward of table[rows] is not deterministic on several CPU threads.
+        return nn.functional.embedding(self.rows.to(table.device), table)
+
+
+def prepare_items(
+    prepare: Preparer,
+    payloads: Sequence[Any],
+    *,
+    images_at_once: int = IMAGES_AT_ONCE,
+    tokens_at_once: int = TOKENS_AT_ONCE,
+) -> tuple[Prepared, list[int]]:
+    """Tokenises or decodes the sources of U items, on the CPU; it may be called from several threads.
+
+    Texts of similar length go together, so that few tokens are padding.
+
+    Args:
+        prepare: of the encoder.
+        payloads: text, image or clip of each item; None for an item without one.
+        images_at_once: images of a batch, every frame of a clip counted; a longer clip goes alone.
+        tokens_at_once: tokens of a batch, padding counted; a longer text goes alone.
+
+    Returns:
+        The inputs, and the rows of items that have a source which cannot be read: a picture that cannot be decoded, or
+        a clip of too few frames.
+    """
+    read: dict[int, Any] = {}
+    broken = []
+    texts = [row for row, payload in enumerate(payloads) if isinstance(payload, str)]
+    if texts:
+        read = dict(zip(texts, prepare.preparation.read([payloads[row] for row in texts]), strict=True))
+    for row, payload in enumerate(payloads):
+        if payload is None or row in read:
+            continue
+        try:
+            read[row] = _pixels(prepare, payload)
+        except ValueError:
+            broken.append(row)
+    rows = torch.full((len(payloads),), len(read))
+    batches, done = [], 0
+    for batch in _batched(prepare, read, images_at_once, tokens_at_once):
+        rows[batch] = torch.arange(done, done + len(batch))
+        done += len(batch)
+        batches.append(_collated(prepare, [read[row] for row in batch]))
+    return Prepared(tuple(batches), rows), broken
+
+
+def _pixels(prepare: Preparer, payload: Any) -> Any:
+    """What is read of an image or clip.
+
+    Raises:
+        ValueError: if it cannot be decoded, or has too few frames.
+    """
+    if prepare.frames is not None and len(payload) < prepare.frames:
+        raise ValueError(f"a clip of {len(payload)} frames, and the encoder reads {prepare.frames}")
+    if prepare.splits_clips([payload]):
+        return prepare.preparation.read(payload)
+    return prepare.preparation.read([payload])[0]
+
+
+def _batched(
+    prepare: Preparer, read: dict[int, Any], images: int, tokens: int
+) -> Iterator[list[int]]:
+    """Rows of each batch."""
+    rows = list(read)
+    lengths = prepare.preparation.lengths([read[row] for row in rows]) if rows else None
+    if lengths is None:  # images take the same memory each
+        frames = [_images_of(prepare, read[row]) for row in rows]
+        batch, size = [], 0
+        for row, count in zip(rows, frames, strict=True):
+            if batch and size + count > images:
+                yield batch
+                batch, size = [], 0
+            batch.append(row)
+            size += count
+        if batch:
+            yield batch
+        return
+    for together in by_length(lengths, tokens):
+        yield [rows[index] for index in together]
+
+
+def _images_of(prepare: Preparer, read: Any) -> int:
+    return prepare.frames or (len(read) if isinstance(read, list) else 1)
+
+
+def _collated(prepare: Preparer, read: list[Any]) -> Inputs:
+    if not isinstance(read[0], list) or prepare.frames is not None:
+        return Inputs(prepare.preparation.collate(read))
+    images = [image for clip in read for image in clip]
+    return Inputs(prepare.preparation.collate(images), tuple(map(len, read)))
