@@ -1,0 +1,49 @@
+"""What of an encoder trains, and what is added to it. `ADAPTATIONS` holds the methods' declarations by name."""
+
+from typing import Any
+
+from torch import nn
+
+from models.adaptation.adapt import Adapted, apply_adaptation, find_adaptation
+from models.adaptation.gradients import check_gradients, expect_zero
+from models.adaptation.kind import AdaptationKind, Target
+from models.adaptation.tuning import BITFIT, FROZEN, FULL, LAYERNORM, TOP
+
+ADAPTATIONS: dict[str, AdaptationKind] = {
+    "frozen": FROZEN,
+    "full": FULL,
+    "top-K": TOP,
+    "bitfit": BITFIT,
+    "layernorm": LAYERNORM,
+}
+
+
+def adapt(encoder: nn.Module, method: str, settings: Any = None, *, prefix: str = "") -> Adapted:
+    """Applies an adaptation method to an encoder, in place.
+
+    Afterwards `requires_grad` is true of exactly what trains, each trainable parameter lies in a learning-rate group
+    that the method declares (`models.parameters`), parts without trainable parameters stay in evaluation mode
+    whatever `train()` is called with, and the outputs are what they were (not K-Adapter's).
+
+    Args:
+        encoder: an `Encoder` of `toolkit.backbones`, or a sequence encoder. Not adapted before.
+        method: a key of `ADAPTATIONS`; `top-2` and the like for `top-K`.
+        settings: an instance of the method's settings; None for their defaults.
+        prefix: of the names of the learning-rate groups: with `text`, `text_encoder`, `text_adapter`, `text_norm`.
+
+    Raises:
+        UserError: if the method is unknown, or the encoder cannot take it.
+    """
+    return apply_adaptation(encoder, method, settings, prefix=prefix, kinds=ADAPTATIONS)
+
+
+__all__ = [
+    "ADAPTATIONS",
+    "AdaptationKind",
+    "Adapted",
+    "Target",
+    "adapt",
+    "check_gradients",
+    "expect_zero",
+    "find_adaptation",
+]

@@ -1,0 +1,90 @@
+"""Applies an adaptation method to an encoder."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from models.adaptation.kind import AdaptationKind, Target
+from models.adaptation.modes import EvaluationMode
+from toolkit.errors import UserError
+
+_TOP = re.compile(r"top-(\d+)")
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What a method did to an encoder.
+
+    Args:
+        method: its name.
+        settings: of the method.
+        groups: the learning-rate groups that trainable parameters lie in, with their prefix.
+        trainable: names of the parameters that train, in the encoder.
+    """
+
+    method: str
+    settings: Any
+    groups: tuple[str, ...]
+    trainable: tuple[str, ...]
+
+
+def find_adaptation(
+    method: str, kinds: Mapping[str, AdaptationKind]
+) -> tuple[AdaptationKind, dict[str, Any]]:
+    """A method's declaration, and the settings that its name holds: `top-2` is the kind `top-K` with 2 layers.
+
+    Raises:
+        UserError: if there is no such method.
+    """
+    if top := _TOP.fullmatch(method):
+        return kinds["top-K"], {"layers": int(top[1])}
+    if method not in kinds or method == "top-K":
+        known = [name if name != "top-K" else "top-1, top-2, …" for name in kinds]
+        raise UserError(f"adapt {method!r} is unknown; expected one of {', '.join(known)}")
+    return kinds[method], {}
+
+
+def apply_adaptation(
+    encoder: nn.Module,
+    method: str,
+    settings: Any = None,
+    *,
+    prefix: str = "",
+    kinds: Mapping[str, AdaptationKind],
+) -> Adapted:
+    """See `models.adaptation.adapt`."""
+    kind, named = find_adaptation(method, kinds)
+    if settings is None:
+        settings = kind.settings(**named)
+    target = Target(encoder, prefix)
+    refuse_unfit(target, method, kinds)
+    encoder.requires_grad_(False)
+    kind.apply(target, settings)
+    encoder.register_forward_pre_hook(EvaluationMode(encoder))
+    trainable = tuple(name for name, x in encoder.named_parameters() if x.requires_grad)
+    return Adapted(method, settings, tuple(map(target.group, kind.groups)), trainable)
+
+
+def refuse_unfit(target: Target, method: str, kinds: Mapping[str, AdaptationKind]) -> None:
+    """Refuses a method that an encoder cannot take, with the names of those that it can.
+
+    Raises:
+        UserError: as said.
+    """
+    kind, _ = find_adaptation(method, kinds)
+    if kind.takes(target):
+        return
+    lacking = [need for need in kind.needs if not target.has(need)]
+    can = [name for name, other in kinds.items() if other.takes(target)]
+    spec = getattr(target.encoder, "spec", None)
+    name = (
+        f"encoder {spec.encoder!r} ({type(target.model).__name__})"
+        if spec
+        else type(target.model).__name__
+    )
+    raise UserError(
+        f"adapt {method} needs {' and '.join(lacking)}, and {name} has none that are known; take one of {', '.join(can)}"
+    )

@@ -1,0 +1,133 @@
+"""What an adaptation method declares of itself, and the encoder that it is applied to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from torch import nn
+
+from models.adaptation.anatomy import Anatomy, Block, anatomy_of, members, part
+from models.adaptation.reach import reached_parameters
+from models.parameters import in_group
+
+# What a method needs of an encoder.
+Need = Literal[
+    "layers", "transformer layers", "layer norms", "biases", "linear layers", "text", "refinement"
+]
+
+
+class Target:
+    """An encoder that a method is applied to.
+
+    Args:
+        encoder: an `Encoder` of `toolkit.backbones`, or a sequence encoder.
+        prefix: of the names of its learning-rate groups, such as `text`; empty for none.
+    """
+
+    def __init__(self, encoder: nn.Module, prefix: str = "") -> None:
+        self.encoder = encoder
+        self.prefix = prefix
+        model = getattr(encoder, "model", None)
+        self.model: nn.Module = model if isinstance(model, nn.Module) else encoder
+        self.anatomy: Anatomy | None = anatomy_of(self.model)
+
+    @cached_property
+    def reached(self) -> set[nn.Parameter]:
+        """The parameters that the outputs depend on, before the method is applied."""
+        return reached_parameters(self.encoder)
+
+    @cached_property
+    def layers(self) -> list[nn.Module]:
+        """The layers that the outputs depend on: those up to the highest kept state."""
+        if self.anatomy is None:
+            return []
+        return [x for x in members(self.model, self.anatomy.layers) if self._is_reached(x)]
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The transformer layers that the outputs depend on."""
+        anatomy = self.anatomy
+        if anatomy is None or not anatomy.feed_forward:
+            return []
+        modules = (x for layer in self.layers for x in members(layer, anatomy.blocks))
+        return [anatomy.block(x) for x in modules if self._is_reached(x)]
+
+    @property
+    def final_norm(self) -> nn.Module | None:
+        """The norm after the last layer, if the outputs depend on it."""
+        names = self.anatomy.final_norm if self.anatomy else ()
+        norms = (part(self.model, name) for name in names)
+        return next((x for x in norms if x is not None and self._is_reached(x)), None)
+
+    @property
+    def norms(self) -> list[nn.Module]:
+        """The LayerNorms and RMSNorms that the outputs depend on."""
+        return [x for x in self.model.modules() if is_layer_norm(x) and self._is_reached(x)]
+
+    @property
+    def biases(self) -> list[nn.Parameter]:
+        """The biases that the outputs depend on, those of norms included."""
+        named = self.model.named_parameters()
+        return [
+            x for name, x in named if name.split(".")[-1].endswith("bias") and x in self.reached
+        ]
+
+    def has(self, need: Need) -> bool:
+        """Whether the encoder has what a method needs."""
+        found: dict[Need, Callable[[], bool]] = {
+            "layers": lambda: bool(self.layers),
+            "transformer layers": lambda: bool(self.blocks),
+            "layer norms": lambda: bool(self.norms),
+            "biases": lambda: bool(self.biases),
+        }
+        return found[need]()
+
+    def group(self, name: str) -> str:
+        """The full name of a learning-rate group."""
+        return f"{self.prefix}_{name}" if self.prefix else name
+
+    def train(self, parameters: list[nn.Parameter]) -> None:
+        """Lets these of the encoder's own parameters train, as far as the outputs depend on them."""
+        for parameter in parameters:
+            parameter.requires_grad_(parameter in self.reached)
+
+    def train_norms(self) -> None:
+        """Lets every LayerNorm train, in the group `norm`."""
+        for norm in self.norms:
+            in_group(norm, self.group("norm"))
+            self.train(list(norm.parameters(recurse=False)))
+
+    def _is_reached(self, module: nn.Module) -> bool:
+        return any(parameter in self.reached for parameter in module.parameters())
+
+
+@dataclass(frozen=True)
+class AdaptationKind:
+    """A way to adapt an encoder.
+
+    Args:
+        settings: a dataclass of its settings, each with a default.
+        apply: adds the method to a `Target` whose parameters are all frozen, in place. What it adds, or lets train,
+            declares a learning-rate group.
+        groups: the learning-rate groups that it may declare.
+        needs: what an encoder must have.
+        identity: whether the encoder's outputs are at first what they were.
+    """
+
+    settings: type
+    apply: Callable[[Target, Any], None]
+    groups: tuple[str, ...]
+    needs: tuple[Need, ...] = ()
+    identity: bool = True
+
+    def takes(self, target: Target) -> bool:
+        """Whether the method can be applied to an encoder."""
+        return all(target.has(need) for need in self.needs)
+
+
+def is_layer_norm(module: nn.Module) -> bool:
+    """Whether a module is a LayerNorm or an RMSNorm, whatever library it is of."""
+    return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith(
+        ("RMSNorm", "LayerNorm")
+    )

@@ -1,0 +1,101 @@
+"""Tiny random encoders of every family, written as on the hub."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import open_clip
+import torch
+import transformers as hf
+from safetensors.torch import save_file
+
+SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+SMALL: dict[str, Any] = {**SIZE, "intermediate_size": 32}
+PATCHES: dict[str, Any] = {**SMALL, "image_size": 32, "patch_size": 16}
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS: dict[str, Any] = {"vocab_size": 80, "pad_token_id": 0}
+T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+CLIP = {"vision_config": PATCHES, "text_config": {**SMALL, **WORDS, "max_position_embeddings": 12}}
+STAGES = {"embedding_size": 4, "hidden_sizes": [8, 16], "depths": [1, 1]}
+SWIN = {"embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4}
+
+TITLES = ["a", "the longest of these titles by far", "short"]
+
+
+def jpegs(seed: int, count: int) -> list[bytes]:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 40, 60, 3), dtype=np.uint8)
+    return [cv2.imencode(".jpg", image)[1].tobytes() for image in pixels]
+
+
+IMAGES = jpegs(0, 3)
+CLIPS = [jpegs(1, 4), jpegs(2, 4), jpegs(3, 6)]
+
+# By family: configuration, what is read, and the source it stands for.
+FAMILIES: dict[str, tuple[hf.PreTrainedConfig, list[Any], str]] = {
+    "bert": (hf.BertConfig(**SMALL, **WORDS), TITLES, "title"),
+    "llama": (hf.LlamaConfig(**SMALL, **WORDS, num_key_value_heads=1), TITLES, "title"),
+    "t5": (hf.T5Config(**T5, **WORDS, decoder_start_token_id=0), TITLES, "title"),
+    "clip text": (hf.CLIPConfig(**CLIP), TITLES, "title"),
+    "vit": (hf.ViTConfig(**PATCHES), IMAGES, "cover"),
+    "vit of frames": (hf.ViTConfig(**PATCHES), CLIPS, "frames"),
+    "clip image": (hf.CLIPConfig(**CLIP), IMAGES, "cover"),
+    "mae": (hf.ViTMAEConfig(**PATCHES), IMAGES, "cover"),
+    "swin": (hf.SwinConfig(**SWIN, image_size=32, patch_size=4), IMAGES, "cover"),
+    "resnet": (hf.ResNetConfig(**STAGES), IMAGES, "cover"),
+    "videomae": (hf.VideoMAEConfig(**PATCHES, num_frames=4, tubelet_size=2), CLIPS, "frames"),
+    "x-clip": (
+        hf.XCLIPConfig(
+            vision_config={
+                **PATCHES,
+                "num_frames": 4,
+                "mit_hidden_size": 16,
+                "mit_intermediate_size": 32,
+                "mit_num_attention_heads": 2,
+            },
+            text_config={**SMALL, **WORDS, "max_position_embeddings": 12},
+            projection_dim=8,
+        ),
+        CLIPS,
+        "frames",
+    ),
+}
+OPEN_CLIP: dict[str, tuple[list[Any], str]] = {
+    "open_clip text": (TITLES, "title"),
+    "open_clip image": (IMAGES, "cover"),
+}
+ALL = [*FAMILIES, *OPEN_CLIP]
+
+
+def write_model(folder: Path, family: str) -> str:
+    """A tiny random model with its tokenizer or processor, as on the hub; returns its name."""
+    torch.manual_seed(0)
+    if family in OPEN_CLIP:
+        vision = {"image_size": 32, "layers": 2, "width": 16, "head_width": 8, "patch_size": 16}
+        text = {"context_length": 12, "width": 16, "heads": 2, "layers": 2}
+        config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
+        about = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.2] * 3}}
+        (folder / "open_clip_config.json").write_text(json.dumps(about))
+        save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
+        return f"open_clip:{folder}"
+    hf.AutoModel.from_config(FAMILIES[family][0]).save_pretrained(folder)
+    if FAMILIES[family][2] == "title":
+        words = [*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+        vocabulary = {word: row for row, word in enumerate(words)}
+        hf.BertTokenizer(vocab=vocabulary).save_pretrained(folder)
+    elif family == "videomae":
+        size = {"shortest_edge": 32}, {"height": 32, "width": 32}
+        hf.VideoMAEImageProcessor(size=size[0], crop_size=size[1]).save_pretrained(folder)
+    else:
+        hf.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+def payloads_of(family: str) -> list[Any]:
+    return OPEN_CLIP[family][0] if family in OPEN_CLIP else FAMILIES[family][1]
+
+
+def source_of(family: str) -> str:
+    return OPEN_CLIP[family][1] if family in OPEN_CLIP else FAMILIES[family][2]
