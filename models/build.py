@@ -5,6 +5,7 @@ from dataclasses import asdict
 from functools import partial
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from models.config import RunConfig
 from models.inputs.features import Features, ItemNumbers, StoredStates, load_live
 from models.inputs.joined_features import JoinedFeatures
 from models.inputs.provenance import describe_towers
+from models.inputs.sources import Sources
 from models.losses import LOSSES, OBJECTIVES
 from models.losses.kind import known_kind
 from models.losses.loss import Loss
@@ -25,7 +27,7 @@ from toolkit.errors import UserError
 from toolkit.splits import Splits
 from toolkit.states import LastState
 
-MakeFeatures = Callable[[RunConfig, Dataset, torch.device | str], Features]
+MakeFeatures = Callable[[RunConfig, Dataset, torch.device | str, nn.Module | None], Features]
 
 
 def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> Recommender:
@@ -46,10 +48,18 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
             f"choose a fusion of {kind.joins}"
         )
     embedding_dim, initial_std = config.side.embedding_dim, config.train.initial_std or None
+    config = config.with_encoders(dataset)
+    if kind.reads_towers:
+        refuse_no_towers(config, dataset)
+    content: dict[str, Any] = (
+        {"encoders": config.encoders}
+        if kind.trains_encoders
+        else {"towers": [dataset.tower(name) for name in config.content]}
+    )
     item_encoder = kind.build(
         getattr(config, kind.section),
         items=dataset.items.num_rows,
-        towers=[dataset.tower(name) for name in config.content],
+        **content,
         embedding_dim=embedding_dim,
         fusion=fusion.make(config.fusion),
         initial_std=initial_std,
@@ -59,13 +69,26 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
         config.sequence, embedding_dim=embedding_dim, initial_std=initial_std
     )
     refuse_other_objective(config.train.objective, sequence_encoder)
-    made_with = describe_towers(dataset, config.content)
+    made_with = describe_towers(dataset, config.content, encoders=config.reads["encoders"])
     model = Recommender(
         item_encoder, sequence_encoder, criterion=loss or softmax_of_batch, made_with=made_with
     )
     if config.init_from:
         begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)
     return model
+
+
+def refuse_no_towers(config: RunConfig, dataset: Dataset) -> None:
+    """Refuses a run over content that names none.
+
+    Raises:
+        UserError: naming what is stored.
+    """
+    if not config.content:
+        raise UserError(
+            "towers: none named; use a preset (--config text-only) or --towers '[title]'; "
+            f"stored in {config.data}: {dataset.towers() or 'none'}"
+        )
 
 
 def choose_loss(config: RunConfig, splits: Splits) -> Loss:
@@ -129,9 +152,20 @@ def refuse_other_objective(name: str, sequence_encoder: nn.Module) -> None:
 
 
 def make_features(
-    config: RunConfig, dataset: Dataset, *, device: torch.device | str = "cpu"
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    item_encoder: nn.Module | None = None,
+    device: torch.device | str = "cpu",
 ) -> Features:
     """What the run's item encoder reads: what its kind declares, by name.
+
+    Args:
+        config: of the run.
+        dataset: that it reads.
+        item_encoder: the module, whose own encoders say how raw content is prepared; only needed where its kind reads
+            sources.
+        device: where features are wanted.
 
     Raises:
         UserError: if it reads towers and none is named, or one cannot be read as is asked.
@@ -141,33 +175,46 @@ def make_features(
         raise UserError(
             f"a tower is named 'id', which {config.item_kind.noun} reads as item numbers; rename it"
         )
-    sources = [FEATURES[what](config, dataset, device) for what in reads]
+    sources = [FEATURES[what](config, dataset, device, item_encoder) for what in reads]
     return sources[0] if len(sources) == 1 else JoinedFeatures(sources)
 
 
-def _numbers(config: RunConfig, dataset: Dataset, device: torch.device | str) -> Features:
+def _numbers(
+    config: RunConfig, dataset: Dataset, device: torch.device | str, item_encoder: Any
+) -> Features:
     return ItemNumbers(dataset.items.num_rows, device=device)
 
 
-def _states(config: RunConfig, dataset: Dataset, device: torch.device | str) -> Features:
-    if not config.content:
-        raise UserError(
-            "towers: none named; use a preset (--config text-only) or --towers '[title]'; "
-            f"stored in {config.data}: {dataset.towers() or 'none'}"
-        )
+def _states(
+    config: RunConfig, dataset: Dataset, device: torch.device | str, item_encoder: Any
+) -> Features:
+    refuse_no_towers(config, dataset)
     if config.states == "live":
         return load_live(dataset, config.content, device=device)
     tables = {name: dataset.state_table(name) for name in config.content}
     return StoredStates(tables, device=device, **asdict(config.residency))
 
 
-def _pooled(config: RunConfig, dataset: Dataset, device: torch.device | str) -> Features:
+def _pooled(
+    config: RunConfig, dataset: Dataset, device: torch.device | str, item_encoder: Any
+) -> Features:
     """As `_states`, and of stored states the last alone takes room."""
     if config.states == "live" or not config.content:
-        return _states(config, dataset, device)
+        return _states(config, dataset, device, item_encoder)
     tables = {name: LastState(dataset.state_table(name)) for name in config.content}
     return StoredStates(tables, device=device, **asdict(config.residency))
 
 
+def _sources(
+    config: RunConfig, dataset: Dataset, device: torch.device | str, item_encoder: Any
+) -> Features:
+    return Sources(dataset, item_encoder.preparers, item_encoder.sources, device=device)
+
+
 # What makes each of the features that an item encoder may declare (`models.items.kind.Reads`).
-FEATURES: dict[str, MakeFeatures] = {"numbers": _numbers, "states": _states, "pooled": _pooled}
+FEATURES: dict[str, MakeFeatures] = {
+    "numbers": _numbers,
+    "states": _states,
+    "pooled": _pooled,
+    "sources": _sources,
+}

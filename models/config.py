@@ -3,7 +3,7 @@
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,12 @@ from models.fusion import FUSIONS, FusionKind
 from models.fusion.concat import ConcatSettings
 from models.fusion.kind import FusionSettings
 from models.items import ITEMS, ItemKind
+from models.items.encoder_settings import (
+    EncoderSettings,
+    StoredTowers,
+    refuse_unknown_method,
+    resolve_encoders,
+)
 from models.items.kind import ID_TOWER
 from models.items.side_network import SideSettings
 from models.losses import LOSSES, OBJECTIVES
@@ -30,7 +36,7 @@ from toolkit.console.command_help import WIDTH, listed
 from toolkit.console.config_help import ConfigHelp, told_clearly
 from toolkit.console.terminal import EXIT_STATUSES
 from toolkit.errors import UserError
-from toolkit.settings import OPTION, refuse_other_shape, split_files
+from toolkit.settings import OPTION, refuse_other_shape, selected, split_files
 from toolkit.splits import Protocol
 from toolkit.yaml_files import read_yaml
 
@@ -70,6 +76,12 @@ class RatesConfig:
         image_head: first head layer of image towers.
         image_gate: gates of image towers.
         text_head: first head layer of text towers.
+        text_encoder: what trains of a text encoder itself (item `encoders`).
+        image_encoder: of an image or video encoder.
+        text_adapter: what an adaptation adds to a text encoder.
+        image_adapter: to an image or video encoder.
+        text_norm: norms of a text encoder, where they train apart.
+        image_norm: norms of an image or video encoder.
     """
 
     base: float = 2e-4
@@ -77,6 +89,12 @@ class RatesConfig:
     image_head: float = 1e-4
     image_gate: float = 1e-4
     text_head: float = 5e-5
+    text_encoder: float = 5e-5
+    image_encoder: float = 1e-4
+    text_adapter: float = 1e-4
+    image_adapter: float = 1e-4
+    text_norm: float = 5e-5
+    image_norm: float = 1e-4
 
 
 @dataclass
@@ -201,11 +219,15 @@ class RunConfig:
         data: dataset folder that prep wrote.
         output: run folder to write; must not exist, or be empty, unless `resume`.
         resume: goes on from the newest checkpoint in `output`; starts where there is nothing yet.
-        item: the item encoder: `side-network` over hidden states; `pooled`, an MLP per tower over the last of them; or
-            `id` for one learned vector per item.
-        towers: names of the stored towers that the item encoder reads: the scenario. Of `id`, none. `pooled` takes
-            `id` as one of them, for a learned vector per item beside the content.
+        item: the item encoder: `side-network` over hidden states; `pooled`, an MLP per tower over the last of them;
+            `encoders`, which trains encoders over raw content; or `id` for one learned vector per item.
+        towers: names of the stored towers that the item encoder reads: the scenario. Of `id`, none. `pooled` and
+            `encoders` take `id` as one of them, for a learned vector per item beside the content.
         states: `stored` reads what prep encoded; `live` runs the frozen encoders in every step.
+        encoders: by tower, the encoder that item `encoders` trains (`--encoders.title.dropout 0`); by default what prep
+            stored the tower with. Nothing needs to be stored.
+        adapt: what of these encoders trains: `full` (the default of item `encoders`), `frozen`, `top-K`, `bitfit`,
+            `layernorm`; `--encoders.TOWER.adapt` has another for one tower.
         residency: where stored states lie.
         protocol: what ranking masks (`paper`, `clean` or `unmasked`).
         init_from: checkpoint of the public IISAN code (.pt, .safetensors) whose weights the run begins with; its
@@ -226,6 +248,8 @@ class RunConfig:
     item: str = "side-network"
     towers: list[str] = field(default_factory=list)
     states: Literal["stored", "live"] = "stored"
+    encoders: dict[str, EncoderSettings] = field(default_factory=dict)
+    adapt: str = ""
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
     protocol: Protocol = "paper"
     init_from: str = ""
@@ -243,6 +267,19 @@ class RunConfig:
         ):  # so that nothing later says that they were
             print(f"item {self.item} reads no towers: {self.towers} are left out", file=sys.stderr)
             self.towers = []
+        self._check_encoders()
+
+    def _check_encoders(self) -> None:
+        chosen = [f"encoders.{name}" for name in self.encoders] + ["adapt"] * bool(self.adapt)
+        if chosen and not self.item_kind.trains_encoders:
+            raise UserError(
+                f"{', '.join(chosen)}: item {self.item} reads "
+                f"{'states of frozen encoders' if self.item_kind.reads_towers else 'no content'} and trains no encoder; "
+                "add --item encoders, or leave this out"
+            )
+        for method in (self.adapt, *(settings.adapt for settings in self.encoders.values())):
+            if method:
+                refuse_unknown_method(method)
 
     @property
     def item_kind(self) -> ItemKind:
@@ -254,6 +291,29 @@ class RunConfig:
         """The towers of content: without `id`, where the item encoder takes it as a tower."""
         has_id = self.item_kind.has_id_tower(self.towers)
         return [name for name in self.towers if not (has_id and name == ID_TOWER)]
+
+    def with_encoders(self, data: StoredTowers) -> "RunConfig":
+        """The config with every setting of the encoders that the run trains; that of another run as it is.
+
+        Raises:
+            UserError: if a tower has no encoder or no source.
+        """
+        if not self.item_kind.trains_encoders:
+            return self
+        adapt = self.adapt or "full"
+        return replace(
+            self, encoders=resolve_encoders(self.encoders, self.content, data, adapt=adapt)
+        )
+
+    @property
+    def reads(self) -> dict[str, Any]:
+        """What of a dataset the run reads, as `models.runs.identity` takes it."""
+        trains = self.item_kind.trains_encoders
+        return {
+            "towers": self.content,
+            "states": "live" if trains else self.states,
+            "encoders": {name: one.spec for name, one in self.encoders.items()},
+        }
 
     @property
     def knows_new_items(self) -> bool:
@@ -366,7 +426,7 @@ def load_run_config(path: Path) -> RunConfig:
     refuse_other_shape(values, settings_of(kinds), where=path)
     _add_settings(parser, kinds)
     try:
-        return _run_config(parser, parser.parse_object(values))
+        return untrusting(_run_config(parser, parser.parse_object(values)))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # keys and values of every wrong kind: the parser lets some of Python's errors through
@@ -377,10 +437,19 @@ def load_run_config(path: Path) -> RunConfig:
 
 def save_run_config(config: RunConfig) -> str:
     """The resolved config as YAML, which `--config` reads back."""
-    record = {"format": FORMATS["run"], **asdict(config)}
+    record = {"format": FORMATS["run"], **asdict(untrusting(config))}
     if config.items is None:
         del record["items"]
     return yaml.safe_dump(record, sort_keys=False)
+
+
+def untrusting(config: RunConfig) -> RunConfig:
+    """The same, but code that comes with encoders is not run: that counts only where the user types it."""
+    encoders = {
+        name: replace(settings, trust_remote_code=False)
+        for name, settings in config.encoders.items()
+    }
+    return replace(config, encoders=encoders)
 
 
 def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
@@ -550,6 +619,7 @@ def _refuse_foreign(values: dict[str, Any], kinds: Names, words: list[str], *, w
         settings_of(kinds),
         where=where,
     )
+    _refuse_remote_code(values, settings_of(kinds), words, where=where)
     if any(word.partition("=")[0] == "--train.trackers" for word in words):
         return
     named = values.get("train", {}).get("trackers")
@@ -559,6 +629,29 @@ def _refuse_foreign(values: dict[str, Any], kinds: Names, words: list[str], *, w
             f"--config {where}: a run's record, whose train.trackers is {named}: who is told of a run is yours to "
             f"say; type --train.trackers '{named}' to allow it, or --train.trackers '[]'"
         )
+
+
+def _refuse_remote_code(
+    values: dict[str, Any], config: type, words: list[str], *, where: Path
+) -> None:
+    """Refuses a file that has code run which comes with an encoder, unless that is typed too."""
+    asked: list[str] = []
+
+    def note(key: str, field: Any, value: Any) -> bool:
+        if key.endswith(".trust_remote_code") and value:
+            asked.append(key)
+        return True
+
+    shown = {key: value for key, value in values.items() if key != "format"}
+    selected(shown, config, note, where=where, dotted=True)
+    typed = {word.partition("=")[0] for word in words}
+    for key in asked:
+        parts = key.split(".")
+        if not typed & {"--" + ".".join(parts[:count]) for count in range(1, len(parts) + 1)}:
+            raise UserError(
+                f"{OPTION} {where}: asks for {key} (it runs Python code that comes with the model); this counts only "
+                f"when typed in this call, since the file may be somebody else's: to allow it, add --{key} true"
+            )
 
 
 def _config_file(name: str) -> str:

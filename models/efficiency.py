@@ -184,7 +184,7 @@ def _variants(
         config = replace(config, data=str(a_path(data, name="data")))
     dataset = open_data(run, config.data)
     # A folder with settings alone can be measured too.
-    refuse_to_resume_on_other_data(run, dataset, towers=config.content, states=config.states)
+    refuse_to_resume_on_other_data(run, dataset, **config.reads)
     # The initial weights do not change the costs, and their file may be untrusted.
     config = replace(config, init_from="")
     if not config.item_kind.reads_towers or not states:

@@ -1,9 +1,9 @@
 """Learning-rate groups: a module declares its group, and the optimizer is built from the declarations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 _MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 M = TypeVar("M", bound=nn.Module)
@@ -18,6 +18,39 @@ def in_group(module: M, group: str) -> M:
     """
     module.rate_group = group  # type: ignore[assignment]
     return module
+
+
+def kept_state(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a module that are saved with it: all but those of base encoders, which are loaded from elsewhere.
+
+    A module declares the names of such tensors in it as `base_names`. A tensor with several names has the first.
+    """
+    left_out = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, part in module.named_modules()
+        for name in getattr(part, "base_names", ())
+    }
+    kept: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if name not in left_out and id(tensor) not in seen:
+            seen.add(id(tensor))
+            kept[name] = tensor.detach()
+    return kept
+
+
+def load_kept_state(
+    module: nn.Module, tensors: Mapping[str, Tensor], *, assign: bool = False
+) -> None:
+    """Gives a module the tensors that `kept_state` returned; what is left out stays as it was loaded.
+
+    Raises:
+        RuntimeError: if they are not those that the module keeps.
+    """
+    differing = set(kept_state(module)) ^ set(tensors)
+    if differing:
+        raise RuntimeError(f"the weights differ in {', '.join(sorted(differing)[:5])}")
+    module.load_state_dict(tensors, strict=False, assign=assign)
 
 
 def count_trainable(module: nn.Module) -> int:

@@ -52,11 +52,14 @@ class Training:
 
 
 def settled(config: RunConfig) -> RunConfig:
-    """The config with the launcher's mixed precision and accumulation, which override its own.
+    """The config with the launcher's mixed precision and accumulation, which override its own, and with every setting of
+    the encoders that it trains: what is trained is recorded, not what prep may store later.
 
     Raises:
-        UserError: if the launcher sets a value that training does not know.
+        UserError: if the launcher sets a value that training does not know, or a tower has no encoder or no source.
     """
+    if config.item_kind.trains_encoders:
+        config = config.with_encoders(open_dataset(config.data))
     launched = settle_launch(
         mixed_precision=config.train.mixed_precision, accumulation=config.train.accumulation
     )
@@ -77,8 +80,10 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         _refuse_graphs(config, accelerator)
     dataset = open_dataset(config.data)
     splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
-    features = make_features(config, dataset, device=device)
     loss = choose_loss(config, splits)
+    torch.manual_seed(settings.seed)
+    model = build(config, dataset, loss=loss)
+    features = make_features(config, dataset, item_encoder=model.item_encoder, device=device)
     batches = Batches(
         splits,
         features,
@@ -93,8 +98,6 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         accumulation=settings.accumulation,
         fixed_sizes=settings.cuda_graphs,
     )
-    torch.manual_seed(settings.seed)
-    model = build(config, dataset, loss=loss)
     if settings.compile:
         compile_parts(model, device)
     optimizer = make_optimizer(
@@ -129,7 +132,8 @@ def _refuse_graphs(config: RunConfig, accelerator: Accelerator) -> None:
         "goes with one process": accelerator.num_processes > 1,
         "goes with bf16 or no mixed precision": accelerator.mixed_precision == "fp16",
         "goes with train.accumulation 1": config.train.accumulation > 1,
-        "goes with stored states": config.item_kind.reads_towers and config.states == "live",
+        "goes with stored states": config.item_kind.reads_towers
+        and (config.states == "live" or config.item_kind.trains_encoders),
     }
     for reason, holds in reasons.items():
         if holds:

@@ -27,7 +27,7 @@ from models.runs.begin import Beginning, begin, record_beginning
 from models.runs.environment import describe_environment
 from models.runs.files import MODEL, read_run_settings
 from models.runs.identity import describe_data, refuse_to_resume_on_other_data
-from models.runs.pretrained import from_pretrained, save_pretrained
+from models.runs.pretrained import base_of, from_pretrained, save_pretrained
 from models.runs.trained import TrainedRecommender
 from models.schedule import rate_factor
 from models.training.checkpoints import Checkpoints, Place
@@ -64,7 +64,7 @@ def train(config: RunConfig) -> dict[str, Any]:
     """
     output = Path(config.output)
     config = settled(replace(config, data=str(Path(config.data).resolve())))
-    free = FREE_TO_CHANGE
+    free = FREE_TO_CHANGE | {f"encoders.{name}.trust_remote_code" for name in config.encoders}
     if config.train.schedule == "constant":  # otherwise learning rates depend on `epochs`
         free = free | {"train.epochs"}
     with own_state(), ExitStack() as held:
@@ -101,7 +101,7 @@ def _run(
     torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
 
     # The position from which the run trains: the start, or the newest checkpoint.
-    reads: dict[str, Any] = {"towers": config.content, "states": config.states}
+    reads = config.reads
     refuse_to_resume_on_other_data(output, run.dataset, **reads)
     log = RunLog(output, enabled=main)
     checkpoints = Checkpoints(
@@ -203,7 +203,7 @@ def _run(
 
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
-    saved = from_pretrained(output / MODEL).to(device)
+    saved = from_pretrained(output / MODEL, **base_of(config)).to(device)
     best = TrainedRecommender(config, run.dataset, saved, run.features)
     measure(best, output, split="valid", progress=False)
     report = measure(best, output, split="test")

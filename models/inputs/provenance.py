@@ -3,12 +3,13 @@
 Said in prep's own words, so that it can stand in a `prep.yaml` again (`recipe`).
 """
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from toolkit.backbones import EncoderSpec
+from toolkit.backbones.resolve import commit_of, portable, revision_of
 from toolkit.dataset import Dataset
-from toolkit.sources import captions_of
+from toolkit.sources import captions_behind, captions_of
 from toolkit.towers import IMPORTED, PICTURES
 
 _SHAPE = ("layers", "width")  # of states, which the model's own settings tell
@@ -18,7 +19,9 @@ _RELEASED = "released"  # stands for a backend where frames came ready with the 
 _COMMIT = 40  # hexadecimal digits: what the hub pins a repository by
 
 
-def describe_towers(dataset: Dataset, towers: Iterable[str]) -> dict[str, Any]:
+def describe_towers(
+    dataset: Dataset, towers: Iterable[str], *, encoders: Mapping[str, EncoderSpec] | None = None
+) -> dict[str, Any]:
     """Encoders, captioners and pictures behind some towers, as JSON can hold it.
 
     A folder of this machine is named by its last part alone: its revision, a fingerprint, says which it was.
@@ -26,13 +29,20 @@ def describe_towers(dataset: Dataset, towers: Iterable[str]) -> dict[str, Any]:
     Args:
         dataset: that holds them.
         towers: their names.
+        encoders: those that a model runs itself, by tower; the states of other towers are stored.
 
     Returns:
         `encode` by tower, `caption` by name of the captions that these read, and `media` of the pictures that
         either looks at; `{}` for no towers. What the dataset does not say is left out.
     """
     steps: dict[str, Any] = dataset.manifest.get("steps", {})
-    encode = {name: _tower(dataset.states_metadata(name), steps, name) for name in towers}
+    encoders = encoders or {}
+    encode = {
+        name: _live_tower(dataset, encoders[name])
+        if name in encoders
+        else _tower(dataset.states_metadata(name), steps, name)
+        for name in towers
+    }
     if not encode:
         return {}
     read = [name for tower in encode.values() for name in _captions(tower)]
@@ -73,6 +83,24 @@ def is_imported(tower: dict[str, Any]) -> bool:
     return bool(tower["encoder"].startswith(IMPORTED))
 
 
+def _live_tower(dataset: Dataset, spec: EncoderSpec) -> dict[str, Any]:
+    """As `_tower`, of an encoder that is run on the dataset's content."""
+    found: dict[str, Any] = {
+        "encoder": portable(spec.encoder),
+        "revision": revision_of(spec.encoder, commit_of(spec.encoder, spec.revision)),
+        "pooling": spec.pooling,
+        "source": spec.source,
+        "modality": spec.modality,
+        "precision": spec.dtype,
+        "quantize": spec.quantize,
+    }
+    if captions := captions_behind(dataset, spec.source):
+        found["captions"] = captions
+    if spec.modality == "text":
+        found |= {"max_tokens": spec.token_limit, "lowercase": spec.lowercase}
+    return found
+
+
 def _tower(about: dict[str, str], steps: dict[str, Any], name: str) -> dict[str, Any]:
     step = steps.get(f"encode:{name}", {})
     asked = {} if is_imported(about) else step.get("config", {})
@@ -84,7 +112,7 @@ def _tower(about: dict[str, str], steps: dict[str, Any], name: str) -> dict[str,
         if key not in _SHAPE and not value.startswith("{")
     }
     found |= {key: asked[key] for key in _OF_ENCODING if key in asked}
-    found["encoder"] = _portable(found["encoder"])
+    found["encoder"] = portable(found["encoder"])
     return found | ({"items": step["items"]} if "items" in step else {})
 
 
@@ -97,15 +125,9 @@ def _captioner(step: dict[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in step.get("config", {}).items() if key not in pictures}
     for key in ("model", "prompt"):
         if key in found:
-            found[key] = _portable(found[key])
+            found[key] = portable(found[key])
     text = step.get("prompt", {}).get("text")
     return found if text is None else {**found, "prompt_text": text}
-
-
-def _portable(name: str) -> str:
-    """A name as it is; of a path on this machine, its last part."""
-    loader, colon, path = ("", "", name) if Path(name).is_absolute() else name.partition(":")
-    return f"{loader}{colon}{Path(path).name}" if Path(path).is_absolute() else name
 
 
 def _encoding(tower: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol
 
+from models.adaptation import ADAPTATIONS, find_adaptation
 from toolkit.backbones import EncoderSpec
 from toolkit.backbones.spec import Pooling, Precision, Quantize
 from toolkit.errors import UserError
@@ -64,6 +65,15 @@ class EncoderSettings:
         named = {key: value for key, value in vars(self).items() if key in known}
         chosen = {key: value for key, value in named.items() if value is not None}
         return EncoderSpec(**chosen, layers=LAST)
+
+
+def refuse_unknown_method(method: str) -> None:
+    """Refuses a way to adapt an encoder that is not registered.
+
+    Raises:
+        UserError: naming those that are.
+    """
+    find_adaptation(method, ADAPTATIONS)
 
 
 class StoredTowers(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.adaptation import adapt
+from models.adaptation import adapt, expect_zero
 from models.fusion import FUSIONS, Concat, MakeFusion
 from models.fusion.kind import describe_fusion
 from models.items.encoder_settings import EncoderSettings
@@ -20,7 +20,8 @@ from models.items.part_names import by_tower, part_name
 from models.items.pooled import about_parts, check_parts, join, make_fusion, make_vectors
 from toolkit.backbones import Encoder, EncoderSpec, load_encoder
 from toolkit.backbones.encoder import Preparer
-from toolkit.backbones.prepared import Prepared
+from toolkit.backbones.prepared import Prepared, prepare_items
+from toolkit.backbones.resolve import portable
 from toolkit.errors import UserError
 
 Load = Callable[[EncoderSpec], Encoder]
@@ -113,7 +114,8 @@ class TrainedEncoders(nn.Module):
         """What `load_encoders(settings)` needs to build it again, as JSON can hold it."""
         described = {
             name: {
-                key: value for key, value in asdict(chosen).items() if key not in _NOT_SAVED
+                **{key: value for key, value in asdict(chosen).items() if key not in _NOT_SAVED},
+                "encoder": portable(str(chosen.encoder)),
             }
             for name, chosen in self.chosen.items()
         }
@@ -125,9 +127,13 @@ class TrainedEncoders(nn.Module):
             "layers": self.layers,
             "dropout": self.dropout,
             **({} if self.items is None else {"items": self.items}),
-            **(
-                {} if self.fusion is None else {"fusion": describe_fusion(self.fusion, FUSIONS)}
-            ),
+            **({} if self.fusion is None else {"fusion": describe_fusion(self.fusion, FUSIONS)}),
+        }
+
+    def prepare(self, payloads: Mapping[str, Sequence[Any]]) -> dict[str, Prepared]:
+        """What `forward` reads of U items, from the source of each by tower; None for an item without one."""
+        return {
+            name: prepare_items(self.preparers[name], read)[0] for name, read in payloads.items()
         }
 
     def parts(self, features: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -163,11 +169,10 @@ class TrainedEncoders(nn.Module):
 class _Missing(nn.Module):
     """The learned state of an item without a source, (D,); zeros at first, as stored states have them."""
 
-    zero_gradients = {"state": "always"}  # of a step in which every item has its source
-
     def __init__(self, width: int) -> None:
         super().__init__()
         self.state = nn.Parameter(torch.zeros(width))
+        expect_zero(self, "always", "state")  # of a step in which every item has its source
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
@@ -214,8 +219,11 @@ def _refuse_other_base(name: str, encoder: Encoder, recorded: str | None) -> Non
         )
 
 
-def load_encoders(settings: Mapping[str, Any], *, fusion: MakeFusion = Concat) -> TrainedEncoders:
+def load_encoders(settings: Mapping[str, Any]) -> TrainedEncoders:
     """The module from what its `settings()` returned, its base encoders loaded.
+
+    Args:
+        settings: with the fusion as what makes it.
 
     Raises:
         UserError: if a base encoder is missing or has changed.
@@ -225,7 +233,7 @@ def load_encoders(settings: Mapping[str, Any], *, fusion: MakeFusion = Concat) -
         name: EncoderSettings(**{key: value for key, value in one.items() if key in known})
         for name, one in settings["encoders"].items()
     }
-    return TrainedEncoders(**{**settings, "encoders": encoders, "fusion": fusion})
+    return TrainedEncoders(**{**settings, "encoders": encoders})
 
 
 def _build(

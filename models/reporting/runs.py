@@ -52,7 +52,11 @@ def describe_run(
 
 def describe_towers(trained: TrainedRecommender) -> dict[str, str]:
     """What reads each tower, and what of."""
-    about = {name: trained.dataset.states_metadata(name) for name in trained.config.content}
+    encoders = trained.config.reads["encoders"]
+    about = {
+        name: vars(encoders[name]) if name in encoders else trained.dataset.states_metadata(name)
+        for name in trained.config.content
+    }
     return {name: f"{told['encoder']} over {told['source']}" for name, told in about.items()}
 
 

@@ -43,7 +43,9 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         run: its folder.
     """
     run = Path(run)
-    made_with = describe_towers(trained.dataset, trained.config.content)
+    made_with = describe_towers(
+        trained.dataset, trained.config.content, encoders=trained.config.reads["encoders"]
+    )
     reports = _reports(run)
     data = _metadata(run, trained, reports)
     sections = [

@@ -16,13 +16,15 @@ def tower_sections(trained: TrainedRecommender, made_with: dict[str, Any]) -> li
     """What encoded the items; nothing for the ID baseline."""
     if not made_with:
         return []
+    trains = trained.config.item_kind.trains_encoders
+    zeros = "a learned state" if trains else "zeros"
     head = ["tower", "source", "encoder", "revision", "kept states", "pooling", "width", "items"]
     rows = [
         [
             *map(code, (name, one["source"], one["encoder"], one["revision"])),
-            one.get("kept", ""),
+            one.get("kept", "the last"),
             one["pooling"],
-            str(trained.dataset.tower(name).width),
+            "" if trains else str(trained.dataset.tower(name).width),
             ", ".join(f"{count:,} {status}" for status, count in one.get("items", {}).items()),
         ]
         for name, one in made_with["encode"].items()
@@ -30,7 +32,7 @@ def tower_sections(trained: TrainedRecommender, made_with: dict[str, Any]) -> li
     return [
         "## Towers",
         table(head, rows),
-        "Kept states count from 0, the encoder's embeddings. An item without the source has zeros in their place.",
+        f"Kept states count from 0, the encoder's embeddings. An item without the source has {zeros} in their place.",
     ]
 
 
@@ -58,6 +60,14 @@ def usage_sections(trained: TrainedRecommender, made_with: dict[str, Any]) -> li
     words = ["## Use", fenced(_snippet(trained), "python")]
     if not trained.config.knows_new_items:
         return [*words, "`DATASET` is the one named above: the model knows no other items."]
+    if trained.config.item_kind.trains_encoders:
+        return [
+            *words,
+            "`DATASET` may hold other items than those above, with the same kinds of content: the model runs its "
+            "encoders itself. A base encoder that lies in a folder is named by the last part of its path: say where it "
+            'lies with `models.from_pretrained("FOLDER", encoders={"TOWER": "PATH"})`.',
+            *_notes(made_with),
+        ]
     return [
         *words,
         "`DATASET` may hold other items than those above, if their states were made in the same way. "
@@ -98,6 +108,10 @@ def _snippet(trained: TrainedRecommender) -> str:
         "numbers": '{"id": torch.arange(data.items.num_rows + 1)}',
         **dict.fromkeys(("states", "pooled"), f"{{name: data.states(name) for name in {towers}}}"),
     }
+    tables["sources"] = (
+        "model.item_encoder.prepare({name: [None, *data.source(source).to_pylist()] "
+        "for name, source in model.item_encoder.sources.items()})"
+    )
     features = " | ".join(
         tables[what] for what in trained.config.item_kind.reads_of(trained.config.towers)
     )

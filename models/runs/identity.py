@@ -9,7 +9,8 @@ them as prep `stored` them or runs the encoders `live`.
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ import numpy as np
 from models.inputs.provenance import describe_towers
 from models.machine.parallel import rank_and_world
 from models.runs.files import CONFIG, ENVIRONMENT, read_environment
+from toolkit.backbones import EncoderSpec
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.digests import remembered
 from toolkit.errors import UserError
@@ -42,7 +44,13 @@ Fact = tuple[str, Callable[[], Any]]
 States = Literal["stored", "live"]
 
 
-def describe_data(dataset: Dataset, *, towers: Sequence[str], states: States) -> dict[str, Any]:
+def describe_data(
+    dataset: Dataset,
+    *,
+    towers: Sequence[str],
+    states: States,
+    encoders: Mapping[str, EncoderSpec] | None = None,
+) -> dict[str, Any]:
     """Everything in a dataset that a run depends on, as environment.json keeps it under `dataset`.
 
     Returns:
@@ -50,11 +58,16 @@ def describe_data(dataset: Dataset, *, towers: Sequence[str], states: States) ->
         `tower NAME states_sha256` of the states themselves (`source_sha256` of the encoder's input, where states are
         live); `media …`, the settings of the pictures behind them; and `interactions_sha256`.
     """
-    return {key: compute() for key, compute in _facts(dataset, towers, states)}
+    return {key: compute() for key, compute in _facts(dataset, towers, states, encoders or {})}
 
 
 def refuse_other_data(
-    run: Path, dataset: Dataset, *, towers: Sequence[str], states: States
+    run: Path,
+    dataset: Dataset,
+    *,
+    towers: Sequence[str],
+    states: States,
+    encoders: Mapping[str, EncoderSpec] | None = None,
 ) -> None:
     """Refuses a dataset that is not the one that a run was trained on, by content.
 
@@ -63,17 +76,23 @@ def refuse_other_data(
         dataset: the dataset to be read.
         towers: names of the towers that the run reads.
         states: `stored` or `live`.
+        encoders: by tower, those that the run trains.
 
     Raises:
         UserError: naming the first difference.
     """
-    difference = other_data(run, dataset, towers=towers, states=states)
+    difference = other_data(run, dataset, towers=towers, states=states, encoders=encoders)
     if difference is not None:
         raise UserError(difference)
 
 
 def refuse_to_resume_on_other_data(
-    run: Path, dataset: Dataset, *, towers: Sequence[str], states: States
+    run: Path,
+    dataset: Dataset,
+    *,
+    towers: Sequence[str],
+    states: States,
+    encoders: Mapping[str, EncoderSpec] | None = None,
 ) -> None:
     """`refuse_other_data` where training has begun: a run without environment.json has made no step.
 
@@ -81,16 +100,24 @@ def refuse_to_resume_on_other_data(
         UserError: as `refuse_other_data` does.
     """
     if (run / ENVIRONMENT).exists():
-        refuse_other_data(run, dataset, towers=towers, states=states)
+        refuse_other_data(run, dataset, towers=towers, states=states, encoders=encoders)
 
 
-def other_data(run: Path, dataset: Dataset, *, towers: Sequence[str], states: States) -> str | None:
+def other_data(
+    run: Path,
+    dataset: Dataset,
+    *,
+    towers: Sequence[str],
+    states: States,
+    encoders: Mapping[str, EncoderSpec] | None = None,
+) -> str | None:
     """How a dataset differs from the one that a run was trained on, as a message; None where it is the same.
 
     Runs of older versions did not record all of it: what cannot be checked is named on stderr.
     """
     then = read_environment(run)["dataset"]
-    facts = dict(_facts(dataset, towers, states))
+    encoders = encoders or {}
+    facts = dict(_facts(dataset, towers, states, encoders))
     whole = any(key.endswith((f" {_STATES}", f" {_SOURCE}")) for key in then)
     gone = [key for key in then if key.rpartition(" ")[2] in _ALWAYS and key not in facts]
     for key, compute in [*facts.items(), *((key, lambda: None) for key in gone)]:
@@ -104,7 +131,9 @@ def other_data(run: Path, dataset: Dataset, *, towers: Sequence[str], states: St
         for key in facts
         if key not in then and key.split()[-1] in _WORDS
     ]
-    for name in towers:  # as older versions recorded them
+    for name in (
+        name for name in towers if name not in encoders
+    ):  # as older versions recorded them
         recorded, now = then.get(f"tower {name}"), _encoder_of(dataset.states_metadata(name))
         if recorded not in (None, now):
             return _differs(run, f"tower {name}", recorded, now, dataset)
@@ -117,7 +146,12 @@ def other_data(run: Path, dataset: Dataset, *, towers: Sequence[str], states: St
 
 
 def refuse_other_states(
-    run: Path, dataset: Dataset, made_with: dict[str, Any], *, towers: Sequence[str]
+    run: Path,
+    dataset: Dataset,
+    made_with: dict[str, Any],
+    *,
+    towers: Sequence[str],
+    encoders: Mapping[str, EncoderSpec] | None = None,
 ) -> None:
     """Refuses another dataset whose states differ in provenance from those that the model was trained on.
 
@@ -126,6 +160,7 @@ def refuse_other_states(
         dataset: the other dataset.
         made_with: provenance of the states that the model was trained on (`models.inputs.provenance`).
         towers: names of the towers that the run reads.
+        encoders: by tower, those that the run trains.
 
     Raises:
         UserError: if the provenance differs, or that of the model is not known.
@@ -136,7 +171,7 @@ def refuse_other_states(
             "train again, or leave --data out"
         )
     then = dict(_settings(made_with))
-    now = dict(_settings(describe_towers(dataset, towers)))
+    now = dict(_settings(describe_towers(dataset, towers, encoders=encoders)))
     for key in sorted({*then, *now}):
         both = key in then and key in now
         must = key.startswith("media ") or key.rpartition(" ")[2] in _ALWAYS
@@ -178,18 +213,27 @@ def open_data(run: Path, data: str | Path) -> Dataset:
     return open_dataset(data)
 
 
-def _facts(dataset: Dataset, towers: Sequence[str], states: States) -> Iterator[Fact]:
+def _facts(
+    dataset: Dataset,
+    towers: Sequence[str],
+    states: States,
+    encoders: Mapping[str, EncoderSpec],
+) -> Iterator[Fact]:
     """What identifies the data of a run, the cheapest first, so that a difference is found early."""
     yield ITEMS, lambda: hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
-    for key, value in _settings(describe_towers(dataset, towers)):
+    for key, value in _settings(describe_towers(dataset, towers, encoders=encoders)):
         yield key, lambda value=value: value  # type: ignore[misc]
     yield INTERACTIONS, dataset.interactions_sha256
     live = states == "live"
     for name in towers:
-        yield (
-            f"tower {name} {_SOURCE if live else _STATES}",
-            lambda name=name: (_source_sha256 if live else _states_sha256)(dataset, name),  # type: ignore[misc]
-        )
+        if name in encoders:
+            source = encoders[name].source
+        elif live:
+            source = dataset.states_metadata(name)["source"]
+        else:
+            yield f"tower {name} {_STATES}", partial(_states_sha256, dataset, name)
+            continue
+        yield f"tower {name} {_SOURCE}", partial(_source_sha256, dataset, source)
 
 
 def _settings(made_with: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -228,9 +272,9 @@ def _rows_sha256(path: Path) -> str:
     return f"{total % 2**256:064x}"
 
 
-def _source_sha256(dataset: Dataset, tower: str) -> str:
-    """SHA-256 of the content that a live encoder reads, of all items in order."""
-    digest, source = hashlib.sha256(), dataset.states_metadata(tower)["source"]
+def _source_sha256(dataset: Dataset, source: str) -> str:
+    """SHA-256 of the content that an encoder reads, of all items in order."""
+    digest = hashlib.sha256()
     reader, numbers = dataset.source_reader(source), range(1, dataset.items.num_rows + 1)
     for start in range(0, len(numbers), _SOURCES_AT_ONCE):
         for value in reader.read(numbers[start : start + _SOURCES_AT_ONCE]).to_pylist():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.items import ITEMS, ItemKind
 from models.migrate import named_by_tower
+from models.parameters import kept_state, load_kept_state
 from models.recommender import Recommender
 from models.sequence import SEQUENCES, SequenceKind
 from toolkit.digests import sha256_of
@@ -18,6 +19,7 @@ from toolkit.errors import UserError
 
 Kinds = Mapping[str, ItemKind] | Mapping[str, SequenceKind]
 PARTS: dict[str, Kinds] = {"item_encoder": ITEMS, "sequence_encoder": SEQUENCES}
+_BOOLEANS = {"wide_heads", "lowercase", "shared", "trust_remote_code"}
 _DEEPEST = 4096  # kept layers of a tower, or blocks
 
 
@@ -48,7 +50,7 @@ class Weights:
         Raises:
             UserError: if they do not fit it, or are not finite.
         """
-        wanted = model.state_dict()
+        wanted = kept_state(model)
         for name in sorted({*wanted, *self.tensors}):
             then, now = (_shape(tensors.get(name)) for tensors in (wanted, self.tensors))
             if then != now:
@@ -61,7 +63,7 @@ class Weights:
                 raise UserError(
                     f"{self.path}: {name} has values that are not finite; the model diverged, or the file is damaged"
                 )
-        model.load_state_dict(self.tensors, assign=True)
+        load_kept_state(model, self.tensors, assign=True)
 
     def refuse_changed(self, recorded: Any) -> None:
         """Makes sure that the file is what was saved.
@@ -148,7 +150,7 @@ def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int | float]]
     """Every number in some settings, with the key that it stands under."""
     if isinstance(settings, dict):
         for key, value in settings.items():
-            if not (key == "wide_heads" and isinstance(value, bool)):
+            if not (key in _BOOLEANS and isinstance(value, bool)):
                 yield from _numbers(value, str(key))
     elif isinstance(settings, list | tuple):
         for value in settings:
@@ -161,6 +163,8 @@ def _build(settings: dict[str, Any], part: str, where: Path) -> nn.Module:
     given = {key: value for key, value in settings.items() if key != "kind"}
     try:
         return PARTS[part][settings["kind"]].load(given)
+    except UserError:  # of a base encoder that is missing or has changed
+        raise
     except (
         Exception
     ) as error:  # settings of every wrong kind, which torch and Python refuse each in their way

@@ -1,6 +1,7 @@
 """The model folder: weights as safetensors, shapes as JSON, a card to read. Nothing in it can execute."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
 from safetensors.torch import save
 from torch import nn
 
+from models.config import RunConfig
 from models.migrate import FORMATS, migrate
+from models.parameters import kept_state
 from models.recommender import Recommender
 from models.runs.model_files import PARTS, Kinds, build_model, read_weights
 from toolkit.arguments import a_path
@@ -35,9 +38,7 @@ def save_pretrained(model: Recommender, folder: str | Path) -> None:
     is killed then keeps a model that can be read.
     """
     folder = Path(folder)
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
+    tensors = {name: value.cpu().contiguous() for name, value in kept_state(model).items()}
     data = save(tensors)
     config = {
         "format": FORMAT,
@@ -58,16 +59,25 @@ def _digest_before(folder: Path) -> list[str]:
     return [sha256_of(weights)] if weights.is_file() else []
 
 
-def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recommender:
+def from_pretrained(
+    path: str | Path,
+    *,
+    revision: str | None = None,
+    encoders: Mapping[str, str] | None = None,
+    trust_remote_code: bool = False,
+) -> Recommender:
     """Reads a model folder, or downloads one from the hub by name.
 
     Args:
         path: folder, or `owner/name` on the hub.
         revision: hub revision.
+        encoders: by tower, where the base encoder of a model of trained encoders lies, if not where its name says: the
+            name of a folder is recorded without the path to it.
+        trust_remote_code: runs code that comes with the base encoders.
 
     Raises:
         UserError: if there is no model, a file is not as Versa writes it, or the weights have changed since, do not
-            fit the shapes, or are not finite.
+            fit the shapes, or are not finite; or if a base encoder is missing or has changed.
     """
     folder = a_path(path, name="model folder")
     if not folder.is_dir():
@@ -77,12 +87,45 @@ def from_pretrained(path: str | Path, *, revision: str | None = None) -> Recomme
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder}: no {WEIGHTS} here; is this the model folder of a run?")
     weights = read_weights(folder / WEIGHTS)
+    config = _with_base(config, encoders or {}, trust_remote_code, where=folder / CONFIG)
     model = build_model(config, weights, where=folder / CONFIG)
     if record.get("format", 0) < _NAMED_BY_TOWER:
         weights = weights.named_by_tower(model)
     weights.load_into(model)
     weights.refuse_changed(config.get("weights_sha256", []))
     return model.eval()
+
+
+def base_of(config: RunConfig) -> dict[str, Any]:
+    """Where a run's base encoders lie, and whether their code is run, as `from_pretrained` takes it."""
+    return {
+        "encoders": {name: str(one.encoder) for name, one in config.encoders.items()},
+        "trust_remote_code": any(one.trust_remote_code for one in config.encoders.values()),
+    }
+
+
+def _with_base(
+    config: dict[str, Any], encoders: Mapping[str, str], trust: bool, *, where: Path
+) -> dict[str, Any]:
+    """A model's config with base encoders where they lie; whether to run their code is only the caller's to say."""
+    item = config.get("item_encoder")
+    towers = item.get("encoders") if isinstance(item, dict) else None
+    if not isinstance(item, dict) or not isinstance(towers, dict):
+        return config
+    if not all(isinstance(tower, dict) for tower in towers.values()):
+        raise UserError(f"{where}: item_encoder.encoders is damaged; restore the file")
+    unknown = sorted(set(encoders) - set(towers))
+    if unknown:
+        raise UserError(f"encoders names {unknown}; the model's towers are {list(towers)}")
+    placed = {
+        name: {
+            **tower,
+            "encoder": encoders.get(name, tower.get("encoder")),
+            "trust_remote_code": trust,
+        }
+        for name, tower in towers.items()
+    }
+    return {**config, "item_encoder": {**item, "encoders": placed}}
 
 
 def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:

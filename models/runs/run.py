@@ -11,7 +11,7 @@ from models.config import ResidencyConfig, RunConfig
 from models.recommender import Recommender
 from models.runs.files import MODEL, read_run_config
 from models.runs.identity import open_data, other_data, refuse_other_states
-from models.runs.pretrained import from_pretrained
+from models.runs.pretrained import base_of, from_pretrained
 from models.runs.trained import TrainedRecommender
 from models.sequence import SEQUENCES
 from toolkit.arguments import a_path
@@ -60,8 +60,8 @@ def _open(
     if data is not None:
         config = replace(config, data=str(a_path(data, name="data")))
     dataset = open_data(run, config.data)
-    model = from_pretrained(run / MODEL).to(device)
-    differs = other_data(run, dataset, towers=config.content, states=config.states)
+    model = from_pretrained(run / MODEL, **base_of(config)).to(device)
+    differs = other_data(run, dataset, **config.reads)
     if differs is not None:
         if not other:
             raise UserError(differs)
@@ -70,10 +70,11 @@ def _open(
                 f"{run}: {config.item_kind.noun} has one vector for each item that it was trained on and none for the "
                 f"items of {config.data}; leave --data out, or take a run over content"
             )
-        refuse_other_states(run, dataset, model.made_with, towers=config.content)
+        others = {key: config.reads[key] for key in ("towers", "encoders")}
+        refuse_other_states(run, dataset, model.made_with, **others)
     _refuse_misfit(run, config, dataset, model)
     here = replace(config, residency=ResidencyConfig())  # not what suited the machine that trained
-    features = make_features(here, dataset, device=device)
+    features = make_features(here, dataset, item_encoder=model.item_encoder, device=device)
     ranked = None if differs is None else np.arange(1, dataset.items.num_rows + 1, dtype=np.int32)
     return TrainedRecommender(config, dataset, model, features, ranked=ranked)
 
@@ -81,7 +82,7 @@ def _open(
 def _refuse_misfit(run: Path, config: RunConfig, dataset: Dataset, model: Recommender) -> None:
     """Refuses a model folder that is of another run than config.yaml: files of a run may have been exchanged."""
     kind, settings = config.item_kind, model.item_encoder.settings()  # type: ignore[operator]
-    stored = [dataset.tower(name) for name in config.content]
+    stored = [] if kind.trains_encoders else [dataset.tower(name) for name in config.content]
     has = _inputs(settings.get("items"), [TowerSpec(**spec) for spec in settings.get("towers", ())])
     wants = _inputs(
         dataset.items.num_rows if "numbers" in kind.reads_of(config.towers) else None, stored

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from models.machine.parallel import rank_and_world
 from models.migrate import named_by_tower
+from models.parameters import kept_state, load_kept_state
 from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
 
@@ -96,7 +97,7 @@ class Checkpoints:
         rank, world = rank_and_world()
         if rank != 0:
             return
-        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        tensors = {f"model/{name}": value for name, value in kept_state(self.model).items()}
         names = self._optimized()
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{names[index]}/{key}": value for key, value in state.items()}
@@ -187,7 +188,7 @@ class Checkpoints:
         if metadata["format"] != _FORMAT:
             for part in ("model", "optimizer"):
                 parts[part] = named_by_tower(parts[part], self.model)
-        self.model.load_state_dict(parts["model"])
+        load_kept_state(self.model, parts["model"])
         index_of = self._indices(metadata)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimizer"].items():

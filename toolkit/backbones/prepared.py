@@ -67,7 +67,9 @@ def prepare_items(
     broken = []
     texts = [row for row, payload in enumerate(payloads) if isinstance(payload, str)]
     if texts:
-        read = dict(zip(texts, prepare.preparation.read([payloads[row] for row in texts]), strict=True))
+        read = dict(
+            zip(texts, prepare.preparation.read([payloads[row] for row in texts]), strict=True)
+        )
     for row, payload in enumerate(payloads):
         if payload is None or row in read:
             continue
@@ -92,6 +94,8 @@ def _pixels(prepare: Preparer, payload: Any) -> Any:
     """
     if prepare.frames is not None and len(payload) < prepare.frames:
         raise ValueError(f"a clip of {len(payload)} frames, and the encoder reads {prepare.frames}")
+    if isinstance(payload, list) and not payload:
+        raise ValueError("a clip without frames")
     if prepare.splits_clips([payload]):
         return prepare.preparation.read(payload)
     return prepare.preparation.read([payload])[0]

@@ -35,6 +35,16 @@ def resolve(encoder: str, *, kind: str = "encoder") -> str:
     return encoder
 
 
+def portable(name: str) -> str:
+    """An encoder's name as it is; of a path on this machine, its last part.
+
+    >>> portable("/home/me/models/vit"), portable("open_clip:/x/clip"), portable("bert-base-uncased")
+    ('vit', 'open_clip:clip', 'bert-base-uncased')
+    """
+    loader, colon, path = ("", "", name) if Path(name).is_absolute() else name.partition(":")
+    return f"{loader}{colon}{Path(path).name}" if Path(path).is_absolute() else name
+
+
 def commit_of(encoder: str, revision: str | None, *, config: str = "config.json") -> str | None:
     """The hub's commit that a revision stood for when the configuration was last loaded; None for a folder.
 

@@ -1,0 +1,276 @@
+"""Encoders that train: against a plain reference that encodes every slot, and runs from the command line."""
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from tiny_dataset import ITEMS, walks, write_dataset, write_tower
+
+import models
+from models.build import build, make_features
+from models.config import parse_run_config
+from models.inputs.batches import Batches
+from models.items import TrainedEncoders
+from models.recommender import Recommender
+from models.train import train
+from toolkit import UserError, open_dataset, schema
+from toolkit.backbones.prepared import Prepared
+from toolkit.json_files import read_json
+from toolkit.store import Table
+
+FAST = ["--item=encoders", "--train.epochs=2", "--train.trackers=[]", "--side.embedding_dim=16", "--sequence.max_len=5",
+        "--train.batch_size=32", "--items.dropout=0"]  # fmt: skip
+NO_COVER = 7
+
+
+def jpeg(colour: tuple[int, int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Titles and covers, and nothing stored; item 7 has no cover, and 9 one that cannot be decoded."""
+    folder = write_dataset(tmp_path_factory.mktemp("raw") / "data", walks(), items=ITEMS)
+    covers = [
+        {
+            "item_id": f"i{n}",
+            "image": jpeg((4 * n, 255 - 4 * n, 9 * n % 255)) if n != 9 else b"no JPEG",
+        }
+        for n in range(1, ITEMS + 1)
+        if n != NO_COVER
+    ]
+    rows = [{**dict.fromkeys(schema.COVERS.names), "status": "ok", **row} for row in covers]
+    Table(folder / "covers").append(pa.Table.from_pylist(rows, schema=schema.COVERS))
+    return folder
+
+
+def words(data: Path, output: Path, *more: str) -> list[str]:
+    return [*FAST, f"--data={data}", f"--output={output}", *more]
+
+
+@pytest.fixture(scope="module")
+def title(tiny_bert: Path) -> list[str]:
+    return ["--towers=[title]", f"--encoders.title.encoder={tiny_bert}"]
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, title: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("encoders") / "run"
+    train(parse_run_config(words(data, output, *title)))
+    return output
+
+
+def recommender(data: Path, *more: str) -> tuple[Recommender, Batches]:
+    """A fresh model and its batches."""
+    config = parse_run_config(words(data, Path("out"), *more))
+    dataset = open_dataset(data)
+    torch.manual_seed(1)
+    model = build(config, dataset)
+    features = make_features(config, dataset, item_encoder=model.item_encoder)
+    splits = dataset.splits(max_len=5)
+    return model, Batches(splits, features, batch_size=16, seed=1)
+
+
+def test_gradients_are_those_of_encoding_every_slot(
+    data: Path, tiny_bert: Path, tiny_vit: Path
+) -> None:
+    more = [
+        "--towers=[id, title, cover]", f"--encoders.title.encoder={tiny_bert}",
+        f"--encoders.cover.encoder={tiny_vit}", "--encoders.title.dropout=0", "--sequence.dropout=0",
+        "--encoders.cover.dropout=0",
+    ]  # fmt: skip
+    model, batches = recommender(data, *more)
+    model.train()
+    batch = next(batches.epoch(1))
+    assert len(batch.items) == len(set(batch.items.tolist()))  # each item once
+    loss = model(batch)
+    loss.backward()
+    grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    # Plainly: an item for every slot, each text padded with the others to the longest.
+    encoder = model.item_encoder
+    numbers = torch.cat([torch.zeros(1, dtype=torch.long), batch.items])
+    slots = numbers[batch.inputs].flatten()
+    sources = {name: open_dataset(data).source_reader(name) for name in ("title", "cover")}
+
+    def vectors(items: torch.Tensor) -> torch.Tensor:
+        features: dict[str, object] = {"id": items}
+        for name, reader in sources.items():
+            payloads = reader.read(items.tolist()).to_pylist()
+            payloads = [None if x == b"no JPEG" else x for x in payloads]
+            real = [row for row, x in enumerate(payloads) if x is not None]
+            rows = torch.full((len(items),), len(real))
+            rows[real] = torch.arange(len(real))
+            inputs = encoder.preparers[name]([payloads[row] for row in real])
+            features[name] = Prepared((inputs,), rows)
+        return encoder(features)
+
+    inputs = torch.zeros(*batch.inputs.shape, 16)
+    real = slots != 0
+    inputs = inputs.flatten(0, 1).index_put((real.nonzero()[:, 0],), vectors(slots[real]))
+    states = model.encode_sequences(inputs.view(*batch.inputs.shape, 16), batch.inputs != 0)
+    table = torch.cat([torch.zeros(1, 16), vectors(batch.items)])
+    plain = model.criterion(states.flatten(0, 1)[batch.rows], table, batch)
+    plain.backward()
+    assert torch.allclose(plain, loss, rtol=1e-6)
+    assert "item_encoder.encoders.title.model.encoder.layer.0.output.dense.weight" in grads
+    for name, parameter in model.named_parameters():
+        if name in grads:
+            assert parameter.grad is not None
+            scale = max(float(grads[name].abs().max()), 1e-6)
+            assert (parameter.grad - grads[name]).abs().max() <= 1e-4 * scale, name
+
+
+def test_texts_are_batched_without_padding_rows_and_what_is_absent_is_counted(
+    data: Path, tiny_bert: Path, tiny_vit: Path
+) -> None:
+    more = ["--towers=[title, cover]", f"--encoders.title.encoder={tiny_bert}",
+            f"--encoders.cover.encoder={tiny_vit}"]  # fmt: skip
+    model, batches = recommender(data, *more)
+    features = batches.features
+    given = features.gather(torch.tensor([9, NO_COVER, 3]))
+    assert given["cover"].rows.tolist() == [1, 1, 0] and len(given["cover"].batches) == 1
+    assert features.missing() == {"title": 0, "cover": 1}
+    assert features.broken == {"title": set(), "cover": {9}}
+    model.eval()
+    with torch.no_grad():
+        model.item_encoder.missing["cover"].state.fill_(3.0)
+        parts = model.item_encoder.parts(given)["cover"]
+        head = model.item_encoder.heads["cover"]
+        assert torch.equal(parts[0], parts[1]) and not torch.allclose(parts[0], parts[2])
+        assert torch.allclose(parts[0], head(torch.full((1, 16), 3.0))[0])
+
+
+def test_a_run_of_trained_encoders_is_trained_saved_and_loaded(
+    run: Path, data: Path, tiny_bert: Path
+) -> None:
+    model = models.load(run)
+    encoder = model.model.item_encoder
+    assert isinstance(encoder, TrainedEncoders)
+    saved = read_json(run / "model" / "config.json")["item_encoder"]
+    assert saved["encoders"]["title"]["encoder"] == tiny_bert.name  # no path of this machine
+    assert saved["revisions"]["title"].startswith("sha256:")
+    fresh = models.from_pretrained(run / "model", encoders={"title": str(tiny_bert)})
+    ours, theirs = model.model.state_dict(), fresh.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    card = (run / "model" / "README.md").read_text()
+    assert "encoders that were trained with it" in card and "a learned state" in card
+    assert model.recommend([["i1", "i2"]], k=3).num_rows == 3
+    environment = read_json(run / "environment.json")["dataset"]
+    assert "tower title source_sha256" in environment and "tower title revision" in environment
+    base = open_dataset(data).manifest["steps"]
+    assert base == {}  # nothing was stored
+
+
+def test_a_missing_or_changed_base_encoder_is_refused(
+    data: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "bert"
+    shutil.copytree(tiny_bert, copy)
+    more = ["--towers=[title]", f"--encoders.title.encoder={copy}", "--adapt=frozen"]
+    output = tmp_path / "run"
+    train(parse_run_config(words(data, output, *more)))
+    names = set(
+        models.runs.model_files.read_weights(output / "model" / "model.safetensors").tensors
+    )
+    assert not any(
+        name.startswith("item_encoder.encoders.") for name in names
+    )  # base encoders are not saved
+    config = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(config.replace('"gelu"', '"relu"'))
+    with pytest.raises(UserError, match=r"'title'.*is at revision sha256.*restore that encoder"):
+        models.load(output)
+    with pytest.raises(UserError, match=r"revision"):
+        train(parse_run_config(words(data, output, *more, "--resume", "--train.epochs=3")))
+    shutil.rmtree(copy)
+    with pytest.raises(UserError, match="no such folder"):
+        models.load(output)
+
+
+def test_resumed_runs_are_bit_equal(
+    data: Path, title: list[str], run: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    train(parse_run_config(words(data, output, *title, "--train.epochs=1")))
+    train(parse_run_config(words(data, output, *title, "--resume")))
+    ours, theirs = (models.load(path).model.state_dict() for path in (output, run))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert read_json(output / "metrics" / "test.json") == read_json(run / "metrics" / "test.json")
+
+
+def test_settings_are_those_of_the_stored_tower(
+    data: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    ids = [f"i{n}" for n in range(1, ITEMS + 1)]
+    states = np.zeros((ITEMS, 2, 16))
+    write_tower(
+        folder, "words", ids, states, encoder=str(tiny_bert), source="title", pooling="mean"
+    )
+    model, _ = recommender(
+        folder, "--towers=[words]", "--adapt=top-1", "--encoders.words.dropout=0.3"
+    )
+    chosen = model.item_encoder.chosen["words"]
+    assert (chosen.source, chosen.pooling, chosen.dtype, chosen.adapt) == (
+        "title",
+        "mean",
+        "float32",
+        "top-1",
+    )
+    assert chosen.max_tokens == 30
+    bert = model.item_encoder.encoders["words"].model
+    assert {m.p for m in bert.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+    trains = {n for n, p in bert.named_parameters() if p.requires_grad}
+    assert trains and all(name.startswith("encoder.layer.2.") for name in trains)
+
+
+def test_one_encoder_serves_two_towers(data: Path, tiny_bert: Path) -> None:
+    more = ["--towers=[title, again]", f"--encoders.title.encoder={tiny_bert}",
+            f"--encoders.again.encoder={tiny_bert}", "--encoders.again.source=title",
+            "--encoders.again.max_tokens=4"]  # fmt: skip
+    model, batches = recommender(data, *more)
+    encoder = model.item_encoder
+    assert list(encoder.encoders) == ["title"] and encoder.owners == {
+        "title": "title",
+        "again": "title",
+    }
+    given = batches.features.gather(torch.tensor([11, 12]))
+    lengths = {name: x.batches[0].tensors["input_ids"].shape[1] for name, x in given.items()}
+    assert lengths["again"] == 4 < lengths["title"]
+    assert encoder(given).shape == (2, 16)
+    apart, _ = recommender(data, *more, "--encoders.again.shared=false")
+    assert list(apart.item_encoder.encoders) == ["title", "again"]
+
+
+def test_what_cannot_be_is_refused(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    cases = {
+        "no content is named 'blurb'": ["--towers=[blurb]", "--encoders.blurb.encoder=x"],
+        "encoders.title.encoder: not set": ["--towers=[title]"],
+        r"encoders names \['cover'\]": ["--towers=[title]", "--encoders.cover.encoder=x"],
+        "towers: none named": [],
+        "adapt 'loraa' is unknown": ["--towers=[title]", "--adapt=loraa"],
+    }
+    for message, more in cases.items():
+        with pytest.raises(UserError, match=message):
+            train(parse_run_config(words(data, output, *more)))
+    with pytest.raises(
+        UserError, match=r"^adapt: item side-network reads states of frozen .* add --item encoders"
+    ):
+        parse_run_config([f"--data={data}", "--output=o", "--towers=[title]", "--adapt=lora"])
+    file = tmp_path / "evil.yaml"
+    file.write_text("encoders: {title: {trust_remote_code: true}}\n")
+    with pytest.raises(UserError, match=r"asks for encoders\.title\.trust_remote_code"):
+        parse_run_config(words(data, output, f"--config={file}"))
+    typed = parse_run_config(
+        words(data, output, f"--config={file}", "--encoders.title.trust_remote_code=true")
+    )
+    assert typed.encoders["title"].trust_remote_code
