@@ -107,7 +107,7 @@ class TrainConfig:
         accumulation: steps that make one update together, each weighed by its positions: the update of one batch of
             all their users, but for `in-batch`, whose columns stay each step's own. The launcher's setting overrides
             it.
-        patience: epochs without a better validation HR@10 before training stops.
+        patience: evaluations without a better validation HR@10 before training stops.
         seed: of initial weights, order, drawn items and dropout.
         initial_std: weights of the sequence encoder and vectors of `id` begin normal with it, as RecBole's do with 0.02;
             0 leaves them Xavier's, and vectors of norm 1.
@@ -140,6 +140,11 @@ class TrainConfig:
             start, and shorter steps from then on.
         cuda_graphs: records the step of each size of batch once and replays it on the GPU, where the launches of
             small kernels are what takes time. One process; bf16 or no mixed precision.
+        items_at_once: how many items the item encoder takes at a time: the others are encoded again in the backward
+            pass, chunk by chunk, so that memory does not grow with the batch. 0 takes all items of a step at once.
+        activation_checkpointing: computes what the layers of an encoder hand on again in the backward pass, instead of
+            keeping it (item `encoders`).
+        evaluate_every: epochs between evaluations on valid; the last epoch has one too.
         rates: learning rates.
     """
 
@@ -169,13 +174,17 @@ class TrainConfig:
     mixed_precision: Precision = "no"
     compile: bool = False
     cuda_graphs: bool = False
+    items_at_once: int = 0
+    activation_checkpointing: bool = False
+    evaluate_every: int = 1
     rates: RatesConfig = field(default_factory=RatesConfig)
 
     def __post_init__(self) -> None:
         least = {
             **dict.fromkeys(("epochs", "batch_size", "accumulation", "patience"), 1),
             **dict.fromkeys(("sampled_items", "full_limit"), 1),
-            **dict.fromkeys(("log_every_steps", "keep_checkpoints"), 1),
+            **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
+            "items_at_once": 0,
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
             "initial_std": 0,
             "checkpoint_every_steps": 0,

@@ -3,6 +3,7 @@
 Here a run's config ends: the parts take plain arguments.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -97,7 +98,10 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         device=device,
         accumulation=settings.accumulation,
         fixed_sizes=settings.cuda_graphs,
+        items_at_once=settings.items_at_once,
     )
+    if settings.activation_checkpointing:
+        _checkpoint_activations(config, model)
     if settings.compile:
         compile_parts(model, device)
     optimizer = make_optimizer(
@@ -110,7 +114,9 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
     )
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     wrapped.train()
-    plain = Step(accelerator, wrapped, optimizer, clip_norm=settings.clip_norm)
+    plain = Step(
+        accelerator, wrapped, optimizer, clip_norm=settings.clip_norm, check=_check_of(model)
+    )
     step = GraphStep(plain, gpu_recorder()) if settings.cuda_graphs else plain
     return Training(dataset, splits, features, batches, model, optimizer, step)
 
@@ -126,11 +132,27 @@ def compile_parts(model: Recommender, device: torch.device) -> None:
         model.sequence_encoder.compile()
 
 
+def _check_of(model: Recommender) -> Callable[[], None] | None:
+    """What checks the first gradients, if the item encoder has such a check: of encoders that train."""
+    check: Callable[[], None] | None = getattr(model.item_encoder, "check_gradients", None)
+    return check
+
+
+def _checkpoint_activations(config: RunConfig, model: Recommender) -> None:
+    if not config.item_kind.trains_encoders:
+        raise UserError(
+            f"train.activation_checkpointing is for encoders that train, and item is {config.item}; leave it out, or "
+            "add --item encoders"
+        )
+    model.item_encoder.checkpoint_activations()  # type: ignore[operator]
+
+
 def _refuse_graphs(config: RunConfig, accelerator: Accelerator) -> None:
     reasons = {
         "needs a GPU": accelerator.device.type != "cuda",
         "goes with one process": accelerator.num_processes > 1,
         "goes with bf16 or no mixed precision": accelerator.mixed_precision == "fp16",
+        "goes with train.items_at_once 0": config.train.items_at_once > 0,
         "goes with train.accumulation 1": config.train.accumulation > 1,
         "goes with stored states": config.item_kind.reads_towers
         and (config.states == "live" or config.item_kind.trains_encoders),

@@ -16,6 +16,7 @@ from models.losses.loss import LossInputs
 from models.losses.objectives import MASK
 from models.losses.softmax import in_batch_loss, softmax_of_batch
 from models.machine.parallel import gather_with_gradient
+from models.machine.recompute import Chunks, encode_in_chunks
 
 
 class Recommender(nn.Module):
@@ -50,7 +51,9 @@ class Recommender(nn.Module):
         self.takes_mask = getattr(sequence_encoder, "takes_mask", False)
 
     def encode_items(self, features: Any) -> Tensor:
-        """Item embeddings, (U, E), of what the item encoder reads."""
+        """Item embeddings, (U, E), of what the item encoder reads; in chunks where features come in chunks."""
+        if isinstance(features, Chunks):
+            return encode_in_chunks(self.item_encoder, features)
         return self.item_encoder(features)
 
     def encode_sequences(self, items: Tensor, real: Tensor, masked: Tensor | None = None) -> Tensor:

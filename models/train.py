@@ -20,7 +20,7 @@ from models.config import RunConfig, make_parser, parse_run_config, save_run_con
 from models.evaluate import format_report, measure
 from models.machine.launcher import own_state, start_accelerator
 from models.machine.parallel import decided_by_first
-from models.prepare import prepare, settled
+from models.prepare import Training, prepare, settled
 from models.ranking.catalogue import encode_catalogue
 from models.ranking.ranks import rank_targets
 from models.runs.begin import Beginning, begin, record_beginning
@@ -30,6 +30,7 @@ from models.runs.identity import describe_data, refuse_to_resume_on_other_data
 from models.runs.pretrained import base_of, from_pretrained, save_pretrained
 from models.runs.trained import TrainedRecommender
 from models.schedule import rate_factor
+from models.training.alarms import Alarms
 from models.training.checkpoints import Checkpoints, Place
 from models.training.divergence import Divergence
 from models.training.log import RunLog
@@ -131,6 +132,8 @@ def _run(
         log.print(f"resuming at epoch {place.epoch}, step {place.step:,}")
     if run.features.residency:
         log.print(str(run.features.residency))
+    _print_missing(run, log)
+    alarms = Alarms(enabled=main, write=log.write)
     watch = Divergence(
         accelerator,
         checkpoints,
@@ -143,7 +146,11 @@ def _run(
 
     # Loop.
     with Stopping() as stopping:
-        while not place.is_over(epochs=settings.epochs, patience=settings.patience):
+        while not place.is_over(
+            epochs=settings.epochs,
+            patience=settings.patience,
+            evaluate_every=settings.evaluate_every,
+        ):
             model.train()
             epoch_started = time.perf_counter()
             bar = track(
@@ -170,6 +177,8 @@ def _run(
                     mean = float(accelerator.reduce(loss, reduction="mean"))
                     now = rates_now(optimizer)
                     log.write(step=place.step, epoch=place.epoch, loss=mean, rates=now)
+                    columns = len(batch.bias) - 1
+                    alarms.look_at_step(mean, columns, step=place.step, epoch=place.epoch)
                 every = settings.checkpoint_every_steps
                 due = every and place.step % every == 0 and place.batch < len(batches)
                 stopped = is_update and stopping.signal()
@@ -185,19 +194,8 @@ def _run(
             watch.check()
             train_seconds = time.perf_counter() - epoch_started
 
-            model.eval()
-            catalogue = encode_catalogue(model, run.features, splits.catalogue, device=device)
-            ranks = rank_targets(model, catalogue, splits.valid)
-            valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
-            log.write(step=place.step, epoch=place.epoch, valid=valid, train_seconds=train_seconds)
-            log.print(
-                f"epoch {place.epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} "
-                f"({train_seconds:.1f} s)"
-            )
-            if valid[BEST_BY] > place.best:
-                place.best, place.best_epoch = valid[BEST_BY], place.epoch
-                if main:
-                    save_pretrained(model, output / MODEL)
+            if place.is_evaluated(epochs=settings.epochs, evaluate_every=settings.evaluate_every):
+                _evaluate_epoch(run, place, output, log, alarms, train_seconds)
             place.epoch, place.batch = place.epoch + 1, 0
             checkpoints.save(place)
 
@@ -210,7 +208,36 @@ def _run(
     log.write(best_epoch=place.best_epoch, **{f"valid {BEST_BY}": place.best})
     log.print(f"best epoch {place.best_epoch}\n{format_report(report)}")
     accelerator.end_training()
+    alarms.refuse_success()
     return report
+
+
+def _evaluate_epoch(
+    run: Training, place: Place, output: Path, log: RunLog, alarms: Alarms, train_seconds: float
+) -> None:
+    """Measures the model on valid, and keeps it if it is the best so far."""
+    model, splits = run.model.eval(), run.splits
+    device = next(model.parameters()).device
+    catalogue = encode_catalogue(model, run.features, splits.catalogue, device=device)
+    ranks = rank_targets(model, catalogue, splits.valid)
+    valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
+    now = {"step": place.step, "epoch": place.epoch}
+    log.write(**now, valid=valid, train_seconds=train_seconds)
+    log.print(
+        f"epoch {place.epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} "
+        f"({train_seconds:.1f} s)"
+    )
+    alarms.look_at_items(catalogue.vectors.T, **now)
+    if valid[BEST_BY] > place.best:
+        place.best, place.best_epoch = valid[BEST_BY], place.epoch
+        if log.enabled:
+            save_pretrained(model, output / MODEL)
+
+
+def _print_missing(run: Training, log: RunLog) -> None:
+    for tower, count in run.features.missing().items():
+        if count:
+            log.print(f"{tower}: {count:,} of {run.dataset.items.num_rows:,} items have no source")
 
 
 def main() -> int:

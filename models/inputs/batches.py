@@ -6,6 +6,7 @@ process encodes, R predicted positions (rows), n negatives per row, N items.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from models.losses.candidates import InBatch, Negatives
 from models.losses.loss import Loss
 from models.losses.objectives import Examples, Objective, next_item
 from models.machine.prefetch import make_each
+from models.machine.recompute import Chunks
 from toolkit.splits import Splits
 
 
@@ -45,6 +47,7 @@ class Batches:
             all processes, so that the sum of losses by their shares is the loss of one batch of all of them.
         fixed_sizes: whether batches come in few sizes, as CUDA graphs require: always B sequences, all positions as
             rows of the loss, and columns filled up with padding to a multiple of 64. No result depends on it.
+        items_at_once: how many items the item encoder takes at a time (`models.machine.recompute`); 0 for all of a step.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Batches:
         device: torch.device | str = "cpu",
         accumulation: int = 1,
         fixed_sizes: bool = False,
+        items_at_once: int = 0,
     ) -> None:
         self.sequences = splits.train
         self.features = features
@@ -75,6 +79,7 @@ class Batches:
         self.device = torch.device(device)
         self.accumulation = accumulation
         self.fixed_sizes = fixed_sizes
+        self.items_at_once = items_at_once
 
     def __len__(self) -> int:
         return -(-len(self.sequences) // (self.batch_size * self.world))
@@ -151,12 +156,18 @@ class Batches:
         if shared:
             items = share_of(items, self.rank, self.world)
         return Batch(
-            features=self.features.gather(items),
+            features=self._features(items),
             items=items,
             shared=shared and self.world > 1,
             share=share,
             **{name: self._here(array) for name, array in arrays.items()},
         )
+
+    def _features(self, items: Tensor) -> Any:
+        """What the item encoder reads of the items of a step."""
+        if not self.items_at_once:
+            return self.features.gather(items)
+        return Chunks(tuple(map(self.features.gather, items.split(self.items_at_once))))
 
     def _own(self, everyone: Examples, here: NDArray[np.bool_]) -> Examples:
         """This process's examples, those of every W-th sequence; `here` selects their rows.

@@ -42,6 +42,10 @@ class Features(Protocol):
         """The features of U items, given by number, where the item encoder computes: a mapping by name."""
         ...
 
+    def missing(self) -> dict[str, int]:
+        """By tower of raw content, how many items have no source; empty where it reads none."""
+        ...
+
     def same_as(self) -> Tensor:
         """(N + 1,) for each item, the lowest number among the items whose features equal its own."""
         ...
@@ -64,6 +68,10 @@ class ItemNumbers:
     def gather(self, items: Tensor) -> dict[str, Tensor]:
         """(U,) -> `{"id": (U,)}`."""
         return {"id": items.to(self.device)}
+
+    def missing(self) -> dict[str, int]:
+        """None: it reads no content."""
+        return {}
 
     def same_as(self) -> Tensor:
         """(N + 1,): no two items are the same."""
@@ -121,6 +129,10 @@ class StoredStates:
             for name, table in self.tables.items()
         }
 
+    def missing(self) -> dict[str, int]:
+        """None are known: prep stored zeros for such items, and reported them."""
+        return {}
+
     def same_as(self) -> Tensor:
         """(N + 1,): equal rows in every tower."""
         return self._same_as
@@ -152,6 +164,10 @@ class LiveStates:
     def gather(self, items: Tensor) -> dict[str, Tensor]:
         """(U,) -> `{tower: (U, K, D)}`; zeros for items without a readable source, as stored states have."""
         return {name: self._encode(name, items.tolist()) for name in self.encoders}
+
+    def missing(self) -> dict[str, int]:
+        """None are counted: they have zeros, as stored states have."""
+        return {}
 
     def same_as(self) -> Tensor:
         """(N + 1,): equal sources in every tower."""

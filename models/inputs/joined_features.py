@@ -40,6 +40,10 @@ class JoinedFeatures:
             name: value for source in self.sources for name, value in source.gather(items).items()
         }
 
+    def missing(self) -> dict[str, int]:
+        """By tower of raw content, how many items have no source."""
+        return {name: n for source in self.sources for name, n in source.missing().items()}
+
     def same_as(self) -> Tensor:
         """(N + 1,): equal features in every source."""
         return self._same_as

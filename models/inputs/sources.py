@@ -84,8 +84,6 @@ class Sources:
         self.broken[name].update(numbers[row] for row in broken)
         if self.device.type != "cuda":
             return prepared
-        batches = tuple(inputs.moved(self._to_gpu) for inputs in prepared.batches)
-        return Prepared(batches, self._to_gpu(prepared.rows))
-
-    def _to_gpu(self, x: Tensor) -> Tensor:
-        return x.pin_memory().to(self.device, non_blocking=True)
+        # Pinned alone: the encoder copies what it reads, so that a GPU never holds the pictures of a whole step.
+        batches = tuple(inputs.moved(Tensor.pin_memory) for inputs in prepared.batches)
+        return Prepared(batches, prepared.rows.pin_memory())

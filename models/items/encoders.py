@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.adaptation import adapt, expect_zero
+from models.adaptation import adapt, check_gradients, expect_zero
 from models.fusion import FUSIONS, Concat, MakeFusion
 from models.fusion.kind import describe_fusion
 from models.items.encoder_settings import EncoderSettings
@@ -110,6 +110,23 @@ class TrainedEncoders(nn.Module):
         """What each tower reads."""
         return {name: settings.spec.source for name, settings in self.chosen.items()}
 
+    def checkpoint_activations(self) -> None:
+        """Has each encoder compute the activations in its layers again in the backward pass, instead of keeping them.
+
+        Raises:
+            UserError: if an encoder cannot.
+        """
+        for encoder in self.encoders.values():
+            _checkpoint_activations(encoder)  # type: ignore[arg-type]
+
+    def check_gradients(self) -> None:
+        """Checks after a first backward pass that what is to train has a gradient, and nothing else.
+
+        Raises:
+            UserError: naming the parameters that have none, or should have none.
+        """
+        check_gradients(self.encoders)
+
     def settings(self) -> dict[str, Any]:
         """What `load_encoders(settings)` needs to build it again, as JSON can hold it."""
         described = {
@@ -190,6 +207,20 @@ def _adapted(encoder: Encoder, settings: EncoderSettings) -> Encoder:
         set_dropout(encoder.model, settings.dropout)
     adapt(encoder, settings.adapt or "full", prefix=encoder.modality)
     return encoder
+
+
+def _checkpoint_activations(encoder: Encoder) -> None:
+    model: Any = encoder.model
+    if getattr(model, "supports_gradient_checkpointing", False):  # transformers
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        # Reentrant checkpoints lose the gradients of layers above frozen embeddings; others need no gradient there.
+        (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+        model.disable_input_require_grads()
+        return
+    raise UserError(
+        f"train.activation_checkpointing: encoder {encoder.spec.encoder!r} ({type(model).__name__}) cannot; leave it "
+        "out, and bound memory with --train.items_at_once"
+    )
 
 
 def _tensors(encoder: Encoder) -> list[Tensor]:

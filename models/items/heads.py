@@ -49,8 +49,8 @@ class Head(nn.Module):
         self.activation = nn.GELU()
         self.dropout = nn.Dropout(dropout)
         for linear in (self.first, *self.layers):
-            nn.init.xavier_normal_(linear.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
+            nn.init.xavier_normal_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, states: Tensor) -> Tensor:
         """(U, D) -> (U, E)."""

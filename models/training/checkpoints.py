@@ -50,15 +50,22 @@ class Place:
     best: float = -1.0
     best_epoch: int = 0
 
-    def is_over(self, *, epochs: int, patience: int) -> bool:
+    def is_over(self, *, epochs: int, patience: int, evaluate_every: int = 1) -> bool:
         """Whether the run ends here. It depends on the settings of this call, so it is not in the checkpoint.
 
         Args:
             epochs: most epochs.
-            patience: most epochs in a row without an improvement.
+            patience: most evaluations in a row without an improvement.
+            evaluate_every: epochs between evaluations.
         """
         done = self.epoch - 1
-        return done >= epochs or done - self.best_epoch >= patience
+        return (
+            done >= epochs or done // evaluate_every - self.best_epoch // evaluate_every >= patience
+        )
+
+    def is_evaluated(self, *, epochs: int, evaluate_every: int) -> bool:
+        """Whether the current epoch ends with an evaluation: every so many do, and the last one."""
+        return self.epoch % evaluate_every == 0 or self.epoch == epochs
 
 
 class Checkpoints:

@@ -51,15 +51,23 @@ class Step:
         model: prepared by the accelerator: `model(batch)` is the loss.
         optimizer: prepared by the accelerator.
         clip_norm: gradients of a larger norm are scaled down to this norm; 0 turns clipping off.
+        check: called once, when the first gradients are there.
     """
 
     def __init__(
-        self, accelerator: Accelerator, model: nn.Module, optimizer: Any, *, clip_norm: float = 0.0
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: Any,
+        *,
+        clip_norm: float = 0.0,
+        check: Callable[[], None] | None = None,
     ) -> None:
         self.accelerator = accelerator
         self.model = model
         self.optimizer = optimizer
         self.clip_norm = clip_norm
+        self.check = check
 
     def __call__(self, batch: TrainingBatch, *, is_update: bool = True) -> Tensor:
         """The loss of the batch, a scalar without a graph.
@@ -73,6 +81,9 @@ class Step:
         with nullcontext() if is_update else self.accelerator.no_sync(self.model):
             loss = self.model(batch)
             self.accelerator.backward(loss if batch.share == 1 else loss * batch.share)
+        if self.check is not None:
+            self.check()
+            self.check = None
         if is_update:
             if self.clip_norm:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)

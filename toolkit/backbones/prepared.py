@@ -109,7 +109,8 @@ def _batched(
     lengths = prepare.preparation.lengths([read[row] for row in rows]) if rows else None
     if lengths is None:  # images take the same memory each
         frames = [_images_of(prepare, read[row]) for row in rows]
-        batch, size = [], 0
+        batch: list[int] = []
+        size = 0
         for row, count in zip(rows, frames, strict=True):
             if batch and size + count > images:
                 yield batch
