@@ -12,7 +12,7 @@ from torch import Tensor
 
 from toolkit.errors import UserError
 
-COLLAPSED = 0.99  # mean cosine of distinct items from which their vectors count as one
+COLLAPSED = 0.999  # mean cosine of distinct items from which their vectors count as one
 
 
 class Alarms:

@@ -1,6 +1,7 @@
 """Encoders that train: against a plain reference that encodes every slot, and runs from the command line."""
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -57,7 +58,11 @@ def words(data: Path, output: Path, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def title(tiny_bert: Path) -> list[str]:
-    return ["--towers=[title]", f"--encoders.title.encoder={tiny_bert}"]
+    return [
+        "--towers=[title]",
+        f"--encoders.title.encoder={tiny_bert}",
+        "--encoders.title.pooling=mean",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +179,12 @@ def test_a_missing_or_changed_base_encoder_is_refused(
 ) -> None:
     copy = tmp_path / "bert"
     shutil.copytree(tiny_bert, copy)
-    more = ["--towers=[title]", f"--encoders.title.encoder={copy}", "--adapt=frozen"]
+    more = [
+        "--towers=[title]",
+        f"--encoders.title.encoder={copy}",
+        "--encoders.title.pooling=mean",
+        "--adapt=frozen",
+    ]
     output = tmp_path / "run"
     train(parse_run_config(words(data, output, *more)))
     names = set(
@@ -274,3 +284,36 @@ def test_what_cannot_be_is_refused(data: Path, tmp_path: Path) -> None:
         words(data, output, f"--config={file}", "--encoders.title.trust_remote_code=true")
     )
     assert typed.encoders["title"].trust_remote_code
+
+
+def test_a_run_with_the_gradient_cache_is_the_run_without(
+    data: Path, title: list[str], tmp_path: Path
+) -> None:
+    still = ["--encoders.title.dropout=0", "--sequence.dropout=0", "--train.epochs=1"]
+    weights = []
+    for name, more in {"plain": [], "cached": ["--train.items_at_once=5"],
+                       "both": ["--train.items_at_once=5", "--train.activation_checkpointing=true"]}.items():  # fmt: skip
+        train(parse_run_config(words(data, tmp_path / name, *title, *still, *more)))
+        weights.append(models.load(tmp_path / name).model.state_dict())
+    for other in weights[1:]:
+        for name, value in weights[0].items():
+            torch.testing.assert_close(other[name], value, atol=1e-4, rtol=0)
+
+
+def test_evaluations_come_every_so_many_epochs(
+    data: Path, title: list[str], tmp_path: Path
+) -> None:
+    more = ["--train.epochs=3", "--train.evaluate_every=2", "--adapt=bitfit"]
+    train(parse_run_config(words(data, tmp_path / "run", *title, *more)))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if "valid" in line] == [2, 3]
+
+
+def test_a_run_whose_items_have_collapsed_is_no_success(
+    data: Path, title: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--train.epochs=1", "--train.rates.text_encoder=10", "--train.rates.base=1"]
+    with pytest.raises(UserError, match="no success: item vectors have collapsed"):
+        train(parse_run_config(words(data, tmp_path / "run", *title, *more)))
+    assert capsys.readouterr().err.count("warning: item vectors have collapsed") == 1
+    assert read_json(tmp_path / "run" / "metrics" / "test.json")["users"]

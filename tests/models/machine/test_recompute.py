@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.multiprocessing as mp
+from cache_work import gradients as gradients_of_two
 from tiny_dataset import ITEMS, walks, write_dataset
 from torch import Tensor, nn
 
@@ -121,3 +123,11 @@ def test_without_gradients_chunks_are_encoded_as_they_are() -> None:
     assert torch.allclose(encoded, encoder(x)) and not encoded.requires_grad
     encoder.requires_grad_(False)
     assert not encode_in_chunks(encoder, Chunks((x,))).requires_grad
+
+
+def test_gradients_of_two_processes_are_those_of_a_plain_step(tmp_path: Path) -> None:
+    mp.spawn(gradients_of_two, args=(str(tmp_path / "meeting"), str(tmp_path / "out")), nprocs=2)
+    plain, cached, again = torch.load(tmp_path / "out")
+    for name, gradient in plain.items():
+        for other in (cached, again):
+            assert (other[name] - gradient).norm() <= 1e-6 * gradient.norm(), name
