@@ -187,7 +187,8 @@ def _variants(
     refuse_to_resume_on_other_data(run, dataset, **config.reads)
     # The initial weights do not change the costs, and their file may be untrusted.
     config = replace(config, init_from="")
-    if not config.item_kind.reads_towers or not states:
+    kind = config.item_kind
+    if not kind.reads_towers or kind.trains_encoders or not states:
         return [(run, config)]
     return [(run, replace(config, states=kind)) for kind in states]
 
@@ -215,7 +216,8 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
         for epoch in range(1, warmup + epochs + 1)
     ]
     gpu = device.type == "cuda"
-    states = config.states if config.item_kind.reads_towers else None
+    kind = config.item_kind
+    states = config.states if kind.reads_towers and not kind.trains_encoders else None
     return Cost(
         method=str(run) if states is None else f"{run} ({states})",
         run=str(run),
