@@ -5,6 +5,8 @@ from typing import Any
 from torch import nn
 
 from models.adaptation.adapt import Adapted, apply_adaptation, find_adaptation
+from models.adaptation.bottlenecks import HOULSBY, PARALLEL, PFEIFFER
+from models.adaptation.compacter import COMPACTER
 from models.adaptation.gradients import check_gradients, expect_zero
 from models.adaptation.kind import AdaptationKind, Target
 from models.adaptation.tuning import BITFIT, FROZEN, FULL, LAYERNORM, TOP
@@ -15,6 +17,10 @@ ADAPTATIONS: dict[str, AdaptationKind] = {
     "top-K": TOP,
     "bitfit": BITFIT,
     "layernorm": LAYERNORM,
+    "houlsby": HOULSBY,
+    "parallel": PARALLEL,
+    "pfeiffer": PFEIFFER,
+    "compacter": COMPACTER,
 }
 
 

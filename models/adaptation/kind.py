@@ -87,6 +87,10 @@ class Target:
         """The full name of a learning-rate group."""
         return f"{self.prefix}_{name}" if self.prefix else name
 
+    def add(self, module: nn.Module, name: str = "adapters") -> None:
+        """Adds a module to the encoder, as `encoder.adapters` by default."""
+        self.encoder.add_module(name, module)
+
     def train(self, parameters: list[nn.Parameter]) -> None:
         """Lets these of the encoder's own parameters train, as far as the outputs depend on them."""
         for parameter in parameters:
