@@ -9,6 +9,7 @@ from models.adaptation.bottlenecks import HOULSBY, PARALLEL, PFEIFFER
 from models.adaptation.compacter import COMPACTER
 from models.adaptation.gradients import check_gradients, expect_zero
 from models.adaptation.kind import AdaptationKind, Target
+from models.adaptation.low_rank import DORA, IA3, LORA
 from models.adaptation.tuning import BITFIT, FROZEN, FULL, LAYERNORM, TOP
 
 ADAPTATIONS: dict[str, AdaptationKind] = {
@@ -17,6 +18,9 @@ ADAPTATIONS: dict[str, AdaptationKind] = {
     "top-K": TOP,
     "bitfit": BITFIT,
     "layernorm": LAYERNORM,
+    "lora": LORA,
+    "dora": DORA,
+    "ia3": IA3,
     "houlsby": HOULSBY,
     "parallel": PARALLEL,
     "pfeiffer": PFEIFFER,

@@ -34,13 +34,17 @@ class Block:
         module: of the layer.
         attention: its attention.
         feed_forward: its feed-forward network.
-        key: the projection to keys alone; None where keys share a projection with queries and values.
+        query: the projection to queries, and to keys and values too where these share it; None if no module does it.
+        key: the projection to keys alone; None where keys share one with queries and values.
+        value: the projection to values, or the shared one.
     """
 
     module: nn.Module
     attention: Sublayer
     feed_forward: Sublayer
+    query: nn.Module | None
     key: nn.Module | None
+    value: nn.Module | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,9 @@ class Anatomy:
                 named(self.feed_forward_reads),
                 part(module, self.feed_forward_norm) if self.feed_forward_norm else None,
             ),
-            part(module, self.key) if self.key and self.key != self.query else None,
+            query=part(module, self.query) if self.query else None,
+            key=part(module, self.key) if self.key and self.key != self.query else None,
+            value=part(module, self.value) if self.value else None,
         )
 
 
