@@ -1,0 +1,170 @@
+"""Which of our methods, with which settings, a golden file of adapters stands for."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from benchmarks.golden.files import Golden, Ours
+from benchmarks.golden.towers import Method, run_bert, run_user, run_vit
+from models.adaptation.bottlenecks import (
+    Activation,
+    HoulsbySettings,
+    ParallelSettings,
+    PfeifferSettings,
+)
+from models.adaptation.compacter import CompacterSettings
+from models.adaptation.low_rank import LoraSettings
+
+Chooser = Callable[[Golden], Method]
+_ACTIVATIONS: dict[str, Activation] = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "swish": "silu",
+    "silu": "silu",
+    "gelu_new": "gelu-tanh",
+    "gelu_new (tanh approximation)": "gelu-tanh",
+}
+_RUNS = {"bert": run_bert, "vit": run_vit, "user": run_user}
+
+
+def run_adapters(golden: Golden, chooser: Chooser) -> Ours:
+    """Runs a file of adapters in the tower that its inputs show."""
+    if "item_embeddings" in golden.inputs:
+        tower = "user"
+    else:
+        tower = "vit" if "pixel_values" in golden.inputs else "bert"
+    return _RUNS[tower](golden, chooser(golden))
+
+
+def _width(golden: Golden) -> int:
+    """Of the bottlenecks; where they are Kronecker layers, as many as the bias has."""
+    for name, x in golden.weights.items():
+        if "adapter" in name and ("down" in name) and name.endswith((".bias", ".b")):
+            return x.shape[0]
+    raise ValueError("the file has no bottleneck")
+
+
+def _activation(golden: Golden) -> Activation:
+    name = golden.meta.get("adapter_activation") or golden.meta["config"]["non_linearity"]
+    return _ACTIVATIONS[name]
+
+
+def _norms(golden: Golden) -> bool:
+    trainable = golden.meta["trainable"]
+    return any("layernorm" in name.lower() or "layer_norm" in name for name in trainable)
+
+
+def _both(golden: Golden) -> bool:
+    """Whether adapters stand after the attention too."""
+    marks = ("attention.output.adapter", "attention_adapters", "adapter1", ".adapter.")
+    other = ("adapter2",)
+    names = [name for name in golden.weights if any(mark in name for mark in marks)]
+    return bool(names) and (any(o in name for name in golden.weights for o in other) or True)
+
+
+def houlsby(golden: Golden) -> Method:
+    """Also what Adapter4Rec calls Pfeiffer's second version: after the attention alone."""
+    only_attention = "pfeiffer" in golden.name
+    return Method(
+        "houlsby",
+        HoulsbySettings(
+            width=_width(golden),
+            activation=_activation(golden),
+            places="attention" if only_attention else "both",
+            norms=_norms(golden),
+        ),
+    )
+
+
+def parallel(golden: Golden) -> Method:
+    """Beside the feed-forward network, and in BERT and user encoder of Adapter4Rec beside the attention too."""
+    hub = "config" in golden.meta
+    settings = ParallelSettings(
+        width=_width(golden),
+        activation=_activation(golden),
+        places="feed-forward" if hub or "pixel_values" in golden.inputs else "both",
+        scale=golden.meta["config"]["scaling"] if hub else 1.0,
+        norms=_norms(golden),
+    )
+    if hub or "fixed" in golden.name:
+        return Method("parallel", settings)
+    return Method("parallel", settings, _add_input, "published form: the residual twice; ours adds it once")
+
+
+def pfeiffer(golden: Golden) -> Method:
+    """After the norm of the feed-forward network."""
+    settings = PfeifferSettings(
+        width=_width(golden), activation=_activation(golden), norms=_norms(golden)
+    )
+    if "classic" not in golden.name:
+        return Method("pfeiffer", settings)
+    eps = golden.meta["second_norm_eps"]
+
+    def set_eps(encoder: nn.Module) -> None:
+        for attached in encoder.adapters.children():  # type: ignore[operator, union-attr]
+            attached.norm.eps = eps
+
+    return Method("pfeiffer", replace(settings, second_norm=True), set_eps)
+
+
+def compacter(golden: Golden) -> Method:
+    """Compacter, and Compacter++ where it follows the norm."""
+    config = golden.meta.get("config", {})
+    plus = config.get("mh_adapter") is False
+    rule = next(x for name, x in golden.weights.items() if name.endswith("phm_rule"))
+    left = next(x for name, x in golden.weights.items() if name.endswith("W_left"))
+    settings = CompacterSettings(
+        width=_width(golden),
+        terms=rule.shape[0],
+        rank=left.shape[2],
+        activation=_activation(golden),
+        places="feed-forward" if plus else "both",
+        form="pfeiffer" if plus else "houlsby",
+        norms=_norms(golden),
+    )
+    if config or "fixed" in golden.name:
+        return Method("compacter", settings)
+    return Method("compacter", settings, _take_input, "published form: no residual; ours keeps it")
+
+
+def lora(golden: Golden) -> Method:
+    """On query and value."""
+    factor = next(x for name, x in golden.weights.items() if "lora_A" in name)
+    rank = factor.shape[0]
+    scale = golden.meta["scaling"]
+    return Method("lora", LoraSettings(rank=rank, alpha=scale * rank))
+
+
+def layernorm(golden: Golden) -> Method:
+    """Every LayerNorm."""
+    return Method("layernorm")
+
+
+def _add_input(encoder: nn.Module) -> None:
+    _hook_cores(encoder, lambda _, args, out: out + args[0])
+
+
+def _take_input(encoder: nn.Module) -> None:
+    _hook_cores(encoder, lambda _, args, out: out - args[0])
+
+
+def _hook_cores(encoder: nn.Module, hook: Callable[[Any, tuple[Tensor, ...], Tensor], Tensor]) -> None:
+    for attached in encoder.adapters.children():  # type: ignore[operator, union-attr]
+        attached.core.register_forward_hook(hook)
+
+
+CHOOSERS: dict[str, Chooser] = {
+    "adapter4rec_houlsby": houlsby,
+    "adapter4rec_houlsby_parallel": parallel,
+    "adapter4rec_pfeiffer_ver2": houlsby,
+    "adapter4rec_pfeiffer_classic": pfeiffer,
+    "adapter4rec_compacter": compacter,
+    "adapter4rec_lora": lora,
+    "adapter4rec_layernorm": layernorm,
+    "adapterhub_houlsby": houlsby,
+    "adapterhub_pfeiffer": pfeiffer,
+    "adapterhub_parallel": parallel,
+    "adapterhub_compacter": compacter,
+}
