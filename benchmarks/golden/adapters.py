@@ -15,6 +15,7 @@ from models.adaptation.bottlenecks import (
     PfeifferSettings,
 )
 from models.adaptation.compacter import CompacterSettings
+from models.adaptation.k_adapter import Attention, KAdapterSettings
 from models.adaptation.low_rank import LoraSettings
 
 Chooser = Callable[[Golden], Method]
@@ -54,14 +55,6 @@ def _activation(golden: Golden) -> Activation:
 def _norms(golden: Golden) -> bool:
     trainable = golden.meta["trainable"]
     return any("layernorm" in name.lower() or "layer_norm" in name for name in trainable)
-
-
-def _both(golden: Golden) -> bool:
-    """Whether adapters stand after the attention too."""
-    marks = ("attention.output.adapter", "attention_adapters", "adapter1", ".adapter.")
-    other = ("adapter2",)
-    names = [name for name in golden.weights if any(mark in name for mark in marks)]
-    return bool(names) and (any(o in name for name in golden.weights for o in other) or True)
 
 
 def houlsby(golden: Golden) -> Method:
@@ -137,6 +130,27 @@ def lora(golden: Golden) -> Method:
     return Method("lora", LoraSettings(rank=rank, alpha=scale * rank))
 
 
+def k_adapter(golden: Golden) -> Method:
+    """A side stack; as published it attends to padding, and in the user encoder to later items."""
+    meta = golden.meta
+    depth = meta["layers"] if "layers" in meta else meta["blocks"]
+    settings = KAdapterSettings(
+        width=meta["adapter_hidden"],
+        heads=meta["adapter_heads"],
+        blocks=meta["adapter_blocks"],
+        layers=list(meta.get("layers_tapped", range(depth))),
+    )
+    if "masked" in golden.name or "causal" in golden.name or "pixel_values" in golden.inputs:
+        return Method("k-adapter", settings)
+    return Method("k-adapter", settings, _see_all, "published form: attends to all; ours where the encoder does")
+
+
+def _see_all(encoder: nn.Module) -> None:
+    for module in encoder.modules():
+        if isinstance(module, Attention):
+            module.register_forward_pre_hook(lambda _, args: (args[0], None))
+
+
 def layernorm(golden: Golden) -> Method:
     """Every LayerNorm."""
     return Method("layernorm")
@@ -161,6 +175,7 @@ CHOOSERS: dict[str, Chooser] = {
     "adapter4rec_pfeiffer_ver2": houlsby,
     "adapter4rec_pfeiffer_classic": pfeiffer,
     "adapter4rec_compacter": compacter,
+    "adapter4rec_kadapter": k_adapter,
     "adapter4rec_lora": lora,
     "adapter4rec_layernorm": layernorm,
     "adapterhub_houlsby": houlsby,

@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 from benchmarks.golden.files import Golden, Ours
 from benchmarks.golden.names import BERT, USER, VIT, Rename, our_names
 from models.adaptation import adapt
+from models.adaptation.k_adapter import JoinedRun
 from models.sequence import SASRec
 from toolkit.backbones import Encoder, EncoderSpec, Hidden, Network
 
@@ -129,8 +130,16 @@ def run_bert(golden: Golden, method: Method) -> Ours:
     outputs = {"last_hidden_state": zeroed, "loss": zeroed.square().sum()}
     if "hidden_states" in golden.outputs:
         # The published zeroing at padding is of every state; K-Adapter's join is not one of the layers.
-        outputs["hidden_states"] = torch.stack([x * mask for x in hidden.states])
+        outputs["hidden_states"] = torch.stack([x * mask for x in _layer_states(encoder, hidden)])
     return finish(golden, encoder, outputs, names, set(adapted.trainable), method)
+
+
+def _layer_states(encoder: Encoder, hidden: Hidden) -> list[Tensor]:
+    """The layers' own states, the last of them before K-Adapter's join."""
+    if not isinstance(encoder.run, JoinedRun):
+        return list(hidden.states)
+    with torch.no_grad():
+        return list(encoder.run.run(encoder.model, encoder.prepare(["golden"]).tensors).states)
 
 
 def run_vit(golden: Golden, method: Method) -> Ours:
@@ -153,7 +162,7 @@ def run_vit(golden: Golden, method: Method) -> Ours:
     final = model.layernorm(hidden.states[-1])
     if "logits" in golden.outputs:
         logits = encoder.head(final[:, 0])  # type: ignore[operator]
-        outputs = {"logits": logits, "hidden_states": torch.stack(list(hidden.states))}
+        outputs = {"logits": logits, "hidden_states": torch.stack(_layer_states(encoder, hidden))}
         outputs["loss"] = logits.square().sum()
     else:
         outputs = {"last_hidden_state": final, "loss": final.square().sum()}

@@ -8,6 +8,7 @@ from models.adaptation.adapt import Adapted, apply_adaptation, find_adaptation
 from models.adaptation.bottlenecks import HOULSBY, PARALLEL, PFEIFFER
 from models.adaptation.compacter import COMPACTER
 from models.adaptation.gradients import check_gradients, expect_zero
+from models.adaptation.k_adapter import K_ADAPTER
 from models.adaptation.kind import AdaptationKind, Target
 from models.adaptation.low_rank import DORA, IA3, LORA
 from models.adaptation.tuning import BITFIT, FROZEN, FULL, LAYERNORM, TOP
@@ -25,6 +26,7 @@ ADAPTATIONS: dict[str, AdaptationKind] = {
     "parallel": PARALLEL,
     "pfeiffer": PFEIFFER,
     "compacter": COMPACTER,
+    "k-adapter": K_ADAPTER,
 }
 
 

@@ -78,6 +78,9 @@ class Target:
         found: dict[Need, Callable[[], bool]] = {
             "layers": lambda: bool(self.layers),
             "transformer layers": lambda: bool(self.blocks),
+            "transformer layers of one width": lambda: (
+                bool(self.blocks) and len(set(getattr(self.encoder, "widths", ()))) <= 1
+            ),
             "query layers": lambda: any(block.query is not None for block in self.blocks),
             "key layers of their own": lambda: any(block.key is not None for block in self.blocks),
             "layer norms": lambda: bool(self.norms),
