@@ -12,13 +12,25 @@ from pathlib import Path
 
 from benchmarks.golden.adapters import CHOOSERS, run_adapters
 from benchmarks.golden.files import Golden, Ours, compare, read_golden
+from benchmarks.golden.iisan import run_iisan
 
 Run = Callable[[Golden], Ours]
 
 KINDS: dict[str, Run] = {
-    kind: partial(run_adapters, chooser=chooser) for kind, chooser in CHOOSERS.items()
+    **{kind: partial(run_adapters, chooser=chooser) for kind, chooser in CHOOSERS.items()},
+    "iisan_": run_iisan,
 }
-LATER = ("adapter4rec_", "adapterhub_", "iisan_", "microlens_", "mmrec_", "mmsr_", "morec_", "ninerec_", "peft_")
+LATER = (
+    "adapter4rec_",
+    "adapterhub_",
+    "iisan_",
+    "microlens_",
+    "mmrec_",
+    "mmsr_",
+    "morec_",
+    "ninerec_",
+    "peft_",
+)
 
 
 def kind_of(name: str) -> str | None:

@@ -83,7 +83,9 @@ def parallel(golden: Golden) -> Method:
     )
     if hub or "fixed" in golden.name:
         return Method("parallel", settings)
-    return Method("parallel", settings, _add_input, "published form: the residual twice; ours adds it once")
+    return Method(
+        "parallel", settings, _add_input, "published form: the residual twice; ours adds it once"
+    )
 
 
 def pfeiffer(golden: Golden) -> Method:
@@ -142,7 +144,12 @@ def k_adapter(golden: Golden) -> Method:
     )
     if "masked" in golden.name or "causal" in golden.name or "pixel_values" in golden.inputs:
         return Method("k-adapter", settings)
-    return Method("k-adapter", settings, _see_all, "published form: attends to all; ours where the encoder does")
+    return Method(
+        "k-adapter",
+        settings,
+        _see_all,
+        "published form: attends to all; ours where the encoder does",
+    )
 
 
 def _see_all(encoder: nn.Module) -> None:
@@ -164,7 +171,9 @@ def _take_input(encoder: nn.Module) -> None:
     _hook_cores(encoder, lambda _, args, out: out - args[0])
 
 
-def _hook_cores(encoder: nn.Module, hook: Callable[[Any, tuple[Tensor, ...], Tensor], Tensor]) -> None:
+def _hook_cores(
+    encoder: nn.Module, hook: Callable[[Any, tuple[Tensor, ...], Tensor], Tensor]
+) -> None:
     for attached in encoder.adapters.children():  # type: ignore[operator, union-attr]
         attached.core.register_forward_hook(hook)
 

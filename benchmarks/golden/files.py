@@ -33,12 +33,6 @@ class Golden:
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
 
-    def layers(self, pattern: str) -> int:
-        """How many numbers stand for `#` in the names of the weights, such as in `encoder.layer.#.`."""
-        before = pattern.partition("#")[0]
-        tails = (name.partition(before)[2] for name in self.weights if before in name)
-        return len({tail.partition(".")[0] for tail in tails})
-
 
 @dataclass
 class Ours:
@@ -66,9 +60,7 @@ def read_golden(path: Path) -> Golden:
             kind, _, name = key.partition("/")
             if kind in parts:
                 parts[kind][name] = torch.from_numpy(np.array(arrays[key]))
-    return Golden(
-        path.stem, meta, parts["weight"], parts["grad"], parts["input"], parts["output"]
-    )
+    return Golden(path.stem, meta, parts["weight"], parts["grad"], parts["input"], parts["output"])
 
 
 def compare(golden: Golden, ours: Ours) -> tuple[bool, str]:
@@ -82,7 +74,14 @@ def compare(golden: Golden, ours: Ours) -> tuple[bool, str]:
         for name, x in golden.outputs.items()
     ]
     pairs += [
-        ("gradients", name, ours.gradients.get(name), x, scale if name in zero else _largest(x), GRADIENTS)
+        (
+            "gradients",
+            name,
+            ours.gradients.get(name),
+            x,
+            scale if name in zero else _largest(x),
+            GRADIENTS,
+        )
         for name, x in golden.gradients.items()
     ]
     for kind, name, mine, theirs, largest, limit in pairs:

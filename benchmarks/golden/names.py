@@ -46,7 +46,10 @@ BERT: tuple[Rename, ...] = (
     *_K_ADAPTER,
     *_BLOCKS,
     (r"^bert_model\.", ""),
-    (r"^encoder\.layer\.(\d+)\.attention\.output\.adapters?\.(a\.)?", r"adapters.\1_attention.core."),
+    (
+        r"^encoder\.layer\.(\d+)\.attention\.output\.adapters?\.(a\.)?",
+        r"adapters.\1_attention.core.",
+    ),
     (r"^encoder\.layer\.(\d+)\.output\.adapters?\.(a\.)?", r"adapters.\1_feed_forward.core."),
     (r"^encoder\.layer\.(\d+)\.output\.LN\.", r"adapters.\1_feed_forward.norm."),
     *_CORES,

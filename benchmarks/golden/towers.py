@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from benchmarks.golden.files import Golden, Ours
-from benchmarks.golden.names import BERT, USER, VIT, Rename, our_names
+from benchmarks.golden.names import BERT, USER, VIT, our_names
 from models.adaptation import adapt
 from models.adaptation.k_adapter import JoinedRun
 from models.sequence import SASRec
@@ -54,7 +54,7 @@ class GivenInputs:
         return self.tensors
 
 
-def bert_model(golden: Golden, weights: dict[str, Tensor], *, heads: int, eps: float = 1e-12) -> BertModel:
+def bert_model(weights: dict[str, Tensor], *, heads: int, eps: float = 1e-12) -> BertModel:
     """BERT of the shapes of weights under our names, `model.` before each."""
     embeddings = {
         key: next(x for name, x in weights.items() if f"{key}_embeddings." in name and x.ndim == 2)
@@ -63,7 +63,7 @@ def bert_model(golden: Golden, weights: dict[str, Tensor], *, heads: int, eps: f
     config = BertConfig(
         vocab_size=_rows(weights, "word_embeddings.", embeddings["word"]),
         hidden_size=embeddings["word"].shape[1],
-        num_hidden_layers=golden.layers("encoder.layer.#"),
+        num_hidden_layers=count(weights, "model.encoder.layer."),
         num_attention_heads=heads,
         intermediate_size=weights["model.encoder.layer.0.intermediate.dense.weight"].shape[0],
         max_position_embeddings=embeddings["position"].shape[0],
@@ -79,14 +79,14 @@ def _rows(weights: dict[str, Tensor], part: str, default: Tensor) -> int:
     return max([x.shape[0] for name, x in weights.items() if part in name] or [default.shape[0]])
 
 
-def vit_model(golden: Golden, weights: dict[str, Tensor], *, heads: int, eps: float = 1e-12) -> ViTModel:
+def vit_model(weights: dict[str, Tensor], *, heads: int, eps: float = 1e-12) -> ViTModel:
     """ViT of the shapes of weights under our names."""
     patches = next(x for name, x in weights.items() if name.endswith("projection.weight"))
     positions = next(x for name, x in weights.items() if name.endswith("position_embeddings"))
     side = round((positions.shape[1] - 1) ** 0.5) * patches.shape[2]
     config = ViTConfig(
         hidden_size=patches.shape[0],
-        num_hidden_layers=golden.layers("layer.#"),
+        num_hidden_layers=count(weights, "model.layers."),
         num_attention_heads=heads,
         intermediate_size=weights["model.layers.0.mlp.fc1.weight"].shape[0],
         image_size=side,
@@ -97,14 +97,23 @@ def vit_model(golden: Golden, weights: dict[str, Tensor], *, heads: int, eps: fl
     return ViTModel(config)
 
 
-def as_encoder(model: nn.Module, inputs: dict[str, Tensor], *, source: str) -> Encoder:
-    """An `Encoder` around a model of transformers."""
+def as_encoder(
+    model: nn.Module, inputs: dict[str, Tensor], *, source: str, final_norm: bool = False
+) -> Encoder:
+    """An `Encoder` around a model of transformers.
+
+    Args:
+        model: of transformers.
+        inputs: what its preparation returns.
+        source: of the items.
+        final_norm: whether the last state after a ViT's final norm counts as one more state.
+    """
     config: Any = model.config
     network = Network(
         model=model,
         preparation=GivenInputs(inputs),
-        run=_run,
-        depth=config.num_hidden_layers,
+        run=_run_normed if final_norm else _run,
+        depth=config.num_hidden_layers + final_norm,
         width=config.hidden_size,
     )
     return Encoder(network, EncoderSpec(encoder="golden", source=source)).eval()
@@ -115,11 +124,16 @@ def _run(model: Any, inputs: dict[str, Tensor]) -> Hidden:
     return Hidden(states, inputs.get("attention_mask"))
 
 
+def _run_normed(model: Any, inputs: dict[str, Tensor]) -> Hidden:
+    states, mask = _run(model, inputs)
+    return Hidden((*states, model.layernorm(states[-1])), mask)
+
+
 def run_bert(golden: Golden, method: Method) -> Ours:
     """A BERT: the loss is the sum of squares of the last states of unpadded tokens."""
     names = our_names(golden.weights, BERT)
     weights = {names[name]: x for name, x in golden.weights.items()}
-    model = bert_model(golden, weights, heads=golden.meta["heads"], eps=_eps(golden))
+    model = bert_model(weights, heads=golden.meta["heads"], eps=_eps(golden))
     encoder = as_encoder(model, dict(golden.inputs), source="title")
     adapted = _adapt(encoder, method)
     load(encoder, weights)
@@ -146,27 +160,31 @@ def run_vit(golden: Golden, method: Method) -> Ours:
     """A ViT: the loss is the sum of squares of logits of the final norm's class token, or of the final states."""
     names = our_names(golden.weights, VIT)
     weights = {names[name]: x for name, x in golden.weights.items()}
-    model = vit_model(golden, weights, heads=golden.meta["heads"], eps=_eps(golden))
-    encoder = as_encoder(model, dict(golden.inputs), source="cover")
+    model = vit_model(weights, heads=golden.meta["heads"], eps=_eps(golden))
+    joins = method.name == "k-adapter"  # before the final norm
+    encoder = as_encoder(model, dict(golden.inputs), source="cover", final_norm=not joins)
     adapted = _adapt(encoder, method)
     trains = set(adapted.trainable)
-    if "logits" in golden.outputs:
-        head = nn.Linear(*reversed(weights["head.weight"].shape))
-        encoder.add_module("head", head.requires_grad_("classifier.weight" in golden.gradients))
-        trains |= {name for name, x in encoder.named_parameters() if name.startswith("head.") and x.requires_grad}
-    if method.name == "layernorm":  # the kept states of an encoder are those before the final norm
-        model.layernorm.requires_grad_(True)
-        trains |= {"model.layernorm.weight", "model.layernorm.bias"}
+    if "head.weight" in weights:
+        trains |= _add_head(encoder, weights, trains="classifier.weight" in golden.gradients)
     load(encoder, weights)
     hidden = encoder.hidden(encoder.prepare(["golden"]))
-    final = model.layernorm(hidden.states[-1])
-    if "logits" in golden.outputs:
+    final = model.layernorm(hidden.states[-1]) if joins else hidden.states[-1]
+    if "head.weight" in weights:
         logits = encoder.head(final[:, 0])  # type: ignore[operator]
-        outputs = {"logits": logits, "hidden_states": torch.stack(_layer_states(encoder, hidden))}
-        outputs["loss"] = logits.square().sum()
+        outputs = {"logits": logits, "loss": logits.square().sum()}
+        states = _layer_states(encoder, hidden)
+        outputs["hidden_states"] = torch.stack(states if joins else states[:-1])
     else:
         outputs = {"last_hidden_state": final, "loss": final.square().sum()}
     return finish(golden, encoder, outputs, names, trains, method)
+
+
+def _add_head(encoder: nn.Module, weights: dict[str, Tensor], *, trains: bool) -> set[str]:
+    """Adds a classifier, and names what of it trains."""
+    head = nn.Linear(*reversed(weights["head.weight"].shape)).requires_grad_(trains)
+    encoder.add_module("head", head)
+    return {"head.weight", "head.bias"} if trains else set()
 
 
 def run_user(golden: Golden, method: Method) -> Ours:
@@ -188,10 +206,18 @@ def run_user(golden: Golden, method: Method) -> Ours:
 def sasrec(weights: dict[str, Tensor], *, heads: int) -> SASRec:
     """SASRec of the shapes of weights under our names."""
     length, width = weights["positions.weight"].shape
-    blocks = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
     return SASRec(
-        embedding_dim=width, max_len=length, heads=heads, blocks=len(blocks), dropout=0.0
+        embedding_dim=width,
+        max_len=length,
+        heads=heads,
+        blocks=count(weights, "blocks."),
+        dropout=0.0,
     )
+
+
+def count(weights: dict[str, Tensor], before: str) -> int:
+    """How many numbers follow a start of the names of weights."""
+    return len({name[len(before) :].split(".")[0] for name in weights if name.startswith(before)})
 
 
 def finish(
@@ -208,7 +234,7 @@ def finish(
     trained = {plain(name) for name in trains}
     return Ours(
         outputs,
-        {name: gradients.get(names.get(name, ""), None) for name in golden.gradients},
+        {name: gradients.get(names.get(name, "")) for name in golden.gradients},
         {name for name, ours in names.items() if ours in trained},
         [method.note] if method.note else [],
     )

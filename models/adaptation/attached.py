@@ -32,7 +32,7 @@ class Attached(nn.Module):
         raise NotImplementedError
 
     def added(self, state: Tensor) -> Tensor:
-        """s · A(state), computed in the precision of A's weights and returned in that of the state."""
+        """S · A(state), computed in the precision of A's weights and returned in that of the state."""
         weight = next(self.core.parameters())
         change: Tensor = self.core(state.to(weight.dtype))
         return (self.scale * change).to(state.dtype)

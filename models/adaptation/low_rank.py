@@ -88,7 +88,9 @@ def _dora(target: Target, settings: DoraSettings) -> None:
     _inject_low_rank(target, settings, dora=True)
 
 
-def _inject_low_rank(target: Target, settings: LoraSettings | DoraSettings, *, dora: bool) -> list[Any]:
+def _inject_low_rank(
+    target: Target, settings: LoraSettings | DoraSettings, *, dora: bool
+) -> list[Any]:
     """Injects the updates, and returns peft's layers."""
     if settings.rank < 1:
         raise UserError(f"the rank of a low-rank update is {settings.rank}; it must be at least 1")
