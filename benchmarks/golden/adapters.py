@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from benchmarks.golden.files import Golden, Ours
@@ -17,6 +18,7 @@ from models.adaptation.bottlenecks import (
 from models.adaptation.compacter import CompacterSettings
 from models.adaptation.k_adapter import Attention, KAdapterSettings
 from models.adaptation.low_rank import LoraSettings
+from models.adaptation.prompts import PrefixSettings, PromptSettings
 
 Chooser = Callable[[Golden], Method]
 _ACTIVATIONS: dict[str, Activation] = {
@@ -158,6 +160,40 @@ def _see_all(encoder: nn.Module) -> None:
             module.register_forward_pre_hook(lambda _, args: (args[0], None))
 
 
+def prompt(golden: Golden) -> Method:
+    """Learned tokens beside the encoder's own, not gated."""
+    if "input_ids" in golden.inputs and "soft_prompt" in golden.name:
+        return Method("frozen", None, _replace_words(golden.meta["n_tokens"]), _REPLACED)
+    tokens = next(
+        x for name, x in golden.weights.items() if "prompt_embedding" in name or "Prompt" in name
+    )
+    return Method("prompt", PromptSettings(tokens=tokens.shape[-2], gated=False))
+
+
+_REPLACED = "published form: the first words are replaced; ours stands before them"
+
+
+def _replace_words(count: int) -> Callable[[nn.Module], None]:
+    def change(encoder: nn.Module) -> None:
+        words: nn.Module = encoder.model.get_input_embeddings()  # type: ignore[operator, union-attr]
+        learned = nn.Parameter(torch.zeros(count, words.weight.shape[1]))  # type: ignore[index, union-attr]
+        encoder.adapters = nn.ParameterDict({"learned": learned})
+        words.register_forward_hook(
+            lambda _, __, out: torch.cat([learned.expand(len(out), -1, -1), out[:, count:]], dim=1)
+        )
+
+    return change
+
+
+def prefix(golden: Golden) -> Method:
+    """Learned keys and values through a layer with tanh, not gated."""
+    table = next(x for name, x in golden.weights.items() if name.endswith("wte.weight"))
+    inner = next(x for name, x in golden.weights.items() if "control_trans.0.bias" in name)
+    return Method(
+        "prefix", PrefixSettings(tokens=table.shape[0], hidden=inner.shape[0], gated=False)
+    )
+
+
 def layernorm(golden: Golden) -> Method:
     """Every LayerNorm."""
     return Method("layernorm")
@@ -187,6 +223,9 @@ CHOOSERS: dict[str, Chooser] = {
     "adapter4rec_kadapter": k_adapter,
     "adapter4rec_lora": lora,
     "adapter4rec_layernorm": layernorm,
+    "adapter4rec_soft_prompt": prompt,
+    "adapterhub_prompt_tuning": prompt,
+    "adapterhub_prefix_tuning": prefix,
     "adapterhub_houlsby": houlsby,
     "adapterhub_pfeiffer": pfeiffer,
     "adapterhub_parallel": parallel,

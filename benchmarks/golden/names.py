@@ -21,6 +21,15 @@ _CORES: tuple[Rename, ...] = (  # of bottlenecks, after their place is renamed
 )
 _LOW_RANK: tuple[Rename, ...] = ((r"\.(lora_[AB])$", r".\1.default.weight"),)
 
+_LEARNED: tuple[Rename, ...] = (
+    (r"^embeddings\.word_embeddings\.learned_embedding$", "adapters.learned"),
+    (r"^prompt_tuning\.prompt_tunings\.a\.prompt_embedding\.weight$", "adapters.tokens"),
+    (r"^embeddings\.Prompt_Tokens$", "adapters.tokens"),
+    (r"^.*self_prefix\.wte\.weight$", "adapters.table"),
+    (r"^.*self_prefix\.control_trans\.", "adapters.make."),
+    (r"embeddings\.wte\.", "embeddings."),
+)
+
 # K-Adapter: its blocks are those of SASRec under the public code's names.
 _BLOCKS: tuple[Rename, ...] = (
     (r"multi_head_attention\.w_Q\.", "attention.query."),
@@ -54,6 +63,7 @@ BERT: tuple[Rename, ...] = (
     (r"^encoder\.layer\.(\d+)\.output\.LN\.", r"adapters.\1_feed_forward.norm."),
     *_CORES,
     *_LOW_RANK,
+    *_LEARNED,
     (r"^(?!adapter)", "model."),
 )
 VIT: tuple[Rename, ...] = (
@@ -71,6 +81,7 @@ VIT: tuple[Rename, ...] = (
     ),
     *_CORES,
     *_LOW_RANK,
+    *_LEARNED,
     (r"^encoder\.layer\.", "layers."),
     (r"attention\.attention\.(query|key|value)\.", r"attention.\1_proj."),
     (r"\.query_proj\.", ".q_proj."),

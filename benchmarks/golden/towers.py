@@ -12,6 +12,7 @@ from benchmarks.golden.files import Golden, Ours
 from benchmarks.golden.names import BERT, USER, VIT, our_names
 from models.adaptation import adapt
 from models.adaptation.k_adapter import JoinedRun
+from models.adaptation.prompts import PromptedRun
 from models.sequence import SASRec
 from toolkit.backbones import Encoder, EncoderSpec, Hidden, Network
 
@@ -135,17 +136,26 @@ def run_bert(golden: Golden, method: Method) -> Ours:
     weights = {names[name]: x for name, x in golden.weights.items()}
     model = bert_model(weights, heads=golden.meta["heads"], eps=_eps(golden))
     encoder = as_encoder(model, dict(golden.inputs), source="title")
-    adapted = _adapt(encoder, method)
+    trains = _adapt(encoder, method)
     load(encoder, weights)
-    hidden = encoder.hidden(encoder.prepare(["golden"]))
+    hidden = _all_states(encoder)
     mask = golden.inputs["attention_mask"].unsqueeze(-1)
+    if extra := hidden.states[-1].shape[1] - mask.shape[1]:  # learned tokens come first
+        mask = torch.cat([mask.new_ones(len(mask), extra, 1), mask], dim=1)
     last = hidden.states[-1]
     zeroed = last * mask
     outputs = {"last_hidden_state": zeroed, "loss": zeroed.square().sum()}
     if "hidden_states" in golden.outputs:
         # The published zeroing at padding is of every state; K-Adapter's join is not one of the layers.
         outputs["hidden_states"] = torch.stack([x * mask for x in _layer_states(encoder, hidden)])
-    return finish(golden, encoder, outputs, names, set(adapted.trainable), method)
+    return finish(golden, encoder, outputs, names, trains, method)
+
+
+def _all_states(encoder: Encoder) -> Hidden:
+    """The hidden states, those of learned tokens too."""
+    run: Any = encoder.run.whole if isinstance(encoder.run, PromptedRun) else encoder.run
+    hidden: Hidden = run(encoder.model, encoder.prepare(["golden"]).tensors)
+    return hidden
 
 
 def _layer_states(encoder: Encoder, hidden: Hidden) -> list[Tensor]:
@@ -163,12 +173,11 @@ def run_vit(golden: Golden, method: Method) -> Ours:
     model = vit_model(weights, heads=golden.meta["heads"], eps=_eps(golden))
     joins = method.name == "k-adapter"  # before the final norm
     encoder = as_encoder(model, dict(golden.inputs), source="cover", final_norm=not joins)
-    adapted = _adapt(encoder, method)
-    trains = set(adapted.trainable)
+    trains = _adapt(encoder, method)
     if "head.weight" in weights:
         trains |= _add_head(encoder, weights, trains="classifier.weight" in golden.gradients)
     load(encoder, weights)
-    hidden = encoder.hidden(encoder.prepare(["golden"]))
+    hidden = _all_states(encoder)
     final = model.layernorm(hidden.states[-1]) if joins else hidden.states[-1]
     if "head.weight" in weights:
         logits = encoder.head(final[:, 0])  # type: ignore[operator]
@@ -192,13 +201,13 @@ def run_user(golden: Golden, method: Method) -> Ours:
     names = our_names(golden.weights, USER)
     weights = {names[name]: x for name, x in golden.weights.items()}
     encoder = sasrec(weights, heads=golden.meta["heads"]).eval()
-    adapted = _adapt(encoder, method)
+    trains = _adapt(encoder, method)
     load(encoder, weights)
     items = golden.inputs["item_embeddings"].clone().requires_grad_(True)
     mask = golden.inputs["log_mask"]
     states = encoder(items, mask != 0) * mask.unsqueeze(-1)
     outputs = {"user_states": states, "loss": states.square().sum()}
-    ours = finish(golden, encoder, outputs, names, set(adapted.trainable), method)
+    ours = finish(golden, encoder, outputs, names, trains, method)
     ours.gradients["item_embeddings"] = items.grad
     return ours
 
@@ -253,7 +262,7 @@ def load(encoder: nn.Module, weights: dict[str, Tensor]) -> None:
                 if float(x.abs().max()) == 0.0 or "pooler" in name:
                     continue  # such as a bias that the published wiring adds and the file sets to zero
                 raise KeyError(f"no place for {name}")
-            places[name].copy_(x)
+            places[name].copy_(x.reshape(places[name].shape))
 
 
 def plain(name: str) -> str:
@@ -261,11 +270,12 @@ def plain(name: str) -> str:
     return name.replace("base_layer.", "")
 
 
-def _adapt(encoder: nn.Module, method: Method) -> Any:
-    adapted = adapt(encoder, method.name, method.settings)
+def _adapt(encoder: nn.Module, method: Method) -> set[str]:
+    """Adapts an encoder, and names what trains."""
+    adapt(encoder, method.name, method.settings)
     if method.change is not None:
         method.change(encoder)
-    return adapted
+    return {name for name, x in encoder.named_parameters() if x.requires_grad}
 
 
 def _eps(golden: Golden) -> float:

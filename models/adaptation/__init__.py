@@ -11,6 +11,7 @@ from models.adaptation.gradients import check_gradients, expect_zero
 from models.adaptation.k_adapter import K_ADAPTER
 from models.adaptation.kind import AdaptationKind, Target
 from models.adaptation.low_rank import DORA, IA3, LORA
+from models.adaptation.prompts import PREFIX, PROMPT
 from models.adaptation.tuning import BITFIT, FROZEN, FULL, LAYERNORM, TOP
 
 ADAPTATIONS: dict[str, AdaptationKind] = {
@@ -27,6 +28,8 @@ ADAPTATIONS: dict[str, AdaptationKind] = {
     "pfeiffer": PFEIFFER,
     "compacter": COMPACTER,
     "k-adapter": K_ADAPTER,
+    "prompt": PROMPT,
+    "prefix": PREFIX,
 }
 
 

@@ -67,6 +67,8 @@ class Anatomy:
         value: that to values.
         final_norm: names that the norm after the last layer may have, in the model.
         idle_at_first: parts of the first layer that change nothing there.
+        embeddings: the module whose output (B, S, D) other tokens may be added to, in the model; empty if that does
+            more than lengthen the sequence.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Anatomy:
     value: str = ""
     final_norm: tuple[str, ...] = ()
     idle_at_first: tuple[str, ...] = ()
+    embeddings: str = ""
 
     def fits(self, model: nn.Module) -> bool:
         """Whether a model has all these parts."""
@@ -170,6 +173,7 @@ BERT = Anatomy(
     feed_forward_reads="intermediate",
     feed_forward_norm="output.LayerNorm",
     **_projections("attention.self", ("query", "key", "value")),
+    embeddings="embeddings",
 )
 VIT = Anatomy(
     "ViT-like",
@@ -179,6 +183,7 @@ VIT = Anatomy(
     feed_forward_reads="layernorm_after",
     **_projections("attention", _QKV_PROJ),
     final_norm=("layernorm",),
+    embeddings="embeddings",
 )
 SASREC = Anatomy(
     "SASRec",
@@ -291,6 +296,7 @@ ANATOMIES: tuple[Anatomy, ...] = (
         feed_forward_reads="layer_norm2",
         **_projections("self_attn", _QKV_PROJ),
         final_norm=("post_layernorm", "final_layer_norm"),
+        embeddings="embeddings",
     ),
     Anatomy(
         "decoders like LLaMA",
@@ -300,6 +306,7 @@ ANATOMIES: tuple[Anatomy, ...] = (
         feed_forward_reads="post_attention_layernorm",
         **_projections("self_attn", _QKV_PROJ),
         final_norm=("norm",),
+        embeddings="embed_tokens",
     ),
     Anatomy(
         "GPT-2",
