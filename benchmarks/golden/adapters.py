@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.golden.files import Golden, Ours
-from benchmarks.golden.towers import Method, run_bert, run_user, run_vit
+from benchmarks.golden.towers import Method, run_bert, run_llama, run_user, run_vit
 from models.adaptation.bottlenecks import (
     Activation,
     HoulsbySettings,
@@ -17,7 +17,7 @@ from models.adaptation.bottlenecks import (
 )
 from models.adaptation.compacter import CompacterSettings
 from models.adaptation.k_adapter import Attention, KAdapterSettings
-from models.adaptation.low_rank import LoraSettings
+from models.adaptation.low_rank import DoraSettings, LoraSettings
 from models.adaptation.prompts import PrefixSettings, PromptSettings
 
 Chooser = Callable[[Golden], Method]
@@ -29,13 +29,15 @@ _ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu-tanh",
     "gelu_new (tanh approximation)": "gelu-tanh",
 }
-_RUNS = {"bert": run_bert, "vit": run_vit, "user": run_user}
+_RUNS = {"bert": run_bert, "llama": run_llama, "vit": run_vit, "user": run_user}
 
 
 def run_adapters(golden: Golden, chooser: Chooser) -> Ours:
     """Runs a file of adapters in the tower that its inputs show."""
     if "item_embeddings" in golden.inputs:
         tower = "user"
+    elif "embed_tokens.weight" in golden.weights:
+        tower = "llama"
     else:
         tower = "vit" if "pixel_values" in golden.inputs else "bert"
     return _RUNS[tower](golden, chooser(golden))
@@ -194,6 +196,43 @@ def prefix(golden: Golden) -> Method:
     )
 
 
+def peft_low_rank(golden: Golden) -> Method:
+    """LoRA and DoRA with peft's own configuration."""
+    config = golden.meta["config"]
+    kind, settings = ("dora", DoraSettings) if config.get("use_dora") else ("lora", LoraSettings)
+    wide = any(name in config["target_modules"] for name in ("o_proj", "output.dense"))
+    return Method(
+        kind,
+        settings(
+            rank=config["r"],
+            alpha=config["lora_alpha"],
+            layers="attention" if wide else "query-value",
+            rslora=config.get("use_rslora", False),
+        ),
+    )
+
+
+def peft_ia3(golden: Golden) -> Method:
+    """IA3; in BERT the name `output.dense` also matches the attention's output layer."""
+    if not any("attention.output.dense.ia3_l" in name for name in golden.weights):
+        return Method("ia3")
+    return Method(
+        "ia3",
+        None,
+        _scale_attention,
+        "the file also scales the input of the attention's output layer",
+    )
+
+
+def _scale_attention(encoder: nn.Module) -> None:
+    encoder.adapters = nn.ParameterDict()
+    for number, layer in enumerate(encoder.model.encoder.layer):  # type: ignore[arg-type, union-attr]
+        dense = layer.attention.output.dense
+        factor = nn.Parameter(torch.ones(1, dense.in_features))
+        encoder.adapters[str(number)] = factor
+        dense.register_forward_pre_hook(lambda _, args, factor=factor: (args[0] * factor,))
+
+
 def layernorm(golden: Golden) -> Method:
     """Every LayerNorm."""
     return Method("layernorm")
@@ -226,6 +265,11 @@ CHOOSERS: dict[str, Chooser] = {
     "adapter4rec_soft_prompt": prompt,
     "adapterhub_prompt_tuning": prompt,
     "adapterhub_prefix_tuning": prefix,
+    "peft_dora": peft_low_rank,
+    "peft_ia3": peft_ia3,
+    "peft_ln_tuning": layernorm,
+    "peft_lora": peft_low_rank,
+    "peft_rslora": peft_low_rank,
     "adapterhub_houlsby": houlsby,
     "adapterhub_pfeiffer": pfeiffer,
     "adapterhub_parallel": parallel,

@@ -21,6 +21,13 @@ _CORES: tuple[Rename, ...] = (  # of bottlenecks, after their place is renamed
 )
 _LOW_RANK: tuple[Rename, ...] = ((r"\.(lora_[AB])$", r".\1.default.weight"),)
 
+_PEFT: tuple[Rename, ...] = (
+    (r"^.*LayerNorm\.base_layer\..*$", r"unused.\g<0>"),  # LN tuning computes with copies
+    (r"layernorm(_\w+)?\.base_layer\.(.*)$", r"unused.\g<0>"),
+    (r"ln_tuning_layers\.default\.", ""),
+    (r"base_layer\.", ""),
+    (r"^encoder\.layer\.(\d+)\.attention\.output\.dense\.ia3_l\.default$", r"adapters.\1"),
+)
 _LEARNED: tuple[Rename, ...] = (
     (r"^embeddings\.word_embeddings\.learned_embedding$", "adapters.learned"),
     (r"^prompt_tuning\.prompt_tunings\.a\.prompt_embedding\.weight$", "adapters.tokens"),
@@ -64,7 +71,8 @@ BERT: tuple[Rename, ...] = (
     *_CORES,
     *_LOW_RANK,
     *_LEARNED,
-    (r"^(?!adapter)", "model."),
+    *_PEFT,
+    (r"^(?!adapter|unused)", "model."),
 )
 VIT: tuple[Rename, ...] = (
     *_ADAPTER4REC,
@@ -90,6 +98,7 @@ VIT: tuple[Rename, ...] = (
     (r"attention\.output\.dense\.", "attention.o_proj."),
     (r"intermediate\.dense\.", "mlp.fc1."),
     (r"^(layers\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
+    *_PEFT[2:4],
     (r"^(?!adapter|head\.)", "model."),
 )
 USER: tuple[Rename, ...] = (
