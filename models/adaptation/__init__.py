@@ -5,8 +5,13 @@ from typing import Any
 from torch import nn
 
 from models.adaptation.adapt import Adapted, apply_adaptation, find_adaptation
+from models.adaptation.bottlenecks import HOULSBY, PARALLEL, PFEIFFER
+from models.adaptation.compacter import COMPACTER
 from models.adaptation.gradients import check_gradients, expect_zero
+from models.adaptation.k_adapter import K_ADAPTER
 from models.adaptation.kind import AdaptationKind, Target
+from models.adaptation.low_rank import DORA, IA3, LORA
+from models.adaptation.prompts import PREFIX, PROMPT
 from models.adaptation.tuning import BITFIT, FROZEN, FULL, LAYERNORM, TOP
 
 ADAPTATIONS: dict[str, AdaptationKind] = {
@@ -15,6 +20,16 @@ ADAPTATIONS: dict[str, AdaptationKind] = {
     "top-K": TOP,
     "bitfit": BITFIT,
     "layernorm": LAYERNORM,
+    "lora": LORA,
+    "dora": DORA,
+    "ia3": IA3,
+    "houlsby": HOULSBY,
+    "parallel": PARALLEL,
+    "pfeiffer": PFEIFFER,
+    "compacter": COMPACTER,
+    "k-adapter": K_ADAPTER,
+    "prompt": PROMPT,
+    "prefix": PREFIX,
 }
 
 

@@ -34,13 +34,17 @@ class Block:
         module: of the layer.
         attention: its attention.
         feed_forward: its feed-forward network.
-        key: the projection to keys alone; None where keys share a projection with queries and values.
+        query: the projection to queries, and to keys and values too where these share it; None if no module does it.
+        key: the projection to keys alone; None where keys share one with queries and values.
+        value: the projection to values, or the shared one.
     """
 
     module: nn.Module
     attention: Sublayer
     feed_forward: Sublayer
+    query: nn.Module | None
     key: nn.Module | None
+    value: nn.Module | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Anatomy:
         value: that to values.
         final_norm: names that the norm after the last layer may have, in the model.
         idle_at_first: parts of the first layer that change nothing there.
+        embeddings: the module whose output (B, S, D) other tokens may be added to, in the model; empty if that does
+            more than lengthen the sequence.
     """
 
     name: str
@@ -79,6 +85,7 @@ class Anatomy:
     value: str = ""
     final_norm: tuple[str, ...] = ()
     idle_at_first: tuple[str, ...] = ()
+    embeddings: str = ""
 
     def fits(self, model: nn.Module) -> bool:
         """Whether a model has all these parts."""
@@ -122,7 +129,9 @@ class Anatomy:
                 named(self.feed_forward_reads),
                 part(module, self.feed_forward_norm) if self.feed_forward_norm else None,
             ),
-            part(module, self.key) if self.key and self.key != self.query else None,
+            query=part(module, self.query) if self.query else None,
+            key=part(module, self.key) if self.key and self.key != self.query else None,
+            value=part(module, self.value) if self.value else None,
         )
 
 
@@ -164,6 +173,7 @@ BERT = Anatomy(
     feed_forward_reads="intermediate",
     feed_forward_norm="output.LayerNorm",
     **_projections("attention.self", ("query", "key", "value")),
+    embeddings="embeddings",
 )
 VIT = Anatomy(
     "ViT-like",
@@ -173,6 +183,7 @@ VIT = Anatomy(
     feed_forward_reads="layernorm_after",
     **_projections("attention", _QKV_PROJ),
     final_norm=("layernorm",),
+    embeddings="embeddings",
 )
 SASREC = Anatomy(
     "SASRec",
@@ -285,6 +296,7 @@ ANATOMIES: tuple[Anatomy, ...] = (
         feed_forward_reads="layer_norm2",
         **_projections("self_attn", _QKV_PROJ),
         final_norm=("post_layernorm", "final_layer_norm"),
+        embeddings="embeddings",
     ),
     Anatomy(
         "decoders like LLaMA",
@@ -294,6 +306,7 @@ ANATOMIES: tuple[Anatomy, ...] = (
         feed_forward_reads="post_attention_layernorm",
         **_projections("self_attn", _QKV_PROJ),
         final_norm=("norm",),
+        embeddings="embed_tokens",
     ),
     Anatomy(
         "GPT-2",

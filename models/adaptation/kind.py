@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from models.adaptation.anatomy import Anatomy, Block, anatomy_of, members, part
 from models.adaptation.reach import reached_parameters
@@ -54,6 +55,13 @@ class Target:
         return [anatomy.block(x) for x in modules if self._is_reached(x)]
 
     @property
+    def paths(self) -> Anatomy:
+        """The anatomy of an encoder that has one."""
+        if self.anatomy is None:
+            raise ValueError(f"{type(self.model).__name__} has no anatomy that is known")
+        return self.anatomy
+
+    @property
     def final_norm(self) -> nn.Module | None:
         """The norm after the last layer, if the outputs depend on it."""
         names = self.anatomy.final_norm if self.anatomy else ()
@@ -78,6 +86,15 @@ class Target:
         found: dict[Need, Callable[[], bool]] = {
             "layers": lambda: bool(self.layers),
             "transformer layers": lambda: bool(self.blocks),
+            "transformer layers of one width": lambda: (
+                bool(self.blocks) and len(set(getattr(self.encoder, "widths", ()))) <= 1
+            ),
+            "query layers": lambda: any(block.query is not None for block in self.blocks),
+            "key layers of their own": lambda: any(block.key is not None for block in self.blocks),
+            "attention of transformers": self._takes_attention,
+            "embeddings that take learned tokens": lambda: (
+                self._takes_attention() and bool(self.paths.embeddings)
+            ),
             "layer norms": lambda: bool(self.norms),
             "biases": lambda: bool(self.biases),
         }
@@ -86,6 +103,10 @@ class Target:
     def group(self, name: str) -> str:
         """The full name of a learning-rate group."""
         return f"{self.prefix}_{name}" if self.prefix else name
+
+    def add(self, module: nn.Module, name: str = "adapters") -> None:
+        """Adds a module to the encoder, as `encoder.adapters` by default."""
+        self.encoder.add_module(name, module)
 
     def train(self, parameters: list[nn.Parameter]) -> None:
         """Lets these of the encoder's own parameters train, as far as the outputs depend on them."""
@@ -97,6 +118,16 @@ class Target:
         for norm in self.norms:
             in_group(norm, self.group("norm"))
             self.train(list(norm.parameters(recurse=False)))
+
+    def _takes_attention(self) -> bool:
+        """Whether transformers lets another attention function take the place of the model's own."""
+        model = self.model
+        return (
+            len(set(getattr(self.encoder, "widths", ()))) <= 1
+            and any(isinstance(block.key, nn.Linear) for block in self.blocks)
+            and isinstance(model, PreTrainedModel)
+            and bool(model._supports_attention_backend)
+        )
 
     def _is_reached(self, module: nn.Module) -> bool:
         return any(parameter in self.reached for parameter in module.parameters())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toolkit.backbones.network import Network, Preparation, dtype_of
+from toolkit.backbones.network import Hidden, Network, Preparation, dtype_of
 from toolkit.backbones.pooling import POOLINGS
 from toolkit.backbones.resolve import revision_as
 from toolkit.backbones.spec import EncoderSpec
@@ -66,6 +66,9 @@ class Encoder(nn.Module):
     It is in evaluation mode when it comes from `load_encoder`, as models of transformers are. Its dropout is the
     network's own.
 
+    Its attribute `run`, from the model and the tensors of a batch to hidden states, may be replaced: methods that add to
+    what the network reads or returns wrap it.
+
     Args:
         network: as its library loads it.
         spec: which encoder it is, what it reads, and which layers and pooling are used.
@@ -87,7 +90,7 @@ class Encoder(nn.Module):
         self.kept = kept_states(spec.layers, network.depth)
         widths = network.widths or (network.width,) * (network.depth + 1)
         self.widths = tuple(widths[index] for index in self.kept)
-        self._run = network.run
+        self.run = network.run
 
     @property
     def layers(self) -> int:
@@ -138,12 +141,16 @@ class Encoder(nn.Module):
 
         States of a clip that an image encoder reads are the mean over its frames.
         """
-        hidden = self._run(self.model, inputs.moved(self._move).tensors)
+        hidden = self.hidden(inputs)
         pooled = [self._pool(hidden.states[index], hidden.mask) for index in self.kept]
         states = torch.stack(pooled, dim=1)
         if inputs.images is None:
             return states
         return torch.stack([clip.mean(dim=0) for clip in states.split(list(inputs.images))])
+
+    def hidden(self, inputs: Inputs) -> Hidden:
+        """Hidden states of every token and layer, before pooling, of what `prepare` returned."""
+        return self.run(self.model, inputs.moved(self._move).tensors)
 
     def states_metadata(self) -> dict[str, str]:
         """Metadata of a table of this encoder's states (`toolkit.Dataset.states_metadata`)."""
