@@ -17,8 +17,9 @@ from models.fusion.kind import FusionSettings
 from models.items import ITEMS, ItemKind
 from models.items.encoder_settings import (
     EncoderSettings,
+    MethodSetting,
     StoredTowers,
-    refuse_unknown_method,
+    method_settings,
     resolve_encoders,
 )
 from models.items.kind import ID_TOWER
@@ -235,8 +236,10 @@ class RunConfig:
         states: `stored` reads what prep encoded; `live` runs the frozen encoders in every step.
         encoders: by tower, the encoder that item `encoders` trains (`--encoders.title.dropout 0`); by default what prep
             stored the tower with. Nothing needs to be stored.
-        adapt: what of these encoders trains: `full` (the default of item `encoders`), `frozen`, `top-K`, `bitfit`,
-            `layernorm`; `--encoders.TOWER.adapt` has another for one tower.
+        adapt: what of these encoders trains: `full` (the default of item `encoders`), `frozen`, `top-2` and the like,
+            `bitfit`, `layernorm`, `lora`, `dora`, `ia3`, `houlsby`, `parallel`, `pfeiffer`, `compacter`, `k-adapter`,
+            `prompt`, `prefix`; `--encoders.TOWER.adapt` has another for one tower.
+        adapt_settings: of that method, by name; `--encoders.TOWER.adapt_settings` has others for one tower.
         residency: where stored states lie.
         protocol: what ranking masks (`paper`, `clean` or `unmasked`).
         init_from: checkpoint of the public IISAN code (.pt, .safetensors) whose weights the run begins with; its
@@ -259,6 +262,7 @@ class RunConfig:
     states: Literal["stored", "live"] = "stored"
     encoders: dict[str, EncoderSettings] = field(default_factory=dict)
     adapt: str = ""
+    adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
     protocol: Protocol = "paper"
     init_from: str = ""
@@ -288,7 +292,7 @@ class RunConfig:
             )
         for method in (self.adapt, *(settings.adapt for settings in self.encoders.values())):
             if method:
-                refuse_unknown_method(method)
+                method_settings(method)
 
     @property
     def item_kind(self) -> ItemKind:
@@ -310,9 +314,10 @@ class RunConfig:
         if not self.item_kind.trains_encoders:
             return self
         adapt = self.adapt or "full"
-        return replace(
-            self, encoders=resolve_encoders(self.encoders, self.content, data, adapt=adapt)
+        encoders = resolve_encoders(
+            self.encoders, self.content, data, adapt=adapt, adapt_settings=self.adapt_settings
         )
+        return replace(self, encoders=encoders)
 
     @property
     def reads(self) -> dict[str, Any]:

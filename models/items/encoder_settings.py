@@ -11,6 +11,7 @@ from toolkit.errors import UserError
 from toolkit.sources import refuse_unknown
 from toolkit.towers import IMPORTED, PICTURES
 
+MethodSetting = bool | int | float | str | list[str]
 LAST = "group-1"  # the layers that are kept: the last one alone, beside the embedding output
 
 
@@ -32,6 +33,7 @@ class EncoderSettings:
         trust_remote_code: runs code that comes with the encoder; it counts only when typed.
         dropout: probability of all dropout in the encoder; null keeps the encoder's own.
         adapt: what of it trains (`--adapt`); null takes that of the run.
+        adapt_settings: of that method, by name; where null, those of the run.
         shared: whether it is one set of weights with another tower's encoder of the same name and settings.
     """
 
@@ -46,6 +48,7 @@ class EncoderSettings:
     trust_remote_code: bool = False
     dropout: float | None = None
     adapt: str | None = None
+    adapt_settings: dict[str, MethodSetting] | None = None
     shared: bool = True
 
     def __post_init__(self) -> None:
@@ -67,13 +70,25 @@ class EncoderSettings:
         return EncoderSpec(**chosen, layers=LAST)
 
 
-def refuse_unknown_method(method: str) -> None:
-    """Refuses a way to adapt an encoder that is not registered.
+def method_settings(method: str, chosen: Mapping[str, MethodSetting] | None = None) -> Any:
+    """The settings of a way to adapt an encoder.
+
+    Args:
+        method: such as `lora` or `top-2`.
+        chosen: those that are not its defaults.
 
     Raises:
-        UserError: naming those that are.
+        UserError: if the method is not registered, or has no such setting.
     """
-    find_adaptation(method, ADAPTATIONS)
+    kind, named = find_adaptation(method, ADAPTATIONS)
+    known = [field.name for field in fields(kind.settings)]
+    unknown = sorted(set(chosen or {}) - set(known) | set(chosen or {}) & set(named))
+    if unknown:
+        raise UserError(
+            f"adapt_settings names {', '.join(unknown)}, and adapt {method} has "
+            f"{', '.join(name for name in known if name not in named) or 'no settings'}"
+        )
+    return kind.settings(**named, **(chosen or {}))
 
 
 class StoredTowers(Protocol):
@@ -95,7 +110,12 @@ class StoredTowers(Protocol):
 
 
 def resolve_encoders(
-    chosen: Mapping[str, EncoderSettings], towers: list[str], data: StoredTowers, *, adapt: str
+    chosen: Mapping[str, EncoderSettings],
+    towers: list[str],
+    data: StoredTowers,
+    *,
+    adapt: str,
+    adapt_settings: Mapping[str, MethodSetting] | None = None,
 ) -> dict[str, EncoderSettings]:
     """The settings of each tower's encoder with nothing left to defaults of prep or of the run.
 
@@ -104,6 +124,7 @@ def resolve_encoders(
         towers: of the run's content.
         data: the dataset.
         adapt: of the towers that name no method.
+        adapt_settings: of the towers that name neither a method nor its settings.
 
     Raises:
         UserError: if settings name no tower of the run, or a tower has no encoder or no source.
@@ -111,11 +132,16 @@ def resolve_encoders(
     unknown = sorted(set(chosen) - set(towers))
     if unknown:
         raise UserError(f"encoders names {unknown}; the run's towers are {towers}")
-    return {
-        name: replace(_with_defaults(name, chosen.get(name, EncoderSettings()), data), adapt=method)
-        for name in towers
-        for method in [getattr(chosen.get(name), "adapt", None) or adapt]
-    }
+    resolved = {}
+    for name in towers:
+        one = chosen.get(name, EncoderSettings())
+        own = one.adapt_settings
+        if own is None:
+            own = dict(adapt_settings or {}) if one.adapt in (None, adapt) else {}
+        method = one.adapt or adapt
+        method_settings(method, own)
+        resolved[name] = replace(_with_defaults(name, one, data), adapt=method, adapt_settings=own)
+    return resolved
 
 
 def _with_defaults(name: str, chosen: EncoderSettings, data: StoredTowers) -> EncoderSettings:

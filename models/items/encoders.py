@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.adaptation import adapt, check_gradients, expect_zero
 from models.fusion import FUSIONS, Concat, MakeFusion
 from models.fusion.kind import describe_fusion
-from models.items.encoder_settings import EncoderSettings
+from models.items.encoder_settings import EncoderSettings, method_settings
 from models.items.heads import Head, HeadSettings
 from models.items.kind import ID_TOWER, ItemKind
 from models.items.part_names import by_tower, part_name
@@ -205,7 +205,10 @@ def set_dropout(model: nn.Module, probability: float) -> None:
 def _adapted(encoder: Encoder, settings: EncoderSettings) -> Encoder:
     if settings.dropout is not None:
         set_dropout(encoder.model, settings.dropout)
-    adapt(encoder, settings.adapt or "full", prefix=encoder.modality)
+    method = settings.adapt or "full"
+    adapt(
+        encoder, method, method_settings(method, settings.adapt_settings), prefix=encoder.modality
+    )
     return encoder
 
 
@@ -234,7 +237,8 @@ def _owners(chosen: Mapping[str, EncoderSettings]) -> dict[str, str]:
     for name, settings in chosen.items():
         spec = settings.spec
         same = (spec.encoder, spec.revision, spec.modality, spec.pooling, spec.dtype, spec.quantize)
-        key = (*same, settings.dropout, settings.adapt)
+        method = method_settings(settings.adapt or "full", settings.adapt_settings)
+        key = (*same, settings.dropout, settings.adapt, repr(method))
         owners[name] = first.setdefault(key, name) if settings.shared else name
     return owners
 

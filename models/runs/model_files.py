@@ -150,7 +150,7 @@ def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int | float]]
     """Every number in some settings, with the key that it stands under."""
     if isinstance(settings, dict):
         for key, value in settings.items():
-            if not (key in _BOOLEANS and isinstance(value, bool)):
+            if key != "adapt_settings" and not (key in _BOOLEANS and isinstance(value, bool)):
                 yield from _numbers(value, str(key))
     elif isinstance(settings, list | tuple):
         for value in settings:
