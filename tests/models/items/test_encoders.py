@@ -16,11 +16,13 @@ from PIL import Image
 from tiny_dataset import ITEMS, walks, write_dataset, write_tower
 
 import models
+from models.adaptation import ADAPTATIONS
 from models.build import build, make_features
 from models.config import parse_run_config
 from models.inputs.batches import Batches
 from models.items import TrainedEncoders
 from models.recommender import Recommender
+from models.runs.model_files import read_weights
 from models.train import train
 from toolkit import UserError, open_dataset, schema
 from toolkit.backbones.prepared import Prepared
@@ -190,9 +192,7 @@ def test_a_missing_or_changed_base_encoder_is_refused(
     ]
     output = tmp_path / "run"
     train(parse_run_config(words(data, output, *more)))
-    names = set(
-        models.runs.model_files.read_weights(output / "model" / "model.safetensors").tensors
-    )
+    names = set(read_weights(output / "model" / "model.safetensors").tensors)
     assert not any(
         name.startswith("item_encoder.encoders.") for name in names
     )  # base encoders are not saved
@@ -216,6 +216,35 @@ def test_resumed_runs_are_bit_equal(
     ours, theirs = (models.load(path).model.state_dict() for path in (output, run))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert read_json(output / "metrics" / "test.json") == read_json(run / "metrics" / "test.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [name.replace("K", "1") for name in ADAPTATIONS])
+def test_every_method_is_resumed_bit_for_bit_and_saves_what_trains(
+    data: Path, title: list[str], tmp_path: Path, method: str
+) -> None:
+    more = [*title, f"--adapt={method}", "--train.items_at_once=16"]
+    train(parse_run_config(words(data, tmp_path / "whole", *more)))
+    train(parse_run_config(words(data, tmp_path / "parts", *more, "--train.epochs=1")))
+    train(parse_run_config(words(data, tmp_path / "parts", *more, "--resume")))
+    whole, parts = (models.load(tmp_path / name).model for name in ("whole", "parts"))
+    ours, theirs = parts.state_dict(), whole.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    kept = read_weights(tmp_path / "whole" / "model" / "model.safetensors").tensors
+    assert {n for n, p in whole.named_parameters() if p.requires_grad} <= set(kept)
+    assert not {f"item_encoder.{name}" for name in whole.item_encoder.base_names} & set(kept)
+
+
+def test_a_method_has_settings(data: Path, title: list[str]) -> None:
+    more = [*title, "--adapt=lora", "--adapt_settings={rank: 2}"]
+    model, _ = recommender(data, *more)
+    assert model.item_encoder.chosen["title"].adapt_settings == {"rank": 2}
+    added = [p for n, p in model.item_encoder.named_parameters() if "lora_A" in n]
+    assert added and all(p.shape[0] == 2 for p in added)
+    with pytest.raises(
+        UserError, match="adapt_settings names ranks, and adapt lora has rank, alpha"
+    ):
+        recommender(data, *title, "--adapt=lora", "--encoders.title.adapt_settings={ranks: 2}")
 
 
 def test_settings_are_those_of_the_stored_tower(
