@@ -369,3 +369,19 @@ def test_a_run_whose_items_have_collapsed_is_no_success(
         train(parse_run_config(words(data, tmp_path / "run", *title, *more)))
     assert capsys.readouterr().err.count("warning: item vectors have collapsed") == 1
     assert read_json(tmp_path / "run" / "metrics" / "test.json")["users"]
+
+
+@pytest.mark.slow
+def test_an_encoder_that_trains_learns_what_a_random_one_does_not_show(
+    data: Path, title: list[str], tmp_path: Path
+) -> None:
+    """Users step to the next item number, which the titles spell out."""
+    more = [*title, "--train.epochs=20", "--train.batch_size=16", "--train.rates.base=3e-3", "--sequence.dropout=0",
+            "--train.rates.text_encoder=3e-3", "--encoders.title.dropout=0", "--side.embedding_dim=32"]  # fmt: skip
+    found = {
+        method: train(parse_run_config(words(data, tmp_path / method, *more, f"--adapt={method}")))[
+            "metrics"
+        ]["NDCG@10"]
+        for method in ("frozen", "full")
+    }
+    assert found["full"]["low"] > found["frozen"]["high"] and found["full"]["value"] > 0.85
