@@ -25,7 +25,7 @@ class ConcatSettings:
 class Concat(nn.Linear):
     """e = W · [v_1; …; v_P] + b (IISAN, arXiv 2404.02059).  `{part: (U, E)}` -> (U, E).
 
-    A subclass of Linear, so that its parameters are `fusion.weight` and `fusion.bias`.
+    It is a subclass of Linear, so that its parameters are `fusion.weight` and `fusion.bias`.
 
     Args:
         parts: P names, in the order of the columns.
@@ -37,7 +37,7 @@ class Concat(nn.Linear):
         self.parts = tuple(parts)
 
     def settings(self) -> dict[str, Any]:
-        """None beyond its kind."""
+        """Its settings without `kind`: none."""
         return {}
 
     def forward(self, parts: Mapping[str, Tensor]) -> Tensor:  # type: ignore[override]

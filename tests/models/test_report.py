@@ -415,7 +415,9 @@ def test_useless_requests_are_refused(reported: list[Path], tmp_path: Path) -> N
         report(reported, output=tmp_path / "page.html", users=-1)
     with pytest.raises(UserError, match="is a folder; give the page a file name"):
         report(reported, output=tmp_path)
-    with pytest.raises(UserError, match=r"nothing: no config\.yaml here, so this is no run"):
+    with pytest.raises(
+        UserError, match=r"nothing: not a run folder, because it has no config\.yaml"
+    ):
         report([tmp_path / "nothing"], output=tmp_path / "page.html")
 
 

@@ -276,7 +276,9 @@ def test_more_epochs_continue_a_run_of_constant_rates(dataset: Path, tmp_path: P
     ],
 )
 def test_another_config_does_not_resume(dataset: Path, whole: Path, change: str, key: str) -> None:
-    with pytest.raises(UserError, match=rf"begun with {key}.*set it back, or start afresh"):
+    with pytest.raises(
+        UserError, match=rf"started with {key}.*restore the value, or start a new run"
+    ):
         train(config(dataset, whole, "--resume", change))
 
 
@@ -287,7 +289,7 @@ def test_without_resume_a_run_is_not_touched(dataset: Path, whole: Path) -> None
 
 def test_a_folder_that_is_no_run_is_not_resumed(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="no run to resume"):
+    with pytest.raises(UserError, match="--resume found no run"):
         train(config(dataset, tmp_path, "--resume"))
 
 

@@ -235,13 +235,13 @@ def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
     [
         (
             ["--train.epoch=3"],
-            r"--train\.epoch=3; did you mean --train\.epochs.*every key: python -m",
+            r"--train\.epoch=3; did you mean --train\.epochs.*for all keys run python -m",
         ),
         (["--train.epochs=many"], r"train\.epochs.*many.*text-only\.yaml"),
         (["--train.loss=ful"], r"train\.loss: Expected one of 'in-batch', 'full', 'sampled'.*ful"),
         (["--config=unheard-of"], "neither a file nor a preset; presets: all-towers, id"),
         (["--towers=[smell]"], "no hidden states for tower 'smell' .stored: "),
-        (["--towers=[]"], "towers: none named"),
+        (["--towers=[]"], "towers: the list is empty"),
         (["--side.modality={titel: image}"], r"side\.modality names \['titel'\]"),
     ],
 )
@@ -304,7 +304,7 @@ def test_a_run_is_not_overwritten_and_a_folder_that_is_none_is_named(
         train(config("id", dataset, runs["id"]))
     with pytest.raises(UserError, match=r"no dataset\.json here"):
         train(config("id", tmp_path, tmp_path / "run"))
-    with pytest.raises(UserError, match="no run folder"):
+    with pytest.raises(UserError, match="not a run folder"):
         models.load(tmp_path)
 
 
