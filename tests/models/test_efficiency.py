@@ -95,7 +95,7 @@ def test_the_id_baseline_is_measured_once(dataset: Path, tmp_path: Path) -> None
 
 
 def test_what_cannot_be_measured_or_drawn_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere: no config"):
+    with pytest.raises(UserError, match="nowhere: not a run folder, because it has no config"):
         efficiency.efficiency([tmp_path / "nowhere"])
     with pytest.raises(UserError, match="0 timed epochs"):
         efficiency.efficiency([tmp_path], epochs=0)

@@ -132,7 +132,7 @@ def test_a_run_that_does_not_say_what_it_read_takes_no_other_dataset(
     write_json(run / "model" / "config.json", config)
     models.load(run)
     models.load(run, data=circle)  # is the run's own
-    with pytest.raises(UserError, match=r"an older Versa trained it.*leave --data out"):
+    with pytest.raises(UserError, match=r"an older Versa trained this run.*leave out --data"):
         models.load(run, data=other_dataset(tmp_path / "other", states()))
 
 

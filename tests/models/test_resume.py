@@ -220,7 +220,7 @@ def test_a_run_whose_environment_is_gone_is_not_begun_again(
 ) -> None:
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     (run / "environment.json").unlink()
-    with pytest.raises(UserError, match=r"environment\.json is gone"):
+    with pytest.raises(UserError, match=r"environment\.json is missing"):
         train(config(dataset, run, "--resume"))
 
 

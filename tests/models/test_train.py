@@ -242,7 +242,7 @@ def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
         (["--config=unheard-of"], "neither a file nor a preset; presets: all-towers, id"),
         (["--towers=[smell]"], "no hidden states for tower 'smell' .stored: "),
         (["--towers=[]"], "towers: the list is empty"),
-        (["--side.modality={titel: image}"], r"side\.modality names \['titel'\]"),
+        (["--side.modality={titel: image}"], r"side\.modality names unknown towers \['titel'\]"),
     ],
 )
 def test_a_users_mistake_is_named(
@@ -257,7 +257,7 @@ def test_a_users_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
-    assert re.search("error: the following arguments are required: --data; every", done.stderr)
+    assert re.search("error: the following arguments are required: --data; for all keys", done.stderr)
 
 
 def test_a_run_prints_its_test_as_json_and_nothing_else(
@@ -302,7 +302,7 @@ def test_a_run_is_not_overwritten_and_a_folder_that_is_none_is_named(
 ) -> None:
     with pytest.raises(UserError, match="not empty; choose another folder"):
         train(config("id", dataset, runs["id"]))
-    with pytest.raises(UserError, match=r"no dataset\.json here"):
+    with pytest.raises(UserError, match=r"it has no dataset\.json"):
         train(config("id", tmp_path, tmp_path / "run"))
     with pytest.raises(UserError, match="not a run folder"):
         models.load(tmp_path)
