@@ -257,7 +257,9 @@ def test_a_users_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
-    assert re.search("error: the following arguments are required: --data; for all keys", done.stderr)
+    assert re.search(
+        "error: the following arguments are required: --data; for all keys", done.stderr
+    )
 
 
 def test_a_run_prints_its_test_as_json_and_nothing_else(

@@ -47,7 +47,9 @@ def test_what_the_launcher_set_is_recorded_and_held_to(
         patch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
         train(config(dataset, run))
     assert recorded(run) == ("bf16", "bf16", 2)
-    with pytest.raises(UserError, match=r"started with train.accumulation = 2, but this call sets .* = 1"):
+    with pytest.raises(
+        UserError, match=r"started with train.accumulation = 2, but this call sets .* = 1"
+    ):
         train(config(dataset, run, "--resume"))
     with pytest.raises(
         UserError, match=r"started with train.mixed_precision = bf16, but this call sets .* = no"
