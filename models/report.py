@@ -155,7 +155,7 @@ def _describe_group(
 
 def _refuse_useless(runs: list[Path], output: Path, users: int) -> None:
     if not runs:
-        raise UserError("no run is named; give one run folder or more")
+        raise UserError("no run given; give at least one run folder")
     for run in runs:
         read_run_config(run)
     if len({run.resolve() for run in runs}) < len(runs):

@@ -402,14 +402,14 @@ def test_what_cannot_be_made_sure_of_is_said(copied: list[Path], tmp_path: Path)
     write_json(copied[0] / "environment.json", about)
     facts = report(copied, output=tmp_path / "page.html", users=1, progress=False)
     (told,) = facts["groups"][0]["notes"]
-    assert told.startswith("Not known: whether all were trained on the same interactions")
+    assert told.startswith("Not verified: whether all runs were trained on the same interactions")
     assert told in read((tmp_path / "page.html").read_text()).text
 
 
 def test_useless_requests_are_refused(reported: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is named twice"):
         report([reported[0], reported[0]], output=tmp_path / "page.html")
-    with pytest.raises(UserError, match="no run is named"):
+    with pytest.raises(UserError, match="no run given"):
         report([], output=tmp_path / "page.html")
     with pytest.raises(UserError, match="--users -1: cannot be negative"):
         report(reported, output=tmp_path / "page.html", users=-1)
@@ -458,7 +458,7 @@ def test_costs_are_shown_with_the_runs_they_are_of(reported: list[Path], tmp_pat
     )
     write_costs(costs, [reported[0]], memory=None)
     report(reported[:1], output=output, costs=costs, users=1, progress=False)
-    assert "by TPME" not in output.read_text() and "by seconds an epoch" in output.read_text()
+    assert "by TPME" not in output.read_text() and "by seconds per epoch" in output.read_text()
 
 
 def test_costs_of_other_runs_and_other_files_are_refused(

@@ -24,7 +24,7 @@ def _logged(facts: Facts) -> View:
         ]
         for position, run in enumerate(facts["runs"])
     ]
-    heads = ["run", "seconds an epoch", "trainable parameters", "batch", "device"]
+    heads = ["run", "seconds per epoch", "trainable parameters", "batch", "device"]
     paths = shlex.join(run["path"] for run in facts["runs"])
     command = f"python -m models efficiency {paths} --output costs.json"
     return {"table": Table(heads, rows, row_heads=True), "plots": [], "command": command}
@@ -43,7 +43,7 @@ def _measured(facts: Facts) -> View:
         ]
         for method in methods
     ]
-    heads = ["method", "seconds an epoch", "trainable parameters", "peak MiB", "TPME", "device"]
+    heads = ["method", "seconds per epoch", "trainable parameters", "peak MiB", "TPME", "device"]
     return {
         "table": Table(heads, rows, row_heads=True),
         "plots": _plots(facts),
@@ -59,7 +59,7 @@ def _mebibytes(size: int | None) -> int | None:
 def _plots(facts: Facts) -> list[Plot]:
     """NDCG@10 by cost; TPME only where it is known, and there are several methods."""
     known = [method for method in facts["costs"] if method["place"] is not None]
-    quantities = {"seconds an epoch": "seconds_per_epoch"}
+    quantities = {"seconds per epoch": "seconds_per_epoch"}
     if len(facts["costs"]) > 1 and all(method["tpme"] is not None for method in known):
         quantities["TPME"] = "tpme"
     drawn = []
