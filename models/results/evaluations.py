@@ -89,7 +89,7 @@ def refuse_incomparable(first: Evaluated, other: Evaluated) -> None:
         advice = (
             ""
             if same_protocol
-            else "; evaluate both under the same protocol, and pass it as --protocol"
+            else "; evaluate both under the same protocol, and pass it with --protocol"
         )
         raise UserError(
             f"{first.run} and {other.run} are not comparable: they differ in {', '.join(differing)}{advice}"
