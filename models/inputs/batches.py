@@ -169,6 +169,8 @@ class Batches:
         sequences = examples.sequences[self.rank :: self.world]
         inputs = examples.inputs[self.rank :: self.world]
         padding = max((self.batch_size if self.fixed_sizes else 1) - len(sequences), 0)
+        if self.world == 1 and not padding:
+            return examples
         rows = examples.rows[own_rows]
         return Examples(
             np.pad(sequences, ((0, padding), (0, 0))),
