@@ -207,10 +207,8 @@ def _frozen_encoder(dataset: Dataset, name: str, device: torch.device | str) -> 
             f"tower {name!r} was imported ({metadata['encoder']}), so it has no encoder for --states live; "
             "remove the tower, or use --states stored"
         )
-    captions, recorded_captions = (
-        captions_behind(dataset, metadata["source"]),
-        metadata.get("captions", ""),
-    )
+    captions = captions_behind(dataset, metadata["source"])
+    recorded_captions = metadata.get("captions", "")
     if captions != recorded_captions:
         raise UserError(
             f"tower {name!r}: its captions are {captions}, but the stored states came from {recorded_captions}; "

@@ -15,7 +15,7 @@ from models.runs.trained import TrainedRecommender
 from models.training.log import flat
 from toolkit.splits import Ints
 
-PATHS = ("data", "output", "resume")  # settings of paths, which do not change the model
+COMMAND_KEYS = ("data", "output", "resume")  # settings that do not describe the model
 ENVIRONMENT = (
     "started",
     "device",
@@ -68,9 +68,9 @@ def describe_towers(trained: TrainedRecommender) -> dict[str, str]:
 
 
 def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings by dotted key, without paths.
+    """Settings by dotted key, without those that do not describe the model.
 
     >>> flat_settings({"data": "d", "towers": ["title"], "train": {"seed": 1}})
     {'towers': ['title'], 'train.seed': 1}
     """
-    return {key: value for key, value in flat(settings).items() if key not in PATHS}
+    return {key: value for key, value in flat(settings).items() if key not in COMMAND_KEYS}
