@@ -12,7 +12,7 @@ from models.config import RunConfig
 from models.inputs.features import Features
 from models.inputs.histories import Histories, item_numbers, list_histories
 from models.ranking.catalogue import Catalogue, encode_catalogue, make_catalogue
-from models.ranking.top_k import USERS_AT_ONCE, Best, best_items, users_at_once
+from models.ranking.top_k import USERS_AT_ONCE, TopK, top_k_items, users_at_once
 from models.recommender import Recommender
 from toolkit import schema
 from toolkit.arguments import whole_number
@@ -118,10 +118,10 @@ class TrainedRecommender:
         ids = self.dataset.items.column("item_id")
         parts = [
             pa.table(
-                [best.rows, best.ranks, ids.take(pa.array(best.items - 1)), best.scores],
+                [top_k.rows, top_k.ranks, ids.take(pa.array(top_k.items - 1)), top_k.scores],
                 schema=schema.RECOMMENDATIONS,
             )
-            for best in self.top_items(histories, k, items=items, progress=progress)
+            for top_k in self.top_items(histories, k, items=items, progress=progress)
         ]
         return pa.concat_tables([schema.RECOMMENDATIONS.empty_table(), *parts])
 
@@ -132,15 +132,15 @@ class TrainedRecommender:
         *,
         items: Sequence[str | int] | None = None,
         progress: bool = False,
-    ) -> Iterator[Best]:
+    ) -> Iterator[TopK]:
         """Like `recommend`, but yields item numbers, one block of users at a time. Arguments and errors are the same."""
         k = whole_number(k, name="k")
         numbered = self._numbered(histories)
         catalogue = self.catalogue if items is None else self._candidates(items)
         blocks = _blocks(len(numbered), users_at_once(catalogue))
         for rows in track(blocks, "recommend", total=len(blocks), enabled=progress):
-            best = self._top_items(numbered[rows], k, catalogue)
-            yield best._replace(rows=best.rows + rows.start)
+            top_k = self._top_items(numbered[rows], k, catalogue)
+            yield top_k._replace(rows=top_k.rows + rows.start)
 
     def _numbered(self, histories: Histories | Sequence[Sequence[str | int]]) -> Histories:
         """Histories by item number."""
@@ -171,11 +171,11 @@ class TrainedRecommender:
             )
         return make_catalogue(self.catalogue.embeddings, self.features.same_as(), numbers)
 
-    def _top_items(self, histories: Histories, k: int, catalogue: Catalogue) -> Best:
+    def _top_items(self, histories: Histories, k: int, catalogue: Catalogue) -> TopK:
         rows, seen = (
             torch.from_numpy(part.astype(np.int64)).to(self.device) for part in histories.pairs()
         )
-        return best_items(self._encode(histories), catalogue, (rows, seen), k)
+        return top_k_items(self._encode(histories), catalogue, (rows, seen), k)
 
     @torch.no_grad()
     def _encode(self, histories: Histories) -> Tensor:

@@ -118,11 +118,20 @@ def stills(
         "pts_seconds": pts_seconds or None,
         "duration_seconds": info.duration_seconds,
         "fps": info.fps,
-        "status": "ok" if reached == count else "truncated",
-        "message": None
-        if reached == count
-        else f"{path.name}: {decoded_by} decoded {reached} of {count} frames",
+        **_completeness(path.name, decoded_by, reached, count, breaks_off=info.breaks_off),
     }
+
+
+def _completeness(
+    name: str, backend: str, reached: int, count: int, *, breaks_off: bool
+) -> dict[str, Any]:
+    if reached < count:
+        message = f"{name}: {backend} decoded {reached} of {count} frames"
+    elif breaks_off:
+        message = f"{name} ends within a fragment: an unknown rest of the clip is missing"
+    else:
+        return {"status": "ok", "message": None}
+    return {"status": "truncated", "message": message}
 
 
 def _undecodable(path: Path, info: VideoInfo, backend: str) -> ItemProblem:

@@ -17,7 +17,7 @@ import models
 from models.cli import main
 from models.inputs.histories import dataset_histories
 from models.ranking.catalogue import make_catalogue
-from models.ranking.top_k import best_items
+from models.ranking.top_k import top_k_items
 from models.recommend import format_recommendations, read_ids, recommend
 from toolkit import UserError, open_dataset, schema
 from toolkit.json_files import read_json, write_json
@@ -152,14 +152,14 @@ def test_best_items_are_those_of_a_full_sort(alike: Sequence[int]) -> None:
     users[0] = 0
     hidden = rng.integers(0, 7, size=60), rng.integers(1, 41, size=60)
     catalogue = make_catalogue(embeddings, same_as, items)
-    best = best_items(users, catalogue, (torch.tensor(hidden[0]), torch.tensor(hidden[1])), 25)
+    top_k = top_k_items(users, catalogue, (torch.tensor(hidden[0]), torch.tensor(hidden[1])), 25)
     expected = []
     for row in range(7):
         left = set(items.tolist()) - set(hidden[1][hidden[0] == row].tolist())
         scores = {item: float(users[row] @ embeddings[item]) for item in left}
         order = sorted(left, key=lambda item: (-scores[item], item))[:25]
         expected += [(row, rank, item, scores[item]) for rank, item in enumerate(order, start=1)]
-    assert list(zip(*(part.tolist() for part in best), strict=True)) == expected
+    assert list(zip(*(part.tolist() for part in top_k), strict=True)) == expected
 
 
 def test_histories_of_the_dataset_are_those_of_its_table(circle: Path) -> None:
@@ -246,7 +246,7 @@ def test_what_is_wrong_is_told_before_anything_is_computed(tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"--items .*absent\.txt: cannot be read"):
         read_ids(tmp_path / "absent.txt", kind="item")
     (tmp_path / "empty.txt").write_text("\n \n")
-    with pytest.raises(UserError, match=r"--users .*empty; expected one user id a line"):
+    with pytest.raises(UserError, match=r"--users .*empty; expected one user id per line"):
         read_ids(tmp_path / "empty.txt", kind="user")
 
 

@@ -91,7 +91,7 @@ def test_json_lines(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "", r"histories are read from \.csv, \.parquet, \.jsonl; convert"),
+        ("a.txt", "", r"ending must be one of \.csv, \.parquet, \.jsonl; convert"),
         ("a.csv", "", "a.csv: cannot be read: Empty CSV file"),
         ("a.csv", "user_id,item_id\n", "it has no rows; expected user_id and item_id"),
         ("a.csv", "user,item_id\nu,a\n", "its columns are user, item_id; expected user_id and"),
@@ -100,19 +100,19 @@ def test_json_lines(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("a.csv", "user_id,item_id\nu,a\nu\n", "cannot be read: .*Row #3: Expected 2 columns"),
         ("a.csv", "user_id,item_id,timestamp_ms\nu,a,now\n", "Row #2.*int64.*'now'"),
         ("a.csv", "user_id,item_id,timestamp_ms\nu,a,\n", r"line 2 \(user 'u'\): no timestamp_ms"),
-        ("a.csv", "user_id,item_id\nu,a\n,a\n", "line 3: no user_id; give one"),
-        ("a.csv", "user_id,item_id\nu,a\nv,\n", "line 3: no item id; give one"),
-        ("a.csv", "user_id,item_id\nu,a\nv,8\n", r"line 3 \(user 'v'\): item '8' is none of the 5 of .*--data"),
+        ("a.csv", "user_id,item_id\nu,a\n,a\n", "line 3: no user_id; add it"),
+        ("a.csv", "user_id,item_id\nu,a\nv,\n", "line 3: no item id; add it"),
+        ("a.csv", "user_id,item_id\nu,a\nv,8\n", r"line 3 \(user 'v'\): item '8' is not one of the 5 items of .*--data"),
         ("a.csv", "user_id,items\nu,a\nv,  \n", r"line 3 \(user 'v'\): no items; .*at least one item"),
         ("a.csv", "user_id,items\nu,a\nv,7 zz 7\n", r"line 3 \(user 'v'\): item 'zz'"),
-        ("a.csv", "user_id,item_id,item_id\nu,a,b\n", "'item_id' comes twice"),
-        ("a.csv", "user_id,item_id,timestamp\nu,a,5\n", "'timestamp' orders a user's rows, call it timestamp_ms"),
+        ("a.csv", "user_id,item_id,item_id\nu,a,b\n", "'item_id' appears twice; remove"),
+        ("a.csv", "user_id,item_id,timestamp\nu,a,5\n", "'timestamp' orders a user's rows, rename it to timestamp_ms"),
         ("a.csv", "u\0s", "UTF-16 .*save it as UTF-8"),
-        ("a.jsonl", "[" * 100_000, "line 1 is no JSON"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),
         ("a.jsonl", '{"user_id": "u", "items": [true]}\n', r"line 1: expected"),
         ("a.jsonl", '{"user_id": "u", "items": ["a"], "times": [1]}\n', r"line 1: expected .*in time order"),
         ("a.jsonl", "", "it has no rows"),
-        ("a.jsonl", '{"user_id": "u", "items": ["a"]}\nhello\n', r"cannot be read: line 2 is no JSON"),
+        ("a.jsonl", '{"user_id": "u", "items": ["a"]}\nhello\n', r"cannot be read: line 2 is not JSON"),
         ("a.jsonl", '{"user": "u", "items": ["a"]}\n', r'line 1: expected \{"user_id": ID'),
         ("a.jsonl", '["u"]\n', r'line 1: expected \{"user_id": ID'),
         ("a.jsonl", '{"user_id": "u", "items": "a"}\n', r"line 1: expected"),
@@ -198,7 +198,9 @@ def test_what_pandas_writes_beside_the_columns_is_left_out(
     assert capsys.readouterr().err == ""
     frame.assign(rating=5).to_csv(tmp_path / "e.csv", index=False)
     assert found(tmp_path / "e.csv", data) == WANTED
-    assert capsys.readouterr().err == f"--histories {tmp_path / 'e.csv'}: not read: 'rating'\n"
+    assert (
+        capsys.readouterr().err == f"--histories {tmp_path / 'e.csv'}: ignored columns: 'rating'\n"
+    )
 
 
 class Whole:
@@ -237,14 +239,14 @@ def test_ids_from_python_are_those_of_files(data: Dataset, lists: Any) -> None:
         ("7a", "histories: expected a list of list of item ids, got the text"),
         ([7, 7], r"history 0: expected a list of item ids, got 7 \(int\)"),
         ([["7"], None], "history 1: expected a list of item ids, got None"),
-        ([["7"], [["7"]]], r"history 1, position 0: \['7'\] \(list\) is no id"),
+        ([["7"], [["7"]]], r"history 1, position 0: \['7'\] \(list\) is not an id"),
         ([["7", float("nan")]], r"history 0, position 1: nan \(float\) is not an id; ids are text or"),
         ([["7", None]], r"history 0, position 1: None"),
         ([["7"], ["a", pd.NA]], r"history 1, position 1: <NA>"),
-        ([[7.0]], r"position 0: 7\.0 \(float\) is no id"),
-        ([[Decimal(7)]], r"position 0: Decimal\('7'\) \(Decimal\) is no id"),
-        ([[b"7"]], r"position 0: b'7' \(bytes\) is no id"),
-        ([[True]], r"position 0: True \(bool\) is no id"),
+        ([[7.0]], r"position 0: 7\.0 \(float\) is not an id"),
+        ([[Decimal(7)]], r"position 0: Decimal\('7'\) \(Decimal\) is not an id"),
+        ([[b"7"]], r"position 0: b'7' \(bytes\) is not an id"),
+        ([[True]], r"position 0: True \(bool\) is not an id"),
         ([[np.True_]], r"position 0: "),
         ([["7", ""]], "position 1: the id is empty"),
         ([[-7]], "item '-7' is not in this dataset"),
@@ -276,7 +278,7 @@ def test_users_and_numbers_from_python(data: Dataset) -> None:
             whole_number(value, name="k")
     with pytest.raises(UserError, match="max_len must be a whole number"):
         data.splits(max_len=2.5)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"item_ids, position 1: 3\.0 \(float\) is no id"):
+    with pytest.raises(UserError, match=r"item_ids, position 1: 3\.0 \(float\) is not an id"):
         data.source("title", ["a", 3.0])  # type: ignore[list-item]
     assert data.source("title", [7]).equals(data.source("title", ["7"]))  # type: ignore[list-item]
     for value in (None, 7, "", b"x", "a\0b"):

@@ -202,6 +202,34 @@ def test_half_a_matroska_file_is_truncated(
     assert 1 <= len(row["frames"]) < 5
 
 
+@pytest.mark.parametrize("backend", ["pyav", "opencv", "decord"])
+def test_half_a_fragmented_mp4_is_truncated(tmp_path: Path, backend: str) -> None:
+    """As phones and streams write them: each fragment says its own length, and nothing says that of the whole."""
+    pictures = [np.random.default_rng(i).integers(0, 255, (96, 96, 3), np.uint8) for i in range(48)]
+    whole = write(tmp_path / "whole.mp4", pictures, options={"preset": "ultrafast", "g": "6"})
+    path = tmp_path / "a.mp4"
+    with (
+        av.open(str(whole)) as source,
+        av.open(
+            str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}
+        ) as out,
+    ):
+        video = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+    assert row_of(path, backend)["status"] == "ok"
+    whole_bytes = path.read_bytes()
+    path.write_bytes(
+        whole_bytes + bytes(5000)
+    )  # zeros behind the last box are no part of the video
+    assert row_of(path, backend)["status"] == "ok"
+    path.write_bytes(whole_bytes[: len(whole_bytes) // 2])
+    row = row_of(path, backend)
+    assert row["status"] == "truncated" and row["frames"]
+
+
 def test_half_an_avi_file_is_truncated(tmp_path: Path) -> None:
     pictures = [np.random.default_rng(i).integers(0, 255, (96, 96, 3), np.uint8) for i in range(48)]
     path = write(tmp_path / "a.mp4", pictures, muxer="avi", codec="mpeg4")

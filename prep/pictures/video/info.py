@@ -22,6 +22,7 @@ from av.sidedata.sidedata import Type
 from prep.pictures.pixels import refuse_too_large
 from prep.pictures.video.rotation import IDENTITY, Turn, clockwise_degrees, turn_of
 from prep.pictures.video.stream import (
+    breaks_off,
     claimed_seconds,
     decoded,
     every_frame,
@@ -63,6 +64,7 @@ class VideoInfo:
         video_streams: number of video streams in the file.
         is_tagged_as_turned: whether the file has the old tag `rotate`, which FFmpeg no longer reads.
         marks_all: whether every packet is marked as a keyframe, in a codec in which this is unlikely.
+        breaks_off: whether the file ends within a fragment, so that an unknown rest is missing.
         is_plain: whether every library counts the frames in the same way: one video stream, valid times, and no
             hidden packets.
     """
@@ -85,6 +87,7 @@ class VideoInfo:
     video_streams: int = 1
     is_tagged_as_turned: bool = False
     marks_all: bool = False
+    breaks_off: bool = False
     is_plain: bool = True
 
     @property
@@ -125,8 +128,8 @@ class VideoInfo:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the file ends before the duration in its header."""
-        return self.index_at(self.duration_seconds) is None
+        """Whether the file ends before the duration in its header, or within a fragment."""
+        return self.breaks_off or self.index_at(self.duration_seconds) is None
 
 
 def probe(path: Path) -> VideoInfo:
@@ -207,6 +210,7 @@ def _read(path: Path, container: Any, stream: Any) -> VideoInfo:
         marks_all=len(packed) > 1
         and all(packet.is_keyframe for packet in packed)
         and not context.codec.intra_only,
+        breaks_off=breaks_off(path, container, stream),
         is_plain=not is_counted and len(container.streams.video) == 1 and len(pts) == len(packed),
     )
 

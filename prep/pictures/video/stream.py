@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 
+from prep.pictures.video.boxes import ends_within_fragment
 from prep.pictures.video.matroska import is_whole
 
 _ASIDE = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -104,6 +105,14 @@ def lacks_data(path: Path, container: Any, stream: Any, count: int, missing_seco
     if "mp4" in container.format.name and stream.frames:
         return bool(count < stream.frames)  # the tables of MP4 list every picture
     return missing_seconds > 0 and not _others_reach(path, container, stream)
+
+
+def breaks_off(path: Path, container: Any, stream: Any) -> bool:
+    """Whether a file in fragments, which declares no number of pictures, ends within one of them."""
+    if "mp4" not in container.format.name or stream.frames:
+        return False
+    with path.open("rb") as file:
+        return ends_within_fragment(file)
 
 
 def _is_matroska(container: Any) -> bool:

@@ -1,5 +1,8 @@
 """What live states read: the sources of items by number, located once for all batches."""
 
+from collections.abc import Iterator
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,16 +13,22 @@ from toolkit import open_dataset, sources
 
 
 class Lengths:
-    """An encoder whose only state is the length of a text."""
+    """A frozen encoder of the captions `said`; its only state is the length of a text."""
 
     layers = width = 1
     device = "cpu"
+    spec = SimpleNamespace(source="said")
+
+    @property
+    def encoder(self) -> "Lengths":
+        return self
 
     def can_read(self, text: str | None) -> bool:
         return text is not None
 
-    def encode(self, texts: list[str]) -> torch.Tensor:
-        return torch.tensor([[[float(len(text))]] for text in texts])
+    def batches(self, texts: list[str], *, on_broken: object) -> Iterator:
+        for row, text in enumerate(texts):
+            yield [row], torch.tensor([[[float(len(text))]]])
 
 
 @pytest.fixture

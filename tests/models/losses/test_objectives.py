@@ -226,7 +226,7 @@ def trained(items: Callable[[], Ints], seed: int = 0) -> float:
             optimizer.zero_grad()
             model(batch).backward()
             optimizer.step()
-    table = model.encode_items(torch.arange(ITEMS + 1)).detach()
+    table = model.encode_items({"id": torch.arange(ITEMS + 1)}).detach()
     table[0] = 0
     ids = torch.from_numpy(items().astype(np.int64))
     users = model.encode_users(ids[:, :-1], table)

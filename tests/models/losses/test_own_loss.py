@@ -52,7 +52,7 @@ def test_its_value_and_gradients_are_those_of_the_equation(splits: Splits) -> No
     loss = net(laid.batch(sequences, seed=(7,)))
     drawn = laid.loss.columns(next_item(sequences), (7, 0)).negatives
     assert drawn is not None
-    table = net.encode_items(torch.arange(ITEMS + 1))
+    table = net.encode_items({"id": torch.arange(ITEMS + 1)})
     ids = torch.from_numpy(sequences.astype(np.int64))
     users = net.encode_sequences(table[ids[:, :-1]], ids[:, :-1] != 0)
     terms, row = [], 0
