@@ -103,7 +103,7 @@ def test_killed_at_any_step_and_resumed_it_is_the_same_run(
         while steps_in(run) < share * total and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=300)
         assert process.returncode == -signal.SIGKILL, told
     process = command(dataset, run)
     told, _ = process.communicate(timeout=120)
