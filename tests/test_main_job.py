@@ -162,7 +162,7 @@ def test_captions_that_others_have_replaced_are_refused(
     config = models.load(runs / "captioned").config
     config.states = "live"
     with pytest.raises(
-        UserError, match=r"tower 'image_caption': the captions it reads are image_c"
+        UserError, match=r"tower 'image_caption': its captions are image_c"
     ):
         make_features(config, open_dataset(copy))
     shutil.rmtree(copy / "states" / "image_caption")
