@@ -237,7 +237,10 @@ REPORTS: dict[str, tuple[Callable[[dict], Any], str]] = {
         set_metric("NDCG@10", {"value": 7, "low": 0, "high": 1}),
         "metric NDCG@10 is missing or invalid",
     ),
-    "other users": (lambda found: found.update(users=7), "ranks of 20 users, but .* states 7 users"),
+    "other users": (
+        lambda found: found.update(users=7),
+        "ranks of 20 users, but .* states 7 users",
+    ),
 }
 
 

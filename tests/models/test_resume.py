@@ -270,7 +270,10 @@ def test_more_epochs_continue_a_run_of_constant_rates(dataset: Path, tmp_path: P
     ("change", "key"),
     [
         ("--train.seed=2", "train.seed = 1, but this call sets train.seed = 2"),
-        ("--train.epochs=9", "train.epochs = 4, but this call sets train.epochs = 9"),  # cosine: other rates
+        (
+            "--train.epochs=9",
+            "train.epochs = 4, but this call sets train.epochs = 9",
+        ),  # cosine: other rates
         ("--towers=[title]", r"towers = \['title', 'cover'\]"),
         ("--train.rates.base=1", "train.rates.base"),
     ],
