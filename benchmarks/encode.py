@@ -7,7 +7,7 @@ Both tokenise, run the encoder and keep the [CLS] states of all layers. They alt
 Scientific titles, and their outputs are compared.
 
 With `--images`: covers of 256 x 384 px through a random ViT of 2 layers on 224 x 224 px, each JPEG decoded once,
-beside a check that decodes every JPEG first, as `prep encode` did until issue 15.
+beside a check that decodes every JPEG first, as `prep encode` did before November 29, 2026.
 """
 
 import argparse

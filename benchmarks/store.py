@@ -182,7 +182,7 @@ def feeding(folder: Path, device: torch.device, batches: int = 200) -> dict[str,
     pinned = table.load().pin_memory() if device.type == "cuda" else table.load()
 
     def feed(features: StoredStates) -> None:
-        for _ in make_each(features.gather, asked, prefetch=features.ahead, device=device):
+        for _ in make_each(features.gather, asked, prefetch=features.prefetch, device=device):
             pass
         wait(device)
 
@@ -238,7 +238,7 @@ def measure_large(folder: Path) -> dict[str, float]:
     features = StoredStates({"title": table}, place="mapped")
     order = torch.randperm(len(table) - 1)[: 10 * 3000].add(1).split(3000)
     asked = [batch.sort().values for batch in order]
-    batches = make_each(features.gather, asked, prefetch=features.ahead, device="cpu")
+    batches = make_each(features.gather, asked, prefetch=features.prefetch, device="cpu")
     first_s = seconds(lambda: next(batches))
     read = disk_reads_mb() - read
     rest_s = seconds(lambda: list(batches))

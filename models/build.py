@@ -1,4 +1,4 @@
-"""From a run's config to its model and its loss: the only place where configs become arguments."""
+"""Builds the model, loss, objective and features of a run from its config. Other modules take plain arguments."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -31,12 +31,12 @@ MakeFeatures = Callable[[RunConfig, Dataset, torch.device | str, nn.Module | Non
 
 
 def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> Recommender:
-    """The recommender that a config describes, freshly initialised or from the weights it names.
+    """Builds the recommender of a config, with new initial weights or those of `init_from`.
 
     Args:
-        config: of the run.
-        dataset: that it reads.
-        loss: that training computes; by default the softmax over the columns of a batch.
+        config: config of the run.
+        dataset: dataset of the run.
+        loss: training loss; by default the softmax over the columns of a batch.
 
     Raises:
         UserError: if the config does not fit the run's towers, or the weights do not fit the config.
@@ -44,7 +44,7 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
     kind, fusion = config.item_kind, config.fusion_kind
     if kind.joins is not None and fusion.joins != kind.joins:
         raise UserError(
-            f"fusion.kind {config.fusion.kind} joins {fusion.joins}, and the parts of {kind.noun} are {kind.joins}; "
+            f"fusion.kind {config.fusion.kind} joins {fusion.joins}, but the parts of {kind.noun} are {kind.joins}; "
             f"choose a fusion of {kind.joins}"
         )
     embedding_dim, initial_std = config.side.embedding_dim, config.train.initial_std or None
@@ -92,11 +92,11 @@ def refuse_no_towers(config: RunConfig, dataset: Dataset) -> None:
 
 
 def choose_loss(config: RunConfig, splits: Splits) -> Loss:
-    """The loss that a run trains with.
+    """Builds the loss of a run.
 
     Raises:
-        UserError: if the loss or one of its settings is unknown, or it would encode more content in every step than
-            `train.full_limit` allows.
+        UserError: if the loss or one of its settings is unknown, or if it would encode a catalogue with content that
+            exceeds `train.full_limit`.
     """
     settings = config.train
     kind = known_kind(LOSSES, settings.loss, key="train.loss")
@@ -105,48 +105,48 @@ def choose_loss(config: RunConfig, splits: Splits) -> Loss:
     if encodes_content and items > settings.full_limit:
         raise UserError(
             f"train.loss {settings.loss} encodes all {items:,} items of the catalogue in every step, more than "
-            f"train.full_limit ({settings.full_limit:,}); take --train.loss sampled, or raise the limit"
+            f"train.full_limit ({settings.full_limit:,}); use --train.loss sampled, or raise the limit"
         )
-    read = {argument: getattr(settings, key) for argument, key in kind.reads.items()}
+    shared = {argument: getattr(settings, key) for argument, key in kind.reads.items()}
     try:
-        arguments = signature(kind.make).bind(splits, **read, **settings.loss_settings)
+        arguments = signature(kind.make).bind(splits, **shared, **settings.loss_settings)
     except TypeError as error:
         raise UserError(f"train.loss_settings: train.loss {settings.loss} {error}") from None
     return kind.make(*arguments.args, **arguments.kwargs)
 
 
 def choose_objective(config: RunConfig) -> Objective:
-    """Which positions a run predicts, from which inputs.
+    """Returns the objective of a run, with its settings applied.
 
     Raises:
         UserError: if the objective is unknown.
     """
     kind = known_kind(OBJECTIVES, config.train.objective, key="train.objective")
-    read = {argument: getattr(config.train, key) for argument, key in kind.reads.items()}
-    return partial(kind.examples, **read)
+    settings = {argument: getattr(config.train, key) for argument, key in kind.reads.items()}
+    return partial(kind.examples, **settings)
 
 
 def refuse_other_objective(name: str, sequence_encoder: nn.Module) -> None:
-    """Makes sure that a sequence encoder can be trained with an objective.
+    """Refuses an objective with which a sequence encoder cannot be trained.
 
     Args:
-        name: of the objective.
-        sequence_encoder: which declares `takes_mask = True` if it predicts what mask tokens hide.
+        name: name of the objective.
+        sequence_encoder: the encoder; it declares `takes_mask = True` if it predicts items behind mask tokens.
 
     Raises:
-        UserError: if one has mask tokens and the other has none.
+        UserError: if only one of the two uses mask tokens.
     """
     masks = known_kind(OBJECTIVES, name, key="train.objective").masks
     takes_mask = getattr(sequence_encoder, "takes_mask", False)
     encoder = type(sequence_encoder).__name__
     if masks and not takes_mask:
         raise UserError(
-            f"train.objective {name} hides items behind a mask token, and {encoder} takes none; choose a sequence "
-            "encoder that declares takes_mask, or --train.objective next-item"
+            f"train.objective {name} hides items behind a mask token, which {encoder} does not support; choose a "
+            "sequence encoder that declares takes_mask, or --train.objective next-item"
         )
     if takes_mask and not masks:
         raise UserError(
-            f"train.objective {name} hides no items, and {encoder} sees the items after a position as well as those "
+            f"train.objective {name} hides no items, but {encoder} reads the items after a position as well as those "
             "before it; choose --train.objective masked-item"
         )
 
@@ -158,7 +158,7 @@ def make_features(
     item_encoder: nn.Module | None = None,
     device: torch.device | str = "cpu",
 ) -> Features:
-    """What the run's item encoder reads: what its kind declares, by name.
+    """The inputs of the run's item encoder, as its kind declares them, by name.
 
     Args:
         config: of the run.
@@ -168,14 +168,14 @@ def make_features(
         device: where features are wanted.
 
     Raises:
-        UserError: if it reads towers and none is named, or one cannot be read as is asked.
+        UserError: if the encoder reads towers but `towers` is empty, or if a tower cannot be read.
     """
     reads = config.item_kind.reads_of(config.towers)
     if len(reads) > 1 and "id" in config.content:
         raise UserError(
             f"a tower is named 'id', which {config.item_kind.noun} reads as item numbers; rename it"
         )
-    sources = [FEATURES[what](config, dataset, device, item_encoder) for what in reads]
+    sources = [FEATURES[name](config, dataset, device, item_encoder) for name in reads]
     return sources[0] if len(sources) == 1 else JoinedFeatures(sources)
 
 
@@ -198,7 +198,7 @@ def _states(
 def _pooled(
     config: RunConfig, dataset: Dataset, device: torch.device | str, item_encoder: Any
 ) -> Features:
-    """As `_states`, and of stored states the last alone takes room."""
+    """As `_states`, but only the last of the stored states takes memory."""
     if config.states == "live" or not config.content:
         return _states(config, dataset, device, item_encoder)
     tables = {name: LastState(dataset.state_table(name)) for name in config.content}
@@ -211,7 +211,7 @@ def _sources(
     return Sources(dataset, item_encoder.preparers, item_encoder.sources, device=device)
 
 
-# What makes each of the features that an item encoder may declare (`models.items.kind.Reads`).
+# Builders of the features that an item encoder can declare (`models.items.kind.Reads`).
 FEATURES: dict[str, MakeFeatures] = {
     "numbers": _numbers,
     "states": _states,

@@ -1,4 +1,4 @@
-"""Runs side by side: metrics with intervals, and whether each differs from the first, over the same users."""
+"""Compares runs: metrics with intervals, and paired tests against the first run over the same users."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,69 +36,69 @@ def compare(
         metrics: HR, NDCG or MRR, at any cutoff, such as `MRR@10`.
 
     Raises:
-        UserError: if a metric is unknown, a run has not been evaluated so, or they are not comparable: another
-            dataset, protocol, catalogue, or other users or targets.
+        UserError: if a metric is unknown, a run has no such evaluation, or the runs are not comparable because they
+            differ in dataset, protocol, catalogue, users or targets.
     """
-    wanted = _distinct(metrics)
-    found = [read_evaluation(run, split, protocol) for run in paths(runs, name="runs")]
-    return compare_evaluated(found, metrics=wanted)
+    names = _distinct(metrics)
+    evaluations = [read_evaluation(run, split, protocol) for run in paths(runs, name="runs")]
+    return compare_evaluated(evaluations, metrics=names)
 
 
 def compare_evaluated(
-    found: Sequence[Evaluated], *, metrics: Sequence[str] = COMPARED
+    evaluations: Sequence[Evaluated], *, metrics: Sequence[str] = COMPARED
 ) -> Comparison:
-    """Compares evaluations that have been read (`models.results.evaluations.read_evaluation`) with the first of them.
+    """Compares evaluations (`models.results.evaluations.read_evaluation`) with the first of them.
 
     Args:
-        found: evaluations on one split.
+        evaluations: evaluations on one split.
         metrics: HR, NDCG or MRR, at any cutoff, such as `MRR@10`.
 
     Raises:
-        UserError: as `compare` does.
+        UserError: see `compare`.
     """
-    wanted = _distinct(metrics)
-    if not found or not wanted:
-        raise UserError("compare: no run or no metric is named; give one or more of each")
-    for other in found[1:]:
-        refuse_incomparable(found[0], other)
-    ranks = [np.asarray(one.ranks.column("rank")) for one in found]
-    gains = [{name: _gains(name, each) for name in wanted} for each in ranks]
+    names = _distinct(metrics)
+    if not evaluations or not names:
+        raise UserError("compare: no run or no metric given; give at least one run and one metric")
+    for other in evaluations[1:]:
+        refuse_incomparable(evaluations[0], other)
+    ranks = [np.asarray(evaluation.ranks.column("rank")) for evaluation in evaluations]
+    gains = [{name: _gains(name, run_ranks) for name in names} for run_ranks in ranks]
     tests = [
-        {name: paired_test(gains[0][name], other[name]) for name in wanted} for other in gains[1:]
+        {name: paired_test(gains[0][name], other[name]) for name in names} for other in gains[1:]
     ]
-    corrected = {name: holm([test[name].p_value for test in tests]) for name in wanted}
-    values = [_values(each, wanted) for each in ranks]
-    words = run_names([one.run for one in found])
-    rows = [Row(words[0], values[0], {}, {})]
-    for place, test in enumerate(tests):
-        p_values = {name: corrected[name][place] for name in wanted}
-        rows.append(Row(words[place + 1], values[place + 1], test, p_values))
-    about = found[0].report
+    corrected = {name: holm([test[name].p_value for test in tests]) for name in names}
+    values = [_values(run_ranks, names) for run_ranks in ranks]
+    runs = run_names([evaluation.run for evaluation in evaluations])
+    rows = [Row(runs[0], values[0], {}, {})]
+    for index, test in enumerate(tests):
+        p_values = {name: corrected[name][index] for name in names}
+        rows.append(Row(runs[index + 1], values[index + 1], test, p_values))
+    report = evaluations[0].report
     return Comparison(
-        about["split"],
-        about["protocol"],
-        about["users"],
-        about["catalogue"],
-        wanted,
+        report["split"],
+        report["protocol"],
+        report["users"],
+        report["catalogue"],
+        names,
         rows,
-        _notes(found),
+        _notes(evaluations),
     )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number: the k-th smallest of m times m - k + 1, never falling, at most 1.
+    """Holm's correction for multiple tests: the k-th smallest of m p-values times m - k + 1, monotone, at most 1.
 
     Holm 1979, "A simple sequentially rejective multiple test procedure".
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     corrected = [0.0] * len(p_values)
     largest = 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
     return corrected
 
 
@@ -109,18 +109,20 @@ def _distinct(metrics: Sequence[str]) -> list[str]:
 def _metric(name: str) -> str:
     kind, at, cutoff = name.upper().partition("@")
     if kind not in METRICS or not at or not cutoff.isdecimal() or int(cutoff) < 1:
-        known = ", ".join(f"{one}@K" for one in METRICS)
-        raise UserError(f"metric {name!r} is unknown; there are {known}, with K from 1 on")
+        known = ", ".join(f"{metric}@K" for metric in METRICS)
+        raise UserError(f"metric {name!r} is unknown: expected {known}, with K at least 1")
     return f"{kind}@{int(cutoff)}"
 
 
-def _notes(found: Sequence[Evaluated]) -> list[str]:
-    silent = [str(one.run) for one in found if INTERACTIONS not in one.dataset]
-    if len(found) == 1 or not silent:
+def _notes(evaluations: Sequence[Evaluated]) -> list[str]:
+    without_hash = [
+        str(evaluation.run) for evaluation in evaluations if INTERACTIONS not in evaluation.dataset
+    ]
+    if len(evaluations) == 1 or not without_hash:
         return []
     return [
-        f"Not known: whether all were trained on the same interactions, for {', '.join(silent)} came from a Versa "
-        "that kept no hash of them. Users and targets are the same."
+        "Not verified: whether all runs were trained on the same interactions. An older Versa trained "
+        f"{', '.join(without_hash)} and recorded no hash of them. Users and targets are the same."
     ]
 
 
@@ -130,7 +132,7 @@ def _gains(name: str, ranks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _values(ranks: NDArray[np.float64], names: list[str]) -> dict[str, dict[str, float]]:
-    """Each metric with its interval, from the ranks: so any cutoff will do."""
+    """Each metric with its interval, computed from the ranks at any cutoff."""
     cutoffs = sorted({int(name.partition("@")[2]) for name in names})
     summary = summarise(ranks, cutoffs)
     return {name: summary[name] for name in names}

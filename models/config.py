@@ -1,4 +1,4 @@
-"""What a run is made from: typed settings, presets and recipes in YAML, the command line on top."""
+"""The config of a run: typed settings, read from presets, YAML files and the command line."""
 
 import sys
 import textwrap
@@ -41,23 +41,23 @@ from toolkit.settings import OPTION, refuse_other_shape, selected, split_files
 from toolkit.splits import Protocol
 from toolkit.yaml_files import read_yaml
 
-Names = dict[str, str]  # of the kinds of a run, by the key that names each
-# The kinds that are registered, and the one that settings without this key have.
+KindNames = dict[str, str]  # the names of a run's kinds by setting, such as `sequence.kind`
+# The registered kinds and the default of each setting that names a kind.
 KINDS: dict[str, tuple[Mapping[str, Any], str]] = {
     "item": (ITEMS, "side-network"),
     "sequence.kind": (SEQUENCES, "sasrec"),
     "fusion.kind": (FUSIONS, "concat"),
 }
 PRESETS = Path(__file__).parent / "configs"
-LOCAL = ("tensorboard",)  # trackers that write files and call nobody
-ABOUT = """Trains a recommender on a dataset that prep wrote, and tests its best epoch once.
+LOCAL = ("tensorboard",)  # trackers that only write local files
+ABOUT = """Trains a recommender on a dataset that prep wrote, and evaluates its best epoch on the test split.
 
-Reads DATASET and writes RUN: config.yaml, log.jsonl, checkpoints/, model/,
-metrics/test.json. --config takes presets and recipes (listed below) or YAML
-files; later ones override earlier ones, and keys on the command line override
-all of them. `python -m models.train` trains with one process. --json prints the
-test's metrics as JSON, and nothing else on stdout; --quiet prints neither
-progress nor results."""
+Reads DATASET and writes config.yaml, log.jsonl, checkpoints/, model/ and
+metrics/test.json to RUN. --config accepts presets and recipes (listed below)
+and YAML files. Later files override earlier ones, and options on the command
+line override all files. `python -m models.train` trains with one process.
+--json prints the test metrics as JSON and nothing else on stdout. --quiet
+prints neither progress nor results."""
 EXAMPLES = (
     "accelerate launch -m models.train --config text-only --data demo/dataset --output runs/a",
     "python -m models.train --config raw-image --config modern --data demo/dataset \\\n"
@@ -69,10 +69,10 @@ EXAMPLES = (
 
 @dataclass
 class RatesConfig:
-    """Adam's learning rate of each group of parameters, as the public code groups them.
+    """Learning rates by parameter group, with the groups of the public code.
 
     Args:
-        base: everything that no other group names.
+        base: all parameters outside the other groups.
         side_block: side blocks of all towers.
         image_head: first head layer of image towers.
         image_gate: gates of image towers.
@@ -103,49 +103,48 @@ class TrainConfig:
     """The training loop.
 
     Args:
-        epochs: at most so many.
-        batch_size: users a step, of each process.
-        accumulation: steps that make one update together, each weighed by its positions: the update of one batch of
-            all their users, but for `in-batch`, whose columns stay each step's own. The launcher's setting overrides
-            it.
-        patience: evaluations without a better validation HR@10 before training stops.
-        seed: of initial weights, order, drawn items and dropout.
-        initial_std: weights of the sequence encoder and vectors of `id` begin normal with it, as RecBole's do with 0.02;
-            0 leaves them Xavier's, and vectors of norm 1.
-        objective: which positions are predicted: `next-item`, each from the items up to it; `last-item`, a
-            sequence's last item alone; `masked-item`, items hidden behind a mask token, for sequence encoders that take
-            one.
-        mask_ratio: of the items, hidden under `masked-item`.
-        loss: softmax over which items: `in-batch`, those of the batch, corrected for their popularity (the papers');
-            `full`, the whole catalogue; `sampled`, items drawn for each step, corrected for their expected number; or a
-            loss of your own (`models.losses.LOSSES`).
-        loss_settings: of a loss of your own, by name.
-        negatives: `local`, each process's own columns; `global`, those of all processes together, which
-            share the encoding of them: the same loss as one process with their batches joined.
-        sampled_items: drawn in a step, under `sampled`.
-        sampled_by: `uniform` over the catalogue, or `popularity` in training.
-        full_limit: `full` encodes the whole catalogue in every step; content is refused beyond so many items.
-        optimizer: `adam` (the papers') or `adamw`.
-        weight_decay: of `adamw`.
-        schedule: of the learning rates after warm-up: `constant`, or down to 0 at the last epoch's end by
-            `cosine` or `linear`.
-        warmup_updates: over which learning rates rise from 0.
-        clip_norm: gradients are scaled down to this norm where theirs is larger; 0 does not.
-        log_every_steps: steps between lines of log.jsonl.
-        trackers: who is told these lines too, by Accelerate's names: `tensorboard` (its files lie in the run's
-            trackers/), `wandb`, `mlflow` and others; none where the list is empty.
-        checkpoint_every_steps: steps between checkpoints; 0 makes one an epoch.
-        keep_checkpoints: how many of the newest stay.
-        mixed_precision: `no`, `bf16`, or `fp16` (on a GPU); the launcher's setting overrides it.
-        compile: has torch compile the item encoder (and on a GPU the sequence encoder): a minute or two at the
-            start, and shorter steps from then on.
-        cuda_graphs: records the step of each size of batch once and replays it on the GPU, where the launches of
-            small kernels are what takes time. One process; bf16 or no mixed precision.
-        items_at_once: how many items the item encoder takes at a time: the others are encoded again in the backward
-            pass, chunk by chunk, so that memory does not grow with the batch. 0 takes all items of a step at once.
-        activation_checkpointing: computes what the layers of an encoder hand on again in the backward pass, instead of
-            keeping it (item `encoders`).
-        evaluate_every: epochs between evaluations on valid; the last epoch has one too.
+        epochs: maximum number of epochs.
+        batch_size: users per step and process.
+        accumulation: steps per optimizer update. Each step is weighted by its number of predicted positions, so the
+            update equals that of one large batch, except for `in-batch`, whose negatives remain those of each step. The
+            launcher's setting overrides it.
+        patience: stop after this many evaluations without a better validation HR@10.
+        seed: random seed of initial weights, order, sampled items and dropout.
+        initial_std: standard deviation of the normal initial weights of the sequence encoder and of the vectors of
+            `id`; RecBole uses 0.02. 0 selects Xavier weights, and vectors with norm 1.
+        objective: predicted positions. `next-item` predicts every item from the items before it; `last-item` only the
+            last item of a sequence; `masked-item` items behind a mask token, which the sequence encoder must support.
+        mask_ratio: fraction of the items that `masked-item` hides.
+        loss: candidate items of the softmax. `in-batch` uses the items of the batch, corrected for popularity, as in
+            the papers; `full` the whole catalogue; `sampled` items drawn for each step, corrected for their expected
+            number. You can also register your own loss (`models.losses.LOSSES`).
+        loss_settings: settings of your own loss by name.
+        negatives: `local` uses the candidates of each process separately. `global` shares the candidates of all
+            processes, with the same loss as one process with a joined batch.
+        sampled_items: items per step for `sampled`.
+        sampled_by: distribution for `sampled`: `uniform` over the catalogue, or `popularity` in training.
+        full_limit: maximum catalogue size for `full` with content, which encodes the whole catalogue in every step.
+        optimizer: `adam`, as in the papers, or `adamw`.
+        weight_decay: weight decay of `adamw`.
+        schedule: learning rates after warm-up: `constant`, or decay to 0 at the end of the last epoch by `cosine` or
+            `linear`.
+        warmup_updates: updates over which learning rates rise linearly from 0.
+        clip_norm: maximum gradient norm; larger gradients are scaled down. 0 disables clipping.
+        log_every_steps: steps between entries in log.jsonl.
+        trackers: trackers that also receive these entries, by Accelerate's names: `tensorboard` (which writes to
+            trackers/ in the run folder), `wandb`, `mlflow` and others. An empty list disables them.
+        checkpoint_every_steps: steps between checkpoints; 0 writes one per epoch.
+        keep_checkpoints: number of newest checkpoints to keep.
+        mixed_precision: `no`, `bf16`, or `fp16` (on a GPU). The launcher's setting overrides it.
+        compile: compile the item encoder with torch.compile, and on a GPU also the sequence encoder. This takes a minute
+            or two at the start and makes steps faster.
+        cuda_graphs: capture a CUDA graph per batch size and replay it, which is faster if kernel launches dominate.
+            Requires one process, and bf16 or no mixed precision.
+        items_at_once: number of items that the item encoder processes at once. The others are encoded again in the
+            backward pass, in chunks, so that memory does not grow with the batch. 0 processes all items of a step at once.
+        activation_checkpointing: recompute the activations of an encoder's layers in the backward pass instead of keeping
+            them (item `encoders`).
+        evaluate_every: epochs between evaluations on the validation split; the last epoch always has one.
         rates: learning rates.
     """
 
@@ -198,22 +197,21 @@ class TrainConfig:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
         if self.weight_decay and self.optimizer == "adam":
             raise UserError(
-                f"train.weight_decay is {self.weight_decay}, and train.optimizer adam, which decays no "
-                "weights; take adamw, or leave it out"
+                f"train.weight_decay is {self.weight_decay}, but train.optimizer adam has no weight decay; use "
+                "--train.optimizer adamw, or leave out train.weight_decay"
             )
 
 
 @dataclass
 class ResidencyConfig:
-    """Where stored hidden states lie while a model reads them; results do not depend on it.
+    """Residency of stored hidden states: where they are kept for reading. It does not change results.
 
     Args:
-        place: device is where the model computes; host is this machine's memory, from which the next batch is
-            gathered while this one trains; mapped is the disk, mapped into memory and gathered from likewise;
-            auto takes the first of them that has room.
-        device_gib: what states may take of a GPU; by default half of what is free.
-        host_gib: what they may take of this machine's memory in each process; by default half of what is free,
-            divided by the processes.
+        place: `device` keeps states on the device of the model; `host` in memory, with prefetch of the next batch;
+            `mapped` in memory-mapped files, also with prefetch; `auto` selects the first of these in which the states
+            fit.
+        device_gib: GPU memory for states; by default half of the free memory.
+        host_gib: memory for states per process; by default half of the free memory, divided by the number of processes.
     """
 
     place: Literal["auto", "device", "host", "mapped"] = "auto"
@@ -227,28 +225,28 @@ class RunConfig:
 
     Args:
         data: dataset folder that prep wrote.
-        output: run folder to write; must not exist, or be empty, unless `resume`.
-        resume: goes on from the newest checkpoint in `output`; starts where there is nothing yet.
-        item: the item encoder: `side-network` over hidden states; `pooled`, an MLP per tower over the last of them;
+        output: run folder to create; must be absent or empty, except with `resume`.
+        resume: continue from the newest checkpoint in `output`, or start a new run if `output` is empty.
+        item: item encoder: `side-network` over hidden states; `pooled`, an MLP per tower over the last of them;
             `encoders`, which trains encoders over raw content; or `id` for one learned vector per item.
-        towers: names of the stored towers that the item encoder reads: the scenario. Of `id`, none. `pooled` and
-            `encoders` take `id` as one of them, for a learned vector per item beside the content.
-        states: `stored` reads what prep encoded; `live` runs the frozen encoders in every step.
-        encoders: by tower, the encoder that item `encoders` trains (`--encoders.title.dropout 0`); by default what prep
-            stored the tower with. Nothing needs to be stored.
-        adapt: what of these encoders trains: `full` (the default of item `encoders`), `frozen`, `top-2` and the like,
-            `bitfit`, `layernorm`, `lora`, `dora`, `ia3`, `houlsby`, `parallel`, `pfeiffer`, `compacter`, `k-adapter`,
-            `prompt`, `prefix`; `--encoders.TOWER.adapt` has another for one tower.
-        adapt_settings: of that method, by name; `--encoders.TOWER.adapt_settings` has others for one tower.
-        residency: where stored states lie.
-        protocol: what ranking masks (`paper`, `clean` or `unmasked`).
-        init_from: checkpoint of the public IISAN code (.pt, .safetensors) whose weights the run begins with; its
-            towers are text, image, in this order. Empty: fresh weights.
-        side: the side network.
+        towers: names of the towers that the item encoder reads (the scenario); none for `id`. `pooled` and `encoders`
+            also take `id` as a tower: a learned vector per item beside the content.
+        states: `stored` reads the hidden states that prep stored; `live` runs the frozen encoders in every step.
+        encoders: per tower, the encoder that item `encoders` trains (`--encoders.title.dropout 0`); by default the encoder
+            that prep stored the tower with. The tower need not be stored.
+        adapt: what trains in these encoders: `full` (the default), `frozen`, `top-K` (such as `top-2`), `bitfit`,
+            `layernorm`, `lora`, `dora`, `ia3`, `houlsby`, `parallel`, `pfeiffer`, `compacter`, `k-adapter`, `prompt` or
+            `prefix`; `--encoders.TOWER.adapt` sets it for one tower.
+        adapt_settings: settings of this method by name; `--encoders.TOWER.adapt_settings` sets them for one tower.
+        residency: residency of stored states.
+        protocol: items that ranking masks: `paper`, `clean` or `unmasked`.
+        init_from: checkpoint of the public IISAN code (.pt or .safetensors) with the initial weights, for a text and an
+            image tower in this order. Empty for new weights.
+        side: side network.
         items: settings of an item encoder other than the side network, if it has any.
-        fusion: the fusion, which joins the parts of an item.
-        sequence: the sequence encoder.
-        train: the loop.
+        fusion: fusion, which joins the parts of an item.
+        sequence: sequence encoder.
+        train: training loop.
 
     Raises:
         UserError: if a kind is not registered.
@@ -275,10 +273,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         for key in KINDS:
             refuse_unknown_kind(key, _value(vars(self), key))
-        if (
-            not self.item_kind.reads_towers and self.towers
-        ):  # so that nothing later says that they were
-            print(f"item {self.item} reads no towers: {self.towers} are left out", file=sys.stderr)
+        if not self.item_kind.reads_towers and self.towers:
+            # Removed here, so that no record or report lists towers that the model does not read.
+            print(
+                f"item {self.item} reads no towers: towers {self.towers} are ignored",
+                file=sys.stderr,
+            )
             self.towers = []
         self._check_encoders()
 
@@ -346,51 +346,53 @@ class RunConfig:
 
 
 def presets() -> list[str]:
-    """Names that `--config` takes beside file names."""
+    """Names of the presets that `--config` accepts."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
     """Reads a `RunConfig` from command-line arguments.
 
-    `--config` takes a preset, a recipe or a file, and may be given several times; later ones override
-    earlier ones, and options override all of them, wherever they stand.
+    `--config` accepts a preset, a recipe or a file, and can be repeated. Later files override earlier ones, and options
+    override all files, regardless of their order.
 
     Raises:
-        UserError: if a key is unknown, a value does not fit, or a file cannot be read.
+        UserError: if a key is unknown, a value is invalid, or a file cannot be read.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    named, others = split_files(arguments)
-    files = [_config_file(name) for name in named]
-    # A flag on the command line, a value in files.
-    others = ["--resume=true" if word == "--resume" else word for word in others]
+    names, options = split_files(arguments)
+    files = [_config_file(name) for name in names]
+    # `resume` is a flag on the command line and a value in files.
+    options = ["--resume=true" if option == "--resume" else option for option in options]
     records = {file: read_yaml(Path(file)) for file in files}
     sources = {f"{OPTION} {file}": values for file, values in records.items()}
-    kinds = named_kinds({**sources, "": _typed_values(others)})
+    kinds = named_kinds({**sources, "": _kinds_of_options(options)})
     parser = make_parser(kinds=kinds)
-    words = [f"{OPTION}={word}" for word in _fitted(records, kinds)]
+    file_options = [f"{OPTION}={text}" for text in _without_replaced_settings(records, kinds)]
     for file, values in records.items():
-        _refuse_foreign(values, kinds, others, where=Path(file))
+        _check_file(values, kinds, options, where=Path(file))
     try:
-        config = _run_config(parser, parser.parse_args([*words, *others]))
+        config = _run_config(parser, parser.parse_args([*file_options, *options]))
     except ArgumentError as error:
         where = f" (read: {', '.join(files)})" if files else ""
-        told = told_clearly(error, parser.format_help())
-        raise UserError(f"{told}{where}; every key: python -m models.train --help") from None
-    # Not when a run's record is read: a trained model is loaded without its loss.
+        message = told_clearly(error, parser.format_help())
+        raise UserError(
+            f"{message}{where}; for all keys run python -m models.train --help"
+        ) from None
+    # Checked here and not in RunConfig, because a trained model is loaded without its loss.
     known_kind(LOSSES, config.train.loss, key="train.loss")
     known_kind(OBJECTIVES, config.train.objective, key="train.objective")
     return config
 
 
 def make_parser(
-    prog: str = "accelerate launch -m models.train", *, kinds: Names | None = None
+    prog: str = "accelerate launch -m models.train", *, kinds: KindNames | None = None
 ) -> ArgumentParser:
-    """The parser of a run's options; unknown keys are errors, in files and on the command line.
+    """The parser of a run's options. Unknown keys are errors, in files and on the command line.
 
     Args:
         prog: the command, for its help.
-        kinds: whose settings it accepts (`named_kinds`); the default ones if None.
+        kinds: kinds whose settings the parser accepts (`named_kinds`); None for the default ones.
     """
     parser = ArgumentParser(
         prog=prog,
@@ -402,15 +404,16 @@ def make_parser(
         exit_on_error=False,
     )
     parser.add_argument(
-        "--config", action="config", help="preset, recipe or YAML file; may be given several times"
+        "--config", action="config", help="preset, recipe or YAML file; can be repeated"
     )
     _add_settings(parser, kinds or named_kinds({}))
-    parser.add_argument("--format", type=int, default=FORMATS["run"], help=SUPPRESS)  # of a record
+    # The format number in a run's config.yaml.
+    parser.add_argument("--format", type=int, default=FORMATS["run"], help=SUPPRESS)
     return parser
 
 
 def _described_presets() -> str:
-    """The first sentence of each preset's comment."""
+    """The list of presets, each with the first sentence of its comment."""
     lines = []
     for name in presets():
         text = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
@@ -425,15 +428,15 @@ def _described_presets() -> str:
 
 
 def load_run_config(path: Path) -> RunConfig:
-    """Reads a `RunConfig` from a run's config.yaml, of this Versa or an older one.
+    """Reads a `RunConfig` from a run's config.yaml, written by this or an older version.
 
     Raises:
-        UserError: if it is no such file: naming it, and the key that is wrong.
+        UserError: if the file is invalid; the message names the file and the key.
     """
     values = migrate(read_yaml(path), "run", where=path)
     if not values:
         raise UserError(
-            f"{path}: empty; expected the settings of a run, which training writes there"
+            f"{path}: the file is empty; expected the settings of a run, which training writes; restore the file"
         )
     parser = ArgumentParser(exit_on_error=False)
     kinds = named_kinds({str(path): values})
@@ -443,14 +446,14 @@ def load_run_config(path: Path) -> RunConfig:
         return untrusting(_run_config(parser, parser.parse_object(values)))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except Exception as error:  # keys and values of every wrong kind: the parser lets some of Python's errors through
+    except Exception as error:  # the parser raises many types for invalid keys and values
         raise UserError(
             f"{path}: not the settings of a run ({told_clearly(error, '')}); correct the file, or train again"
         ) from None
 
 
 def save_run_config(config: RunConfig) -> str:
-    """The resolved config as YAML, which `--config` reads back."""
+    """The resolved config as YAML, which `--config` can read."""
     record = {"format": FORMATS["run"], **asdict(untrusting(config))}
     if config.items is None:
         del record["items"]
@@ -477,11 +480,11 @@ def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
     return RunConfig(**values)
 
 
-def named_kinds(records: Mapping[str, Mapping[str, Any]]) -> Names:
-    """The kinds that settings name, by key; later records override earlier ones.
+def named_kinds(records: Mapping[str, Mapping[str, Any]]) -> KindNames:
+    """The names of the kinds that settings select, or the defaults; later records override earlier ones.
 
     Args:
-        records: settings by where they come from, for messages; a key may be written with dots.
+        records: settings by origin, which messages state; keys can be nested or written with dots.
 
     Raises:
         UserError: if a kind is not registered.
@@ -500,18 +503,18 @@ def refuse_unknown_kind(key: str, name: Any, *, where: str = "") -> None:
     """Refuses a kind that is not registered.
 
     Raises:
-        UserError: naming the kinds that are.
+        UserError: if the name is not registered; the message lists the registered ones.
     """
     known, _ = KINDS[key]
     if not isinstance(name, str) or name not in known:
         raise UserError(
-            f"{where}{': ' if where else ''}{key} is {name!r}; known: {', '.join(known)}. A kind of your own is "
-            "registered by importing its module first"
+            f"{where}{': ' if where else ''}{key} is {name!r}; known: {', '.join(known)}. To use your own kind, import "
+            "the module that registers it first"
         )
 
 
-def settings_of(kinds: Names) -> type[RunConfig]:
-    """`RunConfig` with the settings that some kinds have."""
+def settings_of(kinds: KindNames) -> type[RunConfig]:
+    """`RunConfig` with the settings of these kinds."""
     sections: dict[str, type] = {}
     for section in ("sequence", "fusion"):
         known, _ = KINDS[f"{section}.kind"]
@@ -530,21 +533,21 @@ def settings_of(kinds: Names) -> type[RunConfig]:
 
 
 def _with_choices(settings: type, name: str, known: Mapping[str, Any]) -> type:
-    """Settings whose `kind` is one of those known, and this one by default."""
+    """Settings whose `kind` is one of the known names, with `name` as the default."""
     kind: tuple[str, Any, Any] = ("kind", Literal[tuple(known)], name)
     typed = make_dataclass(settings.__name__, [kind], bases=(settings,))
     typed.__doc__ = settings.__doc__
     return typed
 
 
-def _add_settings(parser: ArgumentParser, kinds: Names) -> None:
+def _add_settings(parser: ArgumentParser, kinds: KindNames) -> None:
     typed = settings_of(kinds)
     has_own = ITEMS[kinds["item"]].section == "items" and ITEMS[kinds["item"]].settings
     parser.add_class_arguments(typed, skip=set() if has_own else {"items"})
 
 
 def _value(values: Mapping[str, Any], key: str) -> Any:
-    """What settings have under a key, which they may write with dots; None where they lack it."""
+    """The value of a key, nested or written with dots; None if it is missing."""
     section, _, leaf = key.partition(".")
     if key in values or not leaf:
         return values.get(key)
@@ -552,96 +555,105 @@ def _value(values: Mapping[str, Any], key: str) -> Any:
     return inner.get(leaf) if isinstance(inner, dict) else getattr(inner, leaf, None)
 
 
-def _typed_values(words: list[str]) -> dict[str, Any]:
-    """What a command line sets, as far as it matters for kinds."""
+def _kinds_of_options(arguments: list[str]) -> dict[str, Any]:
+    """The kinds that the options of a command line set, by key."""
     values: dict[str, Any] = {}
-    rest = iter(words)
-    for word in rest:
-        option, equals, value = word.partition("=")
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
         key = option.removeprefix("--")
         if key in KINDS:
             values[key] = value if equals else next(rest, "")
-        elif f"{key}.kind" in KINDS:  # a section as a whole, inline or in a file
+        elif f"{key}.kind" in KINDS:  # a whole section, as inline YAML or the name of a file
             text = value if equals else next(rest, "")
             values[f"{key}.kind"] = _kind_inside(text)
     return values
 
 
 def _kind_inside(text: str) -> Any:
-    """The kind that a section names, which is typed as YAML or is a file; None where it names none."""
+    """The kind in a section, which is inline YAML or the name of a file; None if it names no kind."""
     try:
-        read = read_yaml(Path(text)) if Path(text).is_file() else yaml.safe_load(text)
+        section = read_yaml(Path(text)) if Path(text).is_file() else yaml.safe_load(text)
     except yaml.YAMLError:
-        return None  # which the parser reports
-    return read.get("kind") if isinstance(read, dict) else None
+        return None  # the parser reports it
+    return section.get("kind") if isinstance(section, dict) else None
 
 
-def _fitted(records: Mapping[str, dict[str, Any]], kinds: Names) -> Iterator[str]:
-    """The files as the parser reads them, without the settings of kinds that later files or the command line replace.
+def _without_replaced_settings(
+    records: Mapping[str, dict[str, Any]], kinds: KindNames
+) -> Iterator[str]:
+    """The files without the settings of kinds that later files or the command line replace.
 
-    A recipe such as `paper` names SASRec's settings; with another sequence encoder they say nothing. What is left out is
-    removed from the records, and reported on stderr.
+    A recipe such as `paper` has settings of SASRec, which another sequence encoder does not know. These settings are
+    removed from the records and listed on stderr.
+
+    Yields:
+        Per file, a value for `--config`: the file name, or the remaining settings as YAML.
     """
-    then = named_kinds({})
+    kinds_so_far = named_kinds({})
     for file, values in records.items():
-        then |= {
+        kinds_so_far |= {
             key: name for key, name in named_kinds({file: values}).items() if _value(values, key)
         }
-        left_out = [
+        replaced = [
             f"{section}.{key}"
             for section in ("items", "fusion", "sequence")
-            for key in _replaced(values.get(section), section, then, kinds)
+            for key in _replaced_keys(values.get(section), section, kinds_so_far, kinds)
         ]
-        for key in left_out:
+        for key in replaced:
             section, _, leaf = key.partition(".")
             del values[section][leaf]
             if not values[section]:
                 del values[section]
-        if left_out:
+        if replaced:
             print(
-                f"{file}: {', '.join(left_out)}: settings of a kind that this run does not have, left out",
+                f"{file}: {', '.join(replaced)}: ignored, because this run uses another kind",
                 file=sys.stderr,
             )
-        yield yaml.safe_dump(values) if left_out else file
+        yield yaml.safe_dump(values) if replaced else file
 
 
-def _replaced(values: Any, section: str, then: Names, kinds: Names) -> list[str]:
-    """Keys of a section that its own kind has, and the chosen one lacks."""
+def _replaced_keys(values: Any, section: str, old: KindNames, new: KindNames) -> list[str]:
+    """Keys of a section that are settings of the old kind but not of the new one."""
     if not isinstance(values, dict):
         return []
-    old, new = (_keys_of(section, names) for names in (then, kinds))
-    return [key for key in values if key in old - new]
+    removed = _keys_of(section, old) - _keys_of(section, new)
+    return [key for key in values if key in removed]
 
 
-def _keys_of(section: str, kinds: Names) -> set[str]:
+def _keys_of(section: str, kinds: KindNames) -> set[str]:
+    """Keys that a section has for these kinds."""
     key = "item" if section == "items" else f"{section}.kind"
     kind = KINDS[key][0][kinds[key]]
     own = kind.settings is not None and getattr(kind, "section", section) == section
     return {part.name for part in fields(kind.settings)} if own else set()
 
 
-def _refuse_foreign(values: dict[str, Any], kinds: Names, words: list[str], *, where: Path) -> None:
-    """Refuses a file that is none of settings, and a run's record that would call a server.
+def _check_file(
+    values: dict[str, Any], kinds: KindNames, options: list[str], *, where: Path
+) -> None:
+    """Refuses a file that does not contain settings, and a run's record that would call a server.
 
-    A run's config.yaml may be somebody else's: which servers follow a run is for whoever starts it to say.
+    A run's config.yaml may come from somebody else, so only the user may choose servers that receive logs.
 
     Raises:
-        UserError: if it has another shape, or names trackers that keep no local files and the command line names none.
+        UserError: if the file has an unknown key or another shape, or if it is a run's record with trackers that do not
+            write local files and the command line sets no trackers.
     """
     refuse_other_shape(
         {key: value for key, value in values.items() if key != "format"},
         settings_of(kinds),
         where=where,
     )
-    _refuse_remote_code(values, settings_of(kinds), words, where=where)
-    if any(word.partition("=")[0] == "--train.trackers" for word in words):
+    _refuse_remote_code(values, settings_of(kinds), options, where=where)
+    if any(option.partition("=")[0] == "--train.trackers" for option in options):
         return
-    named = values.get("train", {}).get("trackers")
-    distant = [name for name in named if name not in LOCAL] if isinstance(named, list) else []
-    if {"format", "resume"} & values.keys() and distant:  # older records have no number
+    trackers = values.get("train", {}).get("trackers")
+    remote = [name for name in trackers if name not in LOCAL] if isinstance(trackers, list) else []
+    if {"format", "resume"} & values.keys() and remote:  # older records have no format number
         raise UserError(
-            f"--config {where}: a run's record, whose train.trackers is {named}: who is told of a run is yours to "
-            f"say; type --train.trackers '{named}' to allow it, or --train.trackers '[]'"
+            f"--config {where}: a run's record, whose train.trackers is {trackers}, would send logs to a server; type "
+            f"--train.trackers '{trackers}' to allow it, or --train.trackers '[]' to disable it"
         )
 
 

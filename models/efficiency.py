@@ -30,8 +30,8 @@ from toolkit.errors import UserError
 from toolkit.ids import as_list
 
 TPME_SHARES = {"seconds": 0.45, "parameters": 0.1, "memory": 0.45}
-ON_GPU = "most that torch held on the GPU at a time"
-ON_CPU = "growth of the process's resident memory to its peak, libraries that it loads meanwhile included"
+ON_GPU = "peak memory that torch allocated on the GPU"
+ON_CPU = "growth of the process's resident memory to its peak, including libraries loaded during training"
 _STATUS = Path("/proc/self/status")
 
 
@@ -48,8 +48,8 @@ class Cost:
         batch_size: users per step.
         mixed_precision: `no`, `bf16` or `fp16`.
         epoch_seconds: training time of each timed epoch.
-        trainable_parameters: their number.
-        peak_memory_bytes: of training; None where the operating system does not report it.
+        trainable_parameters: number of trainable parameters.
+        peak_memory_bytes: peak memory of training; None if the operating system does not report it.
         memory: what `peak_memory_bytes` measures.
     """
 
@@ -93,20 +93,20 @@ def efficiency(
         version of torch, and the weights in TPME.
 
     Raises:
-        UserError: if a folder is no run, its dataset has changed, a setting is out of range, or a measurement fails.
+        UserError: if a folder is not a run, its dataset has changed, a setting is out of range, or a measurement fails.
     """
     epochs = whole_number(epochs, name="epochs", least=None)
     warmup = whole_number(warmup, name="warmup", least=None)
     if epochs < 1 or warmup < 0:
         raise UserError(
-            f"{epochs} timed epochs after {warmup}: at least 1 after at least 0 is wanted"
+            f"{epochs} timed epochs after {warmup} warmup epochs: expected at least 1 timed and 0 warmup epochs"
         )
     kinds = [
         one_of(kind, States, name="states") for kind in as_list(states, what="states", one="kind")
     ]
     folders = paths(runs, name="runs")
     if not folders:
-        raise UserError("no run is named; give one run folder or more")
+        raise UserError("no run given; give at least one run folder")
     variants = [variant for run in folders for variant in _variants(run, kinds, data)]
     costs = [_in_own_process(_measure, config, run, epochs, warmup) for run, config in variants]
     scores = tpme([(c.seconds, c.trainable_parameters, c.peak_memory_bytes) for c in costs])
@@ -126,13 +126,13 @@ def tpme(costs: Sequence[tuple[float, float, float | None]]) -> list[float | Non
     """TPME = 0.45·t + 0.1·p + 0.45·m of each method; lower is better (arXiv 2404.02059).
 
     t, p and m are seconds per epoch, trainable parameters and peak memory, each min-max normalised over the compared
-    methods. So TPME depends on which methods are compared. A term is 0 where all methods are equal in it.
+    methods. So TPME depends on which methods are compared. A term is 0 if all methods are equal in it.
 
     Args:
         costs: seconds, parameters and memory of each method.
 
     Returns:
-        The TPME of each method; None for all where the memory of any is not known.
+        The TPME of each method; None for all methods if the memory of any is unknown.
 
     >>> tpme([(2, 10, 5), (4, 30, 9), (3, 10, 6)])
     [0.0, 1.0, 0.3375]
@@ -162,11 +162,11 @@ def format_costs(report: dict[str, Any]) -> str:
 
 
 def plot_costs(report: dict[str, Any], path: Path) -> None:
-    """Draws seconds, parameters and, where it is known, memory by method as bars, into a .png or .svg."""
+    """Plots seconds, parameters and, if known, memory per method as bars, into a .png or .svg file."""
     methods = report["methods"]
     names = [method["method"] for method in methods]
     panels = {
-        "seconds an epoch": [method["seconds_per_epoch"] for method in methods],
+        "seconds per epoch": [method["seconds_per_epoch"] for method in methods],
         "trainable parameters, millions": [m["trainable_parameters"] / 1e6 for m in methods],
     }
     memory = [method["peak_memory_bytes"] for method in methods]
@@ -178,7 +178,7 @@ def plot_costs(report: dict[str, Any], path: Path) -> None:
 def _variants(
     run: Path, states: Sequence[States], data: str | Path | None = None
 ) -> list[tuple[Path, RunConfig]]:
-    """The run's config with each of `states`, where it reads any."""
+    """The run's config with each of `states`, if it reads hidden states."""
     config = read_run_config(run)
     if data is not None:
         config = replace(config, data=str(a_path(data, name="data")))
@@ -240,9 +240,9 @@ def time_epoch(
 
     Args:
         step: trains on a batch.
-        batches: of this process.
-        epoch: its number, from 1.
-        device: where the model computes.
+        batches: batches of this process.
+        epoch: number of the epoch, from 1.
+        device: device of the model.
     """
     synchronize(device)
     started = time.perf_counter()
@@ -277,7 +277,7 @@ def _cell(method: dict[str, Any], column: str) -> str:
         "method": printable(method["method"]).replace("|", "\\|"),
         "s/epoch": f"{method['seconds_per_epoch']:.2f}",
         "trainable parameters": f"{method['trainable_parameters']:,}",
-        "peak memory": "not known" if memory is None else f"{memory / 2**20:,.0f} MiB",
-        "TPME": "not known" if score is None else f"{score:.3f}",
+        "peak memory": "unknown" if memory is None else f"{memory / 2**20:,.0f} MiB",
+        "TPME": "unknown" if score is None else f"{score:.3f}",
     }
     return cells[column]

@@ -1,7 +1,7 @@
-"""Measures a run's best model on a split: metrics with intervals, and every user's rank.
+"""Evaluates a run's best model on a split: metrics with intervals, and the rank of each user's target.
 
-`python -m models evaluate RUN [--split valid|test] [--protocol paper|clean|unmasked]`, under
-`accelerate launch` too. The test split is read here and nowhere else.
+`python -m models evaluate RUN [--split valid|test] [--protocol paper|clean|unmasked]`, also under
+`accelerate launch`. Only this module reads the test split.
 """
 
 from pathlib import Path
@@ -34,18 +34,18 @@ def evaluate(
     device: str = "cpu",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Measures a run's best model (`measure`).
+    """Evaluates a run's best model (`measure`).
 
     Args:
         run: run folder.
         split: `valid` or `test`.
-        protocol: what is masked; the run's own by default.
-        data: where the run's dataset lies now, if it has moved.
-        device: where to compute.
-        progress: whether to draw a bar.
+        protocol: selects the masked items; the run's own by default.
+        data: the current path of the run's dataset, if it has moved.
+        device: device of the computation.
+        progress: whether to draw a progress bar.
 
     Returns:
-        What the metrics file holds.
+        The contents of the metrics file.
 
     Raises:
         UserError: if the run cannot be opened (`models.load`), or its dataset has changed.
@@ -65,23 +65,23 @@ def measure(
     protocol: Protocol | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Ranks every user's target over the full catalogue and writes what it found into the run.
+    """Ranks each user's target in the full catalogue, and writes metrics and ranks into the run.
 
-    Writes `metrics/SPLIT.json` and `ranks/SPLIT.arrow` under the run's own protocol, and
-    `metrics/SPLIT.PROTOCOL.json`, `ranks/SPLIT.PROTOCOL.arrow` under another; and the model's card anew.
+    Under the run's own protocol the files are `metrics/SPLIT.json` and `ranks/SPLIT.arrow`; under other protocols,
+    `metrics/SPLIT.PROTOCOL.json` and `ranks/SPLIT.PROTOCOL.arrow`. Also rewrites the model card.
 
     Args:
         trained: the model, with its dataset.
         run: run folder.
         split: `valid` or `test`.
-        protocol: what is masked; the run's own by default.
-        progress: whether to draw a bar.
+        protocol: selects the masked items; the run's own by default.
+        progress: whether to draw a progress bar.
 
     Returns:
-        What the metrics file holds.
+        The contents of the metrics file.
     """
     run = a_path(run, name="run")
-    one_of(split, Split, name="split")  # it becomes part of a file's name
+    one_of(split, Split, name="split")  # it becomes part of a file name
     own = trained.config.protocol
     protocol = protocol or own
     splits = trained.splits
@@ -109,7 +109,7 @@ def measure(
 
 
 def format_report(report: dict[str, Any]) -> str:
-    """A report as a small table, in percent with 95% intervals."""
+    """A report as a text table, in percent with 95% intervals."""
     lines = [
         f"{report['split']} · protocol {report['protocol']} · {report['users']:,} users · "
         f"{report['catalogue']:,} items"

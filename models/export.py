@@ -1,4 +1,4 @@
-"""What a service needs of a trained model: `python -m models export RUN OUT.npy [--index OUT.faiss]`.
+"""Exports the embeddings of a trained model for a service: `python -m models export RUN OUT.npy [--index OUT.faiss]`.
 
 N items, E embedding, S users.
 """
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import faiss
 
 Kind = Literal["flat", "hnsw"]
-HNSW_LINKS = 32  # of an item to its neighbours
-HNSW_EFFORT = 200  # items looked at when one is added, and as many when one is searched
+HNSW_LINKS = 32  # neighbours per item (M)
+HNSW_EFFORT = 200  # candidates per insertion and per search (efConstruction and efSearch)
 
 
 def export_items(
@@ -35,32 +35,34 @@ def export_items(
     data: str | Path | None = None,
     device: str = "cpu",
 ) -> dict[str, Path]:
-    """Writes the embedding of every item, (N, E) float32, and beside it the ids: row r is of line r.
+    """Writes the embeddings of all items, (N, E) float32, and a text file of item ids: line r is the id of row r.
 
-    Items come in the order of the dataset's numbers, item 1 first; there is no row of padding. The dot
-    product of a user's state with them is the score.
+    Items are ordered by item number, from 1; there is no padding row. The score of an item for a user is the dot
+    product of its embedding with the user's state.
 
     Args:
         run: run folder.
-        file: to write, OUT.npy; the ids go to OUT.ids.txt.
-        index: FAISS index to write, by inner product, of the items that `recommend` ranks (of a run's own
-            dataset, the catalogue); what it finds are rows of OUT.npy.
-        kind: of the index: `flat` searches exactly, `hnsw` approximately and faster.
-        users: to write, likewise, the state of every user of the dataset, (S, E), after all interactions.
+        file: output file OUT.npy; ids are written to OUT.ids.txt.
+        index: output file of a FAISS inner-product index of the items that `recommend` ranks (for a run's own
+            dataset, the catalogue). A search returns rows of OUT.npy.
+        kind: kind of the index: `flat` searches exactly, `hnsw` approximately and faster.
+        users: output file of the user states, (S, E), after all interactions, in the same format as `file`.
         data: another dataset with the run's towers (`models.runs.run.load`).
-        device: where to compute.
+        device: device of the computation.
 
     Returns:
-        The files: `items`, `item ids` and, if asked for, `index`, `users`, `user ids`.
+        The written files: `items`, `item ids` and, if requested, `index`, `users`, `user ids`.
 
     Raises:
-        UserError: if the run cannot be loaded, FAISS is not installed, or a file cannot be written so.
+        UserError: if the run cannot be loaded, FAISS is not installed, or a file cannot be written.
     """
     if kind not in get_args(Kind):
         raise UserError(f"--kind {kind}: choose from {', '.join(get_args(Kind))}")
-    # What is wrong is told before anything is computed.
+    # Check all arguments before the computation.
     if users is not None and ids_beside(users) == ids_beside(file):
-        raise UserError(f"{users}: items and users cannot go to one file; call them differently")
+        raise UserError(
+            f"{users}: items and users would be written to the same file; choose another name"
+        )
     ids_beside(file)
     if index is not None:
         _faiss()
@@ -80,11 +82,11 @@ def export_items(
 def build_index(
     vectors: NDArray[np.float32], rows: NDArray[np.int64], *, kind: Kind = "flat"
 ) -> "faiss.IndexIDMap":
-    """A FAISS index by inner product.
+    """Builds a FAISS inner-product index.
 
     Args:
         vectors: (N, E).
-        rows: of those to index; what a search gives.
+        rows: rows of `vectors` to index, which are the ids that a search returns.
         kind: `flat` or `hnsw`.
 
     Raises:
@@ -102,23 +104,23 @@ def build_index(
 
 
 def _write(
-    what: str, file: str | Path, ids: Sequence[str], vectors: NDArray[np.float32]
+    noun: str, file: str | Path, ids: Sequence[str], vectors: NDArray[np.float32]
 ) -> dict[str, Path]:
-    names = write_vectors(file, ids, [vectors], width=vectors.shape[1])
-    return {f"{what}s": Path(file), f"{what} ids": names}
+    ids_file = write_vectors(file, ids, [vectors], width=vectors.shape[1])
+    return {f"{noun}s": Path(file), f"{noun} ids": ids_file}
 
 
 def _write_index(
     file: Path, trained: TrainedRecommender, vectors: NDArray[np.float32], kind: Kind
 ) -> None:
     ranked = np.flatnonzero(trained.catalogue.column.cpu().numpy() >= 0) - 1
-    whole = _faiss().serialize_index(build_index(vectors, ranked, kind=kind))
-    write_atomically(file, lambda out: out.write(whole.data))
+    serialized = _faiss().serialize_index(build_index(vectors, ranked, kind=kind))
+    write_atomically(file, lambda out: out.write(serialized.data))
 
 
 def _faiss() -> Any:
     try:
-        import faiss  # here: it is optional
+        import faiss  # an optional dependency
     except ImportError:
         raise UserError(
             'an index needs FAISS, which is not installed; pip install "versa-toolkit[faiss]"'

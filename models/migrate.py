@@ -1,4 +1,4 @@
-"""What older Versas wrote, brought up to this one: config.yaml, a model folder's config.json, and names of weights."""
+"""Migrates files of older versions to the current format: config.yaml, config.json of a model folder, weight names."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,63 +12,62 @@ Kind = Literal["run", "model"]
 Record = dict[str, Any]
 
 
-def _as_it_is(record: Record) -> Record:
+def _unchanged(record: Record) -> Record:
     return record
 
 
 def _model_1(record: Record) -> Record:
-    """Models did not record the digest of their weights, and before that not what their towers were made with."""
+    """Adds the digest of the weights and the provenance of the towers, which models of format 1 may lack."""
     return {"made_with": {}, "weights_sha256": None, **record}
 
 
 def _model_2(record: Record) -> Record:
-    """Side networks had one fusion, and numbered the parts of their towers (`named_by_tower`)."""
+    """Adds the fusion of a side network, which was always `concat`. `named_by_tower` renames its weights."""
     encoder = record.get("item_encoder")
     if not isinstance(encoder, dict) or encoder.get("kind") != "side-network":
         return record
     return {**record, "item_encoder": {"fusion": {"kind": "concat"}, **encoder}}
 
 
-# What leads from each format to the next; a record without a number is of format 0.
+# The migrations from each format to the next; a record without a format number has format 0.
 _STEPS: dict[Kind, tuple[Callable[[Record], Record], ...]] = {
-    "run": (_as_it_is,),
-    "model": (_as_it_is, _model_1, _model_2),
+    "run": (_unchanged,),
+    "model": (_unchanged, _model_1, _model_2),
 }
 FORMATS: dict[Kind, int] = {kind: len(steps) for kind, steps in _STEPS.items()}
 
 
 def migrate(record: Record, kind: Kind, *, where: Path) -> Record:
-    """A record as this Versa writes it, without its format number.
+    """Migrates a record to the current format, and removes its format number.
 
     Args:
-        record: as it was read.
-        kind: what it is of.
-        where: its file, for messages.
+        record: content of the file.
+        kind: `run` for config.yaml, `model` for config.json.
+        where: path of the file, for messages.
 
     Raises:
-        UserError: if its format is newer than this Versa, or no format.
+        UserError: if the format is newer than this version, or is not a format number.
     """
     record = dict(record)
-    found, newest = record.pop("format", 0), FORMATS[kind]
-    if type(found) is not int or not 0 <= found <= newest:
+    version, newest = record.pop("format", 0), FORMATS[kind]
+    if type(version) is not int or not 0 <= version <= newest:
         raise UserError(
-            f"{where}: format {found}, and this Versa reads up to format {newest}; a newer Versa wrote it: "
+            f"{where}: format {version}, but this version reads formats up to {newest}; a newer Versa wrote the file: "
             "upgrade versa-toolkit"
         )
-    for step in _STEPS[kind][found:]:
+    for step in _STEPS[kind][version:]:
         record = step(record)
     return record
 
 
 def named_by_tower(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Weights under today's names: older Versas numbered the parts of a network that belong to towers.
+    """Weights under the current names: older versions numbered the parts of towers.
 
-    A part that was `intra.0` is `intra.title` now, the towers being in the same order.
+    For example, `intra.0` is now `intra.title`. The towers have the same order.
 
     Args:
-        tensors: by a name that begins with that of a parameter; of a model folder up to format 2, or a checkpoint up to
-            format 2.
-        model: that they are for.
+        tensors: tensors of a model folder or checkpoint up to format 2, by a name that starts with a parameter's name.
+        model: the model that loads them.
     """
     prefixes = {
         f"{path}.{number}.": f"{path}.{name}."

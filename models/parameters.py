@@ -1,4 +1,4 @@
-"""Learning-rate groups: a module declares its group, and the optimizer is built from the declarations."""
+"""Learning-rate groups: modules declare their group, and the optimizer is built from the declarations."""
 
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
@@ -10,11 +10,11 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def in_group(module: M, group: str) -> M:
-    """Declares the learning-rate group of a module, and of the modules in it that declare none.
+    """Declares the learning-rate group of a module and of its submodules that declare none.
 
     Args:
-        module: returned, with the declaration.
-        group: a name of the caller's choice; the optimizer requires a rate for it.
+        module: the module, which is returned.
+        group: name of the group; the optimizer requires a rate for it.
     """
     module.rate_group = group  # type: ignore[assignment]
     return module
@@ -59,11 +59,11 @@ def count_trainable(module: nn.Module) -> int:
 
 
 def decayed(module: nn.Module) -> set[nn.Parameter]:
-    """The trainable parameters that weight decay applies to: matrices that multiply a layer's input.
+    """The trainable parameters to which weight decay applies: matrices that multiply a layer's input.
 
-    Biases, normalisations, gates and embeddings do not decay, as is usual (Loshchilov and Hutter 2019 decay all;
-    BERT's and later training codes leave these out). A module with such matrices of its own, which is not a class of
-    torch, declares `decays = True`.
+    Biases, normalisations, gates and embeddings are excluded, as in the training code of BERT and later models
+    (Loshchilov and Hutter 2019 include them). A module that has such matrices but is not a torch class declares
+    `decays = True`.
     """
     matrices = [
         parameter
@@ -76,7 +76,7 @@ def decayed(module: nn.Module) -> set[nn.Parameter]:
 
 
 def rate_groups(module: nn.Module, group: str = "base") -> Iterator[tuple[str, nn.Parameter]]:
-    """Yields every trainable parameter with the group of the innermost module around it that declares one."""
+    """Yields every trainable parameter with its group, which the innermost declaring module around it sets."""
     group = getattr(module, "rate_group", group)
     for parameter in module.parameters(recurse=False):
         if parameter.requires_grad:

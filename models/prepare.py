@@ -1,6 +1,6 @@
-"""The parts of a training run, built from its config: data, batches, model, optimizer and step.
+"""Builds the parts of a training run from its config: data, batches, model, optimizer and step.
 
-Here a run's config ends: the parts take plain arguments.
+The parts take plain arguments and do not know the config.
 """
 
 from collections.abc import Callable
@@ -29,13 +29,13 @@ class Training:
     """The parts of a run in one process.
 
     Args:
-        dataset: opened.
-        splits: of the dataset, under the run's protocol.
+        dataset: dataset of the run.
+        splits: splits of the dataset under the run's protocol.
         features: source of the item encoder's inputs.
-        batches: of this process.
-        model: unwrapped, as it is saved and evaluated.
-        optimizer: prepared by Accelerate.
-        step: trains the wrapped model on a batch.
+        batches: batches of this process.
+        model: the unwrapped model, which is saved and evaluated.
+        optimizer: optimizer, prepared by Accelerate.
+        step: trains the wrapped model on one batch.
     """
 
     dataset: Dataset
@@ -53,11 +53,11 @@ class Training:
 
 
 def settled(config: RunConfig) -> RunConfig:
-    """The config with the launcher's mixed precision and accumulation, which override its own, and with every setting of
-    the encoders that it trains: what is trained is recorded, not what prep may store later.
+    """The config with the launcher's mixed precision and accumulation, which override the config's, and with every
+    setting of the encoders that it trains, so that the record does not depend on what prep stores later.
 
     Raises:
-        UserError: if the launcher sets a value that training does not know, or a tower has no encoder or no source.
+        UserError: if the launcher sets a value that training does not support, or a tower has no encoder or no source.
     """
     if config.item_kind.trains_encoders:
         config = config.with_encoders(open_dataset(config.data))
@@ -70,11 +70,11 @@ def settled(config: RunConfig) -> RunConfig:
 def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
     """Builds the parts of a run.
 
-    It sets torch's random seed to the run's; callers that need their own random state wrap it in
+    Sets torch's random seed to the run's. A caller that needs its own random state wraps the call in
     `torch.random.fork_rng`.
 
     Raises:
-        UserError: if the dataset or the settings do not allow the run.
+        UserError: if the dataset or the settings are not valid for the run.
     """
     settings, device = config.train, accelerator.device
     if settings.cuda_graphs:
@@ -122,11 +122,11 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
 
 
 def compile_parts(model: Recommender, device: torch.device) -> None:
-    """Compiles the item encoder and, on a GPU, the sequence encoder, at their first use.
+    """Compiles the item encoder and, on a GPU, the sequence encoder at their first use.
 
-    On a CPU the sequence encoder skips padding, so that its sizes vary too much to compile.
+    On a CPU the sequence encoder skips padding, and its sizes vary too much to compile.
     """
-    # Dynamic sizes from the start: torch would compile for the first number of items, and again for others.
+    # With dynamic sizes from the start, torch does not compile again for each number of items.
     model.item_encoder.compile(dynamic=True if device.type == "cpu" else None)
     if device.type == "cuda":
         model.sequence_encoder.compile()
@@ -149,14 +149,16 @@ def _checkpoint_activations(config: RunConfig, model: Recommender) -> None:
 
 def _refuse_graphs(config: RunConfig, accelerator: Accelerator) -> None:
     reasons = {
-        "needs a GPU": accelerator.device.type != "cuda",
-        "goes with one process": accelerator.num_processes > 1,
-        "goes with bf16 or no mixed precision": accelerator.mixed_precision == "fp16",
-        "goes with train.items_at_once 0": config.train.items_at_once > 0,
-        "goes with train.accumulation 1": config.train.accumulation > 1,
-        "goes with stored states": config.item_kind.reads_towers
+        "a GPU": accelerator.device.type != "cuda",
+        "a single process": accelerator.num_processes > 1,
+        "bf16 or no mixed precision": accelerator.mixed_precision == "fp16",
+        "train.items_at_once 0": config.train.items_at_once > 0,
+        "train.accumulation 1": config.train.accumulation > 1,
+        "stored states": config.item_kind.reads_towers
         and (config.states == "live" or config.item_kind.trains_encoders),
     }
-    for reason, holds in reasons.items():
-        if holds:
-            raise UserError(f"train.cuda_graphs {reason}; leave it out, or change that")
+    for requirement, violated in reasons.items():
+        if violated:
+            raise UserError(
+                f"train.cuda_graphs requires {requirement}; leave out train.cuda_graphs, or change that setting"
+            )

@@ -1,4 +1,4 @@
-"""What a trained model would show next: `python -m models recommend RUN [--users FILE] [-k 10]`."""
+"""Top-k recommendations of a trained model: `python -m models recommend RUN [--users FILE] [-k 10]`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -10,9 +10,8 @@ import pyarrow.csv
 
 from models.inputs.histories import Histories, dataset_histories
 from models.inputs.history_files import read_histories
-from models.ranking.top_k import Best
+from models.ranking.top_k import TopK
 from models.runs.run import load
-from models.runs.trained import TrainedRecommender
 from toolkit import schema
 from toolkit.arguments import a_path, whole_number
 from toolkit.atomic import write_atomically
@@ -39,24 +38,24 @@ def recommend(
     device: str = "cpu",
     progress: bool = False,
 ) -> pa.Table:
-    """The k best items that users have not had yet.
+    """The top-k items per user, without the items of the user's history.
 
     Args:
         run: run folder.
         users: user ids (`toolkit.ids.as_ids`); all users of the dataset by default.
-        histories: file of histories instead (`models.inputs.history_files.read_histories`).
+        histories: file with histories, instead of `users` (`models.inputs.history_files.read_histories`).
         data: another dataset with the run's towers (`models.runs.run.load`).
         items: ids of the items that may be recommended (`TrainedRecommender.recommend`).
-        k: items a user.
-        output: file to write, .arrow, .csv, .jsonl or .json.
-        device: where to compute.
-        progress: whether to draw a bar.
+        k: number of items per user.
+        output: output file, .arrow, .csv, .jsonl or .json.
+        device: device of the computation.
+        progress: whether to draw a progress bar.
 
     Returns:
         A table `user_id, rank, item_id, score, title` (`toolkit.schema.USER_RECOMMENDATIONS`).
 
     Raises:
-        UserError: if the output has another ending; if a user, an item or a file is not what it should be.
+        UserError: if the output has another ending, or if a user, an item or a file is invalid.
     """
     write = None if output is None else _writer(a_path(output, name="output"))
     k = whole_number(k, name="k")
@@ -64,27 +63,30 @@ def recommend(
     items = None if items is None else as_ids(items, what="items", one="item id")
     if users is not None and histories is not None:
         raise UserError(
-            "--users and --histories: users are of the dataset, or stand in the file; give one"
+            "--users and --histories: users come either from the dataset or from the file; give one"
         )
     trained = load(run, data=data, device=device)
-    asked = _histories(trained, users, histories)
-    best = trained.top_items(asked, k, items=items, progress=progress)
-    table = _with_names(best, asked, trained.dataset)
+    if histories is not None:
+        user_histories = read_histories(histories, trained.dataset)
+    else:
+        user_histories = dataset_histories(trained.dataset, users)
+    blocks = trained.top_items(user_histories, k, items=items, progress=progress)
+    table = _with_names(blocks, user_histories, trained.dataset)
     if write is not None:
         write(table)
     return table
 
 
 def read_ids(path: str | Path, *, kind: Literal["user", "item"]) -> list[str]:
-    """Ids from the text file of --users or --items, one a line; in UTF-8, with or without a byte order mark.
+    """Ids from the text file of --users or --items, one per line, in UTF-8 with or without a byte order mark.
 
     Raises:
-        UserError: if the file cannot be read or names nothing.
+        UserError: if the file cannot be read or contains no id.
     """
     lines = read_text(Path(path), name=f"--{kind}s {path}").split("\n")
     ids = [line.strip() for line in lines if line.strip()]
     if not ids:
-        raise UserError(f"--{kind}s {path}: empty; expected one {kind} id a line")
+        raise UserError(f"--{kind}s {path}: empty; expected one {kind} id per line")
     return ids
 
 
@@ -101,28 +103,20 @@ def format_recommendations(table: pa.Table, *, users: int = 3) -> str:
     return "\n".join(lines)
 
 
-def _histories(
-    trained: TrainedRecommender, users: Sequence[str | int] | None, histories: str | Path | None
-) -> Histories:
-    if histories is not None:
-        return read_histories(histories, trained.dataset)
-    return dataset_histories(trained.dataset, users)
-
-
-def _with_names(best: Iterable[Best], asked: Histories, dataset: Dataset) -> pa.Table:
-    """Recommended items as rows with user ids, item ids and titles; one batch per block of users."""
+def _with_names(blocks: Iterable[TopK], histories: Histories, dataset: Dataset) -> pa.Table:
+    """Recommendations with user ids, item ids and titles; one record batch per block of users."""
     items = dataset.items.select(["item_id", "title"]).combine_chunks()
-    parts = []
-    for block in best:
+    tables = []
+    for block in blocks:
         named = items.take(pa.array(block.items - 1))
-        user_ids = asked.user_ids.take(pa.array(block.rows))
+        user_ids = histories.user_ids.take(pa.array(block.rows))
         columns = [user_ids, block.ranks, named["item_id"], block.scores, named["title"]]
-        parts.append(pa.table(columns, schema=schema.USER_RECOMMENDATIONS))
-    return pa.concat_tables([schema.USER_RECOMMENDATIONS.empty_table(), *parts])
+        tables.append(pa.table(columns, schema=schema.USER_RECOMMENDATIONS))
+    return pa.concat_tables([schema.USER_RECOMMENDATIONS.empty_table(), *tables])
 
 
 def _writer(path: Path) -> Callable[[pa.Table], None]:
-    """What writes a table into a file of that ending."""
+    """A function that writes a table to `path`, in the format of its ending."""
     suffix = path.suffix.lower()
     if suffix == ".arrow":
         return lambda table: write_table(path, table, compression="zstd")
@@ -139,7 +133,7 @@ def _write_json(file: BinaryIO, table: pa.Table) -> None:
 
 def _write_jsonl(file: BinaryIO, table: pa.Table) -> None:
     for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
-        if batch.num_rows:  # of none, pandas writes an empty line
+        if batch.num_rows:  # pandas would write an empty line for an empty batch
             rows = batch.to_pandas()
             file.write(rows.to_json(orient="records", lines=True, force_ascii=False).encode())
 

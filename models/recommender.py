@@ -1,6 +1,6 @@
-"""An item encoder and a sequence encoder, joined by a dot product.
+"""The recommender: an item encoder and a sequence encoder; scores are dot products of their outputs.
 
-B sequences, L inputs, U items that a process encodes for a batch, M columns of its loss, R predicted positions,
+B sequences, L inputs, U items that a process encodes for a batch, M columns of the loss, R predicted positions,
 E embedding.
 """
 
@@ -20,19 +20,19 @@ from models.machine.recompute import Chunks, encode_in_chunks
 
 
 class Recommender(nn.Module):
-    """Scores items for a sequence: dot product of the user state and the item embedding.
+    """Scores items for a sequence: the dot product of user state and item embedding.
 
-    `forward(batch) -> loss` is what a training loop calls, and what DDP wraps.
+    A training loop calls `forward(batch) -> loss`, and DDP wraps it.
 
     Args:
-        item_encoder: from what it reads of U items to (U, E).
-        sequence_encoder: from (B, L, E), (B, L) to (B, L, E); its states at padding are ignored. One that declares
-            `takes_mask = True` predicts hidden items: it takes a third argument, (B, L) true at a mask token, for which
-            it has a vector of its own, and up to one input more than the longest history.
-        criterion: from states (R, E), table (M + 1, E) and batch to the loss (`models.losses.loss.Loss`); by default
-            the softmax over the batch's columns. It is not saved with the model.
-        made_with: what the states of its towers were made with (`models.inputs.provenance`), where that is known. It
-            goes where the model goes; nothing is computed from it.
+        item_encoder: features of U items -> (U, E).
+        sequence_encoder: (B, L, E), (B, L) -> (B, L, E); its states at padding are ignored. An encoder that declares
+            `takes_mask = True` predicts hidden items. It has a third argument, (B, L) true at a mask token, a vector of
+            its own for that token, and accepts one input more than the longest history.
+        criterion: states (R, E), table (M + 1, E), batch -> loss (`models.losses.loss.Loss`); by default the softmax
+            over the columns of the batch. It is not saved with the model.
+        made_with: provenance of the towers' states (`models.inputs.provenance`), if known. It is saved with the model
+            and used in no computation.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class Recommender(nn.Module):
         self.takes_mask = getattr(sequence_encoder, "takes_mask", False)
 
     def encode_items(self, features: Any) -> Tensor:
-        """Item embeddings, (U, E), of what the item encoder reads; in chunks where features come in chunks."""
+        """Item embeddings, (U, E), from the features of U items; in chunks if the features are `Chunks`."""
         if isinstance(features, Chunks):
             return encode_in_chunks(self.item_encoder, features)
         return self.item_encoder(features)
 
     def encode_sequences(self, items: Tensor, real: Tensor, masked: Tensor | None = None) -> Tensor:
-        """User states (B, L, E) after, or at, each input.
+        """User states (B, L, E) after each input; at each input, if the sequence encoder uses mask tokens.
 
         Args:
-            items: (B, L, E) embeddings of left-padded inputs; any at a mask token.
+            items: (B, L, E) embeddings of left-padded inputs; any value at a mask token.
             real: (B, L) false at padding.
-            masked: (B, L) true at a mask token; None where the sequence encoder takes none.
+            masked: (B, L) true at a mask token; None if the sequence encoder does not use them.
         """
         if masked is None:
             return self.sequence_encoder(items, real)
@@ -97,7 +97,7 @@ class Recommender(nn.Module):
 
     @torch.no_grad()
     def encode_users(self, histories: Tensor, items: Tensor) -> Tensor:
-        """User states after the last item, (B, E): at a mask token there, where the sequence encoder takes it.
+        """User states after the last item, (B, E); at an appended mask token, if the sequence encoder uses them.
 
         Args:
             histories: (B, L) rows of `items`, left-padded with 0.

@@ -1,7 +1,7 @@
-"""What runs learned, cost and recommend, as one page: `python -m models report RUN … --output report.html`.
+"""Reports metrics, costs and recommendations of runs on one page: `python -m models report RUN … --output report.html`.
 
-Facts are gathered run by run, so that one model at a time is in memory; the page is a pure function of them
-and of the covers it shows.
+Facts are collected run by run, so that only one model is in memory at a time. The page is a pure function of the facts
+and the covers.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from models.reporting.gallery import (
     items_of,
 )
 from models.reporting.groups import Group, group_runs
-from models.reporting.lists import refuse_other_users, top_items, whole_histories
+from models.reporting.lists import refuse_other_users, top_k_lists, whole_histories
 from models.reporting.page import render
 from models.reporting.runs import describe_run
 from models.results.evaluations import Evaluated, read_evaluation, run_names
@@ -35,7 +35,7 @@ from toolkit.splits import Ints, Protocol
 
 REPORT_VERSION = 1
 USERS = 12
-Covers = list[dict[str, bytes]]  # of each group, JPEG by item number
+Covers = list[dict[str, bytes]]  # per group, JPEG by item number
 
 
 def report(
@@ -50,33 +50,33 @@ def report(
     device: str = "cpu",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Writes a page about runs that needs nothing else: no network, no files beside it.
+    """Writes a self-contained HTML page about runs, which needs no network and no other files.
 
-    The split is read where `evaluate` wrote what it found; nothing is ranked again. What runs recommend is
-    computed for every user of it, from all that came before the target.
+    Metrics and ranks are read from the files of `evaluate`; targets are not ranked again. The top-k lists are computed
+    for each user of the split, from the history before the target.
 
     Args:
         runs: run folders, the baseline first.
         output: page to write.
         split: `valid` or `test`.
-        protocol: what was masked; each run's own by default.
-        costs: what `models efficiency --output` wrote, which is shown too.
-        users: how many to show with their covers and lists.
-        data: where the runs' dataset lies now, if it has moved.
-        device: where to compute.
-        progress: whether to draw a bar.
+        protocol: protocol of the evaluations; each run's own by default.
+        costs: file from `models efficiency --output`, to include its costs.
+        users: number of users in the gallery.
+        data: the current path of the runs' dataset, if it has moved.
+        device: device of the computation.
+        progress: whether to draw a progress bar.
 
     Returns:
-        All that the page says, as JSON can hold it.
+        The facts of the page, JSON-serialisable.
 
     Raises:
-        UserError: if a run has not been evaluated so, its dataset has changed, the file of costs is none of
-            these runs, or `users` or `output` is no good.
+        UserError: if a run has no such evaluation, its dataset has changed, the file of costs contains none of these
+            runs, or `users` or `output` is invalid.
     """
     folders, output = paths(runs, name="runs"), a_path(output, name="output")
     users = whole_number(users, name="users", least=None)
-    _refuse_useless(folders, output, users)
-    told = [] if costs is None else read_costs(a_path(costs, name="costs"), folders)
+    _check_arguments(folders, output, users)
+    run_costs = [] if costs is None else read_costs(a_path(costs, name="costs"), folders)
     facts, covers = collect(
         folders,
         split=split,
@@ -86,7 +86,7 @@ def report(
         device=device,
         progress=progress,
     )
-    facts = {**facts, "costs": told}
+    facts = {**facts, "costs": run_costs}
     page = render(facts, covers).encode()
     write_atomically(output, lambda file: file.write(page))
     return facts
@@ -102,67 +102,67 @@ def collect(
     device: str,
     progress: bool,
 ) -> tuple[dict[str, Any], Covers]:
-    """Every fact of the page but for costs, and the covers of the items that it shows."""
-    found = [read_evaluation(path, split, protocol) for path in folders]
-    groups = group_runs(found)
-    firsts = {group.runs[0] for group in groups}
+    """All facts of the page except costs, and the covers of the gallery's items."""
+    evaluations = [read_evaluation(path, split, protocol) for path in folders]
+    groups = group_runs(evaluations)
+    first_runs = {group.runs[0] for group in groups}
     names = run_names(folders)
-    described: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
     lists: list[Ints] = []
     scenes: dict[int, Scene] = {}
-    for place, path in enumerate(track(folders, "report", enabled=progress)):
+    for index, path in enumerate(track(folders, "report", enabled=progress)):
         trained = load_own(path, data=data, device=device)
         evaluation = whole_histories(trained, split)
         targets = evaluation.targets
-        refuse_other_users(trained, found[place], targets)
-        lists.append(top_items(trained, evaluation))
-        described.append(describe_run(names[place], trained, found[place], targets, lists[-1]))
-        if place in firsts:
+        refuse_other_users(trained, evaluations[index], targets)
+        lists.append(top_k_lists(trained, evaluation))
+        runs.append(describe_run(names[index], trained, evaluations[index], targets, lists[-1]))
+        if index in first_runs:
             splits = trained.splits
-            scenes[place] = Scene(trained.dataset, splits.user_ids, evaluation, splits.train_counts)
-    shown = [_describe_group(group, scenes[group.runs[0]], found, lists, users) for group in groups]
+            scenes[index] = Scene(trained.dataset, splits.user_ids, evaluation, splits.train_counts)
+    described = [
+        _describe_group(group, scenes[group.runs[0]], evaluations, lists, users) for group in groups
+    ]
     facts = {
         "report_version": REPORT_VERSION,
         "split": split,
-        "runs": described,
-        "groups": [group for group, _ in shown],
+        "runs": runs,
+        "groups": [group for group, _ in described],
     }
-    return facts, [covers for _, covers in shown]
+    return facts, [covers for _, covers in described]
 
 
 def _describe_group(
-    group: Group, scene: Scene, found: list[Evaluated], lists: list[Ints], users: int
+    group: Group, scene: Scene, evaluations: list[Evaluated], lists: list[Ints], users: int
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Tests between the runs of a group, and its gallery, with the covers that this shows."""
-    ranks = {place: np.asarray(found[place].ranks.column("rank")) for place in group.runs}
-    chosen = describe_users(
+    """The facts of a group: its tests and its gallery. Also the covers of the gallery's items."""
+    ranks = {run: np.asarray(evaluations[run].ranks.column("rank")) for run in group.runs}
+    gallery_users = describe_users(
         choose_users(ranks[group.runs[0]], users),
         scene,
         ranks=ranks,
-        lists={place: lists[place] for place in group.runs},
+        lists={run: lists[run] for run in group.runs},
     )
-    numbers = items_of(chosen)
+    numbers = items_of(gallery_users)
     tests = [run["against_first"] for run in group.comparison.as_dict()["runs"]]
     facts = {
         "runs": group.runs,
         "reason": group.reason,
         "notes": group.comparison.notes,
         "tests": tests,
-        "gallery": {"users": chosen, "items": describe_items(scene, numbers)},
+        "gallery": {"users": gallery_users, "items": describe_items(scene, numbers)},
     }
     return facts, small_covers(scene.data, numbers)
 
 
-def _refuse_useless(runs: list[Path], output: Path, users: int) -> None:
+def _check_arguments(runs: list[Path], output: Path, users: int) -> None:
     if not runs:
-        raise UserError("no run is named; give one run folder or more")
+        raise UserError("no run given; give at least one run folder")
     for run in runs:
         read_run_config(run)
     if len({run.resolve() for run in runs}) < len(runs):
-        raise UserError("a run is named twice; name each once")
+        raise UserError("a run is given twice; give each run once")
     if users < 0:
-        raise UserError(f"--users {users}: cannot be negative")
+        raise UserError(f"--users {users}: cannot be negative; give 0 or more")
     if output.is_dir():
-        raise UserError(
-            f"--output {output}: is a folder; give the page a file name, as report.html"
-        )
+        raise UserError(f"--output {output}: is a folder; give a file name, such as report.html")

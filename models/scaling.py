@@ -30,9 +30,9 @@ PROG = "accelerate launch -m models.scaling"
 ABOUT = """A scaling study: one scenario over several encoders, metric against encoder size.
 
 Each tower after --over is trained in turn, together with the towers after
---beside, by the same recipe. The output holds a run for each, scaling.json,
-scaling.md and, if matplotlib is installed, scaling.svg. Run it again to resume
-a study that was stopped. All other options are those of models.train."""
+--beside, with the same settings. The output contains a run per tower,
+scaling.json, scaling.md and, if matplotlib is installed, scaling.svg. Run the
+command again to resume a study. All other options are those of models.train."""
 EXAMPLES = (
     "accelerate launch -m models.scaling --data demo/dataset --output scaling \\\n"
     "      --over image_caption video_caption --beside title --config paper --train.epochs 5",
@@ -47,49 +47,49 @@ def study(
     beside: Sequence[str] = (),
     arguments: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Trains one run for each tower of `over`, and compares them by the size of their encoders.
+    """Trains a run per tower of `over`, and compares them by the size of their encoders.
 
     Args:
         data: dataset with all these towers.
         output: folder of the study.
-        over: towers that take turns.
-        beside: towers that every run has too.
-        arguments: of `models.train`, the same for every run.
+        over: towers, one per run.
+        beside: towers that every run also has.
+        arguments: arguments of `models.train`, the same for every run.
 
     Returns:
-        What `scaling.json` holds: for each tower its encoder, how many weights that has (None where the dataset
-        does not say), its width, and test metrics with 95% intervals.
+        The contents of `scaling.json`: per tower its encoder, the encoder's number of weights (None if the dataset
+        does not record it), its width, and test metrics with 95% intervals.
 
     Raises:
-        UserError: if a tower is not stored or comes twice, or a run cannot be trained.
+        UserError: if a tower is not stored or appears twice, or a run cannot be trained.
     """
     output, dataset = Path(output), open_dataset(data)
     if len({*over, *beside}) < len([*over, *beside]) or not over:
         raise UserError(f"towers {[*over, *beside]}: name each once, and at least one after --over")
-    sizes = [_size(dataset, tower) for tower in over]  # absent towers are told before any training
+    sizes = [_size(dataset, tower) for tower in over]  # raises for missing towers before training
     rows = []
     for tower, size in zip(over, sizes, strict=True):
         own = [f"--data={data}", f"--output={output / tower}", "--resume"]
         towers = json.dumps([tower, *beside])
         report = train(parse_run_config([*arguments, *own, f"--towers={towers}"]))
         rows.append({**size, **{name: report["metrics"][name] for name in METRICS}})
-    found = {"data": str(data), "beside": list(beside), "split": report["split"],
-             "protocol": report["protocol"], "towers": rows}  # fmt: skip
+    result = {"data": str(data), "beside": list(beside), "split": report["split"],
+              "protocol": report["protocol"], "towers": rows}  # fmt: skip
     if PartialState().is_main_process:
-        write_json(output / "scaling.json", found)
-        text = format_study(found)
+        write_json(output / "scaling.json", result)
+        text = format_study(result)
         write_atomically(output / "scaling.md", lambda file: file.write(f"{text}\n".encode()))
         _plot(output / "scaling.svg", rows)
-    return found
+    return result
 
 
-def format_study(found: dict[str, Any]) -> str:
-    """A table in Markdown, the smallest encoder first, metrics in percent."""
+def format_study(result: dict[str, Any]) -> str:
+    """A Markdown table, ordered by the size of the encoder, with metrics in percent."""
     lines = [
         "| tower | encoder | weights | width | " + " | ".join(METRICS) + " |",
         "|---" * (4 + len(METRICS)) + "|",
     ]
-    for row in sorted(found["towers"], key=lambda row: row["weights"] or 0):
+    for row in sorted(result["towers"], key=lambda row: row["weights"] or 0):
         weights = f"{row['weights']:,}" if row["weights"] else "unknown"
         cells = [row["tower"], row["encoder"], weights, str(row["width"])]
         for name in METRICS:
@@ -100,11 +100,11 @@ def format_study(found: dict[str, Any]) -> str:
 
 
 def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
-    """NDCG@10 of the encoders whose size is known; says so where nothing can be drawn."""
+    """Plots NDCG@10 of the encoders of known size. Prints a reason if there is no plot."""
     known = [row for row in rows if row["weights"]]
     if not (can_plot() and known):
         print(
-            f"{path.name} is not drawn: no encoder's size is known, or matplotlib is not installed"
+            f"{path.name} not written: no encoder's size is known, or matplotlib is not installed"
         )
         return
     metric = METRICS[-1]
@@ -120,18 +120,18 @@ def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _size(dataset: Dataset, tower: str) -> dict[str, Any]:
-    about = dataset.states_metadata(tower)
+    metadata = dataset.states_metadata(tower)
     step = dataset.manifest["steps"].get(f"encode:{tower}", {})
     return {
         "tower": tower,
-        "encoder": about["encoder"],
+        "encoder": metadata["encoder"],
         "weights": step.get("encoder_parameters"),
-        "width": int(about["width"]),
+        "width": int(metadata["width"]),
     }
 
 
 def main() -> int:
-    """Command line."""
+    """Runs the command line."""
     parser = _parser()
     own, others = split_arguments(parser, sys.argv[1:])
     options = parse(parser, own, command=PROG)

@@ -1,8 +1,8 @@
-"""What a file that comes with data may not decide: it counts only where the user types it in this call.
+"""Restricts settings from files that come with data: some keys count only if the user types them in this call.
 
-A key of a configuration that runs code, sends something somewhere, or reads or writes where the data do not lie is
-declared so where it is defined (`users_word`, in `prep.config`). `settings_of_data` takes those keys out of a
-configuration that came with a dump or a dataset; whoever reads one refuses to go on without them (`refuse_left_out`).
+A key is restricted if it runs code, sends data, or reads or writes files outside the data. `prep.config` declares such
+keys with `users_word`. `settings_of_data` removes them from the configuration of a dump or dataset, and
+`refuse_left_out` raises an error if a command needs a removed key.
 """
 
 import json
@@ -22,12 +22,12 @@ Asks = Callable[[Any, Path], bool]
 
 
 class LeftOut(NamedTuple):
-    """A key that a file which came with data asks for, and that it may not decide.
+    """A restricted key that a file sets.
 
     Args:
-        key: with dots, such as `encode.title.trust_remote_code`.
-        value: that it asks for.
-        why: what that would do; maybe empty.
+        key: the key with dots, such as `encode.title.trust_remote_code`.
+        value: the value in the file.
+        why: the effect of the value; may be empty.
     """
 
     key: str
@@ -40,19 +40,19 @@ class LeftOut(NamedTuple):
 
     @property
     def option(self) -> str:
-        """How the user types it, quoted for a shell."""
+        """The option that sets the key, quoted for a shell."""
         value = str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
         return f"--{self.key} {shlex.quote(printable(value, characters=SHOWN))}"
 
 
 def users_word(default: Any, asks: Asks | None = None, *, why: str = "") -> Any:
-    """A field of a configuration that only the user sets, by typing it in this call.
+    """A configuration field with a restricted key, which only the user can set by typing it in this call.
 
     Args:
-        default: its value otherwise.
-        asks: whether a value, in a file of this folder, asks for what the file may not decide; by default any other
-            value than `default` does.
-        why: what another value would do, for the message.
+        default: default value.
+        asks: whether a value is restricted, given the value and the folder of the file; by default every value other
+            than `default` is.
+        why: the effect of another value, for the message.
     """
 
     def differs(value: Any, folder: Path) -> bool:
@@ -62,30 +62,30 @@ def users_word(default: Any, asks: Asks | None = None, *, why: str = "") -> Any:
 
 
 def leaves(value: Any, folder: Path) -> bool:
-    """Whether a path is none inside of a folder, links followed; no path is inside."""
+    """Whether a path is outside a folder, after resolving links. An empty path is inside."""
     if value is None or value == "":
         return False
     try:
         return not Path(str(value)).resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):  # no path at all, or a link to itself
+    except (OSError, ValueError, RuntimeError):  # an invalid path, or a link to itself
         return True
 
 
 def settings_of_data(
     values: dict[str, Any], config: type, *, where: Path
 ) -> tuple[dict[str, Any], list[LeftOut]]:
-    """A configuration that came with data, without the keys that only the user sets.
+    """Removes the restricted keys from a configuration that came with data.
 
     Args:
-        values: as the file has them.
-        config: the dataclass that they are for.
-        where: the file; paths inside of its folder are part of the data.
+        values: settings in the file.
+        config: the dataclass of the settings.
+        where: path of the file; paths inside its folder are part of the data.
 
     Returns:
-        The other values, and what was left out.
+        The remaining settings and the removed keys.
 
     Raises:
-        UserError: if there is an unknown key, or something else than keys and values where they are expected.
+        UserError: if a key is unknown, or a value has another shape than the dataclass.
     """
     left_out: list[LeftOut] = []
 
@@ -100,39 +100,39 @@ def settings_of_data(
 
 
 def of_keys(left_out: Iterable[LeftOut], keys: Iterable[str]) -> list[LeftOut]:
-    """What was left out of some parts of a configuration, by its first key."""
-    wanted = set(keys)
-    return [one for one in left_out if one.key.partition(".")[0] in wanted]
+    """The removed keys that belong to some parts of a configuration, by the first part of the key."""
+    parts = set(keys)
+    return [setting for setting in left_out if setting.key.partition(".")[0] in parts]
 
 
 def refuse_left_out(
     left_out: Iterable[LeftOut], *, where: Path, words: Sequence[str] = (), file: bool = False
 ) -> None:
-    """Refuses to go on without what a file asks for, unless the user has typed these keys himself.
+    """Refuses to continue without restricted keys in a file, unless the user has typed them.
 
     Args:
-        left_out: of `settings_of_data`.
-        where: the file.
-        words: of the command line.
-        file: whether all of the file can be allowed with `--config FILE`.
+        left_out: removed keys, from `settings_of_data`.
+        where: path of the file.
+        words: arguments of the command line.
+        file: whether `--config FILE` can allow the whole file.
 
     Raises:
-        UserError: naming the keys, the file and what to type to allow it.
+        UserError: if a key was not typed; the message has the keys, the file, and the options that allow them.
     """
-    missing = [one for one in left_out if not _is_typed(one.key, words)]
+    missing = [setting for setting in left_out if not _is_typed(setting.key, words)]
     if not missing:
         return
     several = "these keys count" if len(missing) > 1 else "this key counts"
-    whole = f", or, if you trust all of it, --config {shlex.quote(str(where))}" if file else ""
+    whole = f", or, if you trust the whole file, --config {shlex.quote(str(where))}" if file else ""
     raise UserError(
         f"{where} asks for {', '.join(map(str, missing))}; "
-        f"{several} only when typed in this call, since the file may be somebody else's: to allow it, add "
-        f"{' '.join(one.option for one in missing)}{whole}"
+        f"{several} only when typed in this call, because the file may come from somebody else: to allow it, add "
+        f"{' '.join(setting.option for setting in missing)}{whole}"
     )
 
 
-def _is_typed(key: str, words: Sequence[str]) -> bool:
-    """Whether an option of the command line sets a key, by its own name or by that of a part that holds it."""
+def _is_typed(key: str, arguments: Sequence[str]) -> bool:
+    """Whether an option of the command line sets a key, or a part of the configuration that contains it."""
     parts = key.split(".")
     options = {"--" + ".".join(parts[:count]) for count in range(1, len(parts) + 1)}
-    return any(word.partition("=")[0] in options for word in words)
+    return any(argument.partition("=")[0] in options for argument in arguments)

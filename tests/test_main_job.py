@@ -161,9 +161,7 @@ def test_captions_that_others_have_replaced_are_refused(
     write_captions(copy, "image_caption", dict.fromkeys(ids, "another"), model="another")
     config = models.load(runs / "captioned").config
     config.states = "live"
-    with pytest.raises(
-        UserError, match=r"tower 'image_caption': the captions it reads are image_c"
-    ):
+    with pytest.raises(UserError, match=r"tower 'image_caption': its captions are image_c"):
         make_features(config, open_dataset(copy))
     shutil.rmtree(copy / "states" / "image_caption")
     tower = EncodeConfig(encoder=str(tiny_bert), pooling="mean", source="image_caption")

@@ -40,25 +40,25 @@ def open_dataset(path: str | Path) -> "Dataset":
     """Opens a dataset folder that `prep` wrote.
 
     Raises:
-        UserError: if the folder is no finished dataset, or of another schema version.
+        UserError: if the folder is not a finished dataset, or has another schema version.
     """
     path = Path(path)
     if not (path / MANIFEST).exists():
         raise UserError(
-            f"{path}: no {MANIFEST} here, so this is no finished dataset; "
-            "write one with: python -m prep build DUMP DATASET"
+            f"{path}: not a finished dataset, because it has no {MANIFEST}; build one with python -m prep build DUMP "
+            "DATASET"
         )
     return Dataset(path, read_manifest(path / MANIFEST))
 
 
 class Dataset:
-    """A dataset folder. Tables are read when first asked for, memory-mapped.
+    """A dataset folder. Tables are memory-mapped at the first access.
 
     N items, numbered 1..N; 0 is padding.
 
     Args:
-        path: its folder.
-        manifest: what `dataset.json` holds; the attribute is without the checksums.
+        path: the folder.
+        manifest: content of `dataset.json`; the attribute omits the checksums.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
@@ -78,12 +78,12 @@ class Dataset:
 
     @cached_property
     def items(self) -> pa.Table:
-        """Items, row r being item r + 1 (`toolkit.schema.ITEMS`)."""
+        """Items (`toolkit.schema.ITEMS`); row r is item r + 1."""
         table = self._table("items", schema.ITEMS)
         if not np.array_equal(table.column("item").to_numpy(), np.arange(1, table.num_rows + 1)):
             raise UserError(
-                f"{self.path / 'items'}: items are not numbered 1..N, as two builds at once leave them; to start afresh "
-                f"delete {self.path} and build it again"
+                f"{self.path / 'items'}: items are not numbered 1..N, as after two concurrent builds; delete {self.path} "
+                "and build the dataset again"
             )
         return table
 
@@ -99,36 +99,36 @@ class Dataset:
 
     @cached_property
     def covers(self) -> pa.Table:
-        """Covers (`toolkit.schema.COVERS`), in no particular order."""
+        """Covers (`toolkit.schema.COVERS`), in any order."""
         return self._table("covers", schema.COVERS)
 
     @cached_property
     def frames(self) -> pa.Table:
-        """Video frames (`toolkit.schema.FRAMES`), in no particular order."""
+        """Video frames (`toolkit.schema.FRAMES`), in any order."""
         return self._table("frames", schema.FRAMES)
 
     @cached_property
     def comments(self) -> pa.Table:
-        """What users wrote about items (`toolkit.schema.COMMENTS`), in the dump's order."""
+        """Users' comments on items (`toolkit.schema.COMMENTS`), in the dump's order."""
         return self._table("comments", schema.COMMENTS)
 
     def caption_names(self) -> list[str]:
-        """Names of the captions that are stored."""
+        """Names of the stored captions."""
         return tables_in(self.path / "captions")
 
     def captions(self, name: str) -> pa.Table:
-        """Captions of one name (`toolkit.schema.CAPTIONS`), in no particular order.
+        """Captions with a name (`toolkit.schema.CAPTIONS`), in any order.
 
         Raises:
-            UserError: if there are none of that name.
+            UserError: if no captions with that name are stored.
         """
-        if name not in self._captions:  # read once: a source is read batch by batch
+        if name not in self._captions:  # cached, because a source is read in batches
             self._captions[name] = self._table(f"captions/{name}", schema.CAPTIONS)
         return self._captions[name]
 
     @property
     def errors(self) -> pa.Table:
-        """Every item that is not ok at some step, and why (`toolkit.schema.ERRORS`)."""
+        """All items that are not ok in some step, with the reason (`toolkit.schema.ERRORS`)."""
         files = sorted(
             (self.path / ERRORS).glob("*.arrow"), key=lambda path: (len(path.name), path)
         )
@@ -146,17 +146,17 @@ class Dataset:
         """Shape of a stored tower.
 
         Raises:
-            UserError: if its metadata tell of none.
+            UserError: if the tower is not stored, or its metadata are invalid.
         """
         stored = self._states(name).schema()
-        about = self._about(name, stored)
+        metadata = self._metadata(name, stored)
         try:
-            tower = TowerSpec.of_metadata(name, about)
+            tower = TowerSpec.of_metadata(name, metadata)
             dtype = schema.states_dtype(stored, where=str(self.path / "states" / name))
             expected = schema.states(tower.layers, tower.width, dtype).field("states")
             if "states" not in stored.names or stored.field("states").type != expected.type:
                 raise ValueError(
-                    f"{tower.layers} layers of width {tower.width} are not what it holds"
+                    f"the states do not have {tower.layers} layers of width {tower.width}"
                 )
             return tower
         except (ValueError, OverflowError) as error:
@@ -166,33 +166,34 @@ class Dataset:
             ) from None
 
     def states_metadata(self, name: str) -> dict[str, str]:
-        """What a stored tower was made with: encoder, revision, layers, width, pooling, source.
+        """Provenance of a stored tower: encoder, revision, layers, width, pooling, source and modality.
 
         Raises:
-            UserError: if the tower is not stored, or its metadata lack something or are no text.
+            UserError: if the tower is not stored, or its metadata are incomplete or not text.
         """
-        return self._about(name, self._states(name).schema())
+        return self._metadata(name, self._states(name).schema())
 
-    def _about(self, name: str, stored: pa.Schema) -> dict[str, str]:
-        metadata = stored.metadata or {}
+    def _metadata(self, name: str, stored: pa.Schema) -> dict[str, str]:
         try:
-            about = {key.decode(): value.decode() for key, value in metadata.items()}
+            metadata = {
+                key.decode(): value.decode() for key, value in (stored.metadata or {}).items()
+            }
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{self.path / 'states' / name}: its metadata are damaged ({error}); "
                 "delete the folder and run prep encode again"
             ) from None
-        absent = [key for key in STATES_COLUMNS if key not in about]
-        if absent:
+        missing = [key for key in STATES_COLUMNS if key not in metadata]
+        if missing:
             raise UserError(
-                f"{self.path / 'states' / name}: metadata lack {absent}; run prep encode again"
+                f"{self.path / 'states' / name}: metadata lack {missing}; run prep encode again"
             )
-        return about
+        return metadata
 
     def states_settings(self, name: str) -> dict[str, Any]:
-        """All that a stored tower's states depend on (`toolkit.schema.settings_of`), in prep's own words.
+        """All settings that a stored tower's states depend on (`toolkit.schema.settings_of`), with prep's keys.
 
-        Tables of an older Versa lack `processor`, tables of other origin everything.
+        Tables of older versions lack `processor`. Tables that prep did not write have no settings.
 
         Raises:
             UserError: if the tower is not stored, or its record is broken.
@@ -203,7 +204,7 @@ class Dataset:
     def states(self, name: str) -> "torch.Tensor":
         """Hidden states of a tower, (N + 1, K, D), read into memory; row 0 (padding) is zeros.
 
-        They are of the dtype that they are stored in, float16 as a rule.
+        The dtype is the stored one, usually float16.
 
         Raises:
             UserError: if the tower is not stored, or not for every item.
@@ -211,14 +212,14 @@ class Dataset:
         return self.state_table(name).load()
 
     def state_table(self, name: str) -> "StateTable":
-        """Hidden states of a tower as they lie on disk: mapped, and read row by row.
+        """Hidden states of a tower as a memory-mapped table that reads single rows.
 
         Raises:
             UserError: if the tower is not stored, or not for every item.
         """
-        from toolkit.states import open_states  # here: prep's workers open datasets without torch
+        from toolkit.states import open_states  # prep's workers open datasets without torch
 
-        self.tower(name)  # what its metadata lack is told
+        self.tower(name)  # checks the metadata
         return open_states(self._states(name), items=self.items.num_rows)
 
     def splits(self, protocol: Protocol = "paper", max_len: int = 10) -> Splits:
@@ -229,26 +230,26 @@ class Dataset:
         )
 
     def histories(self) -> UserHistories:
-        """Every user's items in time order, read once per dataset and shared: its arrays are read-only.
+        """Every user's items in time order. They are read once per dataset and shared, so the arrays are read-only.
 
         Raises:
-            UserError: if there is no interaction, or the table is damaged.
+            UserError: if there are no interactions, or the table is damaged.
         """
         histories, _ = self._read_interactions
         refuse_no_interactions(histories)
         return histories
 
     def interactions_sha256(self) -> str:
-        """SHA-256 over the users and items of all interactions, in their order: everything that splits depend on.
+        """SHA-256 of the users and items of all interactions in order, which determine the splits.
 
-        The two columns are hashed separately, so that the hash depends neither on shards nor on batches.
+        The two columns are hashed separately, so the hash does not depend on shards or batches.
         """
         _, sha256 = self._read_interactions
         return sha256
 
     @cached_property
     def _read_interactions(self) -> tuple[UserHistories, str]:
-        """The histories and the hash, from one pass that holds one batch at a time."""
+        """The histories and the hash, from one pass with one batch in memory at a time."""
         digests = {name: hashlib.sha256() for name in ("user", "item")}
 
         def hashed() -> Iterator[pa.RecordBatch]:
@@ -264,11 +265,11 @@ class Dataset:
         return histories, whole.hexdigest()
 
     def source(self, name: str, item_ids: Sequence[str] | None = None) -> pa.Array:
-        """The input of a tower's encoder, one value per item; null for an item without one.
+        """The input of a tower's encoder, one value per item; null if the item has none.
 
         Args:
-            name: of the source (`source_reader`).
-            item_ids: of the items to read, in their order; items 1..N by default. An unknown id reads as null.
+            name: name of the source (`source_reader`).
+            item_ids: ids of the items to read, in order; by default items 1..N. An unknown id reads as null.
 
         Raises:
             UserError: if the source is unknown or not stored.
@@ -279,11 +280,11 @@ class Dataset:
         return self.source_reader(name).read(self.item_ids.find(ids))
 
     def source_reader(self, name: str) -> SourceReader:
-        """The reader of a source by item numbers; it is built once per dataset and source.
+        """The reader of a source by item number. It is built once per dataset and source.
 
         Args:
-            name: `title` or the name of captions for text, `cover` for JPEG bytes, `frames` for lists of
-                them, `concat:title+image_caption` for several texts in one.
+            name: `title` or the name of captions for text; `cover` for JPEG bytes; `frames` for lists of JPEG bytes;
+                `concat:title+image_caption` for joined texts.
 
         Raises:
             UserError: if the source is unknown or not stored.
@@ -302,8 +303,8 @@ class Dataset:
             if len(numbers) and not 1 <= numbers.min() <= numbers.max() <= items:
                 wrong = numbers[(numbers < 1) | (numbers > items)][0]
                 raise UserError(
-                    f"{where}: a row is of item {wrong}, and items are numbered 1..{items}; the file is "
-                    "damaged or from another dataset: restore it, or build into a new folder"
+                    f"{where}: a row has item {wrong}, but items are numbered 1..{items}; the file is damaged or from "
+                    "another dataset: restore it, or build into a new folder"
                 )
             yield batch
 
@@ -311,7 +312,7 @@ class Dataset:
         return schema.validate(self._stored(folder).read(), expected, where=str(self.path / folder))
 
     def _stored(self, folder: str) -> Table:
-        """A table whose shards are compared with the names and sizes that the manifest records."""
+        """A table that checks its shards against the names and sizes in the manifest."""
         refuse = partial(refuse_other_files, self.path, folder, self._checksums)
         return Table(self.path / folder, refuse=refuse if self._checksums else None)
 
@@ -319,7 +320,7 @@ class Dataset:
         table = self._stored(f"states/{name}")
         if not table.exists():
             raise UserError(
-                f"{self.path}: no hidden states for tower {name!r} (stored: {self.towers() or 'none'}); "
-                "name its encoder under `encode:` and run prep encode"
+                f"{self.path}: no hidden states for tower {name!r} (stored: {self.towers() or 'none'}); configure its "
+                "encoder under `encode:` and run prep encode"
             )
         return table

@@ -1,16 +1,16 @@
-"""JPEG bytes to pixels, as every image encoder takes them."""
+"""Decodes JPEG bytes to pixels, the input of image encoders."""
 
 import cv2
 import numpy as np
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:
-    """JPEG bytes to an RGB array, (height, width, 3) uint8.
+    """Decodes JPEG bytes to an RGB array, (height, width, 3) uint8.
 
     Raises:
-        ValueError: if the bytes are no image.
+        ValueError: if the bytes are not an image.
     """
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
-        raise ValueError(f"{len(data)} bytes that are no readable image")
+        raise ValueError(f"{len(data)} bytes that are not a readable image")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,7 +1,7 @@
-"""Settings that come from files: their shape is checked before the parser of the command line sees them.
+"""Checks the shape of settings from files before the command-line parser reads them.
 
-That parser (jsonargparse) imports whatever module a file names as `class_path`, or as a text where keys and values
-belong; a file of settings may be somebody else's, and must not have code imported.
+The parser (jsonargparse) imports any module that a file names in `class_path`, or in a string where keys and values are
+expected. A settings file may come from somebody else and must not cause imports.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,28 +14,28 @@ from toolkit.console.printable import printable
 from toolkit.errors import UserError
 
 OPTION = "--config"
-SHOWN = 200  # characters of a key or value that a message quotes
+SHOWN = 200  # maximum characters of a key or value in a message
 Keep = Callable[[str, "Field[Any]", Any], bool]
 
 
 def split_files(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The files that a command line names with `--config`, in order, and its other words.
+    """Splits a command line into the `--config` files, in order, and the other arguments.
 
-    The parser lets whatever comes later override what came before, so the files go first: what is typed overrides
-    them wherever it stands.
+    In the parser later arguments override earlier ones. With the files first, options override files regardless of
+    their order.
 
     >>> split_files(["--epochs=5", "--config", "a.yaml", "--config=b.yaml"])
     (['a.yaml', 'b.yaml'], ['--epochs=5'])
     """
     files, others, rest = [], [], iter(words)
-    for word in rest:
-        option, equals, value = word.partition("=")
+    for argument in rest:
+        option, equals, value = argument.partition("=")
         if option != OPTION:
-            others.append(word)
+            others.append(argument)
             continue
         file = value if equals else next(rest, None)
         if file is None:
-            raise UserError(f"{OPTION}: expected the name of a file after it")
+            raise UserError(f"{OPTION}: expected the name of a file after the option")
         files.append(file)
     return files, others
 
@@ -44,12 +44,12 @@ def refuse_other_shape(values: dict[str, Any], config: type, *, where: Path) -> 
     """Refuses settings with an unknown key, or with anything but keys and values where a dataclass is expected.
 
     Args:
-        values: settings as a file has them; a key may be written with dots.
+        values: settings from a file; keys can be nested or written with dots.
         config: the dataclass.
-        where: the file.
+        where: path of the file.
 
     Raises:
-        UserError: naming the first key that is unknown or has a value of the wrong shape.
+        UserError: for the first key that is unknown or has a value of the wrong shape.
     """
     selected(values, config, lambda key, field, value: True, where=where, dotted=True)
 
@@ -63,18 +63,18 @@ def selected(
     dotted: bool = False,
     lead: str = "",
 ) -> dict[str, Any]:
-    """The settings of a dataclass, and of the dataclasses in it, that `keep` accepts.
+    """The settings of a dataclass and its nested dataclasses that `keep` accepts.
 
     Args:
-        values: settings as a file has them.
+        values: settings from a file.
         config: the dataclass.
-        keep: takes the key with dots, the field and the value; whether the value is kept.
-        where: the file.
-        dotted: whether a key may be written with dots (`part.size: 1`).
-        lead: the key of `values` themselves; empty at the top.
+        keep: whether to keep a value; its arguments are the key with dots, the field and the value.
+        where: path of the file.
+        dotted: whether keys can be written with dots (`part.size: 1`).
+        lead: key of `values`, with dots; empty at the top.
 
     Raises:
-        UserError: naming the first key that is unknown or has a value of the wrong shape.
+        UserError: for the first key that is unknown or has a value of the wrong shape.
     """
     known = {key.name: key for key in fields(config)}
     kinds = get_type_hints(config)

@@ -1,4 +1,4 @@
-"""The input of a tower's encoder: a field of an item, or several texts joined into one.
+"""Sources, the inputs of a tower's encoder: a field of an item, or several texts joined into one.
 
 N items, numbered 1..N; 0 is padding. U items of a batch.
 """
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from toolkit.errors import UserError
 from toolkit.towers import PICTURES, source_fields
 
-JOINT = "\n"  # between joined texts: white space to some tokenizers, a break to others
+JOINT = "\n"  # separator of joined texts; tokenizers treat it as white space or as a line break
 Numbers = Sequence[int] | NDArray[np.integer[Any]]
 
 
 class Fields(Protocol):
-    """The tables that sources are read from (`toolkit.dataset.Dataset`)."""
+    """The tables with the sources (`toolkit.dataset.Dataset`)."""
 
     path: Path
     manifest: dict[str, Any]
@@ -41,7 +41,7 @@ class Fields(Protocol):
         ...
 
     def captions(self, name: str) -> pa.Table:
-        """Columns `item_id`, `text` and `status` of the captions of a name, in any order."""
+        """Columns `item_id`, `text` and `status` of the captions with a name, in any order."""
         ...
 
     def caption_names(self) -> list[str]:
@@ -50,15 +50,15 @@ class Fields(Protocol):
 
 
 class SourceReader:
-    """Reads one source by item number. Where each item's row lies is found once, when the reader is built.
+    """Reads one source by item number. The index from items to rows is computed once, in the constructor.
 
     Args:
-        data: the tables that the source is read from.
-        source: `title` or the name of captions (strings); `cover` (JPEG bytes); `frames` (lists of JPEG
-            bytes); `concat:A+B` joins the texts that an item has, in that order, with a line break.
+        data: the tables with the source.
+        source: `title` or the name of captions (strings); `cover` (JPEG bytes); `frames` (lists of JPEG bytes);
+            `concat:A+B` joins the available texts of an item in this order with a line break.
 
     Raises:
-        UserError: if a field is unknown or not stored, or is to be joined and is no text.
+        UserError: if a field is unknown or not stored, or if a joined field is not text.
     """
 
     def __init__(self, data: Fields, source: str) -> None:
@@ -70,7 +70,7 @@ class SourceReader:
         return f"SourceReader({self.source!r})"
 
     def read(self, items: Numbers) -> pa.Array:
-        """One value per item, null for an item without one.
+        """One value per item; null if the item has none.
 
         Args:
             items: (U,) item numbers 1..N, in any order; 0 reads as null.
@@ -86,17 +86,20 @@ class SourceReader:
 
 
 class _FieldReader:
-    """Reads one field by item number; a blank title and a caption that is not `ok` read as null."""
+    """Reads one field by item number. Blank titles and captions with a status other than `ok` are null."""
 
     def __init__(self, data: Fields, field: str) -> None:
         table, column = _table_of(data, field)
         self._drops_blank = field == "title"
-        self._rows = _own_rows(table) if field == "title" else rows_by_item(data.items, table)
+        if field == "title":  # without a search: row r of `items` is item r + 1
+            self._rows = np.arange(-1, table.num_rows)
+        else:
+            self._rows = rows_by_item(data.items, table)
         self._values = table.column(column)
         self._status = None if field in ("title", *PICTURES) else table.column("status")
 
     def read(self, items: NDArray[np.int64]) -> pa.Array:
-        """(U,) values."""
+        """One value per item, (U,)."""
         last = len(self._rows) - 1
         outside = items[(items < 0) | (items > last)]
         if len(outside):
@@ -111,41 +114,36 @@ class _FieldReader:
         return pa.array(values, self._values.type)
 
 
-def _own_rows(items: pa.Table) -> NDArray[np.int64]:
-    """`rows_by_item(items, items)`, without a search: row r is item r + 1."""
-    return np.arange(-1, items.num_rows)
-
-
 def rows_by_item(items: pa.Table, table: pa.Table) -> NDArray[np.int64]:
-    """The row of each item in a table that holds items in any order.
+    """The row index of each item in a table with items in any order.
 
     Args:
-        items: with `item_id`; row r is item r + 1.
-        table: with `item_id`; of an id that occurs twice, the first row counts.
+        items: table with `item_id`; row r is item r + 1.
+        table: table with `item_id`; for a repeated id, the first row counts.
 
     Returns:
-        (N + 1,) row numbers by item number; -1 for an item without a row, and for item 0 (padding).
+        (N + 1,) row indices by item number; -1 for an item without a row, and for item 0 (padding).
     """
-    found = pc.index_in(items.column("item_id"), value_set=table.column("item_id"))
-    return np.append(-1, found.fill_null(-1).to_numpy()).astype(np.int64)
+    rows = pc.index_in(items.column("item_id"), value_set=table.column("item_id"))
+    return np.append(-1, rows.fill_null(-1).to_numpy()).astype(np.int64)
 
 
 def refuse_unknown(source: str, captions: Collection[str]) -> None:
-    """Refuses a source that names an unknown field.
+    """Refuses a source with an unknown field.
 
     Args:
-        source: of a tower.
-        captions: names of the captions that exist or will exist.
+        source: source of a tower.
+        captions: names of stored or configured captions.
 
     Raises:
-        UserError: naming the field and the known ones.
+        UserError: if a field is unknown; the message lists the known ones.
     """
     known = ["title", *PICTURES, *captions]
     for field in source_fields(source):
         if field not in known:
             raise UserError(
-                f"source {field!r} is unknown; there are {', '.join(known)} "
-                f"(captions of that name are made with --caption.{field}.model MODEL)"
+                f"source {field!r} is unknown; known: {', '.join(known)}; to create captions with that name, pass "
+                f"--caption.{field}.model MODEL"
             )
 
 
@@ -162,7 +160,7 @@ def captions_behind(data: Fields, source: str) -> str:
     """The captions that a source reads, each with the hash of its configuration; "" if it reads none.
 
     Raises:
-        UserError: if the step of one of them is not finished.
+        UserError: if the caption step of one of them is not finished.
     """
     steps = data.manifest["steps"]
     for name in captions_of(source):
@@ -175,7 +173,7 @@ def captions_behind(data: Fields, source: str) -> str:
 
 
 def _table_of(data: Fields, field: str) -> tuple[pa.Table, str]:
-    """The table that holds a field, and its column there."""
+    """The table with a field, and the name of its column."""
     if field == "title":
         return data.items, "title"
     if field == "cover":
@@ -184,5 +182,5 @@ def _table_of(data: Fields, field: str) -> tuple[pa.Table, str]:
 
 
 def _take(column: pa.ChunkedArray, rows: Sequence[int]) -> list[Any]:
-    """Values by row, None for row -1. Row by row: `take` would first join all mapped shards in memory."""
+    """Values by row index, None for -1. Reads row by row, because `take` would copy all mapped shards into memory."""
     return [None if row < 0 else column[row].as_py() for row in rows]

@@ -1,4 +1,4 @@
-"""Towers and scenarios: which content fields of an item a recommender reads."""
+"""Towers: the content fields of an item that a recommender reads, and the kept layers of their encoders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from toolkit.errors import UserError
 
 Modality = Literal["text", "image"]
 
-PICTURES = ("cover", "frames")  # sources that an image encoder reads; all others are text
-CONCAT = "concat:"  # so begins a source that joins several texts into one
-IMPORTED = "file:"  # so begins the encoder of a tower that was imported from a file of features
+PICTURES = ("cover", "frames")  # sources for image encoders; all others are text
+CONCAT = "concat:"  # prefix of a source that joins several texts
+IMPORTED = "file:"  # prefix of the encoder of a tower that was imported from a feature file
 
 
 @dataclass(frozen=True, kw_only=False)
 class TowerSpec:
-    """One content field of an item together with the shape of its hidden states.
+    """One content field of an item with the shape of its hidden states.
 
     Args:
-        name: of the tower, e.g. `title`, `cover`.
-        layers: K, how many hidden states are kept per item, the embedding output included.
-        width: D, values in one hidden state.
-        modality: which of the two published towers this one is treated like; it decides the
-            learning-rate group of its head and gates, nothing else.
-        widths: of each kept state, where some are narrower than D (stages of a hierarchical image
-            encoder): those end in zeros.
+        name: name of the tower, such as `title` or `cover`.
+        layers: K, hidden states per item, including the embedding output.
+        width: D, values per hidden state.
+        modality: the published tower with the same learning-rate groups; it determines only the groups of head and
+            gates.
+        widths: width of each kept state if some are narrower than D, as the stages of a hierarchical image encoder are.
+            Narrower states are padded with zeros.
     """
 
     name: str
@@ -34,15 +34,16 @@ class TowerSpec:
     widths: tuple[int, ...] | None = None
 
     @classmethod
-    def of_metadata(cls, name: str, about: Mapping[str, str]) -> "TowerSpec":
+    def of_metadata(cls, name: str, metadata: Mapping[str, str]) -> "TowerSpec":
         """The tower that the metadata of `states/NAME` describe.
 
         Raises:
-            ValueError: if a number in them cannot be read, or is out of range.
+            ValueError: if a number in the metadata cannot be read, or is out of range.
         """
-        layers, width, widths = int(about["layers"]), int(about["width"]), about.get("widths")
+        layers, width = int(metadata["layers"]), int(metadata["width"])
+        widths = metadata.get("widths")
         narrow = tuple(map(int, widths.split(","))) if widths else None
-        return cls(name, layers, width, about["modality"], narrow)  # type: ignore[arg-type]
+        return cls(name, layers, width, metadata["modality"], narrow)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         if self.layers < 1 or self.width < 1:
@@ -55,7 +56,7 @@ class TowerSpec:
             )
         if self.widths is None:
             return
-        object.__setattr__(self, "widths", tuple(self.widths))  # JSON has lists only
+        object.__setattr__(self, "widths", tuple(self.widths))  # a list when read from JSON
         if len(self.widths) != self.layers or min(self.widths) < 1 or max(self.widths) > self.width:
             raise ValueError(
                 f"tower {self.name!r}: widths must be {self.layers} numbers from 1 to {self.width}, "
@@ -72,44 +73,44 @@ def source_fields(source: str) -> list[str]:
     ['cover']
 
     Raises:
-        UserError: if it joins fewer than two fields, or one that is no text.
+        UserError: if it joins fewer than two fields, or a field that is not text.
     """
     if not source.startswith(CONCAT):
         return [source]
     fields = source.removeprefix(CONCAT).split("+")
     if len(fields) < 2 or not all(fields):
         raise UserError(
-            f"source {source!r} is to join several texts; write it as {CONCAT}title+image_caption"
+            f"source {source!r} must join two or more texts; write it like {CONCAT}title+image_caption"
         )
     pictures = [field for field in fields if field in PICTURES]
     if pictures:
         raise UserError(
-            f"source {source!r} joins texts, and {pictures[0]!r} is none; give it a tower of its own"
+            f"source {source!r} joins texts, but {pictures[0]!r} is not text; configure a separate tower for it"
         )
     return fields
 
 
 def modality_of(source: str) -> Modality:
-    """Which kind of encoder reads a source: `image` for covers and frames, `text` for all else."""
+    """The modality of a source: `image` for covers and frames, `text` for all others."""
     return "image" if source in PICTURES else "text"
 
 
 def select_layers(selection: str | Sequence[int], depth: int) -> list[int]:
     """The kept layers of an encoder with layers 0..depth-1, ascending.
 
-    The embedding output is always kept as well, before them; it is not listed.
+    The embedding output is always kept before them and is not listed.
 
     Args:
-        selection: `all`; `every-2` for IISAN's every second layer, counted from the top;
-            `group-K` for IISAN-Versa's group layer-dropping: stride s = (L-2)//(K-1), kept
-            L-1-s·j for j = 0..K-1 (arXiv 2411.02992); or explicit layer numbers.
+        selection: `all`; `every-2` for every second layer from the top, as in IISAN; `group-K` for the group
+            layer-dropping of IISAN-Versa (arXiv 2411.02992), which keeps L-1-s·j for j = 0..K-1 with stride
+            s = (L-2)//(K-1); or explicit layer numbers.
         depth: L, the number of layers.
 
     >>> select_layers("group-6", 32)
     [1, 7, 13, 19, 25, 31]
 
     Raises:
-        UserError: if the selection is not understood or does not fit the depth.
+        UserError: if the selection is invalid or does not fit the depth.
     """
     if not isinstance(selection, str):
         kept = sorted(set(selection))
@@ -122,8 +123,8 @@ def select_layers(selection: str | Sequence[int], depth: int) -> list[int]:
     counted = number.isascii() and number.isdigit() and 0 < len(number.lstrip("0")) < 10
     if not counted or kind not in ("every", "group"):
         raise UserError(
-            f"layers {selection!r} is not understood; use all, every-N, group-K (N and K from 1) or a list such as "
-            "[1,3,5]"
+            f"layers {selection!r} is not a valid selection; use all, every-N, group-K (N and K from 1) or a list such "
+            "as [1,3,5]"
         )
     count = int(number)
     if kind == "every":

@@ -7,6 +7,7 @@ output h is added to the residual stream x. A post-norm layer (BERT, SASRec) the
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypedDict
 
 from torch import nn
 
@@ -158,8 +159,15 @@ def members(module: nn.Module, path: str) -> Iterator[nn.Module]:
                 yield member
 
 
-def _projections(inside: str, names: tuple[str, str, str]) -> dict[str, str]:
-    return dict(zip(("query", "key", "value"), (f"{inside}.{name}" for name in names), strict=True))
+class _Projections(TypedDict):
+    query: str
+    key: str
+    value: str
+
+
+def _projections(inside: str, names: tuple[str, str, str]) -> _Projections:
+    query, key, value = (f"{inside}.{name}" for name in names)
+    return {"query": query, "key": key, "value": value}
 
 
 _QKV_PROJ = ("q_proj", "k_proj", "v_proj")

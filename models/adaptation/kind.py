@@ -14,7 +14,15 @@ from models.parameters import in_group
 
 # What a method needs of an encoder.
 Need = Literal[
-    "layers", "transformer layers", "layer norms", "biases", "linear layers", "text", "refinement"
+    "layers",
+    "transformer layers",
+    "transformer layers of one width",
+    "query layers",
+    "key layers of their own",
+    "attention of transformers",
+    "embeddings that take learned tokens",
+    "layer norms",
+    "biases",
 ]
 
 

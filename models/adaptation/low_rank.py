@@ -100,7 +100,7 @@ def _inject_low_rank(
     chosen = list(_chosen(target, settings.layers))
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=_names(target.model, chosen),
         use_rslora=settings.rslora,

@@ -120,10 +120,8 @@ class Prompt(nn.Module):
         """Attention output (B, n + S, heads, d) of queries, keys and values (B, heads, n + S, d)."""
         joint = attend(*states, mask)
         own = self.own(joint.shape[1])
-        alone = attend(
-            *(x[:, :, own] for x in states),  # type: ignore[arg-type]
-            None if mask is None else mask[..., own, own],
-        )
+        queries, keys, values = (x[:, :, own] for x in states)
+        alone = attend(queries, keys, values, None if mask is None else mask[..., own, own])
         mixed = self.gates.mix(layer, alone, joint[:, own])
         count = len(self.tokens)
         parts = (joint[:, :count], mixed) if self.first else (mixed, joint[:, -count:])

@@ -1,4 +1,4 @@
-"""The ways to join the parts of an item into its embedding. `FUSIONS` holds their declarations by name."""
+"""Fusions, which join the parts of an item into its embedding. `FUSIONS` maps their names to their declarations."""
 
 from models.fusion.concat import CONCAT, Concat
 from models.fusion.kind import FusionKind, MakeFusion

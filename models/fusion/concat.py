@@ -37,7 +37,8 @@ class Concat(nn.Linear):
     """e = act(W · dropout([v_1; …; v_P]) + b).  `{part: (U, E)}` -> (U, E).
 
     Without activation and dropout it is the fusion of IISAN (arXiv 2404.02059); with GELU that of IDvs.MoRec's ID +
-    modality (arXiv 2303.13835). A subclass of Linear, so that its parameters are `fusion.weight` and `fusion.bias`.
+    modality (arXiv 2303.13835). It is a subclass of Linear, so that its parameters are `fusion.weight` and
+    `fusion.bias`.
 
     Args:
         parts: P names, in the order of the columns.
@@ -60,7 +61,7 @@ class Concat(nn.Linear):
         self.dropout = dropout
 
     def settings(self) -> dict[str, Any]:
-        """Those that differ from the published fusion's."""
+        """Its settings without `kind`: those that differ from IISAN's fusion."""
         chosen = {"activation": self.activation, "dropout": self.dropout}
         published = {"activation": "none", "dropout": 0.0}
         return {key: value for key, value in chosen.items() if value != published[key]}

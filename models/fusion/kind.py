@@ -1,4 +1,4 @@
-"""What a fusion declares of itself, and how it is built, saved and loaded.
+"""The declaration of a fusion, and functions that build, save and load it.
 
 U items, P parts, E embedding.
 """
@@ -11,11 +11,11 @@ from typing import Any, Literal, Protocol
 from torch import nn
 
 Joins = Literal["vectors", "tokens"]
-MakeFusion = Callable[..., nn.Module]  # (parts=names, embedding_dim=E) -> the fusion
+MakeFusion = Callable[..., nn.Module]  # (parts=NAMES, embedding_dim=E) -> fusion
 
 
 class FusionSettings(Protocol):
-    """Settings of a fusion: a dataclass with `kind`; every other field is an argument of the module."""
+    """Settings of a fusion: a dataclass. Every field except `kind` is an argument of the module."""
 
     kind: str
 
@@ -25,12 +25,12 @@ class FusionKind:
     """A fusion: `{part: (U, E)}` -> (U, E).
 
     Args:
-        settings: a dataclass of its settings. Its fields are the keys of `--fusion.`: `kind`, whose default is the name
-            under which the fusion is registered, and the module's own arguments.
+        settings: dataclass of its settings. Its fields are the keys of `--fusion.`: `kind`, whose default is the name of
+            the fusion in `FUSIONS`, and the module's own arguments.
         fusion: class of the module, built as `fusion(parts=NAMES, embedding_dim=E, **settings)`. Its method `settings()`
-            returns the settings without `kind`, as JSON can hold them.
-        joins: `vectors`, (U, E) of each part; or `tokens`, (U, S, E) of each part. An item encoder whose parts are
-            pooled vectors refuses a fusion that joins tokens.
+            returns the settings without `kind` as a JSON object.
+        joins: `vectors`, (U, E) per part; or `tokens`, (U, S, E) per part. An item encoder whose parts are pooled
+            vectors refuses a fusion that joins tokens.
     """
 
     settings: type
@@ -38,7 +38,7 @@ class FusionKind:
     joins: Joins = "vectors"
 
     def make(self, settings: Any) -> MakeFusion:
-        """What builds the fusion once its parts are known.
+        """Returns a function that builds the fusion from the names of its parts.
 
         Args:
             settings: an instance of this kind's `settings`.
@@ -46,12 +46,12 @@ class FusionKind:
         return self.load({f.name: getattr(settings, f.name) for f in fields(settings)})
 
     def load(self, settings: Mapping[str, Any]) -> MakeFusion:
-        """The same from what was saved: `kind` and the module's own settings."""
+        """Like `make`, but from saved settings: `kind` and the module's own settings."""
         return partial(self.fusion, **{k: v for k, v in settings.items() if k != "kind"})
 
 
 def describe_fusion(fusion: nn.Module, kinds: Mapping[str, FusionKind]) -> dict[str, Any]:
-    """What `load_fusion` needs to build a fusion again.
+    """The settings from which `load_fusion` rebuilds a fusion.
 
     Raises:
         ValueError: if its class is not registered.
@@ -60,12 +60,12 @@ def describe_fusion(fusion: nn.Module, kinds: Mapping[str, FusionKind]) -> dict[
         if type(fusion) is kind.fusion:
             return {"kind": name, **fusion.settings()}  # type: ignore[operator]
     raise ValueError(
-        f"fusion {type(fusion).__name__} cannot be saved: it is not registered; known kinds: {list(kinds)}"
+        f"fusion {type(fusion).__name__} cannot be saved, because it is not registered; known kinds: {list(kinds)}"
     )
 
 
 def load_fusion(settings: Mapping[str, Any], kinds: Mapping[str, FusionKind]) -> MakeFusion:
-    """What builds a saved fusion.
+    """Returns a function that rebuilds a saved fusion from the names of its parts.
 
     Raises:
         ValueError: if its kind is not registered.

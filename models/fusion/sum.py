@@ -26,7 +26,7 @@ class Sum(nn.Module):
 
     Args:
         parts: P names.
-        embedding_dim: E, which is the width of every part already.
+        embedding_dim: E, the width of every part.
     """
 
     def __init__(self, parts: Sequence[str], *, embedding_dim: int) -> None:
@@ -35,7 +35,7 @@ class Sum(nn.Module):
         self.embedding_dim = embedding_dim
 
     def settings(self) -> dict[str, Any]:
-        """None beyond its kind."""
+        """Its settings without `kind`: none."""
         return {}
 
     def forward(self, parts: Mapping[str, Tensor]) -> Tensor:

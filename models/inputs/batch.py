@@ -1,4 +1,4 @@
-"""What one training step of one process reads."""
+"""The training batch of one step and process."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +10,14 @@ from models.losses.loss import LossInputs
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(LossInputs):
-    """What one training step of one process reads: what its loss reads, and the items of the table.
+    """The training batch of one step and process: the inputs of the loss, and the items to encode.
 
     Args:
-        features: what the item encoder reads for the U items that this process encodes. Each item occurs once.
-        items: (U,) the numbers of these items.
-        shared: whether the M columns are those that all processes encode, U each, rather than this one's U.
-        share: of this step's loss in its update; 1 unless gradients are accumulated.
+        features: inputs of the item encoder for the U distinct items that this process encodes.
+        items: (U,) item numbers.
+        shared: whether the M columns of the loss are the items of all processes, U per process, or only this
+            process's U items.
+        share: weight of this step's loss in its update; 1 without gradient accumulation.
     """
 
     features: Any

@@ -1,6 +1,6 @@
-"""Lays an epoch out: who trains when, which items each step encodes, and in which process.
+"""The layout of an epoch: the sequences of each step, and the items that each process encodes.
 
-B sequences, L inputs, W processes, G sequences of a step in all of them, M columns of a step, U items that this
+B sequences, L inputs, W processes, G sequences per step in all processes, M columns per step, U items that this
 process encodes, R predicted positions (rows), n negatives per row, N items.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.inputs.batch import Batch
 from models.inputs.features import Features
-from models.inputs.indices import filled_up, loss_arrays
+from models.inputs.indices import loss_arrays, pad_columns
 from models.losses.candidates import InBatch, Negatives
 from models.losses.loss import Loss
 from models.losses.objectives import Examples, Objective, next_item
@@ -27,27 +27,29 @@ from toolkit.splits import Splits
 class Batches:
     """The training batches of one process.
 
-    Unique items are found here, on the CPU: each goes through the item encoder once a step,
-    padding never. The layout of all processes is a function of seed and epoch, so each knows that of the
-    others without asking.
+    Unique items are computed here, on the CPU: the item encoder encodes each item once per step, and never padding.
+    The layout is a function of seed and epoch, so every process can compute the layout of all processes without
+    communication.
 
     Args:
-        splits: whose `train` sequences are read.
-        features: what the item encoder reads.
-        batch_size: B, of each process; the last batch of an epoch may be smaller.
-        seed: of the order of users and of drawn items; they depend on nothing else but epoch and step.
-        loss: chooses the columns of each step; by default the in-batch softmax's, the items of the batch.
-        objective: which positions are predicted, from which inputs; by default each position's next item.
-        negatives: whether columns are those of a process's own sequences, or of all processes', which then
-            share the encoding of them.
-        rank: this process.
+        splits: splits with the `train` sequences.
+        features: inputs of the item encoder.
+        batch_size: B, per process; the last batch of an epoch may be smaller.
+        seed: seed of the order of users and of sampled items, together with epoch and step alone.
+        loss: selects the columns of each step; by default those of the in-batch softmax, the items of the batch.
+        objective: selects the predicted positions and their inputs; by default the next item at each position.
+        negatives: `local` takes the columns from this process's sequences, `global` from those of all processes,
+            which then divide the encoding.
+        rank: index of this process.
         world: W, number of processes.
-        device: where batches are wanted.
-        accumulation: steps that make one update together. Each batch's `share` is its part of their positions, in
-            all processes, so that the sum of losses by their shares is the loss of one batch of all of them.
-        fixed_sizes: whether batches come in few sizes, as CUDA graphs require: always B sequences, all positions as
-            rows of the loss, and columns filled up with padding to a multiple of 64. No result depends on it.
-        items_at_once: how many items the item encoder takes at a time (`models.machine.recompute`); 0 for all of a step.
+        device: device of the batches.
+        accumulation: number of steps per update. A batch's `share` is its fraction of the update's predicted
+            positions, over all processes, so the sum of the losses weighted by `share` equals the loss of one large
+            batch.
+        fixed_sizes: whether batches have few distinct sizes, as CUDA graphs require: always B sequences, all
+            positions as rows of the loss, and columns padded to a multiple of 64. Results do not depend on it.
+        items_at_once: number of items that the item encoder processes at once (`models.machine.recompute`); 0 for all
+            items of a step.
     """
 
     def __init__(
@@ -85,30 +87,30 @@ class Batches:
         return -(-len(self.sequences) // (self.batch_size * self.world))
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Rows of `train` in the order in which an epoch visits them, in all processes together."""
+        """Rows of `train` in the order of an epoch, over all processes."""
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.sequences))
 
     def rows(self, epoch: int, number: int, rank: int) -> NDArray[np.int64]:
-        """Rows of `train` in one batch of any process."""
+        """Rows of `train` in one batch of process `rank`."""
         size = self.batch_size * self.world
         return self.order(epoch)[number * size : (number + 1) * size][rank :: self.world]
 
     def ends_update(self, number: int) -> bool:
-        """Whether an update follows a batch of an epoch, numbered from 0: the last group may be smaller."""
+        """Whether an update follows batch `number` (from 0) of an epoch. The last update may have fewer batches."""
         return (number + 1) % self.accumulation == 0 or number + 1 == len(self)
 
     def shares(self, epoch: int) -> NDArray[np.float64]:
-        """(len(self),) each batch's part of the predicted positions of those that make one update with it."""
+        """(len(self),) each batch's fraction of the predicted positions of its update."""
         order = self.order(epoch)
-        each = [
+        counts = [
             len(self.objective(*self._step(order, epoch, number)).rows)
             for number in range(len(self))
         ]
-        groups = np.arange(len(self)) // self.accumulation
-        return np.array(each) / np.maximum(np.bincount(groups, each), 1)[groups]
+        updates = np.arange(len(self)) // self.accumulation
+        return np.array(counts) / np.maximum(np.bincount(updates, counts), 1)[updates]
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, in order, from the one numbered `first`; prefetched where features must be fetched."""
+        """The batches of an epoch, in order, from batch `first`. Prefetched if `features.prefetch` or on a GPU."""
         order = self.order(epoch)
         shares = self.shares(epoch) if self.accumulation > 1 else np.ones(len(self))
 
@@ -117,13 +119,13 @@ class Batches:
             return self.batch(sequences, seed=seed, share=float(shares[number]))
 
         numbers = range(first, len(self))
-        prefetch = self.features.ahead or self.device.type == "cuda"
+        prefetch = self.features.prefetch or self.device.type == "cuda"
         return make_each(make, numbers, prefetch=prefetch, device=self.device)
 
     def _step(
         self, order: NDArray[np.int64], epoch: int, number: int
     ) -> tuple[NDArray[np.int32], tuple[int, ...]]:
-        """A step's sequences in all processes, (G, L + 1), and the seed of what it draws."""
+        """A step's sequences in all processes, (G, L + 1), and the seed of its random choices."""
         size = self.batch_size * self.world
         rows = order[number * size : (number + 1) * size]
         return self.sequences[rows], (self.seed, epoch, number)
@@ -131,27 +133,27 @@ class Batches:
     def batch(
         self, sequences: NDArray[np.int32], *, seed: tuple[int, ...] = (0,), share: float = 1.0
     ) -> Batch:
-        """This process's part of a step.
+        """This process's batch of a step.
 
         Args:
-            sequences: (G, L + 1) left-padded, of all processes: the first is the first one's, and so on in turn.
-            seed: of what the step draws.
-            share: of the step in its update.
+            sequences: (G, L + 1) left-padded sequences of all processes; process r has sequences r, r + W, ….
+            seed: seed of the step's random choices.
+            share: weight of the step in its update.
         """
-        everyone = self.objective(sequences, seed)
-        here = everyone.sequence_of_rows() % self.world == self.rank
-        own = self._own(everyone, here)
+        examples = self.objective(sequences, seed)
+        own_rows = examples.sequence_of_rows() % self.world == self.rank
+        own = self._own(examples, own_rows)
         shared = self.negatives == "global"
         if shared:
-            columns = self.loss.columns(everyone, seed)
+            columns = self.loss.columns(examples, seed)
             if columns.negatives is not None:
-                columns = replace(columns, negatives=columns.negatives[here])
+                columns = replace(columns, negatives=columns.negatives[own_rows])
         else:
             columns = self.loss.columns(own, (*seed, self.rank))
-        weight = self.world / max(len(everyone.rows), 1)
+        weight = self.world / max(len(examples.rows), 1)
         arrays = loss_arrays(own, columns, weight=weight, fixed_sizes=self.fixed_sizes)
         if self.fixed_sizes:
-            columns = filled_up(columns)
+            columns = pad_columns(columns)
         items = torch.from_numpy(columns.items)
         if shared:
             items = share_of(items, self.rank, self.world)
@@ -160,43 +162,43 @@ class Batches:
             items=items,
             shared=shared and self.world > 1,
             share=share,
-            **{name: self._here(array) for name, array in arrays.items()},
+            **{name: self._to_device(array) for name, array in arrays.items()},
         )
 
     def _features(self, items: Tensor) -> Any:
-        """What the item encoder reads of the items of a step."""
+        """Features of the items of a step, in chunks if `items_at_once` is set."""
         if not self.items_at_once:
             return self.features.gather(items)
         return Chunks(tuple(map(self.features.gather, items.split(self.items_at_once))))
 
-    def _own(self, everyone: Examples, here: NDArray[np.bool_]) -> Examples:
-        """This process's examples, those of every W-th sequence; `here` selects their rows.
+    def _own(self, examples: Examples, own_rows: NDArray[np.bool_]) -> Examples:
+        """This process's examples: every W-th sequence, and the rows selected by `own_rows`.
 
-        One sequence of padding where only other processes have sequences left, so that all compute a loss; in fixed
-        sizes padding up to B sequences.
+        A process without sequences receives one sequence of padding, so that every process computes a loss. With
+        fixed sizes, padding fills the batch to B sequences.
         """
-        length = everyone.inputs.shape[1]
-        sequences = everyone.sequences[self.rank :: self.world]
-        inputs = everyone.inputs[self.rank :: self.world]
-        lacking = max((self.batch_size if self.fixed_sizes else 1) - len(sequences), 0)
-        if self.world == 1 and not lacking:
-            return everyone
-        rows = everyone.rows[here]
+        length = examples.inputs.shape[1]
+        sequences = examples.sequences[self.rank :: self.world]
+        inputs = examples.inputs[self.rank :: self.world]
+        padding = max((self.batch_size if self.fixed_sizes else 1) - len(sequences), 0)
+        if self.world == 1 and not padding:
+            return examples
+        rows = examples.rows[own_rows]
         return Examples(
-            np.pad(sequences, ((0, lacking), (0, 0))),
-            np.pad(inputs, ((0, lacking), (0, 0))),
+            np.pad(sequences, ((0, padding), (0, 0))),
+            np.pad(inputs, ((0, padding), (0, 0))),
             rows // length // self.world * length + rows % length,
-            everyone.targets[here],
+            examples.targets[own_rows],
         )
 
-    def _here(self, array: NDArray) -> Tensor:
+    def _to_device(self, array: NDArray) -> Tensor:
         tensor = torch.from_numpy(array)
-        if self.device.type == "cuda":  # from pinned memory the copy needs no waiting
+        if self.device.type == "cuda":  # copies from pinned memory are asynchronous
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor
 
 
 def share_of(items: Tensor, rank: int, world: int) -> Tensor:
-    """One process's consecutive share of M items; equally many in each, the last item repeated where they lack."""
+    """One process's consecutive share of M items. All shares have equal length; the last item is repeated as filler."""
     size = -(-len(items) // world)
     return items[torch.arange(rank * size, (rank + 1) * size).clamp(max=len(items) - 1)]

@@ -1,4 +1,4 @@
-"""What an item encoder reads: stored hidden states, live ones, or bare numbers.
+"""The inputs of an item encoder: stored hidden states, live hidden states, or item numbers.
 
 N items, numbered 1..N; U items of a batch; K kept states, D width.
 """
@@ -26,20 +26,20 @@ SOURCES_AT_ONCE = 1024
 
 
 class Features(Protocol):
-    """Source of what an item encoder reads."""
+    """A source of item features."""
 
     @property
     def residency(self) -> Residency | None:
-        """Where it lies, if it is stored."""
+        """Where stored features reside; None for features that are not stored."""
         ...
 
     @property
-    def ahead(self) -> bool:
-        """Whether the next batch's features are best gathered while this one trains."""
+    def prefetch(self) -> bool:
+        """Whether to gather the next batch's features while the current batch trains."""
         ...
 
     def gather(self, items: Tensor) -> Mapping[str, Any]:
-        """The features of U items, given by number, where the item encoder computes: a mapping by name."""
+        """Features by name for (U,) item numbers, on the item encoder's device."""
         ...
 
     def missing(self) -> dict[str, int]:
@@ -47,23 +47,23 @@ class Features(Protocol):
         ...
 
     def same_as(self) -> Tensor:
-        """(N + 1,) for each item, the lowest number among the items whose features equal its own."""
+        """(N + 1,) per item, the lowest item number with equal features."""
         ...
 
 
 class ItemNumbers:
-    """Features of the ID baseline: the numbers themselves.
+    """Features of the ID baseline: the item numbers.
 
     Args:
         count: N.
-        device: where numbers are wanted.
+        device: device of the gathered numbers.
     """
 
     def __init__(self, count: int, *, device: torch.device | str = "cpu") -> None:
         self.count = count
         self.device = device
         self.residency = None
-        self.ahead = False
+        self.prefetch = False
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:
         """(U,) -> `{"id": (U,)}`."""
@@ -74,22 +74,22 @@ class ItemNumbers:
         return {}
 
     def same_as(self) -> Tensor:
-        """(N + 1,): no two items are the same."""
+        """(N + 1,): no two items are equal."""
         return torch.arange(self.count + 1)
 
 
 class StoredStates:
-    """Hidden states that prep stored. Where they lie (`models.machine.residency`) changes no result.
+    """Hidden states stored by prep. Their residency (`models.machine.residency`) does not change results.
 
     Args:
-        tables: by tower.
-        device: where states are wanted.
-        place: where they lie: `device`, `host`, `mapped`; `auto` takes the first that has room.
-        device_gib: what they may take of a GPU; by default half of what is free.
-        host_gib: what they may take of this machine's memory; by default half of what is free.
+        tables: state tables by tower.
+        device: device of the gathered states.
+        place: residency: `device`, `host` or `mapped`; `auto` selects the first that fits.
+        device_gib: limit of GPU memory for states; by default half of the free memory.
+        host_gib: limit of host memory for states; by default half of the free memory.
 
     Raises:
-        UserError: if there is no room at the place that is asked for.
+        UserError: if the states do not fit into the requested residency.
     """
 
     def __init__(
@@ -110,19 +110,21 @@ class StoredStates:
             device_gib=device_gib,
             host_gib=host_gib,
         )
-        self.ahead = self.residency.place != "device"
+        self.prefetch = self.residency.place != "device"
         if self.residency.place == "host":
             self.tables = {name: StateTable.of(table.load()) for name, table in tables.items()}
-        self._here: dict[str, Tensor] = {}
+        self._on_device: dict[str, Tensor] = {}
         if self.residency.place == "device":
-            self._here = {name: table.load(self.device) for name, table in tables.items()}
+            self._on_device = {name: table.load(self.device) for name, table in tables.items()}
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:
         """(U,) -> `{tower: (U, K, D)}`."""
-        if self._here:
-            here = items.to(self.device)
-            return {name: states.index_select(0, here) for name, states in self._here.items()}
-        # What crosses the bus is the gathered batch: it alone is pinned, so that the copy needs no CPU.
+        if self._on_device:
+            indices = items.to(self.device)
+            return {
+                name: states.index_select(0, indices) for name, states in self._on_device.items()
+            }
+        # Only the gathered batch is copied to the GPU, so it alone is pinned, for an asynchronous copy.
         pin = self.device.type == "cuda"
         return {
             name: table.gather(items, pin=pin).to(self.device, non_blocking=True)
@@ -150,19 +152,19 @@ class LiveStates:
     """Hidden states that frozen encoders compute in every step: the uncached IISAN.
 
     Args:
-        dataset: whose sources are read.
-        encoders: by tower.
+        dataset: dataset with the towers' sources.
+        encoders: frozen encoders by tower.
     """
 
     def __init__(self, dataset: Dataset, encoders: Mapping[str, "FrozenEncoder"]) -> None:
         self.dataset = dataset
         self.encoders = dict(encoders)
         self.residency = None
-        self.ahead = False
+        self.prefetch = False
         self.sources = {name: frozen.encoder.spec.source for name, frozen in encoders.items()}
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:
-        """(U,) -> `{tower: (U, K, D)}`; zeros for items without a readable source, as stored states have."""
+        """(U,) -> `{tower: (U, K, D)}`; zeros for items without a readable source, as in stored states."""
         return {name: self._encode(name, items.tolist()) for name in self.encoders}
 
     def missing(self) -> dict[str, int]:
@@ -191,7 +193,7 @@ class LiveStates:
         states = torch.zeros(len(payloads), encoder.layers, encoder.width, device=encoder.device)
         encoded = frozen.batches(
             [payloads[row] for row in complete],
-            on_broken=lambda index, error: None,  # prep recorded it, and stored zeros
+            on_broken=lambda index, error: None,  # prep recorded the error and stored zeros
         )
         for indices, batch in encoded:
             states[[complete[index] for index in indices]] = batch
@@ -201,43 +203,44 @@ class LiveStates:
 def load_live(
     dataset: Dataset, towers: list[str], *, device: torch.device | str = "cpu"
 ) -> LiveStates:
-    """The encoders that made the stored states of `towers`, loaded and frozen, to run in every step.
+    """Loads and freezes the encoders of the stored states of `towers`, to run in every step.
 
     Raises:
-        UserError: if an encoder (by revision) or captions are not those that the stored states came
-            from, or a tower was imported from a file of features.
+        UserError: if an encoder's revision or the captions differ from those of the stored states, or if a tower
+            was imported from a feature file.
     """
     return LiveStates(dataset, {name: _frozen_encoder(dataset, name, device) for name in towers})
 
 
 def _frozen_encoder(dataset: Dataset, name: str, device: torch.device | str) -> "FrozenEncoder":
-    # here: stored states need no transformers
+    # imported here, because stored states do not need transformers
     from toolkit.backbones import EncoderSpec, FrozenEncoder, load_encoder
 
     metadata = dataset.states_metadata(name)
     if metadata["encoder"].startswith(IMPORTED):
         raise UserError(
-            f"tower {name!r} was imported ({metadata['encoder']}), so no encoder can make it live; "
-            "leave it out, or use --states stored"
+            f"tower {name!r} was imported ({metadata['encoder']}), so it has no encoder for --states live; "
+            "remove the tower, or use --states stored"
         )
-    captions, then = captions_behind(dataset, metadata["source"]), metadata.get("captions", "")
-    if captions != then:
+    captions = captions_behind(dataset, metadata["source"])
+    recorded_captions = metadata.get("captions", "")
+    if captions != recorded_captions:
         raise UserError(
-            f"tower {name!r}: the captions it reads are {captions}, the stored states came from {then}; "
+            f"tower {name!r}: its captions are {captions}, but the stored states came from {recorded_captions}; "
             f"delete {dataset.path / 'states' / name} and run prep encode again"
         )
     step = dataset.manifest["steps"][f"encode:{name}"]["config"]
     encoder = load_encoder(EncoderSpec.of_record(metadata, step), device=device)
-    now = {
+    current = {
         "revision": encoder.revision_as(metadata["revision"]),
         "processor": encoder.processor,
     }
     recorded = {**dataset.states_settings(name), "revision": metadata["revision"]}
-    for key, value in now.items():
-        if value != recorded.get(key, value):  # states of an older Versa lack the processor
+    for key, value in current.items():
+        if value != recorded.get(key, value):  # states of older Versa versions lack the processor
             raise UserError(
-                f"tower {name!r}: encoder {metadata['encoder']!r} is at {key} {value}, "
-                f"the stored states came from {recorded[key]}; run prep encode again"
+                f"tower {name!r}: encoder {metadata['encoder']!r} has {key} {value}, "
+                f"but the stored states came from {recorded[key]}; run prep encode again"
             )
     return FrozenEncoder(
         encoder, batch_size=step["batch_size"], batch_tokens=step.get("batch_tokens")
@@ -251,7 +254,7 @@ def source_digests(columns: Sequence[pa.Array]) -> list[bytes]:
 
 def _digest(*parts: Any) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    for part in parts:  # lengths keep ("ab", "c") and ("a", "bc") apart
+    for part in parts:  # the lengths distinguish ("ab", "c") from ("a", "bc")
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.digest()
@@ -268,6 +271,6 @@ def _flat(value: str | bytes | list[bytes] | None) -> bytes:
 
 
 def first_of_equals(rows: list[Any]) -> Tensor:
-    """For each row, the first that equals it."""
+    """(len(rows),) per row, the lowest index of an equal row."""
     first: dict[Any, int] = {}
-    return torch.tensor([first.setdefault(row, place) for place, row in enumerate(rows)])
+    return torch.tensor([first.setdefault(row, index) for index, row in enumerate(rows)])

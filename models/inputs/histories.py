@@ -1,6 +1,6 @@
-"""What users have interacted with, in time order: of a dataset, or given as lists of item ids.
+"""Histories: the items that each user interacted with, in time order, from a dataset or from lists of item ids.
 
-Histories in a file are read by `models.inputs.history_files`. S users, L inputs, N items, numbered 1..N.
+`models.inputs.history_files` reads histories from a file. S users, L inputs, N items, numbered 1..N.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,13 +22,13 @@ AT_LEAST_ONE = "a sequential recommender needs at least one item"
 
 @dataclass(frozen=True)
 class Histories:
-    """The histories of S users, none of them empty.
+    """The histories of S users. None is empty.
 
     Args:
         user_ids: (S,) strings.
-        items: flat item numbers of all users, which `starts` and `stops` cut; the newest last.
-        starts: (S,) first entry of each user in `items`.
-        stops: (S,) one past the last.
+        items: concatenated item numbers of all users; the newest item of each user is last.
+        starts: (S,) index of each user's first entry in `items`.
+        stops: (S,) index after each user's last entry.
     """
 
     user_ids: pa.Array
@@ -48,19 +48,20 @@ class Histories:
         return cut(self.items, first, self.stops, width=length)
 
     def pairs(self) -> tuple[NDArray[np.int64], Ints]:
-        """Every interaction as its user's row, from 0, and its item."""
+        """(V,) user rows, from 0, and (V,) items of all interactions."""
         return pairs(self.items, self.starts, self.stops)
 
 
 def dataset_histories(dataset: Dataset, users: Iterable[str | int] | None = None) -> Histories:
-    """All that the users of a dataset have interacted with.
+    """The complete histories of a dataset's users.
 
     Args:
-        dataset: whose interactions are read.
-        users: ids of the users wanted (`toolkit.ids.as_ids`), each once, in their order; all by default.
+        dataset: dataset with the interactions.
+        users: ids of the users (`toolkit.ids.as_ids`), whose order is kept; duplicates are removed. All users by
+            default.
 
     Raises:
-        UserError: if one is no id or unknown.
+        UserError: if a user id is invalid or unknown.
     """
     items, bounds, names = dataset.histories()
     known = pa.array(names, pa.string())
@@ -72,54 +73,54 @@ def dataset_histories(dataset: Dataset, users: Iterable[str | int] | None = None
     if rows.null_count:
         unknown = wanted[first_true(rows.is_null())].as_py()
         raise UserError(f"user {unknown!r} is not in dataset {dataset.path}")
-    places = rows.to_numpy()
-    return Histories(wanted, items, bounds[:-1][places], bounds[1:][places])
+    indices = rows.to_numpy()
+    return Histories(wanted, items, bounds[:-1][indices], bounds[1:][indices])
 
 
 def list_histories(lists: Sequence[Sequence[str | int]], dataset: Dataset) -> Histories:
-    """Histories given as item ids (`toolkit.ids.as_ids`), the newest last; their users are called by their rows.
+    """Histories from lists of item ids (`toolkit.ids.as_ids`), the newest last. The user ids are the row numbers.
 
     Raises:
-        UserError: if one is no list or empty, or an item is no id or not in the dataset.
+        UserError: if a history is not a list or is empty, or if an item id is invalid or not in the dataset.
     """
-    rows = [
-        as_list(one, what=f"history {row}", one="item id", ordered=True)
-        for row, one in enumerate(as_list(lists, what="histories", one="list of item id"))
+    histories = [
+        as_list(history, what=f"history {row}", one="item id", ordered=True)
+        for row, history in enumerate(as_list(lists, what="histories", one="list of item id"))
     ]
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    lengths = np.array([len(history) for history in histories], dtype=np.int64)
     if not lengths.all():
         raise UserError(f"history {int(np.argmin(lengths))} is empty; {AT_LEAST_ONE}")
-    ids = list(chain.from_iterable(rows))
+    ids = list(chain.from_iterable(histories))
     if not ({*map(type, ids)} <= {str} and all(ids)):
         ids = [
             id_
-            for row, one in enumerate(rows)
-            for id_ in as_ids(one, what=f"history {row}", one="item id")
+            for row, history in enumerate(histories)
+            for id_ in as_ids(history, what=f"history {row}", one="item id")
         ]
     items = item_numbers(ids, dataset)
-    names = pa.array([str(row) for row in range(len(rows))], pa.string())
+    names = pa.array([str(row) for row in range(len(histories))], pa.string())
     stops = np.cumsum(lengths)
     return Histories(names, items, stops - lengths, stops)
 
 
 def item_numbers(ids: Sequence[str], dataset: Dataset) -> Ints:
-    """The numbers of items.
+    """The item numbers of item ids.
 
     Raises:
         UserError: if an item is not in the dataset.
     """
     numbers = dataset.item_ids.find(ids)
     if not numbers.all():
-        dataset.item_ids.number(ids[int(np.argmin(numbers))])  # says so
+        dataset.item_ids.number(ids[int(np.argmin(numbers))])  # raises the error
     return numbers
 
 
 def find_items(ids: pa.Array | pa.ChunkedArray, dataset: Dataset) -> Ints:
-    """The numbers of items, 0 for ids that the dataset does not have."""
-    places = pc.index_in(ids, value_set=dataset.items.column("item_id"))
-    return places.fill_null(-1).to_numpy().astype(np.int32) + np.int32(1)
+    """The item numbers of item ids, 0 for ids that are not in the dataset."""
+    rows = pc.index_in(ids, value_set=dataset.items.column("item_id"))
+    return rows.fill_null(-1).to_numpy().astype(np.int32) + np.int32(1)
 
 
 def first_true(flags: pa.Array | pa.ChunkedArray) -> int:
-    """The place of the first true value."""
+    """The index of the first true value."""
     return int(pc.index(flags, True).as_py())

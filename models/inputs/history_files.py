@@ -1,4 +1,4 @@
-"""Histories out of a file, CSV, Parquet or JSON lines: `python -m models recommend RUN --histories FILE`.
+"""Histories from a CSV, Parquet or JSON Lines file: `python -m models recommend RUN --histories FILE`.
 
 R rows of the file, V interactions.
 """
@@ -25,48 +25,50 @@ from toolkit.errors import UserError
 from toolkit.text_files import ENCODING, refuse_wide_text
 
 _EXPECTED = (
-    "user_id and item_id, and timestamp_ms where a user's rows are not in time order; "
-    "or user_id and items, all of a user's item ids in time order"
+    "user_id and item_id, with timestamp_ms if a user's rows are not in time order; "
+    "or user_id and items, a user's item ids in time order"
 )
 _CSV_TYPES = {
     **dict.fromkeys(("user_id", "item_id", "items"), pa.string()),
     "timestamp_ms": pa.int64(),
 }
 _READ = ("user_id", "item_id", "items", "timestamp_ms")
-_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
-_OF_TIME = re.compile(r"time|date|^ts$|_ts$|when")
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
+_TIME_NAME = re.compile(r"time|date|^ts$|_ts$|when")
 _LINES_AT_ONCE = 1 << 16
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 Rows = NDArray[np.int64]
 
 
 def read_histories(path: str | Path, dataset: Dataset) -> Histories:
-    """Reads histories.
+    """Reads histories from a file.
 
-    A CSV or Parquet file has a row for each interaction (`user_id`, `item_id` and, where a user's rows
-    are not in time order, `timestamp_ms`) or for each user (`user_id`, `items`: a list, or text with
-    spaces between ids). JSON lines are `{"user_id": …, "items": […]}`. Ids are text; whole numbers are
-    taken as their decimal digits. A user's rows belong together wherever they stand.
+    A CSV or Parquet file has a row per interaction or a row per user. A row per interaction has `user_id` and
+    `item_id`, and `timestamp_ms` if a user's rows are not in time order. A row per user has `user_id` and `items`: a
+    list, or text with spaces between ids. JSON Lines are `{"user_id": …, "items": […]}`. Ids are text; whole numbers
+    are read as their decimal digits. A user's rows need not be adjacent.
 
-    The index that pandas writes (`__index_level_0__`, a first column of CSV without a name, `Unnamed: 0`) is left out,
-    and so, with a line on stderr, is every other column (`rating`), but for one that seems to hold times under another
-    name: whether those order the rows, and in which unit, is not guessed.
+    An index written by pandas (`__index_level_0__`, an unnamed first CSV column, `Unnamed: 0`) is ignored. Other
+    columns (`rating`) are ignored and listed on stderr. A column that may hold times under another name is refused,
+    because neither its meaning nor its unit is known.
 
     Args:
-        path: the file, .csv, .parquet or .jsonl.
-        dataset: whose items they are.
+        path: .csv, .parquet or .jsonl file.
+        dataset: dataset of the items.
 
     Returns:
         The users in the order of their first rows.
 
     Raises:
-        UserError: if the file cannot be read or has other columns; if an id or a time is missing, a user
-            has no items, or an item is not in the dataset.
+        UserError: if the file cannot be read or has other columns; if an id or a time is missing, a user has no
+            items, or an item is not in the dataset.
     """
     path = a_path(path, name="histories")
     name, reader = f"--histories {path}", _READERS.get(path.suffix.lower())
     if reader is None:
-        raise UserError(f"{name}: histories are read from {', '.join(_READERS)}; convert the file")
+        raise UserError(
+            f"{name}: its ending must be one of {', '.join(_READERS)}; convert the file"
+        )
     try:
         if reader.is_text:
             refuse_wide_text(path, name=name)
@@ -77,49 +79,51 @@ def read_histories(path: str | Path, dataset: Dataset) -> Histories:
         ) from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{name}: cannot be read: {' '.join(str(error).split())}") from None
-    return _HistoryFile(name, _without_more(name, table), reader).histories(dataset)
+    return _HistoryFile(name, _select_columns(name, table), reader).histories(dataset)
 
 
-def _without_more(name: str, table: pa.Table) -> pa.Table:
-    """The columns that are read; which others there are is said on stderr.
+def _select_columns(name: str, table: pa.Table) -> pa.Table:
+    """The columns of histories. Lists ignored columns on stderr.
 
     Raises:
-        UserError: if a column comes twice, or one may hold times under another name.
+        UserError: if a column is missing, appears twice, or may hold times under another name.
     """
-    names = table.column_names
-    twice = next((one for one in names if names.count(one) > 1), None)
-    if twice is not None:
-        raise UserError(f"{name}: column {twice!r} comes twice; leave one of them out")
-    more = [
-        one for place, one in enumerate(names) if one not in _READ and not _is_index(place, one)
+    columns = table.column_names
+    duplicate = next((column for column in columns if columns.count(column) > 1), None)
+    if duplicate is not None:
+        raise UserError(f"{name}: column {duplicate!r} appears twice; remove one of them")
+    ignored = [
+        column
+        for index, column in enumerate(columns)
+        if column not in _READ and not _is_pandas_index(index, column)
     ]
-    read = [one for one in names if one in _READ]
+    read = [column for column in columns if column in _READ]
     if not {"user_id", "item_id"} <= {*read} and not {"user_id", "items"} <= {*read}:
-        raise UserError(f"{name}: its columns are {', '.join(names)}; expected {_EXPECTED}")
-    times = [one for one in more if _OF_TIME.search(one.lower())]
+        raise UserError(f"{name}: its columns are {', '.join(columns)}; expected {_EXPECTED}")
+    times = [column for column in ignored if _TIME_NAME.search(column.lower())]
     if times:
         raise UserError(
-            f"{name}: its columns are {', '.join(names)}; expected {_EXPECTED}. If {times[0]!r} orders a user's rows, "
-            "call it timestamp_ms, in milliseconds; otherwise leave it out"
+            f"{name}: its columns are {', '.join(columns)}; expected {_EXPECTED}. If {times[0]!r} orders a user's "
+            "rows, rename it to timestamp_ms, in milliseconds; otherwise remove it"
         )
-    if more:
-        print(f"{name}: not read: {', '.join(map(repr, more))}", file=sys.stderr)
+    if ignored:
+        print(f"{name}: ignored columns: {', '.join(map(repr, ignored))}", file=sys.stderr)
     return table.select(read)
 
 
-def _is_index(place: int, name: str) -> bool:
-    """Whether a column is an index that pandas wrote: nobody chose its name."""
-    return bool(_INDEX.fullmatch(name)) or (place == 0 and name == "")
+def _is_pandas_index(index: int, column: str) -> bool:
+    """Whether a column is an index that pandas wrote under a default name."""
+    return bool(_PANDAS_INDEX.fullmatch(column)) or (index == 0 and column == "")
 
 
 class _Reader(NamedTuple):
-    """A format.
+    """A file format.
 
     Args:
-        read: what makes a table of a file.
-        row: what a row is called, and
-        first: which number the first one has.
-        is_text: whether it is text.
+        read: reads a file into a table.
+        row: noun for a row in messages.
+        first: number of the first row in messages.
+        is_text: whether the format is text.
     """
 
     read: Callable[[Path], pa.Table]
@@ -129,12 +133,12 @@ class _Reader(NamedTuple):
 
 
 class _HistoryFile:
-    """What a file holds, and how messages call its rows.
+    """The rows of a history file, and their names in messages.
 
     Args:
-        name: of the file.
-        table: (R,) with the columns that its rows have.
-        reader: of its format.
+        name: name of the file in messages.
+        table: (R,) table of the file.
+        reader: format of the file.
     """
 
     def __init__(self, name: str, table: pa.Table, reader: _Reader) -> None:
@@ -142,8 +146,8 @@ class _HistoryFile:
         columns = set(table.column_names) - {"timestamp_ms"}
         lists = "items" in columns and "timestamp_ms" not in table.column_names
         if columns != {"user_id", "items" if lists else "item_id"}:
-            found = ", ".join(table.column_names)
-            raise UserError(f"{name}: its columns are {found}; expected {_EXPECTED}")
+            names = ", ".join(table.column_names)
+            raise UserError(f"{name}: its columns are {names}; expected {_EXPECTED}")
         if not table.num_rows:
             raise UserError(f"{name}: it has no rows; expected {_EXPECTED}")
         rows: Rows = np.arange(table.num_rows)
@@ -151,24 +155,24 @@ class _HistoryFile:
         self.rows, self.items = self._lists() if lists else (rows, table.column("item_id"))
 
     def histories(self, dataset: Dataset) -> Histories:
-        """The interactions brought together by user, and by time where it is known."""
+        """The interactions grouped by user, and ordered by time if the file has times."""
         ids = self._ids(self.items, self.rows, "item id")
         numbers = find_items(ids, dataset)
         if not numbers.all():
-            place = int(np.argmin(numbers))
+            index = int(np.argmin(numbers))
             raise UserError(
-                f"{self._row(self.rows[place])}: item {ids[place].as_py()!r} is none of the "
-                f"{dataset.items.num_rows:,} of {dataset.path}; correct it or leave it out (a new item "
-                "needs its states in a dataset: --data)"
+                f"{self._row(self.rows[index])}: item {ids[index].as_py()!r} is not one of the "
+                f"{dataset.items.num_rows:,} items of {dataset.path}; correct or remove it (a new item "
+                "needs hidden states in a dataset: --data)"
             )
         users = self.users.dictionary_encode().combine_chunks()
         codes = users.indices.to_numpy()[self.rows]
-        order = np.lexsort([*self._times(), codes])  # by user, then time, then as in the file
+        order = np.lexsort([*self._times(), codes])  # by user, then time, then file order
         stops = np.cumsum(np.bincount(codes))
         return Histories(users.dictionary, numbers[order], np.append(0, stops[:-1]), stops)
 
     def _lists(self) -> tuple[Rows, pa.ChunkedArray]:
-        """(V,) the row of each interaction, from 0, and its item."""
+        """(V,) rows, from 0, and (V,) items of all interactions."""
         lists = self.table.column("items")
         if pa.types.is_dictionary(lists.type):
             lists = lists.cast(lists.type.value_type)
@@ -182,11 +186,11 @@ class _HistoryFile:
         lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
         if not lengths.all():
             row = self._row(int(np.argmin(lengths)))
-            raise UserError(f"{row}: no items; {AT_LEAST_ONE}: leave the user out")
+            raise UserError(f"{row}: no items; {AT_LEAST_ONE}: remove the user")
         return np.repeat(np.arange(len(lists)), lengths), pc.list_flatten(lists)
 
     def _times(self) -> list[NDArray[np.int64]]:
-        """(V,) when each interaction was, if the file says so."""
+        """[(V,)] times of all interactions; [] if the file has no times."""
         if "timestamp_ms" not in self.table.column_names:
             return []
         times = self.table.column("timestamp_ms")
@@ -196,11 +200,11 @@ class _HistoryFile:
             )
         if times.null_count:
             row = self._row(first_true(times.is_null()))
-            raise UserError(f"{row}: no timestamp_ms; give every row one, or leave the column out")
+            raise UserError(f"{row}: no timestamp_ms; complete the column, or remove it")
         return [times.cast(pa.int64()).to_numpy()]
 
     def _ids(self, ids: pa.ChunkedArray, rows: Rows, what: str) -> pa.ChunkedArray:
-        """Ids, of which each stands in one of `rows`, as text."""
+        """Ids as text. `rows` are their row indices, for messages."""
         if pa.types.is_dictionary(ids.type):
             ids = ids.cast(ids.type.value_type)
         if not (_is_text(ids.type) or pa.types.is_integer(ids.type)):
@@ -210,14 +214,14 @@ class _HistoryFile:
         texts = ids.cast(pa.string())
         absent = pc.equal(pc.binary_length(texts), 0).fill_null(True)
         if pc.any(absent).as_py():
-            row = self._place(rows[first_true(absent)])
-            raise UserError(f"{row}: no {what}; give one, or leave it out")
+            row = self._line(rows[first_true(absent)])
+            raise UserError(f"{row}: no {what}; add it, or remove the {self.reader.row}")
         return texts
 
     def _row(self, row: int) -> str:
-        return f"{self._place(row)} (user {self.users[row].as_py()!r})"
+        return f"{self._line(row)} (user {self.users[row].as_py()!r})"
 
-    def _place(self, row: int) -> str:
+    def _line(self, row: int) -> str:
         return f"{self.name}: {self.reader.row} {row + self.reader.first}"
 
 
@@ -226,7 +230,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _split(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Lists of what stands between spaces; none for a text that holds nothing else."""
+    """Splits texts at spaces into lists; null for a text without other characters."""
     trimmed = pc.utf8_trim_whitespace(texts)
     return pc.utf8_split_whitespace(pc.if_else(pc.equal(trimmed, ""), None, trimmed))
 
@@ -234,7 +238,7 @@ def _split(texts: pa.ChunkedArray) -> pa.ChunkedArray:
 def _read_csv(path: Path) -> pa.Table:
     return pa.csv.read_csv(
         path,
-        read_options=pa.csv.ReadOptions(use_threads=False),  # names the row that is broken
+        read_options=pa.csv.ReadOptions(use_threads=False),  # so that errors name the row
         convert_options=pa.csv.ConvertOptions(column_types=_CSV_TYPES, strings_can_be_null=False),
     )
 
@@ -244,23 +248,23 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _read_jsonl(path: Path) -> pa.Table:
-    parts = [_json_table([])]
+    tables = [_json_table([])]
     with path.open(encoding=ENCODING) as file:
         numbered = enumerate(file, start=1)
         while lines := list(islice(numbered, _LINES_AT_ONCE)):
-            parts.append(_json_table([_json_row(*line) for line in lines if line[1].strip()]))
-    return pa.concat_tables(parts)
+            tables.append(_json_table([_json_row(*line) for line in lines if line[1].strip()]))
+    return pa.concat_tables(tables)
 
 
 def _json_row(number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"line {number} is no JSON ({error})") from None
+        raise UserError(f"line {number} is not JSON ({error})") from None
     if (
         not isinstance(row, dict)
         or not {"items", "user_id"} <= row.keys()
-        or any(_OF_TIME.search(key.lower()) for key in row)
+        or any(_TIME_NAME.search(key.lower()) for key in row)
         or not isinstance(row["items"], list)
         or not {*map(type, row["items"]), type(row["user_id"])} <= {str, int}
     ):
@@ -280,7 +284,7 @@ def _json_table(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 _READERS = {
-    ".csv": _Reader(_read_csv, "line", 2),  # the header is the first
+    ".csv": _Reader(_read_csv, "line", 2),  # line 1 is the header
     ".parquet": _Reader(_read_parquet, is_text=False),
     ".jsonl": _Reader(_read_jsonl, "line"),
 }

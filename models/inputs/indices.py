@@ -1,4 +1,4 @@
-"""From item numbers to what a loss reads: indices into the table of a step's columns.
+"""Converts item numbers to the inputs of a loss: indices into the table of a step's columns.
 
 B sequences, L inputs, R predicted positions (rows), n negatives per row, M columns.
 """
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from models.losses.loss import Columns
 from models.losses.objectives import Examples
 
-SIZES = 64  # columns of fixed sizes come in multiples of it
+SIZES = 64  # fixed sizes pad the number of columns to a multiple of it
 
 
 def loss_arrays(
     own: Examples, columns: Columns, *, weight: float, fixed_sizes: bool
 ) -> dict[str, NDArray]:
-    """The fields of `models.losses.loss.LossInputs`, by name; those that are None are left out.
+    """The fields of `models.losses.loss.LossInputs` by name, without those that are None.
 
     Args:
         own: examples of this process.
-        columns: of the step; their negatives are those of these examples.
-        weight: of each row in the loss.
-        fixed_sizes: whether all positions are rows, of weight 0 where nothing is predicted, and columns are filled up.
+        columns: columns of the step, with the negatives of these examples.
+        weight: weight of each row in the loss.
+        fixed_sizes: whether all positions are rows, with weight 0 if not predicted, and columns are padded.
 
     Raises:
         ValueError: if an item of the sequences or a negative is not among the columns.
@@ -38,7 +38,7 @@ def loss_arrays(
         of_rows["negatives"] = _indices(columns.negatives, columns)
     if fixed_sizes:
         of_rows = {name: _spread(values, rows, inputs.size) for name, values in of_rows.items()}
-        rows, columns = np.arange(inputs.size), filled_up(columns)
+        rows, columns = np.arange(inputs.size), pad_columns(columns)
     return {
         **arrays,
         **of_rows,
@@ -49,28 +49,28 @@ def loss_arrays(
     }
 
 
-def filled_up(columns: Columns) -> Columns:
-    """The columns and, to a multiple of 64, padding that counts for nothing."""
-    lacking = (0, -len(columns.items) % SIZES)
+def pad_columns(columns: Columns) -> Columns:
+    """Pads the columns to a multiple of 64. Padding has count 0, so it does not contribute to the loss."""
+    padding = (0, -len(columns.items) % SIZES)
     return replace(
         columns,
-        items=np.pad(columns.items, lacking),
-        counts=np.pad(columns.counts, lacking),
-        bias=np.pad(columns.bias, lacking),
+        items=np.pad(columns.items, padding),
+        counts=np.pad(columns.counts, padding),
+        bias=np.pad(columns.bias, padding),
     )
 
 
 def _indices(numbers: NDArray, columns: Columns) -> NDArray[np.int64]:
-    """Rows of the table: 1 + the index of each item among the columns; 0 for padding, and MASK as it is."""
+    """Rows of the table: 1 + each item's column index; 0 for padding; MASK is unchanged."""
     items = columns.items
-    found = np.searchsorted(items, numbers)
-    strange = numbers[(numbers > 0) & (np.append(items, 0)[found] != numbers)]
-    if len(strange):
+    indices = np.searchsorted(items, numbers)
+    unknown = numbers[(numbers > 0) & (np.append(items, 0)[indices] != numbers)]
+    if len(unknown):
         raise ValueError(
-            f"item {strange[0]} is not among the {len(items)} columns of the loss; `columns` must return all items of "
+            f"item {unknown[0]} is not among the {len(items)} columns of the loss; `columns` must return all items of "
             "the sequences and all negatives, ascending"
         )
-    return np.where(numbers > 0, found + 1, numbers)
+    return np.where(numbers > 0, indices + 1, numbers)
 
 
 def _spread(values: NDArray, rows: NDArray[np.int64], size: int) -> NDArray:
@@ -85,5 +85,5 @@ def _after_padding(values: NDArray, padding: float) -> NDArray:
 
 
 def _log(counts: NDArray[np.int64]) -> NDArray[np.float32]:
-    with np.errstate(divide="ignore"):  # -inf: is no column
+    with np.errstate(divide="ignore"):  # log 0 = -inf excludes padding columns
         return np.log(counts).astype(np.float32)

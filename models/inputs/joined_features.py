@@ -1,4 +1,4 @@
-"""Features of several sources, for item encoders that read more than one kind of them.
+"""Features joined from several sources, for item encoders that read more than one kind.
 
 N items, numbered 1..N; U items of a batch.
 """
@@ -15,7 +15,7 @@ from models.machine.residency import Residency
 
 
 class JoinedFeatures:
-    """The features of several sources in one mapping; their names are distinct.
+    """The features of several sources in one mapping. The sources must have distinct feature names.
 
     Args:
         sources: at least one.
@@ -26,16 +26,16 @@ class JoinedFeatures:
 
     @property
     def residency(self) -> Residency | None:
-        """Where the stored ones lie, if any are stored."""
+        """Residency of the stored features; None if no source is stored."""
         return next((source.residency for source in self.sources if source.residency), None)
 
     @property
-    def ahead(self) -> bool:
-        """Whether one of them is best gathered ahead."""
-        return any(source.ahead for source in self.sources)
+    def prefetch(self) -> bool:
+        """Whether any source asks for prefetch."""
+        return any(source.prefetch for source in self.sources)
 
     def gather(self, items: Tensor) -> Mapping[str, Any]:
-        """(U,) -> the features of every source by name."""
+        """(U,) -> the features of all sources by name."""
         return {
             name: value for source in self.sources for name, value in source.gather(items).items()
         }

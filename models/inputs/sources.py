@@ -40,7 +40,7 @@ class Sources:
         self.device = torch.device(device)
         self.readers = {name: dataset.source_reader(source) for name, source in sources.items()}
         self.residency = None
-        self.ahead = True
+        self.prefetch = True
         self.broken: dict[str, set[int]] = {name: set() for name in sources}
 
     def gather(self, items: Tensor) -> dict[str, Prepared]:

@@ -1,4 +1,4 @@
-"""The ways to make an item embedding. `ITEMS` holds their declarations by name."""
+"""Item encoders. `ITEMS` maps their names to their declarations."""
 
 from models.items.encoders import ENCODERS, TrainedEncoders
 from models.items.id_embedding import ID, IdEmbedding

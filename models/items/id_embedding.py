@@ -1,4 +1,4 @@
-"""The ID baseline: one learned vector per item, no content."""
+"""The ID baseline: one learned vector per item, without content."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +12,9 @@ class IdEmbedding(nn.Module):
     """Item embeddings by number (IDRec).  `{"id": (U,)}` item numbers -> (U, E).
 
     Args:
-        items: N; rows are 0..N, row 0 being padding.
+        items: N, number of items; the table has rows 0..N, and row 0 is padding.
         embedding_dim: E.
-        initial_std: vectors begin normal with it; by default with one that makes their norm 1.
+        initial_std: standard deviation of the initial vectors; by default 1/sqrt(E), so that their norm is about 1.
     """
 
     def __init__(
@@ -24,12 +24,12 @@ class IdEmbedding(nn.Module):
         self.items = items
         self.embedding_dim = embedding_dim
         self.table = nn.Embedding(items + 1, embedding_dim, padding_idx=0)
-        # Of norm 1, whatever N is: Xavier's shrink as the catalogue grows, and drown in the position embeddings.
+        # Norm 1 for any N: Xavier vectors shrink as the catalogue grows and become small beside the position embeddings.
         nn.init.normal_(self.table.weight, std=initial_std or embedding_dim**-0.5)
         self.table.weight.data[0] = 0.0
 
     def settings(self) -> dict[str, Any]:
-        """What `IdEmbedding(**settings)` needs to be built again, as JSON can hold it."""
+        """Arguments that rebuild the module (`IdEmbedding(**settings)`), as a JSON object."""
         return {"items": self.items, "embedding_dim": self.embedding_dim}
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
@@ -39,7 +39,7 @@ class IdEmbedding(nn.Module):
             ValueError: if the features are not a mapping.
         """
         if isinstance(features, Tensor):
-            raise ValueError('item numbers are expected by name: {"id": numbers}')
+            raise ValueError('features are a tensor; expected a mapping, {"id": item numbers}')
         return self.table(features["id"])
 
 
@@ -50,7 +50,7 @@ def _build(
 
 
 def _about(towers: Sequence[str]) -> str:
-    return "Items are learned vectors, one each: it reads nothing of their content."
+    return "Each item has a learned vector; the model reads no content."
 
 
 ID = ItemKind(

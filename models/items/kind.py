@@ -1,4 +1,4 @@
-"""What an item encoder declares of itself.
+"""The declaration of an item encoder.
 
 U items of a batch, E embedding.
 """
@@ -20,12 +20,12 @@ _OF_TOWERS = {"states", "pooled", "sources"}
 
 @runtime_checkable
 class Gated(Protocol):
-    """An item encoder whose gates can be read."""
+    """An item encoder with readable gates."""
 
     specs: tuple[TowerSpec, ...]
 
     def gates(self) -> dict[str, Tensor]:
-        """By tower, (K,); empty where it has none."""
+        """Gates by tower, (K,) each; empty if it has none."""
         ...
 
 
@@ -34,25 +34,25 @@ class ItemKind:
     """An item encoder: `{name: features of U items}` -> (U, E).
 
     Args:
-        encoder: class of the module. Its method `settings()` returns the arguments that build it again, as JSON can hold
-            them: `items`, where it reads numbers, is the number of items; `towers`, where it reads states, are its
-            towers (`vars(TowerSpec)` each); `fusion`, where it has one, is `models.fusion.kind.describe_fusion` of it.
-        build: makes a fresh module: `build(settings, items=N, towers=SPECS, embedding_dim=E, fusion=MAKE,
-            initial_std=STD_OR_NONE)`, where `fusion(parts=NAMES, embedding_dim=E)` makes the fusion that the run asks for;
-            with `parts=NAMES` too, the run's towers and `id`, where it takes `id` as a tower; and with
-            `encoders=SETTINGS` instead of `towers` where it reads sources.
-        reads: what its features are, one or more: `numbers`, `{"id": (U,)}`; `states`, `{tower: (U, K, D)}`; `pooled`,
-            the same with at least the last of the kept states; `sources`, `{tower: inputs of an encoder}`
-            (`models.inputs.sources`), which the module's own `preparers` and `sources` say.
-        knows_new_items: whether it encodes items that it was not trained on; never where `id` is among its towers.
-        noun: what messages call a model with it, e.g. `an ID model`.
-        about: from the names of its towers to a sentence for the model's card.
-        settings: a dataclass of its settings; None if it has none.
-        section: where these lie in a run's settings.
-        joins: what its parts are that a fusion joins; None if it has no fusion.
-        without_gates: why a model without gates has none, for the report.
-        takes_id_tower: whether `id` may be named among its towers, and is then a learned vector per item.
-        restore: builds the module from its `settings()` with `fusion=MAKE`, where the class itself does not.
+        encoder: class of the module. Its method `settings()` returns the arguments that rebuild it, as a JSON object. If
+            it reads numbers, `items` is the number of items. If it reads states, `towers` is a list of `vars(TowerSpec)`.
+            If it has a fusion, `fusion` is its `models.fusion.kind.describe_fusion`.
+        build: builds a new module: `build(settings, items=N, towers=SPECS, embedding_dim=E, fusion=MAKE,
+            initial_std=STD_OR_NONE)`, where `fusion(parts=NAMES, embedding_dim=E)` builds the fusion of the run. If it
+            takes `id` as a tower, `parts=NAMES` are the run's towers with `id`. If it reads sources, `encoders=SETTINGS`
+            replaces `towers`.
+        reads: its features, one or more of `numbers`, `{"id": (U,)}`; `states`, `{tower: (U, K, D)}`; `pooled`, the same
+            with at least the last of the kept states; and `sources`, `{tower: inputs of an encoder}`
+            (`models.inputs.sources`), as the module's `preparers` and `sources` declare.
+        knows_new_items: whether it can encode items that it was not trained on; never with `id` among its towers.
+        noun: name of such a model in messages, such as `an ID model`.
+        about: returns a sentence for the model card; its argument is the list of tower names.
+        settings: dataclass of its settings; None if it has none.
+        section: key of these settings in a run's config.
+        joins: what its fusion joins; None if it has no fusion.
+        without_gates: for the report, why a model has no gates.
+        takes_id_tower: whether `id`, a learned vector per item, can be one of its towers.
+        restore: builds the module from its `settings()` with `fusion=MAKE`, if the class itself does not.
     """
 
     encoder: type[nn.Module]
@@ -70,27 +70,27 @@ class ItemKind:
 
     @property
     def reads_towers(self) -> bool:
-        """Whether it reads content, which is found in towers."""
+        """Whether it reads content, from towers."""
         return bool(_OF_TOWERS & set(self.reads))
 
     @property
     def trains_encoders(self) -> bool:
-        """Whether it runs encoders of its own over raw content."""
+        """Whether it runs its own encoders over raw content."""
         return "sources" in self.reads
 
     def has_id_tower(self, towers: Sequence[str]) -> bool:
-        """Whether a run with these towers has a learned vector per item beside its content."""
+        """Whether a run with these towers has a learned vector per item beside the content."""
         return self.takes_id_tower and ID_TOWER in towers
 
     def reads_of(self, towers: Sequence[str]) -> tuple[Reads, ...]:
-        """What the features of a run with these towers are."""
+        """The features of a run with these towers."""
         return (*self.reads, "numbers") if self.has_id_tower(towers) else self.reads
 
     def load(self, settings: Mapping[str, Any]) -> nn.Module:
-        """A module from what its `settings()` returned."""
-        given = dict(settings)
-        if "towers" in given:
-            given["towers"] = [TowerSpec(**spec) for spec in given["towers"]]
-        if "fusion" in given:
-            given["fusion"] = load_fusion(given["fusion"], FUSIONS)
-        return self.restore(given) if self.restore else self.encoder(**given)
+        """Rebuilds a module from the result of its `settings()`."""
+        arguments = dict(settings)
+        if "towers" in arguments:
+            arguments["towers"] = [TowerSpec(**spec) for spec in arguments["towers"]]
+        if "fusion" in arguments:
+            arguments["fusion"] = load_fusion(arguments["fusion"], FUSIONS)
+        return self.restore(arguments) if self.restore else self.encoder(**arguments)

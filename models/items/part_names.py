@@ -1,27 +1,27 @@
-"""Names of a network's parts: each part that belongs to a tower is named after it."""
+"""Names of the parts of a network: a part of a tower is named after the tower."""
 
 from collections.abc import Iterable
 
 from torch import nn
 
-_TAKEN = nn.ModuleDict()  # whose own attributes cannot be names of its modules
+_RESERVED = nn.ModuleDict()  # the names of its attributes cannot be keys
 
 
 def part_name(tower: str) -> str:
-    """A tower's name as a key of `nn.ModuleDict`, which refuses dots and the names of its own attributes.
+    """A tower's name as a key of `nn.ModuleDict`, which does not allow dots and the names of its own attributes.
 
-    Other names stay as they are. What is refused is percent-encoded, so that two towers never share a key.
+    These are percent-encoded, so that two towers never share a key. Other names are unchanged.
 
     >>> part_name("image_caption"), part_name("clip.large"), part_name("50%"), part_name("values")
     ('image_caption', 'clip%2Elarge', '50%25', '%76alues')
     """
-    if hasattr(_TAKEN, tower):
+    if hasattr(_RESERVED, tower):
         return f"%{ord(tower[0]):02X}{tower[1:]}"
     return tower.replace("%", "%25").replace(".", "%2E")
 
 
 def by_tower(names: Iterable[str], modules: Iterable[nn.Module]) -> nn.ModuleDict:
-    """Modules under the names of their towers, in this order."""
+    """Modules by tower name, in this order."""
     return nn.ModuleDict(
         {part_name(name): module for name, module in zip(names, modules, strict=True)}
     )

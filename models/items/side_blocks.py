@@ -1,4 +1,4 @@
-"""What the side network's towers are built of: its blocks, its gates, and the widening of narrower states.
+"""Building blocks of the side network: side blocks, gates, and projections of narrower states.
 
 U items, T towers, K kept states, D width.
 """
@@ -22,7 +22,7 @@ class SANB(nn.Module):
         width: D.
         bottleneck: width of the inner layer.
         activation: `relu` or `gelu`.
-        dropout: probability, of the inner layer.
+        dropout: dropout probability of the inner layer.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SANB(nn.Module):
 
 
 class Gates(nn.Module):
-    """One scalar gate a level: g_i = sigmoid(μ_i / 0.1), μ_i = 0 at the start.
+    """One scalar gate per level: g_i = sigmoid(μ_i / 0.1), with μ_i initialised to 0.
 
     Args:
         levels: K.
@@ -64,7 +64,7 @@ class Gates(nn.Module):
 
 
 class MixtureGates(nn.Module):
-    """Weights of three or more towers a level: softmax(μ_i / 0.1), μ_i = 0 at the start.
+    """Weights of three or more towers per level: softmax(μ_i / 0.1), with μ_i initialised to 0.
 
     Args:
         levels: K.
@@ -76,14 +76,14 @@ class MixtureGates(nn.Module):
         self.logits = nn.Parameter(torch.zeros(levels, towers))
 
     def forward(self) -> Tensor:
-        """The weights, (K, T), each row summing to 1."""
+        """The weights, (K, T); each row sums to 1."""
         return torch.softmax(self.logits / TEMPERATURE, dim=1)
 
 
 class Widening(nn.Module):
-    """Brings the states of a hierarchical encoder to one width: a Linear for each narrower one.
+    """Projects the states of a hierarchical encoder to one width, with one Linear per narrower state.
 
-    Both the intra and the inter tower read what it gives.
+    Both the intra and the inter tower read its output.
 
     Args:
         spec: a tower with `widths`.
@@ -98,7 +98,7 @@ class Widening(nn.Module):
         )
 
     def forward(self, states: Tensor) -> Tensor:
-        """(U, K, D), zeros beyond a state's own width -> (U, K, D)."""
+        """(U, K, D), with zeros beyond a state's own width -> (U, K, D)."""
         levels = zip(self.projections, states.unbind(dim=1), self.widths, strict=True)
         return torch.stack([project(state[:, :width]) for project, state, width in levels], dim=1)
 
@@ -106,7 +106,7 @@ class Widening(nn.Module):
 def make_blocks(
     count: int, width: int, bottleneck: int, activation: Activation, dropout: float
 ) -> nn.ModuleList:
-    """So many SANBs of one width."""
+    """Builds `count` SANBs of the same width."""
     return nn.ModuleList(
         SANB(width, bottleneck, activation=activation, dropout=dropout) for _ in range(count)
     )

@@ -1,7 +1,7 @@
-"""IISAN-Versa: a decoupled side network over frozen encoders' hidden states.
+"""IISAN-Versa: a decoupled side network over the hidden states of frozen encoders.
 
-IISAN, arXiv 2404.02059; IISAN-Versa, arXiv 2411.02992. The encoders are never differentiated: the
-network reads their kept hidden states and is all that trains on the item side.
+IISAN, arXiv 2404.02059; IISAN-Versa, arXiv 2411.02992. No gradient flows through the encoders: the network reads
+their kept hidden states, and it is the only trainable part of the item side.
 
 U items, T towers, K kept states (the embedding output first), D width, E embedding.
 """
@@ -23,7 +23,7 @@ from toolkit.errors import UserError
 from toolkit.towers import Modality, TowerSpec
 
 Parts = Literal["intra", "inter", "both"]
-INTER = "inter"  # the tower between towers, among the towers' names
+INTER = "inter"  # the inter tower's name among the towers
 
 
 @dataclass
@@ -31,19 +31,18 @@ class SideSettings:
     """The side network.
 
     Args:
-        embedding_dim: E, width of item embeddings and user states.
+        embedding_dim: width E of item embeddings and user states.
         bottleneck: inner width of the side blocks.
-        bottlenecks: by tower, where it is to be another; `inter` is the tower between towers, which otherwise has
-            that of the narrowest tower.
-        activation: of the side blocks.
-        dropout: of the side blocks' inner layer.
-        parts: `both`, or as ablations `intra` (a side tower each, nothing between them) or `inter` (the tower
-            between towers alone).
-        mixing: `gated`, or as an ablation `sum`: states are added up without gates.
-        wide_heads: whether the first head layer keeps the tower's width, as in IISAN, or goes to embedding_dim at
-            once, as in IISAN-Versa.
-        modality: by tower, `text` or `image` where the learning-rate groups are to differ from
-            those of the tower's encoder.
+        bottlenecks: exceptions to `bottleneck` by tower name; `inter` is the inter tower, whose default is the
+            bottleneck of the narrowest tower.
+        activation: activation of the side blocks.
+        dropout: dropout probability of the side blocks' inner layer.
+        parts: `both`; or, as ablations, `intra` (intra towers only) or `inter` (inter tower only).
+        mixing: `gated`; or, as an ablation, `sum`, which adds states without gates.
+        wide_heads: whether the first head layer keeps the tower's width, as in IISAN. If false, it projects to
+            embedding_dim, as in IISAN-Versa.
+        modality: `text` or `image` by tower name, which overrides the learning-rate group that the tower's encoder
+            implies.
     """
 
     embedding_dim: int = 64
@@ -65,29 +64,29 @@ class SideSettings:
 
 
 class SideNetwork(nn.Module):
-    """Item embeddings from frozen hidden states: an intra tower each, an inter tower, and a fusion.
+    """Item embeddings from frozen hidden states: an intra tower per encoder, an inter tower, and a fusion.
 
-    One tower gives no inter tower; two give the published IISAN-Versa; more share a softmax gate.
-    Where the states of a tower differ in width, each narrower one first gets a Linear of its own.
-    The papers' ablations: the intra towers or the inter tower alone (`parts`), and no gates (`mixing`).
+    With one tower there is no inter tower. With two, the network is the published IISAN-Versa. With three or more, the
+    inter tower uses a softmax gate. If the states of a tower differ in width, a Linear projects each narrower one first.
+    `parts` and `mixing` select the papers' ablations: intra towers only, inter tower only, no gates.
 
     Args:
-        towers: at least one, with distinct names.
+        towers: one or more towers with distinct names.
         embedding_dim: E.
-        bottleneck: inner width of the side blocks, one for all or one a tower by name.
-        inter_bottleneck: that of the inter tower; that of the narrowest tower by default.
-        activation: `relu` (the papers') or `gelu`.
-        dropout: of the side blocks' inner layer, while training.
+        bottleneck: inner width of the side blocks; one number, or a number by tower name.
+        inter_bottleneck: inner width of the inter tower's blocks; by default that of the narrowest tower.
+        activation: `relu` (as in the papers) or `gelu`.
+        dropout: dropout probability of the side blocks' inner layer.
         parts: `intra`, `inter` or `both`.
-        mixing: `gated`; or `sum`, which adds a level's states to the side state as they are.
-        wide_heads: whether the first head layer of an intra tower keeps the tower's width, as in IISAN
-            (arXiv 2404.02059); IISAN-Versa's goes to E at once.
-        fusion: makes the module that joins the parts: `fusion(parts=NAMES, embedding_dim=E)`, where the names are
+        mixing: `gated`; or `sum`, which adds the states of a level to the side state without gates.
+        wide_heads: whether the first head layer of an intra tower keeps the tower's width, as in IISAN. If false, it
+            projects to E, as in IISAN-Versa.
+        fusion: builds the module that joins the parts: `fusion(parts=NAMES, embedding_dim=E)`, where the names are
             those of the intra towers and `inter`.
 
     Raises:
-        ValueError: if there is no tower, a name comes twice, a bottleneck is missing, a word is unknown, or
-            the inter tower alone is asked for where there is one tower.
+        ValueError: if there is no tower, two towers share a name, a bottleneck is missing, an argument has an unknown
+            value, or `parts` is `inter` with a single tower.
     """
 
     def __init__(
@@ -107,9 +106,9 @@ class SideNetwork(nn.Module):
         super().__init__()
         names = [spec.name for spec in towers]
         _check_names(names, parts)
-        _check_word("activation", activation, Activation)
-        _check_word("parts", parts, Parts)
-        _check_word("mixing", mixing, Mixing)
+        _check_literal("activation", activation, Activation)
+        _check_literal("parts", parts, Parts)
+        _check_literal("mixing", mixing, Mixing)
         self.specs = tuple(towers)
         self.embedding_dim = embedding_dim
         self.bottlenecks = _by_name(bottleneck, names)
@@ -150,11 +149,11 @@ class SideNetwork(nn.Module):
                 mixing=mixing,
             )
         self.joined = (*(spec.name for spec in with_intra), *([INTER] if self.inter else []))
-        # Made last, so that the other parts draw the same initial weights whatever the fusion.
+        # Built last, so that the fusion does not change the initial weights of the other parts.
         self.fusion = fusion(parts=self.joined, embedding_dim=embedding_dim)
 
     def settings(self) -> dict[str, Any]:
-        """What `SideNetwork(**settings)` needs to be built again, as JSON can hold it."""
+        """Arguments that rebuild the network (`SideNetwork(**settings)`), as a JSON object."""
         return {
             "towers": [vars(spec) for spec in self.specs],
             "embedding_dim": self.embedding_dim,
@@ -170,28 +169,27 @@ class SideNetwork(nn.Module):
 
     @torch.no_grad()
     def gates(self) -> dict[str, Tensor]:
-        """What the gates have come to; empty where states are summed.
+        """The values of the gates; empty if `mixing` is `sum`.
 
         Returns:
-            By tower, (K,): how much of each kept state its intra tower takes, the rest being the side
-            state; and for `inter`, (levels, T): the weight of each tower, in their order.
+            By tower name, (K,): the weight of each kept state in its intra tower; the side state has the remaining
+            weight. For `inter`, (levels, T): the weight of each tower, in their order.
         """
-        named = zip(
-            self.specs, self.intra.values(), strict=False
-        )  # no intra tower in the ablation `inter`
-        gates = {spec.name: tower.gates() for spec, tower in named if tower.gates is not None}  # type: ignore[operator]
+        # The ablation `inter` has no intra towers.
+        towers = zip(self.specs, self.intra.values(), strict=False)
+        gates = {spec.name: tower.gates() for spec, tower in towers if tower.gates is not None}  # type: ignore[operator]
         if self.inter is not None and self.inter.gates is not None:
             gates[INTER] = self.inter.weights()
         return gates
 
     def parts(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the fusion joins: the intra embedding of each tower in their order, then `inter`; each (U, E).
+        """The inputs of the fusion: the intra embeddings in the order of the towers, then `inter`; each (U, E).
 
         Args:
             states: (U, K, D) of every tower by name, of any floating type.
 
         Raises:
-            ValueError: if a tower is absent or has another shape than its spec.
+            ValueError: if a tower is missing or its states do not have the shape in its spec.
         """
         specs = zip(self.widenings.values(), self.specs, strict=True)
         inputs = [widen(self._checked(spec, states)) for widen, spec in specs]
@@ -206,7 +204,9 @@ class SideNetwork(nn.Module):
 
     def _checked(self, spec: TowerSpec, states: Mapping[str, Tensor]) -> Tensor:
         if spec.name not in states:
-            raise ValueError(f"states of tower {spec.name!r} are absent (given: {sorted(states)})")
+            raise ValueError(
+                f"states of tower {spec.name!r} are missing; the features have {sorted(states)}"
+            )
         tensor = states[spec.name]
         if tensor.shape[1:] != (spec.layers, spec.width):
             raise ValueError(
@@ -218,26 +218,27 @@ class SideNetwork(nn.Module):
 
 def _check_names(names: list[str], parts: str) -> None:
     if not names or len(set(names)) != len(names):
-        raise ValueError(f"towers must be at least one, with distinct names, got {names}")
+        raise ValueError(f"towers: expected one or more with distinct names, got {names}")
     if INTER in names:
-        raise ValueError(f"a tower is named {INTER!r}, as the tower between towers is; rename it")
+        raise ValueError(f"a tower is named {INTER!r}, the name of the inter tower; rename it")
     if parts == "inter" and len(names) == 1:
         raise ValueError(
-            f"parts 'inter' is the tower between towers, and there is one tower, {names[0]!r}; "
-            "use 'both', or add a tower"
+            f"parts 'inter' requires at least two towers, but the only one is {names[0]!r}; use 'both', or add a tower"
         )
 
 
-def _check_word(what: str, word: str, known: Any) -> None:
-    if word not in get_args(known):
-        raise ValueError(f"{what} {word!r} is unknown; use one of {list(get_args(known))}")
+def _check_literal(argument: str, value: str, literal: Any) -> None:
+    if value not in get_args(literal):
+        raise ValueError(f"{argument} {value!r} is unknown; use one of {list(get_args(literal))}")
 
 
 def _by_name(bottleneck: int | Mapping[str, int], names: list[str]) -> dict[str, int]:
     if isinstance(bottleneck, int):
         return dict.fromkeys(names, bottleneck)
     if set(bottleneck) != set(names):
-        raise ValueError(f"bottleneck names {sorted(bottleneck)}, the towers are {sorted(names)}")
+        raise ValueError(
+            f"bottleneck has the keys {sorted(bottleneck)}; expected the names of the towers, {sorted(names)}"
+        )
     return dict(bottleneck)
 
 
@@ -249,7 +250,7 @@ def _build(
     fusion: MakeFusion,
     **unused: Any,
 ) -> SideNetwork:
-    """The side network of a run.
+    """Builds the side network of a run.
 
     Raises:
         UserError: if the settings do not fit the towers.
@@ -259,11 +260,14 @@ def _build(
     _check_keys("side.bottlenecks", set(settings.bottlenecks) - {INTER}, names)
     if settings.parts == INTER and len(names) == 1:
         raise UserError(
-            f"side.parts is inter, the tower between towers, and the run has one: {names}; "
-            "name another tower, or leave side.parts out"
+            f"side.parts inter requires at least two towers, but the run has only {names}; add a tower, or leave out "
+            "side.parts"
         )
     return SideNetwork(
-        [replace(t, modality=settings.modality.get(t.name, t.modality)) for t in towers],
+        [
+            replace(spec, modality=settings.modality.get(spec.name, spec.modality))
+            for spec in towers
+        ],
         embedding_dim=embedding_dim,
         bottleneck={name: settings.bottlenecks.get(name, settings.bottleneck) for name in names},
         inter_bottleneck=settings.bottlenecks.get(INTER),
@@ -276,16 +280,16 @@ def _build(
     )
 
 
-def _check_keys(key: str, named: set[str], towers: list[str]) -> None:
-    unknown = sorted(named - set(towers))
+def _check_keys(key: str, names: set[str], towers: list[str]) -> None:
+    unknown = sorted(names - set(towers))
     if unknown:
-        raise UserError(f"{key} names {unknown}; the run's towers are {towers}")
+        raise UserError(f"{key} names unknown towers {unknown}; the run's towers are {towers}")
 
 
 def _about(towers: Sequence[str]) -> str:
     return (
-        f"It reads items by their content: a side network (IISAN-Versa, arXiv 2411.02992) over the hidden "
-        f"states that frozen encoders gave for {len(towers)} tower{'s' * (len(towers) > 1)}."
+        f"The item encoder is a side network (IISAN-Versa, arXiv 2411.02992) over the hidden states of frozen encoders, "
+        f"with {len(towers)} tower{'s' * (len(towers) > 1)}."
     )
 
 
@@ -299,5 +303,5 @@ SIDE_NETWORK = ItemKind(
     settings=SideSettings,
     section="side",
     joins="vectors",
-    without_gates="its states are added up without gates (side.mixing: sum)",
+    without_gates="its states are added without gates (side.mixing: sum)",
 )

@@ -1,4 +1,4 @@
-"""The towers of the side network: one beside each encoder, and one between them.
+"""The towers of the side network: an intra tower per encoder, and an inter tower that mixes all encoders.
 
 IISAN, arXiv 2404.02059; IISAN-Versa, arXiv 2411.02992.
 
@@ -20,17 +20,17 @@ Mixing = Literal["gated", "sum"]
 
 
 class IntraTower(nn.Module):
-    """The side tower of one tower: f_i = g_i·h_i + (1-g_i)·s_{i-1}, s_i = SANB_i(f_i), s_{-1} = 0.
+    """The side tower of one encoder: f_i = g_i·h_i + (1-g_i)·s_{i-1}, s_i = SANB_i(f_i), s_{-1} = 0.
 
     With `sum` there are no gates: f_i = h_i + s_{i-1}.
 
     Args:
         spec: the tower.
-        blocks: one SANB a kept state.
+        blocks: one SANB per kept state.
         embedding_dim: E.
         mixing: `gated` or `sum`.
-        wide_head: whether the first of the two head layers keeps the tower's width D (IISAN), or goes to E
-            at once (IISAN-Versa).
+        wide_head: whether the first of the two head layers keeps the tower's width D, as in IISAN. If false, it projects
+            to E, as in IISAN-Versa.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class IntraTower(nn.Module):
     ) -> None:
         super().__init__()
         image = spec.modality == "image"
-        between = spec.width if wide_head else embedding_dim
+        hidden = spec.width if wide_head else embedding_dim
         self.blocks = in_group(blocks, "side_block")
         self.gates: Gates | None = None
         if mixing == "gated":
             self.gates = in_group(Gates(spec.layers), "image_gate" if image else "base")
-        self.head = in_group(nn.Linear(spec.width, between), "image_head" if image else "text_head")
-        self.project = nn.Linear(between, embedding_dim)
+        self.head = in_group(nn.Linear(spec.width, hidden), "image_head" if image else "text_head")
+        self.project = nn.Linear(hidden, embedding_dim)
 
     def forward(self, states: Tensor) -> Tensor:
         """(U, K, D) -> (U, E)."""
@@ -63,19 +63,19 @@ class IntraTower(nn.Module):
 
 
 class InterTower(nn.Module):
-    """The tower between towers: s_i = SANB_i(s_{i-1} + Σ_t w_{i,t}·h_{i,t}), s_{-1} = 0.
+    """The inter tower, which mixes all encoders: s_i = SANB_i(s_{i-1} + Σ_t w_{i,t}·h_{i,t}), s_{-1} = 0.
 
-    Two towers: w_i = (1-g_i, g_i), so the gate weighs the second (the image, where towers are given
-    as text, image). Three or more: a softmax. With `sum` there are no gates, and every weight is 1.
-    Towers of unequal depth are aligned from the top; wider ones are projected to the narrowest
-    width, one Linear a level (dimension transformation alignment).
+    For two towers, w_i = (1-g_i, g_i): the gate weights the second tower, which is the image tower in the order text,
+    image. For three or more, w_i is a softmax. With `sum` there are no gates and every weight is 1. Towers of unequal
+    depth are aligned from the top. Wider states are projected to the narrowest width by one Linear per level (dimension
+    transformation alignment).
 
     Args:
-        specs: two towers or more.
+        specs: two or more towers.
         embedding_dim: E.
-        bottleneck: of its blocks.
-        activation: of its blocks.
-        dropout: of its blocks.
+        bottleneck: inner width of its blocks.
+        activation: activation of its blocks.
+        dropout: dropout probability of its blocks.
         mixing: `gated` or `sum`.
     """
 

@@ -1,6 +1,7 @@
-"""The training losses: which positions are predicted (objectives), over which items (columns), at what loss.
+"""Training losses and objectives.
 
-`LOSSES` and `OBJECTIVES` hold their declarations by name.
+An objective selects the predicted positions and their inputs. A loss selects the candidate items (the columns of a step)
+and computes a scalar. `LOSSES` and `OBJECTIVES` map their names to their declarations.
 """
 
 from models.losses.candidates import Full, InBatch, Sampled

@@ -1,4 +1,4 @@
-"""The softmax losses by their columns: the items of the batch, a sample of the catalogue, or all of it.
+"""Softmax losses over three sets of columns: the items of the batch, a sample of the catalogue, or all of it.
 
 B sequences, L inputs, R predicted positions, C items of the catalogue, N items, M columns, E embedding.
 """
@@ -20,12 +20,12 @@ Sampling = Literal["uniform", "popularity"]
 
 
 class InBatch:
-    """Every occurrence in the batch is a negative, corrected for its popularity (`models.losses.softmax.in_batch_loss`).
+    """Every occurrence in the batch is a negative, corrected for popularity (`models.losses.softmax.in_batch_loss`).
 
-    Items of a row's own sequence are no negatives of it.
+    The items of a row's own sequence are not negatives of that row.
 
     Args:
-        splits: whose `train_counts` are the popularity.
+        splits: splits whose `train_counts` are the popularity.
     """
 
     def __init__(self, splits: Splits) -> None:
@@ -43,10 +43,10 @@ class InBatch:
 
 
 class Full:
-    """Every item of the catalogue is a negative, once: the softmax over what ranking scores.
+    """Every item of the catalogue is a negative, once: the softmax over the items that evaluation ranks.
 
     Args:
-        splits: whose catalogue it is.
+        splits: splits with the catalogue.
     """
 
     def __init__(self, splits: Splits) -> None:
@@ -66,25 +66,25 @@ class Full:
 class Sampled:
     """Items drawn for each step are the negatives, corrected by the log of their expected number.
 
-    That makes the softmax over a sample an estimate of the full one (Bengio & Senécal 2003; Yi et al. 2019). A
-    row's own target counts once, whether it was drawn too or not.
+    With this correction the softmax over a sample estimates the full one (Bengio & Senécal 2003; Yi et al. 2019). A
+    row's own target counts once, whether or not it was drawn.
 
     Args:
-        splits: whose catalogue is drawn from.
-        count: K, items drawn a step.
-        by: `uniform`, without replacement, so that K = C is the full softmax; `popularity`, with replacement, in
+        splits: splits with the catalogue.
+        count: K, items drawn per step.
+        by: `uniform`, without replacement, so that K = C is the full softmax; or `popularity`, with replacement, in
             proportion to the occurrences in training.
 
     Raises:
-        UserError: if more items are to be drawn uniformly than there are.
+        UserError: if `by` is `uniform` and `count` exceeds the size of the catalogue.
     """
 
     def __init__(self, splits: Splits, *, count: int, by: Sampling) -> None:
         self.catalogue = splits.catalogue.astype(np.int64)
         if by == "uniform" and count > len(self.catalogue):
             raise UserError(
-                f"train.sampled_items is {count}, and the catalogue has {len(self.catalogue)} items; lower it, "
-                "or take --train.loss full"
+                f"train.sampled_items is {count}, but the catalogue has {len(self.catalogue)} items; lower it, or use "
+                "--train.loss full"
             )
         self.count, self.by = count, by
         shares = np.full(len(splits.train_counts), 1 / len(self.catalogue))
@@ -94,7 +94,7 @@ class Sampled:
         self.until = np.cumsum(splits.train_counts)
 
     def columns(self, examples: Examples, seed: tuple[int, ...]) -> Columns:
-        """The items of the batch, of which only those drawn count as negatives."""
+        """The drawn items, and the items of the batch, which do not count as negatives unless drawn."""
         drawn = self._draw(np.random.default_rng(seed))
         items, columns = np.unique(
             np.concatenate([occurrences(examples), drawn]), return_inverse=True
@@ -114,14 +114,14 @@ class Sampled:
 
 
 def occurrences(examples: Examples) -> NDArray[np.int32]:
-    """Item numbers of the sequences without padding, each as often as it occurs."""
+    """Item numbers of the sequences, with repetitions and without padding."""
     return examples.sequences[examples.sequences != 0]
 
 
 def log_popularity(train_counts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Log of each item's share of the training interactions, (N + 1,); 0 for padding.
 
-    Items that never occur in training are never columns of the in-batch loss; they count as one here.
+    Items that do not occur in training get count 1; they are never columns of the in-batch loss.
     """
     shares = np.log(np.maximum(train_counts, 1) / max(train_counts.sum(), 1))
     shares[0] = 0.0

@@ -1,4 +1,4 @@
-"""What a loss and an objective declare of themselves."""
+"""The declarations of a loss and of an objective."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ class LossKind:
     """A training loss.
 
     Args:
-        make: `make(splits, **settings) -> Loss`: usually its class. Keys of `train.loss_settings` are keyword arguments
-            of it.
-        reads: the key of the train settings by the keyword argument of `make` that takes its value.
-        encodes_catalogue: whether each step encodes all items of the catalogue, so that `train.full_limit` applies.
+        make: `make(splits, **settings) -> Loss`, usually the class of the loss. `train.loss_settings` are its keyword
+            arguments.
+        reads: further keyword arguments of `make`, each with the key of the train settings that sets it.
+        encodes_catalogue: whether each step encodes the whole catalogue, so that `train.full_limit` applies.
     """
 
     make: Callable[..., Loss]
@@ -34,8 +34,8 @@ class ObjectiveKind:
 
     Args:
         examples: the function, `(sequences, seed, **settings) -> Examples`.
-        reads: the key of the train settings by the keyword argument of `examples` that takes its value.
-        masks: whether inputs hold `MASK`; the sequence encoder must then declare `takes_mask = True`.
+        reads: keyword arguments of `examples`, each with the key of the train settings that sets it.
+        masks: whether inputs contain `MASK`; the sequence encoder must then declare `takes_mask = True`.
     """
 
     examples: Callable[..., Examples]
@@ -44,15 +44,15 @@ class ObjectiveKind:
 
 
 def known_kind(kinds: Mapping[str, Kind], name: str, *, key: str) -> Kind:
-    """A declaration by name.
+    """The declaration with a name.
 
     Args:
-        kinds: all of them.
-        name: of the declaration.
-        key: of the settings, which holds the name.
+        kinds: all declarations by name.
+        name: name of the declaration.
+        key: key of the setting that contains the name, for messages.
 
     Raises:
-        UserError: if there is none of that name.
+        UserError: if the name is not registered.
     """
     if name not in kinds:
         raise UserError(

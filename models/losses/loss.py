@@ -1,4 +1,4 @@
-"""What a loss is: it chooses the columns of a step, and computes a scalar from states, table and batch.
+"""The interface of a loss: it selects the columns of a step, and computes a scalar from states, table and batch.
 
 B sequences, L inputs, R predicted positions (rows), M columns of a step, n negatives per row, E embedding.
 """
@@ -18,11 +18,11 @@ class Columns:
     """The items of one step's table.
 
     Args:
-        items: (M,) distinct item numbers, ascending; all items of the sequences and all negatives are among them.
-        counts: (M,) how often each counts among a row's negatives.
-        bias: (M,) added to their logits.
-        hide_own: whether the items of a row's own sequence are no negatives of it.
-        negatives: (R, n) item numbers drawn for each row; None where all rows share the columns.
+        items: (M,) distinct item numbers, ascending, including all items of the sequences and all negatives.
+        counts: (M,) multiplicity of each item among the negatives of a row.
+        bias: (M,) added to the logits.
+        hide_own: whether to exclude the items of a row's own sequence from its negatives.
+        negatives: (R, n) item numbers drawn for each row; None if all rows share the columns.
     """
 
     items: NDArray[np.int64]
@@ -38,15 +38,16 @@ class LossInputs:
 
     Args:
         inputs: (B, L) index of each input; 0 is padding, `models.losses.objectives.MASK` a mask token.
-        rows: (R,) predicted positions among the flattened (B, L); all of them where sizes are fixed.
+        rows: (R,) predicted positions in the flattened (B, L); all of them if sizes are fixed.
         targets: (R,) index of the item that each row predicts.
-        weights: (R,) of each row in the loss; 0 for a row that predicts nothing. The mean of all processes' losses is
-            the mean over all their predicted positions.
+        weights: (R,) weight of each row in the loss; 0 for a row without a prediction. They are scaled so that the mean
+            of the losses of all processes is the mean over all their predicted positions.
         bias: (M + 1,) added to the logits of each column; 0 for padding.
-        log_counts: (M + 1,) log of how often each column counts; -inf for none, as for padding.
-        hidden: (B, H) indices of the columns that are no negatives of a sequence's rows, each row's own target
-            excepted; None where nothing is hidden.
-        negatives: (R, n) indices of the negatives of each row; None where all rows share the columns.
+        log_counts: (M + 1,) log of the multiplicity of each column; -inf for a column that does not count, such as
+            padding.
+        hidden: (B, H) indices of columns that are not negatives of the rows of a sequence, except each row's own
+            target; None if nothing is hidden.
+        negatives: (R, n) indices of the negatives of each row; None if all rows share the columns.
     """
 
     inputs: Tensor
@@ -59,30 +60,30 @@ class LossInputs:
     negatives: Tensor | None = None
 
     def hidden_of_rows(self) -> Tensor | None:
-        """(R, H): `hidden`, for each row."""
+        """`hidden` per row, (R, H)."""
         if self.hidden is None:
             return None
         return self.hidden.index_select(0, self.rows // self.inputs.shape[1])
 
 
 class Loss(Protocol):
-    """A training loss. It holds no parameters: a saved model is loaded without it."""
+    """A training loss. It has no parameters: a saved model is loaded without it."""
 
     def columns(self, examples: Examples, seed: tuple[int, ...]) -> Columns:
-        """The columns of one step.
+        """Selects the columns of one step.
 
         Args:
             examples: the sequences of the step and their predicted positions.
-            seed: of whatever is drawn; equal seeds draw equal columns.
+            seed: random seed; equal seeds draw equal columns.
         """
         ...
 
     def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
-        """The loss, a scalar: the sum over the rows of `batch.weights` times the loss of each.
+        """Computes the loss, a scalar: the sum over rows of the row's loss times its weight in `batch.weights`.
 
         Args:
             states: (R, E) user states at `batch.rows`, in float32.
             table: (M + 1, E) item embeddings, in float32; row 0 is padding.
-            batch: targets, weights and what `columns` chose, as rows of the table.
+            batch: targets, weights and selected columns, as rows of the table.
         """
         ...

@@ -1,7 +1,7 @@
-"""The softmax losses: cross-entropy of each position's next item over a table of columns, in linear memory.
+"""Softmax losses: cross-entropy of each row's target over a table of columns, in linear memory.
 
-B sequences, L inputs, M rows of the item table, E embedding, R predicted positions of the batch, H masked columns of a
-row, C positions of a chunk. `models.losses.candidates` chooses the columns, and how often each counts.
+B sequences, L inputs, M rows of the item table, E embedding, R predicted positions of the batch, H masked columns per
+row, C rows per chunk. `models.losses.candidates` selects the columns and their multiplicities.
 """
 
 from typing import Any
@@ -16,11 +16,11 @@ MASKED = -1e4
 CHUNK_BYTES = {
     "cpu": 1 << 22,
     "cuda": 1 << 28,
-}  # of logits that are held at a time; a CPU's cache holds few
+}  # of logits per chunk; small on a CPU to fit its cache
 
 
 def softmax_of_batch(states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
-    """`softmax_loss` of a batch: what `InBatch`, `Full` and `Sampled` compute over their columns.
+    """`softmax_loss` of a batch, which `InBatch`, `Full` and `Sampled` compute over their columns.
 
     Args:
         states: (R, E) user states at the rows of the batch.
@@ -41,16 +41,15 @@ def softmax_of_batch(states: Tensor, table: Tensor, batch: LossInputs) -> Tensor
 def in_batch_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Tensor) -> Tensor:
     """Cross-entropy of every position's next item against all items of the batch.
 
-    The logit of a column is the dot product minus the log popularity of its item (sampling-bias
-    correction, Yi et al. 2019, as in arXiv 2404.02059). Every *occurrence* in `ids` is a column.
-    Columns of padding, and of any item that stands in the row's own sequence, are masked, the
-    row's own target excepted. Occurrences of one item have one logit, so they are joined into
-    one column with the log of its multiplicity added: the same value in less memory.
+    The logit of a column is the dot product minus the log popularity of its item (sampling-bias correction, Yi et al.
+    2019, as in arXiv 2404.02059). Every *occurrence* in `ids` is a column. Columns of padding, and of all items in the
+    row's own sequence except its target, are masked. All occurrences of an item have the same logit. They are merged
+    into one column, to which the log of the multiplicity is added: the same value in less memory.
 
     Args:
         users: (B, L, E) states after each input.
         items: (M, E) item table; row 0 is padding.
-        ids: (B, L + 1) rows of `items`, left-padded with 0: inputs and, shifted by one, targets.
+        ids: (B, L + 1) rows of `items`, left-padded with 0: the inputs and, shifted by one, the targets.
         log_popularity: (M,) log of each item's share of the training interactions.
 
     Returns:
@@ -59,7 +58,7 @@ def in_batch_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Ten
     rows = (ids[:, :-1] != 0).flatten().nonzero().squeeze(1)
     weights = users.new_full(rows.shape, 1 / max(len(rows), 1), dtype=torch.float32)
     counts = torch.bincount(ids.flatten(), minlength=len(items))
-    counts[0] = 0  # padding is no column
+    counts[0] = 0  # padding is not a column
     return softmax_loss(
         users.flatten(0, 1).index_select(0, rows),
         items,
@@ -81,34 +80,34 @@ def softmax_loss(
     log_counts: Tensor,
     hidden: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy of each row's target against columns that may count more or less than once.
+    """Cross-entropy of each row's target against columns with multiplicities.
 
-    With z_j = u·v_j + bias_j, the loss of a row whose target is t is
-    log(exp z_t + Σ_{j≠t} count_j exp z_j) - z_t: the target counts once, however often it was drawn.
+    With z_j = u·v_j + bias_j, the loss of a row with target t is log(exp z_t + Σ_{j≠t} count_j exp z_j) - z_t. The
+    target counts once, regardless of its multiplicity.
 
     Args:
         states: (R, E) user states of the rows.
         items: (M, E) item table; row 0 is padding.
         targets: (R,) rows of `items`.
-        weights: (R,) of each in the loss: 1/R for the mean; 0 for a row that predicts nothing.
-        bias: (M,) added to the logits of each column; finite where a column counts or is a target.
-        log_counts: (M,) log of how often each column counts; -inf for none, as for padding.
-        hidden: (R, H) columns that are masked in each row, its target excepted; None masks none.
+        weights: (R,) weight of each row in the loss: 1/R for the mean; 0 for a row without a prediction.
+        bias: (M,) added to the logits of each column; finite for every target and every column that counts.
+        log_counts: (M,) log of the multiplicity of each column; -inf for a column that does not count, such as padding.
+        hidden: (R, H) columns that are masked in each row, except its target; None masks none.
 
     Returns:
-        The weighted sum over the R rows, a scalar in float32; 0 where there is none.
+        The weighted sum over the R rows, a scalar in float32; 0 if there are no rows.
     """
     with torch.autocast(states.device.type, enabled=False):
-        own = targets[:, None] if hidden is None else hidden  # the target's logit is set after them
+        own = targets[:, None] if hidden is None else hidden  # the target's own logit is set later
         columns = (bias.float(), log_counts.float())
         return _Softmax.apply(states.float(), items.float(), targets, own, weights, *columns)
 
 
 class _Softmax(torch.autograd.Function):
-    """Σ weight·(logsumexp(logits) - logits[target]) over R rows, C rows of logits (C, M) at a time.
+    """Σ weight·(logsumexp(logits) - logits[target]) over R rows, with C rows of logits (C, M) at a time.
 
-    The gradient of a row of logits is softmax(logits) - onehot(target), which the forward pass has at hand:
-    it is multiplied into those of states and items there, and no (R, M) matrix is kept for the backward pass.
+    The gradient of a row of logits is softmax(logits) - onehot(target). The forward pass already computes it, so it
+    accumulates the gradients of states and items there and keeps no (R, M) matrix for the backward pass.
     """
 
     @staticmethod

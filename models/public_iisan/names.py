@@ -1,7 +1,7 @@
-"""Where each tensor of the public IISAN code lies in our network: one table, read in both directions.
+"""Maps the tensors of the public IISAN code to parameters of a `Recommender`; the map is used in both directions.
 
-The public network is our `SideNetwork` over two towers (text, then image) and our `SASRec`; only
-names, the layout of gates and the order of the fusion's columns differ.
+The public network is equivalent to a `SideNetwork` over two towers (text, then image) with a `SASRec`. Only names, the
+layout of gates and the column order of the fusion differ.
 """
 
 from collections.abc import Collection, Iterator
@@ -13,14 +13,11 @@ from models.sequence import SASRec
 
 USER = "user_encoder.transformer_encoder."
 ITEM = "mm_encoder."
-ENCODERS = (
-    ITEM + "cv_encoder.",
-    ITEM + "bert_encoder.",
-)  # frozen; the uncached code saves them too
-SHORT = {"text": "bert", "image": "cv"}  # what the public code calls the towers of our order
+ENCODERS = (ITEM + "cv_encoder.", ITEM + "bert_encoder.")  # frozen; saved by the uncached code
+SHORT = {"text": "bert", "image": "cv"}  # the public names of the towers, in the order of this code
 GATE = {"text": "text", "image": "cv"}
-# The second head layer's name: the cached code's, then those of the uncached code, which takes the
-# encoder's own last layer for it (by encoder).
+# Names of the second head layer: in the cached code, then in the uncached code, which uses the last
+# layer of the encoder.
 SECOND_HEADS = {
     "text": ("bert_pre_fc", "bert_encoder.text_encoders.title.fc"),
     "image": (
@@ -32,31 +29,31 @@ SECOND_HEADS = {
 }
 
 
-class Place(NamedTuple):
-    """Where a public tensor lies in ours: a parameter's name and an index into it."""
+class ParameterSlice(NamedTuple):
+    """The part of a parameter that a public tensor maps to: the parameter's name and an index into it."""
 
     name: str
     index: Any = ...
 
 
-def official_places(
+def official_parameters(
     network: SideNetwork, encoder: SASRec, *, given: Collection[str], inside: str
-) -> dict[str, Place]:
-    """Every public name and its place among a recommender's parameters.
+) -> dict[str, ParameterSlice]:
+    """Maps every public name to a part of a recommender's parameters.
 
     Args:
-        network: over two towers, the text one first.
+        network: side network over two towers, text first.
         encoder: the user encoder.
-        given: names in the weights at hand, which tell the variants of the public code apart.
-        inside: what goes before the network's own parameters' names, e.g. `item_encoder.`.
+        given: names of the weights, which identify the variant of the public code.
+        inside: prefix of the network's parameters, such as `item_encoder.`.
     """
     names = [*_intra(network, given, inside), *_inter(network, inside), *_fusion(network, inside)]
-    return dict([*names, *_user_places(len(encoder.blocks))])
+    return dict([*names, *_user(len(encoder.blocks))])
 
 
 def _intra(
     network: SideNetwork, given: Collection[str], inside: str
-) -> Iterator[tuple[str, Place]]:
+) -> Iterator[tuple[str, ParameterSlice]]:
     towers = zip(
         SHORT, network.specs, network.intra.values(), strict=False
     )  # none in the ablation `inter`
@@ -74,7 +71,7 @@ def _second_head(kind: str, given: Collection[str]) -> str:
     return next((name for name in names if f"{name}.weight" in given), names[0])
 
 
-def _inter(network: SideNetwork, inside: str) -> Iterator[tuple[str, Place]]:
+def _inter(network: SideNetwork, inside: str) -> Iterator[tuple[str, ParameterSlice]]:
     if network.inter is None:
         return
     here, levels = inside + "inter.", network.inter.levels
@@ -90,43 +87,43 @@ def _inter(network: SideNetwork, inside: str) -> Iterator[tuple[str, Place]]:
             yield from _linear(f"{ITEM}down_project_list.{level}", f"{wider}.{level}")
 
 
-def _fusion(network: SideNetwork, inside: str) -> Iterator[tuple[str, Place]]:
-    """The public fusion reads [image, text, inter], ours [text, image, inter], or what there is of them."""
+def _fusion(network: SideNetwork, inside: str) -> Iterator[tuple[str, ParameterSlice]]:
+    """The fusion: the public column order is image, text, inter; `Concat` uses text, image, inter."""
     e = network.embedding_dim
     columns = list(range(len(network.joined) * e))
     if len(network.intra):
         columns = [*columns[e : 2 * e], *columns[:e], *columns[2 * e :]]
-    yield "com_dense.weight", Place(inside + "fusion.weight", (slice(None), columns))
-    yield "com_dense.bias", Place(inside + "fusion.bias")
+    yield "com_dense.weight", ParameterSlice(inside + "fusion.weight", (slice(None), columns))
+    yield "com_dense.bias", ParameterSlice(inside + "fusion.bias")
 
 
-def _user_places(blocks: int) -> Iterator[tuple[str, Place]]:
+def _user(blocks: int) -> Iterator[tuple[str, ParameterSlice]]:
     ours = "sequence_encoder."
-    yield USER + "position_embedding.weight", Place(ours + "positions.weight")
+    yield USER + "position_embedding.weight", ParameterSlice(ours + "positions.weight")
     yield from _linear(USER + "layer_norm", ours + "norm")
     for block in range(blocks):
         theirs, here = f"{USER}transformer_blocks.{block}.", f"{ours}blocks.{block}."
         names = {"w_Q": "query", "w_K": "key", "w_V": "value", "fc": "output"}
         for short, name in names.items():
             public = f"{theirs}multi_head_attention.{short}.weight"
-            yield public, Place(f"{here}attention.{name}.weight")
+            yield public, ParameterSlice(f"{here}attention.{name}.weight")
         yield from _linear(f"{theirs}multi_head_attention.layer_norm", here + "attention.norm")
         yield from _linear(f"{theirs}feed_forward.w_1", here + "feed_forward.expand")
         yield from _linear(f"{theirs}feed_forward.w_2", here + "feed_forward.contract")
         yield from _linear(f"{theirs}feed_forward.layer_norm", here + "feed_forward.norm")
 
 
-def _linear(public: str, ours: str) -> Iterator[tuple[str, Place]]:
+def _linear(public: str, ours: str) -> Iterator[tuple[str, ParameterSlice]]:
     for kind in ("weight", "bias"):
-        yield f"{public}.{kind}", Place(f"{ours}.{kind}")
+        yield f"{public}.{kind}", ParameterSlice(f"{ours}.{kind}")
 
 
-def _blocks(public: str, ours: str, count: int) -> Iterator[tuple[str, Place]]:
+def _blocks(public: str, ours: str, count: int) -> Iterator[tuple[str, ParameterSlice]]:
     for level in range(count):
         yield from _linear(f"{public}.{level}.fc_down", f"{ours}blocks.{level}.down")
         yield from _linear(f"{public}.{level}.fc_up", f"{ours}blocks.{level}.up")
 
 
-def _gates(public: str, ours: str, count: int) -> Iterator[tuple[str, Place]]:
+def _gates(public: str, ours: str, count: int) -> Iterator[tuple[str, ParameterSlice]]:
     for level in range(count):
-        yield f"{public}.{level}", Place(ours + "gates.logits", slice(level, level + 1))
+        yield f"{public}.{level}", ParameterSlice(ours + "gates.logits", slice(level, level + 1))

@@ -1,8 +1,8 @@
-"""Weights and gradients of the public IISAN and IISAN-Versa code, under its own names.
+"""Loads the weights of the public IISAN and IISAN-Versa code, and returns gradients under its names.
 
-What its checkpoints hold, in GAIR-Lab/IISAN: `Code_Cached_Asym` first heads of width E, one Linear a
-block for the wider modality, and more inter blocks than it uses where depths differ;
-`Code_Cached` first heads as wide as their tower; `Code_Uncached` the same, with the frozen encoders beside it.
+Checkpoints of GAIR-Lab/IISAN: `Code_Cached_Asym` has first head layers of width E, one Linear per block for the wider
+modality, and unused inter blocks if depths differ. `Code_Cached` has first head layers of the tower's width.
+`Code_Uncached` additionally contains the frozen encoders.
 """
 
 import re
@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from models.fusion import Concat
 from models.items import SideNetwork
 from models.items.side_blocks import Activation
-from models.public_iisan.names import ENCODERS, ITEM, SHORT, USER, Place, official_places
+from models.public_iisan.names import (
+    ENCODERS,
+    ITEM,
+    SHORT,
+    USER,
+    ParameterSlice,
+    official_parameters,
+)
 from models.recommender import Recommender
 from models.sequence import SASRec
 from toolkit.errors import UserError
@@ -29,11 +36,11 @@ _SPARE = re.compile(r"mm_encoder\.(mm_adapter_list|down_project_list)\.\d+\.")
 
 
 class SelectLayers(nn.Module):
-    """Picks the kept layers out of full hidden states, then runs a side network on them.
+    """Selects the kept layers from full hidden states, and runs a side network on them.
 
     Args:
-        network: over the kept states.
-        kept: by tower, indices into its full states.
+        network: side network over the kept states.
+        kept: indices of the kept layers in the full states, by tower.
     """
 
     def __init__(self, network: SideNetwork, kept: Mapping[str, Sequence[int]]) -> None:
@@ -47,13 +54,13 @@ class SelectLayers(nn.Module):
 
 
 class OfficialIISAN(Recommender):
-    """A `Recommender` that knows the public code's names for its parameters.
+    """A `Recommender` that maps its parameters to the names of the public code.
 
     Args:
         item_encoder: `SelectLayers` over towers named `text` and `image`.
         sequence_encoder: the user encoder.
-        places: of the public tensors among the parameters.
-        spare: public tensors that the public network holds but never uses.
+        slices: parts of the parameters by public name.
+        spare: tensors that the public network has but does not use.
     """
 
     def __init__(
@@ -61,26 +68,26 @@ class OfficialIISAN(Recommender):
         item_encoder: SelectLayers,
         sequence_encoder: SASRec,
         *,
-        places: Mapping[str, Place],
+        slices: Mapping[str, ParameterSlice],
         spare: Mapping[str, Tensor],
     ) -> None:
         super().__init__(item_encoder, sequence_encoder)
-        self.places = dict(places)
+        self.slices = dict(slices)
         self.spare = dict(spare)
 
     def official_gradients(self) -> dict[str, Tensor]:
-        """Gradients after a backward pass, by public name; zeros for tensors that are never used.
+        """Gradients after a backward pass, by public name; zeros for unused tensors.
 
         Raises:
             ValueError: if there was no backward pass.
         """
         gradients = {name: torch.zeros_like(tensor) for name, tensor in self.spare.items()}
         parameters = dict(self.named_parameters())
-        for name, place in self.places.items():
-            gradient = parameters[place.name].grad
+        for name, target in self.slices.items():
+            gradient = parameters[target.name].grad
             if gradient is None:
                 raise ValueError(f"parameter {name!r} has no gradient; call backward() first")
-            gradients[name] = gradient[place.index].clone()
+            gradients[name] = gradient[target.index].clone()
         return gradients
 
 
@@ -94,23 +101,23 @@ def load_official_iisan(
     dropout: float = 0.1,
     activation: Activation = "relu",
 ) -> OfficialIISAN:
-    """Builds a recommender from the public code's weights. Shapes, ablations and gates are read off them.
+    """Builds a recommender from the public code's weights, which determine shapes, ablations and gates.
 
     Args:
-        weights: arrays or tensors by public name, or a checkpoint that holds them as `model_state_dict`.
-            Those of the frozen encoders are left out, with a warning.
-        text_layers: the text encoder's chosen layers, 0-based; its embedding output is kept before them.
-        image_layers: the same for the image encoder.
+        weights: arrays or tensors by public name, or a checkpoint with them in `model_state_dict`. Weights of the frozen
+            encoders are ignored with a warning.
+        text_layers: selected layers of the text encoder, from 0; its embedding output is always kept before them.
+        image_layers: selected layers of the image encoder, likewise.
         max_len: L, inputs of the user encoder.
         num_heads: attention heads of the user encoder.
-        dropout: of the user encoder.
-        activation: of the side blocks, which the weights do not tell.
+        dropout: dropout probability of the user encoder.
+        activation: activation of the side blocks, which the weights do not determine.
 
     Returns:
-        A recommender whose `encode_items` takes the states of `text` and `image`, (U, layers + 1, D) each.
+        A recommender. The features of its `encode_items` are the states of `text` and `image`, (U, layers + 1, D) each.
 
     Raises:
-        ValueError: if a tensor is absent, has another shape than expected, or is not known.
+        ValueError: if a tensor is missing, unknown, or of another shape than expected.
     """
     tensors = _tensors(weights)
     kept = {
@@ -119,17 +126,17 @@ def load_official_iisan(
     }
     network = _empty_network(tensors, kept, activation)
     encoder = SASRec(
-        skip_padding=False,  # held against the public code's states, padding included
+        skip_padding=False,  # states at padding also equal those of the public code
         embedding_dim=network.embedding_dim,
         max_len=max_len,
         heads=num_heads,
         blocks=_count(tensors, USER + "transformer_blocks."),
         dropout=dropout,
     )
-    places = official_places(network, encoder, given=tensors, inside="item_encoder.network.")
-    spare = _spare(tensors, places)
-    model = OfficialIISAN(SelectLayers(network, kept), encoder, places=places, spare=spare)
-    _copy(model, places, tensors, hint="check text_layers, image_layers and max_len")
+    slices = official_parameters(network, encoder, given=tensors, inside="item_encoder.network.")
+    spare = _spare(tensors, slices)
+    model = OfficialIISAN(SelectLayers(network, kept), encoder, slices=slices, spare=spare)
+    _copy(model, slices, tensors, hint="check text_layers, image_layers and max_len")
     return model
 
 
@@ -137,67 +144,67 @@ def begin_from_official(model: Recommender, weights: Mapping[str, Any], *, name:
     """Copies the public code's weights into a run's model of the same shape, in place.
 
     Args:
-        model: a side network over two towers, text then image, and a SASRec.
-        weights: as `load_official_iisan` takes them.
-        name: of the weights, for messages.
+        model: model with a side network over two towers, text then image, and a SASRec.
+        weights: weights, as in `load_official_iisan`.
+        name: name of the weights, for messages.
 
     Raises:
-        UserError: if the model is another, or the weights do not fit it.
+        UserError: if the model has another architecture, or the weights do not fit it.
     """
     network, encoder = model.item_encoder, model.sequence_encoder
     if not (isinstance(network, SideNetwork) and isinstance(encoder, SASRec)):
         raise UserError(
-            f"init_from {name}: the public code's weights are those of a side network and a SASRec, which this run "
-            "has not"
+            f"init_from {name}: the public code's weights require a side network and a SASRec, which this run does not "
+            "have; set --item side-network and --sequence.kind sasrec, or leave out init_from"
         )
     if not isinstance(network.fusion, Concat):
         raise UserError(
-            f"init_from {name}: the public code's network concatenates its parts, and this run joins them otherwise; "
-            "set --fusion.kind concat"
+            f"init_from {name}: the public code's network concatenates its parts, but this run uses another fusion; set "
+            "--fusion.kind concat"
         )
     kinds = [spec.modality for spec in network.specs]
     if len(kinds) != 2 or kinds == ["image", "text"]:
         raise UserError(
-            f"init_from {name}: the public code's towers are a text and an image, in this order; this run's are "
-            f"{[spec.name for spec in network.specs]}, set by --towers"
+            f"init_from {name}: the public code has a text and an image tower, in this order, but this run's towers are "
+            f"{[spec.name for spec in network.specs]}; set --towers"
         )
     try:
         tensors = _tensors(weights)
-        places = official_places(network, encoder, given=tensors, inside="item_encoder.")
-        _spare(tensors, places)
+        slices = official_parameters(network, encoder, given=tensors, inside="item_encoder.")
+        _spare(tensors, slices)
         _copy(
             model,
-            places,
+            slices,
             tensors,
-            hint="set --side and --sequence as they were when it was trained",
+            hint="set the --side and --sequence options with which the weights were trained",
         )
     except ValueError as error:
         raise UserError(f"init_from {name}: {error}") from None
-    fresh = sorted({n for n, _ in model.named_parameters()} - {p.name for p in places.values()})
+    fresh = sorted({n for n, _ in model.named_parameters()} - {p.name for p in slices.values()})
     if fresh:
         raise UserError(
-            f"init_from {name}: the public network has nothing like {fresh[0]!r} and {len(fresh) - 1} more of this "
-            "run's parameters; its towers have states of one width"
+            f"init_from {name}: the weights contain no values for {fresh[0]!r} and {len(fresh) - 1} more of this run's "
+            "parameters; use towers whose states have one width"
         )
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint; nothing in it can execute.
+    """Reads a checkpoint without executing code from it.
 
     Raises:
-        UserError: if it is neither a .safetensors file nor one that torch reads as weights alone.
+        UserError: if it is neither a .safetensors file nor a .pt file that contains only tensors.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file of weights")
+        raise UserError(f"{path}: no such file; expected a checkpoint of the public IISAN code")
     try:
         weights = _load(path)
-    except Exception as error:  # bytes that are no weights lead the readers to errors of many kinds
+    except Exception as error:  # the readers raise many types for invalid files
         raise UserError(
-            f"{path}: not read as weights ({(str(error) or repr(error)).splitlines()[0]}); a .safetensors file is "
-            "wanted, or a .pt file that holds tensors alone"
+            f"{path}: cannot be read as weights ({(str(error) or repr(error)).splitlines()[0]}); expected a "
+            ".safetensors file, or a .pt file that contains only tensors"
         ) from None
     if not isinstance(weights, dict):
-        raise UserError(f"{path}: holds one {type(weights).__name__}, not tensors by name")
+        raise UserError(f"{path}: contains a {type(weights).__name__}; expected tensors by name")
     return weights
 
 
@@ -208,12 +215,12 @@ def _load(path: Path) -> Any:
 
 
 def _tensors(weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights by public name, without the prefix that DistributedDataParallel puts before it."""
+    """The weights by public name, without the prefix of DistributedDataParallel."""
     named = weights.get(_STATE, weights)
-    odd = next((name for name, value in named.items() if not hasattr(value, "shape")), None)
-    if odd is not None:
+    invalid = next((name for name, value in named.items() if not hasattr(value, "shape")), None)
+    if invalid is not None:
         raise ValueError(
-            f"{odd!r} is no tensor; the weights, or a checkpoint with {_STATE!r}, are wanted"
+            f"{invalid!r} is not a tensor; expected weights by name, or a checkpoint with {_STATE!r}"
         )
     return {
         name.removeprefix("module."): torch.as_tensor(value, dtype=torch.float32)
@@ -223,41 +230,47 @@ def _tensors(weights: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _tensor(tensors: Mapping[str, Tensor], name: str) -> Tensor:
     if name not in tensors:
-        raise ValueError(f"weights lack {name!r}; are these the public IISAN weights?")
+        raise ValueError(f"weights lack {name!r}; expected weights of the public IISAN code")
     return tensors[name]
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many blocks lie under a name that ends in a dot."""
+    """Number of blocks under a prefix that ends in a dot."""
     under = (name.removeprefix(prefix) for name in tensors if name.startswith(prefix))
     return len({name.split(".")[0] for name in under})
 
 
-def _spare(tensors: Mapping[str, Tensor], places: Mapping[str, Place]) -> dict[str, Tensor]:
-    """What the public network holds but never uses; the encoders' weights are told of and left out.
+def _spare(
+    tensors: Mapping[str, Tensor], slices: Mapping[str, ParameterSlice]
+) -> dict[str, Tensor]:
+    """Tensors that the public network has but does not use. Warns about weights of encoders, which are ignored.
 
     Raises:
-        ValueError: if other tensors are left over.
+        ValueError: if other tensors remain.
     """
-    left = {name: tensor for name, tensor in tensors.items() if name not in places}
+    left = {name: tensor for name, tensor in tensors.items() if name not in slices}
     encoders = [name for name in left if name.startswith(ENCODERS)]
     spare = {name: tensor for name, tensor in left.items() if _SPARE.match(name)}
     unknown = sorted({*left} - {*encoders, *spare})
     if unknown:
-        raise ValueError(f"weights hold tensors that this network has not: {unknown[:5]}")
+        raise ValueError(f"weights contain tensors that this network lacks: {unknown[:5]}")
     if encoders:
         warnings.warn(
-            f"{len(encoders)} tensors of the frozen encoders are left out; hidden states come from prep",
+            f"{len(encoders)} tensors of the frozen encoders are ignored; prep computes the hidden states",
             stacklevel=3,
         )
     return spare
 
 
 def _copy(
-    model: nn.Module, places: Mapping[str, Place], tensors: Mapping[str, Tensor], *, hint: str
+    model: nn.Module,
+    slices: Mapping[str, ParameterSlice],
+    tensors: Mapping[str, Tensor],
+    *,
+    hint: str,
 ) -> None:
     parameters = dict(model.named_parameters())
-    for name, (ours, index) in places.items():
+    for name, (ours, index) in slices.items():
         value, parameter = _tensor(tensors, name), parameters[ours]
         wanted = parameter[index].shape
         if wanted != value.shape:
@@ -271,7 +284,7 @@ def _copy(
 def _empty_network(
     tensors: Mapping[str, Tensor], kept: Mapping[str, Sequence[int]], activation: Activation
 ) -> SideNetwork:
-    """The network that the weights are of, with random ones."""
+    """The network of the weights, with random initial values."""
     intra = any(_count(tensors, f"{ITEM}{short}_adapter_list.") for short in SHORT.values())
     inter = _count(tensors, ITEM + "mm_adapter_list.") > 0 or not intra
     embedding_dim = _tensor(tensors, "com_dense.weight").shape[0]
@@ -303,6 +316,6 @@ def _check_depths(tensors: Mapping[str, Tensor], kept: Mapping[str, Sequence[int
         blocks = _count(tensors, f"{ITEM}{short}_adapter_list.")
         if blocks != len(kept[kind]):
             raise ValueError(
-                f"weights hold {blocks} {kind} blocks; {kind}_layers with the embedding output before them make "
-                f"{len(kept[kind])} (the public option remove_first, without that output, is not supported)"
+                f"weights have {blocks} {kind} blocks; expected {len(kept[kind])}, the embedding output and "
+                f"{kind}_layers (the public option remove_first, which omits that output, is not supported)"
             )

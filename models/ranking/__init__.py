@@ -1,1 +1,1 @@
-"""Every item scored for every user: ranks of targets, and the top k."""
+"""Scores of all catalogue items per user: ranks of the targets, and top-k items."""

@@ -1,4 +1,4 @@
-"""Every item of a catalogue, encoded once, and the scores of users over it."""
+"""Embeddings of a catalogue's items, each distinct content encoded once, and the scores of users for them."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ ITEMS_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The items that are ranked. Items of equal content share a column, so they tie exactly.
+    """The items that are ranked. Items with equal content share a column, so their scores are exactly equal.
 
     Args:
-        embeddings: (N + 1, E) of all items, row 0 zeros.
-        vectors: (E, R) their distinct ones, as the matrix product reads them fastest.
-        counts: (R,) catalogue items behind each column, float32.
-        column: (N + 1,) column of each catalogue item, -1 for the others.
+        embeddings: (N + 1, E) embeddings of all items, row 0 zeros.
+        vectors: (E, R) distinct embeddings of the catalogue, contiguous for the matrix product.
+        counts: (R,) number of catalogue items per column, float32.
+        column: (N + 1,) column of each catalogue item, -1 for all other items.
     """
 
     embeddings: Tensor
@@ -37,13 +37,13 @@ class Catalogue:
 def encode_catalogue(
     model: Recommender, features: Features, items: NDArray[np.int32], *, device: torch.device | str
 ) -> Catalogue:
-    """Encodes all items, each distinct content once, the work shared between processes.
+    """Encodes all items. Each distinct content is encoded once; processes divide the work.
 
     Args:
         model: in evaluation mode.
-        features: what the item encoder reads.
-        items: (C,) numbers of the catalogue.
-        device: where embeddings are wanted.
+        features: inputs of the item encoder.
+        items: (C,) item numbers of the catalogue.
+        device: device of the returned tensors.
     """
     table = encode_all(model, features, device=device)
     return make_catalogue(table, features.same_as(), items)
@@ -51,12 +51,12 @@ def encode_catalogue(
 
 @torch.no_grad()
 def encode_all(model: Recommender, features: Features, *, device: torch.device | str) -> Tensor:
-    """Embeddings of all items, (N + 1, E), row 0 zeros; the arguments are those of `encode_catalogue`."""
+    """Embeddings of all items, (N + 1, E), row 0 zeros. The arguments are those of `encode_catalogue`."""
     same_as = features.same_as()
     distinct = torch.unique(same_as[1:])
     mine = distinct[share(len(distinct))]
     gathered = make_each(
-        features.gather, mine.split(ITEMS_AT_ONCE), prefetch=features.ahead, device=device
+        features.gather, mine.split(ITEMS_AT_ONCE), prefetch=features.prefetch, device=device
     )
     chunks = [model.encode_items(chunk).to(device) for chunk in gathered]
     encoded = gather_shares(torch.cat(chunks), len(distinct))
@@ -66,12 +66,12 @@ def encode_all(model: Recommender, features: Features, *, device: torch.device |
 
 
 def make_catalogue(embeddings: Tensor, same_as: Tensor, items: NDArray[np.int32]) -> Catalogue:
-    """The catalogue of some items.
+    """Builds the catalogue of the given items.
 
     Args:
-        embeddings: (N + 1, E) of all items.
+        embeddings: (N + 1, E) embeddings of all items.
         same_as: (N + 1,) from `Features.same_as`.
-        items: (C,) numbers of those in the catalogue.
+        items: (C,) item numbers of the catalogue.
     """
     device = embeddings.device
     numbers = torch.from_numpy(items.astype(np.int64))
@@ -89,16 +89,16 @@ def make_catalogue(embeddings: Tensor, same_as: Tensor, items: NDArray[np.int32]
 
 
 def score(users: Tensor, catalogue: Catalogue) -> Tensor:
-    """Scores of every distinct item for (B, E) user states, (B, R).
+    """Scores of all distinct items for (B, E) user states, (B, R).
 
     Raises:
         UserError: if a score is not finite.
     """
     scores = users @ catalogue.vectors
-    if not torch.isfinite(torch.stack(scores.aminmax())).all():  # in one pass over them
+    if not torch.isfinite(torch.stack(scores.aminmax())).all():  # one pass over the scores
         broken = int((~torch.isfinite(scores)).any(dim=1).sum())
         raise UserError(
-            f"scores of {broken} of {len(scores)} users are not finite; the model has diverged "
-            "(lower the learning rate, or go back to an earlier checkpoint)"
+            f"scores of {broken} of {len(scores)} users are not finite: the model has diverged; "
+            "lower the learning rate, or use an earlier checkpoint"
         )
     return scores

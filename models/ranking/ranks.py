@@ -1,10 +1,10 @@
 """Full-catalogue ranking by counting, in bounded memory.
 
-Rank = 1 + (items scored above the target) + half of those scored equal, the target excluded. So a
-constant model scores chance, and items with equal content do not rank first for free. A target that is left out of
-its own user's ranking is not found at any rank: infinity, at which every metric is 0.
+Rank = 1 + (items scored above the target) + half of the items scored equal, the target excluded. So a constant model
+scores at chance level, and items with equal content gain no advantage from ties. A target that is masked for its own
+user has rank infinity, where every metric is 0.
 
-B users at a time, N items, C of them in the catalogue, R distinct ones, P pairs of a user and a masked item,
+B users per block, N items, C catalogue items, R distinct catalogue items, P pairs of a user and a masked item,
 E embedding.
 """
 
@@ -19,8 +19,8 @@ from models.recommender import Recommender
 from toolkit.console.progress import track
 from toolkit.splits import Evaluation
 
-SCORES_BYTES = 1 << 28  # scores held at a time
-SCORES_BYTES_CPU = 1 << 23  # few enough to stay in its caches while they are compared
+SCORES_BYTES = 1 << 28  # of the scores per block
+SCORES_BYTES_CPU = 1 << 23  # a block that stays in the CPU's caches while its scores are compared
 USERS_AT_ONCE = 4096
 
 
@@ -28,22 +28,23 @@ USERS_AT_ONCE = 4096
 def rank_targets(
     model: Recommender, catalogue: Catalogue, evaluation: Evaluation, *, progress: bool = False
 ) -> NDArray[np.float64]:
-    """Rank of every user's target, (S,), the work shared between processes; infinite where it can never hit.
+    """Rank of each user's target, (S,); infinity for a masked target. Processes divide the work.
 
-    Memory follows the interactions: one long history makes no other user's larger.
+    Memory is proportional to the number of interactions: masked items are pairs, not rows padded to the longest
+    history.
 
     Args:
         model: in evaluation mode.
         catalogue: from `encode_catalogue`.
-        evaluation: inputs, targets and what is masked.
-        progress: whether to draw a bar.
+        evaluation: inputs, targets and masked items.
+        progress: whether to draw a progress bar.
 
     Raises:
         UserError: if a score is not finite.
     """
     device = catalogue.embeddings.device
     chunks = share(len(evaluation)).split(USERS_AT_ONCE)
-    size = _users_a_block(catalogue)
+    size = _users_per_block(catalogue)
     ranks = []
     for rows in track(chunks, "rank", total=len(chunks), enabled=progress):
         numpy_rows = rows.numpy()
@@ -61,26 +62,25 @@ def rank_targets(
     return gather_shares(torch.cat(ranks), len(evaluation)).cpu().numpy()
 
 
-def _users_a_block(catalogue: Catalogue) -> int:
-    """Users whose scores fit into the block that suits the device."""
-    room = SCORES_BYTES_CPU if catalogue.vectors.device.type == "cpu" else SCORES_BYTES
-    return max(1, room // (4 * max(len(catalogue.counts), 1)))
+def _users_per_block(catalogue: Catalogue) -> int:
+    """Number of users whose scores fit into one block on the catalogue's device."""
+    limit_bytes = SCORES_BYTES_CPU if catalogue.vectors.device.type == "cpu" else SCORES_BYTES
+    return max(1, limit_bytes // (4 * max(len(catalogue.counts), 1)))
 
 
 def count_ranks(
     scores: Tensor, targets: Tensor, masked: tuple[Tensor, Tensor], catalogue: Catalogue
 ) -> Tensor:
-    """Ranks by counting: all columns first, then the masked items taken off again.
+    """Ranks by counting: counts all columns, then subtracts the masked items.
 
-    1 + above + (equal - 1) / 2 is (1 + items + above - below) / 2, so that the sum of the signs of
-    `scores - target` is all it takes. A target that is itself masked is not among the ranked items: its rank is
-    infinite.
+    1 + above + (equal - 1) / 2 equals (1 + items + above - below) / 2, so the sum of the signs of `scores - target`
+    suffices. A masked target is not among the ranked items: its rank is infinity.
 
     Args:
         scores: (B, R), finite.
         targets: (B,) item numbers in the catalogue.
-        masked: (P,) rows of users and (P,) numbers of items that are left out for them, each pair once.
-        catalogue: whose columns the scores are.
+        masked: (P,) user rows and (P,) item numbers of the masked pairs, without duplicates.
+        catalogue: the catalogue whose columns are scored.
 
     Returns:
         (B,) float64.
@@ -90,13 +90,13 @@ def count_ranks(
     rows, items = masked
     ranked = catalogue.column[items] >= 0
     rows, items = rows[ranked], items[ranked]
-    # Sums of whole numbers are exact in float32 up to 2^24 items, in whichever order they are added.
-    theirs = catalogue.counts.new_zeros(len(scores))
-    theirs.index_add_(0, rows, signs[rows, catalogue.column[items]])
-    hidden = torch.bincount(rows, minlength=len(scores))
-    open_items = catalogue.counts.sum().double() - hidden
-    above_less_below = (signs @ catalogue.counts - theirs).double()
-    ranks = (1 + open_items + above_less_below) / 2
+    # float32 sums of whole numbers are exact up to 2^24 items, in any order of addition.
+    masked_signs = catalogue.counts.new_zeros(len(scores))
+    masked_signs.index_add_(0, rows, signs[rows, catalogue.column[items]])
+    masked_counts = torch.bincount(rows, minlength=len(scores))
+    ranked_counts = catalogue.counts.sum().double() - masked_counts
+    above_less_below = (signs @ catalogue.counts - masked_signs).double()
+    ranks = (1 + ranked_counts + above_less_below) / 2
     ranks[rows[items == targets[rows]]] = torch.inf
     return ranks
 
@@ -104,7 +104,7 @@ def count_ranks(
 def _masked(
     evaluation: Evaluation, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(P,) indices into `rows`, ascending, and (P,) the items masked for them; targets that may repeat are not."""
+    """(P,) indices into `rows`, ascending, and (P,) masked items. A target that may repeat is not masked."""
     users, items = evaluation.masked_pairs(rows)
     if evaluation.target_can_repeat:
         kept = items != evaluation.targets[rows][users]

@@ -1,6 +1,6 @@
-"""The best items of a catalogue for each user: what is recommended.
+"""The top-k items of a catalogue per user.
 
-B users at a time, C items of the catalogue, R distinct ones, E embedding.
+B users per block, C catalogue items, R distinct catalogue items, E embedding.
 """
 
 from typing import NamedTuple
@@ -13,18 +13,18 @@ from torch import Tensor
 from models.ranking.catalogue import Catalogue, score
 
 USERS_AT_ONCE = 4096
-SCORES_BYTES = 1 << 28  # scores held at a time; what is made of them takes as much again
+SCORES_BYTES = 1 << 28  # of the scores per block; top-k needs about as much memory again
 SCORES_BYTES_CPU = 1 << 25
 
 
-class Best(NamedTuple):
-    """Recommended items, by user and rank.
+class TopK(NamedTuple):
+    """Recommended items, ordered by user and rank.
 
     Args:
-        rows: of the users, from 0.
-        ranks: of the items, from 1.
-        items: their numbers.
-        scores: theirs.
+        rows: user rows, from 0.
+        ranks: ranks of the items, from 1.
+        items: item numbers.
+        scores: scores of the items.
     """
 
     rows: NDArray[np.int64]
@@ -34,21 +34,21 @@ class Best(NamedTuple):
 
 
 def users_at_once(catalogue: Catalogue) -> int:
-    """Users whose scores of the catalogue are held at a time."""
-    room = SCORES_BYTES_CPU if catalogue.column.device.type == "cpu" else SCORES_BYTES
+    """Number of users per block, whose scores are in memory at once."""
+    limit_bytes = SCORES_BYTES_CPU if catalogue.column.device.type == "cpu" else SCORES_BYTES
     items = int((catalogue.column >= 0).sum())
-    return max(1, min(USERS_AT_ONCE, room // (4 * max(items, 1))))
+    return max(1, min(USERS_AT_ONCE, limit_bytes // (4 * max(items, 1))))
 
 
 @torch.no_grad()
-def best_items(users: Tensor, catalogue: Catalogue, hidden: tuple[Tensor, Tensor], k: int) -> Best:
-    """The k best items for each user; equal scores go by item number, whatever the device.
+def top_k_items(users: Tensor, catalogue: Catalogue, masked: tuple[Tensor, Tensor], k: int) -> TopK:
+    """The top-k items per user. Items with equal scores are ordered by item number on every device.
 
     Args:
         users: (B, E) user states.
-        catalogue: from which items are taken.
-        hidden: rows of users and numbers of items that are left out for them.
-        k: how many; fewer where the catalogue has fewer left.
+        catalogue: the items that may be recommended.
+        masked: (P,) user rows and (P,) item numbers of the pairs that are not recommended.
+        k: number of items per user; fewer if fewer unmasked items remain.
 
     Raises:
         UserError: if a score is not finite.
@@ -56,18 +56,18 @@ def best_items(users: Tensor, catalogue: Catalogue, hidden: tuple[Tensor, Tensor
     items = (catalogue.column >= 0).nonzero()[:, 0]
     scores, column = score(users, catalogue), catalogue.column[items]
     if not torch.equal(column, torch.arange(scores.shape[1], device=column.device)):
-        scores = scores[:, column]  # a copy, which one column an item in their order spares
-    place = torch.full_like(catalogue.column, -1)
-    place[items] = torch.arange(len(items), device=items.device)
-    rows, columns = hidden[0], place[hidden[1]]
+        scores = scores[:, column]  # a copy, needed unless column c already is the c-th item
+    item_columns = torch.full_like(catalogue.column, -1)
+    item_columns[items] = torch.arange(len(items), device=items.device)
+    rows, columns = masked[0], item_columns[masked[1]]
     scores[rows[columns >= 0], columns[columns >= 0]] = -torch.inf
     last = scores.topk(min(k, len(items)), dim=1).values[:, -1:]
-    # All that are as good as the last one, of which topk takes any; what is left out never is.
+    # Ties with the k-th score are all candidates, as topk picks arbitrary ones. Masked items never are.
     chosen = (scores >= last.clamp(min=torch.finfo(scores.dtype).min)).nonzero()
     values = scores[chosen[:, 0], chosen[:, 1]].cpu().numpy()
-    rows_found, numbers = chosen[:, 0].cpu().numpy(), items[chosen[:, 1]].cpu().numpy()
-    order = np.lexsort([-values, rows_found])
-    ranks = 1 + np.arange(len(order)) - np.searchsorted(rows_found, rows_found)
+    chosen_rows, numbers = chosen[:, 0].cpu().numpy(), items[chosen[:, 1]].cpu().numpy()
+    order = np.lexsort([-values, chosen_rows])
+    ranks = 1 + np.arange(len(order)) - np.searchsorted(chosen_rows, chosen_rows)
     kept = ranks <= k
     order = order[kept]
-    return Best(rows_found[order], ranks[kept].astype(np.int32), numbers[order], values[order])
+    return TopK(chosen_rows[order], ranks[kept].astype(np.int32), numbers[order], values[order])

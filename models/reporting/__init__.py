@@ -1,1 +1,1 @@
-"""What `models report` gathers of runs, draws and writes; one module for each."""
+"""Parts of `models report`: facts about runs, plots and the HTML page."""

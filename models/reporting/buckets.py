@@ -1,6 +1,6 @@
-"""Items apart by how often training saw them: cold, rare and popular ones.
+"""Metrics and recommendations by item popularity, from cold to popular items.
 
-S users, N items, numbered 1..N; k items are recommended to each user.
+S users, N items, numbered 1..N; k recommended items per user.
 """
 
 from typing import Any, NamedTuple
@@ -17,18 +17,18 @@ Counts = NDArray[np.int64]
 
 
 class Bucket(NamedTuple):
-    """Items with a number of training interactions in a range.
+    """A range of training interactions per item.
 
     Args:
         first: smallest number.
-        last: largest, included; None of the last bucket.
+        last: largest number, inclusive; None for the last bucket.
     """
 
     first: int
     last: int | None
 
     def holds(self, counts: Counts) -> NDArray[np.bool_]:
-        """Which of some counts lie in it."""
+        """Which of the counts are in the range."""
         return (counts >= self.first) & (counts <= (np.inf if self.last is None else self.last))
 
 
@@ -41,37 +41,37 @@ BUCKETS = [
 def describe_warmth(
     ranks: NDArray[np.float64], targets: Ints, counts: Counts
 ) -> list[dict[str, Any]]:
-    """HR@10 and NDCG@10 by how often training saw the target; buckets without a user are left out.
+    """HR@10 and NDCG@10 by the target's training interactions. Buckets without users are left out.
 
     Args:
-        ranks: (S,) of the targets.
+        ranks: (S,) ranks of the targets.
         targets: (S,) item numbers.
-        counts: (N + 1,) how often each item occurs in training.
+        counts: (N + 1,) training interactions per item.
     """
-    seen = counts[targets]
-    found = []
+    target_counts = counts[targets]
+    buckets = []
     for bucket in BUCKETS:
-        inside = bucket.holds(seen)
+        inside = bucket.holds(target_counts)
         if inside.any():
             summary = metrics.summarise(ranks[inside], cutoffs=(10,))
             users = int(inside.sum())
             shown = {name: summary[name] for name in SHOWN}
-            found.append({**bucket._asdict(), "users": users, "metrics": shown})
-    return found
+            buckets.append({**bucket._asdict(), "users": users, "metrics": shown})
+    return buckets
 
 
 def describe_bias(lists: Ints, targets: Ints, catalogue: Ints, counts: Counts) -> dict[str, Any]:
-    """What is recommended beside what users really took: how much of the catalogue, and how popular.
+    """Coverage and popularity of the recommended items, compared with the targets.
 
     Args:
-        lists: (S, k) item numbers, 0 where a list is shorter.
+        lists: (S, k) item numbers, padded with 0.
         targets: (S,) item numbers.
         catalogue: (C,) item numbers.
-        counts: (N + 1,) how often each item occurs in training.
+        counts: (N + 1,) training interactions per item.
 
     Returns:
-        `recommended` and `taken`: what `_spread` tells; `buckets`: for each, the share of the catalogue's items,
-        of what is recommended and of what was taken.
+        `recommended` and `taken`: the result of `_spread` for recommended items and targets; `buckets`: per bucket,
+        its share of the catalogue, of the recommended items and of the targets.
     """
     listed = lists[lists > 0]
     items = counts[catalogue]
@@ -94,13 +94,13 @@ def describe_bias(lists: Ints, targets: Ints, catalogue: Ints, counts: Counts) -
 
 
 def _spread(chosen: Ints, catalogue: Ints, counts: Counts) -> dict[str, Any]:
-    """How evenly items were chosen, and how often training saw the chosen ones."""
-    times = np.sort(np.bincount(chosen, minlength=len(counts))[catalogue])
-    distinct = int((times > 0).sum())
+    """Coverage and Gini index of the chosen items over the catalogue, and their training interactions."""
+    frequencies = np.sort(np.bincount(chosen, minlength=len(counts))[catalogue])
+    distinct = int((frequencies > 0).sum())
     return {
         "items": distinct,
         "coverage": distinct / len(catalogue),
-        "gini": gini(times),
+        "gini": gini(frequencies),
         "mean_popularity": float(counts[chosen].mean()),
         "median_popularity": float(np.median(counts[chosen])),
     }

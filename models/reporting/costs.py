@@ -1,4 +1,4 @@
-"""What runs cost: from the file that `models efficiency --output` wrote."""
+"""Reads the costs of runs from a file of `models efficiency --output`."""
 
 from pathlib import Path
 from typing import Any
@@ -20,44 +20,45 @@ MAYBE_NONE: dict[str, Kinds] = {"peak_memory_bytes": int, "memory": str, "tpme":
 
 
 def read_costs(path: Path, runs: list[Path]) -> list[dict[str, Any]]:
-    """Every method of the file, with `place`, that of its run among `runs`; None of another run.
+    """All methods of the file, each with `place`: the index of its run among `runs`, or None for other runs.
 
     Args:
         path: the file.
         runs: run folders.
 
     Raises:
-        UserError: if it is not such a file, or tells of none of the runs.
+        UserError: if it is not such a file, or contains none of the runs.
     """
     report = read_json(path)
     methods = report.get("methods") if isinstance(report, dict) else None
     if not isinstance(methods, list) or not methods or not all(map(_is_method, methods)):
         raise UserError(
-            f"{path}: not a file of costs; python -m models efficiency RUN … --output FILE.json writes one"
+            f"{path}: not a file of costs; write one with python -m models efficiency RUN … --output FILE.json"
         )
-    known = {run.resolve(): place for place, run in enumerate(runs)}
-    found = [
+    indices = {run.resolve(): index for index, run in enumerate(runs)}
+    costs = [
         {
             **{key: method[key] for key in (*KEYS, *MAYBE_NONE)},
-            "place": known.get(Path(method["run"]).resolve()),
+            "place": indices.get(Path(method["run"]).resolve()),
         }
         for method in methods
     ]
-    if all(method["place"] is None for method in found):
-        told = ", ".join(method["run"] for method in found)
+    if all(cost["place"] is None for cost in costs):
+        others = ", ".join(cost["run"] for cost in costs)
         raise UserError(
-            f"{path}: tells of none of these runs, but of {told}; its paths start where it was made"
+            f"{path}: contains none of these runs, only {others}; its paths are relative to the folder where "
+            "efficiency was run: run report there"
         )
-    return found
+    return costs
 
 
-def _is_method(found: Any) -> bool:
-    """Whether an entry has what `models.efficiency` writes, of its types."""
+def _is_method(entry: Any) -> bool:
+    """Whether an entry has the keys and types that `models.efficiency` writes."""
     return (
-        isinstance(found, dict)
-        and all(isinstance(found.get(key), kind) for key, kind in KEYS.items())
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(key), kind) for key, kind in KEYS.items())
         and all(
-            key in found and (found[key] is None or isinstance(found[key], kind))
+            key in entry and (entry[key] is None or isinstance(entry[key], kind))
             for key, kind in MAYBE_NONE.items()
         )
     )

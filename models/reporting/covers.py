@@ -1,4 +1,4 @@
-"""Covers as small as a page shows them."""
+"""Cover thumbnails for the page."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ QUALITY = 70
 
 
 def small_covers(data: Dataset, numbers: Sequence[int]) -> dict[str, bytes]:
-    """JPEG of each item's cover by its number; items without a readable one are left out.
+    """JPEG thumbnails of covers by item number. Items without a readable cover are left out.
 
     Args:
-        data: the dataset; it may have no covers at all.
-        numbers: of the items.
+        data: the dataset, with or without covers.
+        numbers: item numbers.
     """
     if not Table(data.path / "covers").exists():
         return {}
@@ -27,7 +27,7 @@ def small_covers(data: Dataset, numbers: Sequence[int]) -> dict[str, bytes]:
 
 
 def shrink(image: bytes) -> bytes | None:
-    """A JPEG whose longer side is at most LONGEST_PX; None of what is no image."""
+    """A JPEG whose longer side is at most LONGEST_PX; None if `image` is not an image."""
     try:
         pixels = decode_jpeg(image)
     except ValueError:

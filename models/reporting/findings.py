@@ -1,4 +1,4 @@
-"""What the facts of a report amount to, in sentences: the first thing that a reader sees."""
+"""Summary sentences of a report, shown at its top."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,17 +8,17 @@ from toolkit.measures import number
 
 Facts = dict[str, Any]
 MAIN = "NDCG@10"
-FEW_USERS = 30  # below which a share of users says little
-POPULAR = 1.25  # times as popular as what users took is worth a word
+FEW_USERS = 30  # fewer cold targets are not reported
+POPULAR = 1.25  # minimum ratio of popularity, recommended items to targets, that is reported
 
 
 def find(facts: Facts) -> list[str]:
-    """Sentences about each group of comparable runs, the main one first."""
+    """Sentences about each group of comparable runs."""
     return [
         sentence
         for group in facts["groups"]
-        for look in (_best, _cold, _spread)
-        for sentence in look([facts["runs"][place] for place in group["runs"]], group)
+        for summarise in (_best, _cold, _spread)
+        for sentence in summarise([facts["runs"][index] for index in group["runs"]], group)
     ]
 
 
@@ -27,51 +27,53 @@ def _value(run: Facts, name: str = MAIN) -> float:
 
 
 def _best(runs: list[Facts], group: Facts) -> Iterator[str]:
-    place = max(range(len(runs)), key=lambda one: _value(runs[one]))
-    best, first = runs[place], runs[0]
-    about = (
+    index = max(range(len(runs)), key=lambda run: _value(runs[run]))
+    best, first = runs[index], runs[0]
+    metrics = (
         f"{MAIN} {_interval(best['metrics'][MAIN])}, HR@10 {_interval(best['metrics']['HR@10'])}"
     )
     if len(runs) == 1:
-        yield f"{best['name']} reaches {about}."
+        yield f"{best['name']} reaches {metrics}."
         return
-    yield f"{best['name']} is the best of {number(len(runs), 'run')}: {about}."
-    if place == 0:
+    yield f"{best['name']} is the best of {number(len(runs), 'run')}: {metrics}."
+    if index == 0:
         worse = [t[MAIN]["corrected_p_value"] < LEVEL for t in group["tests"][1:]]
         yield (
-            f"{first['name']}, the first run, is ahead of all others; for {sum(worse)} of {len(worse)} "
-            "the difference is more than chance would make."
+            f"{first['name']}, the first run, is ahead of all others; the difference is significant for {sum(worse)} "
+            f"of {len(worse)}."
         )
         return
-    test = group["tests"][place][MAIN]
-    sure = "more than chance would make" if test["corrected_p_value"] < LEVEL else "within chance"
+    test = group["tests"][index][MAIN]
+    verdict = "significant" if test["corrected_p_value"] < LEVEL else "not significant"
     yield (
-        f"That is {100 * test['difference']:+.1f} points of {MAIN} "
-        f"[{100 * test['low']:+.1f}, {100 * test['high']:+.1f}] against {first['name']}, the first run: "
-        f"{sure} (p {_p(test['corrected_p_value'])})."
+        f"Its {MAIN} differs by {100 * test['difference']:+.1f} points "
+        f"[{100 * test['low']:+.1f}, {100 * test['high']:+.1f}] from {first['name']}, the first run: "
+        f"{verdict} (p {_p(test['corrected_p_value'])})."
     )
 
 
 def _cold(runs: list[Facts], group: Facts) -> Iterator[str]:
-    """Of the targets that training never saw."""
+    """The hit rate on cold targets, which have no training interactions."""
     cold = [
         (run["name"], bucket) for run in runs for bucket in run["warmth"] if bucket["last"] == 0
     ]
     if not cold or cold[0][1]["users"] < FEW_USERS:
         return
-    name, bucket = max(cold, key=lambda one: float(one[1]["metrics"]["HR@10"]["value"]))
+    name, bucket = max(cold, key=lambda entry: float(entry[1]["metrics"]["HR@10"]["value"]))
     hit = bucket["metrics"]["HR@10"]["value"]
-    which = name if len(runs) == 1 else f"{name}, the best with these,"
-    has = (
-        f"{which} has it among its ten for {100 * hit:.1f} %"
+    run = name if len(runs) == 1 else f"{name}, the best run for them,"
+    hits = (
+        f"{run} ranks it in the top 10 for {100 * hit:.1f} % of them"
         if hit
-        else "no run has it among its ten"
+        else "no run ranks it in the top 10"
     )
-    yield f"{number(bucket['users'], 'user')} took an item that training never saw; {has}."
+    yield (
+        f"For {number(bucket['users'], 'user')}, the target has no training interactions; {hits}."
+    )
 
 
 def _spread(runs: list[Facts], group: Facts) -> Iterator[str]:
-    """The runs that show most and least of the catalogue, and one that shows too popular items."""
+    """The runs with the highest and lowest coverage, and the run with the most popular recommendations."""
     spread = sorted(runs, key=lambda run: float(run["bias"]["recommended"]["coverage"]))
     least, most = spread[0], spread[-1]
     others = f", {least['name']} {_coverage(least)}" if len(runs) > 1 else ""
@@ -81,8 +83,8 @@ def _spread(runs: list[Facts], group: Facts) -> Iterator[str]:
     mean = popular["bias"]["recommended"]["mean_popularity"]
     if mean > POPULAR * taken:
         yield (
-            f"{popular['name']} leans to popular items: what it recommends occurs {mean:.1f} times in training on "
-            f"average, what users took {taken:.1f} times."
+            f"{popular['name']} favours popular items: its recommended items have {mean:.1f} training interactions on "
+            f"average, the targets {taken:.1f}."
         )
 
 

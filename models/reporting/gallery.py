@@ -1,6 +1,6 @@
-"""A few users to look at: what they had, what each run recommended, and what they took next.
+"""A gallery of users: their histories, the recommendations of each run, and the targets.
 
-S users, k items a user.
+S users, k items per user.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from toolkit.dataset import Dataset
 from toolkit.measures import spaced
 from toolkit.splits import Evaluation, Ints
 
-HISTORY = 10  # newest items of a history that are shown
+HISTORY = 10  # number of newest items shown per history
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Where the users of a gallery are.
+    """The data behind a gallery.
 
     Args:
         data: the dataset.
         user_ids: S ids.
-        evaluation: with whole histories.
-        counts: (N + 1,) how often each item occurs in training.
+        evaluation: evaluation with complete histories.
+        counts: (N + 1,) training interactions per item.
     """
 
     data: Dataset
@@ -35,17 +35,17 @@ class Scene:
 
 
 def choose_users(ranks: NDArray[np.float64], count: int) -> list[int]:
-    """Rows of users evenly over the quantiles of their ranks, the best ranked first.
+    """Rows of users at evenly spaced quantiles of their target's rank, in ascending order of rank.
 
     Args:
-        ranks: (S,) under one run.
-        count: how many.
+        ranks: (S,) ranks of the targets under one run.
+        count: number of users.
 
     >>> choose_users(np.array([9.0, 1.0, 5.0, 2.0]), 2)
     [3, 0]
     """
     order = np.argsort(ranks, kind="stable")
-    return [int(order[place]) for place in spaced(len(ranks), count)]
+    return [int(order[index]) for index in spaced(len(ranks), count)]
 
 
 def describe_users(
@@ -55,13 +55,13 @@ def describe_users(
     ranks: dict[int, NDArray[np.float64]],
     lists: dict[int, Ints],
 ) -> list[dict[str, Any]]:
-    """What the page shows of each user; items by number. The rank of a target that can never hit is None.
+    """The facts of each user, with items by number. The rank of a masked target is None.
 
     Args:
-        rows: of the users.
-        scene: where they are.
-        ranks: (S,) of the targets, by run.
-        lists: (S, k) what is recommended, by run.
+        rows: rows of the users.
+        scene: the data behind the gallery.
+        ranks: (S,) ranks of the targets, by run.
+        lists: (S, k) recommended items, by run.
     """
     evaluation = scene.evaluation
     return [
@@ -71,11 +71,11 @@ def describe_users(
             "history_length": int(evaluation.stops[row] - evaluation.starts[row]),
             "target": int(evaluation.targets[row]),
             "ranks": {
-                str(run): float(found[row]) if np.isfinite(found[row]) else None
-                for run, found in ranks.items()
+                str(run): float(run_ranks[row]) if np.isfinite(run_ranks[row]) else None
+                for run, run_ranks in ranks.items()
             },
             "lists": {
-                str(run): found[row][found[row] > 0].tolist() for run, found in lists.items()
+                str(run): items[row][items[row] > 0].tolist() for run, items in lists.items()
             },
         }
         for row in rows
@@ -83,15 +83,15 @@ def describe_users(
 
 
 def items_of(users: Sequence[dict[str, Any]]) -> list[int]:
-    """Numbers of all items that users' entries mention, ascending."""
-    found = {user["target"] for user in users}
+    """Numbers of all items in the users' facts, ascending."""
+    numbers = {user["target"] for user in users}
     for user in users:
-        found.update(user["history"], *user["lists"].values())
-    return sorted(found)
+        numbers.update(user["history"], *user["lists"].values())
+    return sorted(numbers)
 
 
 def describe_items(scene: Scene, numbers: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """What is known of items, by number: id, title, captions, and how often training saw them."""
+    """The facts of items by number: id, title, captions and training interactions."""
     data = scene.data
     ids = [data.item_ids.id(number) for number in numbers]
     fields = ("title", *data.caption_names())
@@ -100,11 +100,11 @@ def describe_items(scene: Scene, numbers: Sequence[int]) -> dict[str, dict[str, 
     return {
         str(number): {
             "item_id": item_id,
-            "title": titles[place],
-            "captions": {name: said[place] for name, said in texts.items() if said[place]},
+            "title": titles[row],
+            "captions": {name: captions[row] for name, captions in texts.items() if captions[row]},
             "seen": int(scene.counts[number]),
         }
-        for place, (number, item_id) in enumerate(zip(numbers, ids, strict=True))
+        for row, (number, item_id) in enumerate(zip(numbers, ids, strict=True))
     }
 
 

@@ -1,4 +1,4 @@
-"""Runs that can be compared stand together on the page; those that cannot stand apart, with the reason."""
+"""Groups of comparable runs, with the reason why runs are in different groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from toolkit.errors import UserError
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that can be compared, the first of them being what the others are tested against.
+    """Comparable runs. The first run is the baseline of the tests.
 
     Args:
-        runs: their places among all runs.
-        comparison: of them.
-        reason: why they stand apart from the first group; None of the first.
+        runs: indices of the runs among all runs.
+        comparison: comparison of the runs.
+        reason: why the runs are not comparable with the first group; None for the first group.
     """
 
     runs: list[int]
@@ -24,29 +24,29 @@ class Group:
     reason: str | None
 
 
-def group_runs(found: Sequence[Evaluated]) -> list[Group]:
-    """Puts every run into the first group that it can be compared with.
+def group_runs(evaluations: Sequence[Evaluated]) -> list[Group]:
+    """Adds each run to the first group of runs that it is comparable with.
 
     Args:
-        found: the runs' evaluations on one split.
+        evaluations: the runs' evaluations on one split.
     """
     groups: list[list[int]] = []
     reasons: list[str | None] = []
-    for place, run in enumerate(found):
-        refusals = [_refusal(found[group[0]], run) for group in groups]
+    for index, evaluation in enumerate(evaluations):
+        refusals = [_refusal(evaluations[group[0]], evaluation) for group in groups]
         if None in refusals:
-            groups[refusals.index(None)].append(place)
+            groups[refusals.index(None)].append(index)
         else:
-            groups.append([place])
+            groups.append([index])
             reasons.append(refusals[0] if refusals else None)
     return [
-        Group(group, compare_evaluated([found[place] for place in group]), reason)
+        Group(group, compare_evaluated([evaluations[index] for index in group]), reason)
         for group, reason in zip(groups, reasons, strict=True)
     ]
 
 
 def _refusal(first: Evaluated, other: Evaluated) -> str | None:
-    """Why two runs cannot be compared; None where they can."""
+    """Why two runs are not comparable; None if they are."""
     try:
         refuse_incomparable(first, other)
     except UserError as error:

@@ -1,6 +1,6 @@
-"""What a run recommends to every user of an evaluation, from all that came before the target.
+"""The top-k lists of a run for the users of an evaluation, from the complete history before the target.
 
-S users, k items a user.
+S users, k items per user.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ K = 10
 
 
 def whole_histories(trained: TrainedRecommender, split: Split) -> Evaluation:
-    """The split with each user's whole history before the target, whatever the run's protocol masks."""
+    """The split with each user's complete history before the target, under any protocol of the run."""
     config = trained.config
     if config.protocol == "clean":
         return trained.splits.evaluation(split)
@@ -25,32 +25,32 @@ def whole_histories(trained: TrainedRecommender, split: Split) -> Evaluation:
     return clean.evaluation(split)
 
 
-def refuse_other_users(trained: TrainedRecommender, found: Evaluated, targets: Ints) -> None:
-    """Refuses ranks that are not those of the dataset as it is now.
+def refuse_other_users(trained: TrainedRecommender, evaluated: Evaluated, targets: Ints) -> None:
+    """Refuses ranks whose users or targets differ from those of the current dataset.
 
     Raises:
         UserError: if users or targets differ.
     """
     users = pa.chunked_array([trained.splits.user_ids], pa.string())
-    wanted = trained.dataset.items.column("item_id").take(pa.array(targets - 1))
-    ranked = found.ranks
-    if not (ranked.column("user_id").equals(users) and ranked.column("item_id").equals(wanted)):
+    item_ids = trained.dataset.items.column("item_id").take(pa.array(targets - 1))
+    ranked = evaluated.ranks
+    if not (ranked.column("user_id").equals(users) and ranked.column("item_id").equals(item_ids)):
         raise UserError(
-            f"{found.run}: its ranks are of other users or targets than {trained.config.data} has now; "
-            f"run: python -m models evaluate {found.run} --split {found.report['split']}"
+            f"{evaluated.run}: its ranks are of other users or targets than those of {trained.config.data}; "
+            f"run: python -m models evaluate {evaluated.run} --split {evaluated.report['split']}"
         )
 
 
-def top_items(trained: TrainedRecommender, evaluation: Evaluation) -> Ints:
-    """(S, k) item numbers, the best first, 0 where the catalogue has fewer left.
+def top_k_lists(trained: TrainedRecommender, evaluation: Evaluation) -> Ints:
+    """(S, k) item numbers by rank, padded with 0 if fewer items remain.
 
     Args:
         trained: the run.
-        evaluation: with whole histories, whose items are left out.
+        evaluation: evaluation with complete histories, whose items are not recommended.
     """
     users = pa.array(trained.splits.user_ids, pa.string())
     histories = Histories(users, evaluation.history, evaluation.starts, evaluation.stops)
-    found = np.zeros((len(evaluation), K), np.int32)
-    for best in trained.top_items(histories, K):
-        found[best.rows, best.ranks - 1] = best.items
-    return found
+    lists = np.zeros((len(evaluation), K), np.int32)
+    for top_k in trained.top_items(histories, K):
+        lists[top_k.rows, top_k.ranks - 1] = top_k.items
+    return lists

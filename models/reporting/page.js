@@ -1,9 +1,9 @@
 "use strict";
-// Everything is on the page already: this only sets parts of it apart, sorts them and hides them.
+// The page is complete without this script, which only highlights, sorts and hides parts of it.
 
 const all = (query, within = document) => [...within.querySelectorAll(query)];
 
-// Runs in plots: a chip sets its run apart, and lets it go again.
+// Runs in plots: a chip toggles the highlight of its run.
 for (const chip of all("[data-chip]")) {
   const button = Object.assign(document.createElement("button"), { type: "button" });
   button.append(...chip.childNodes);
@@ -36,7 +36,7 @@ function startGallery(gallery) {
     }
   };
   const follow = () => {
-    const panel = panels.find((one) => `#${one.id}` === location.hash);
+    const panel = panels.find((candidate) => `#${candidate.id}` === location.hash);
     if (panel) {
       showUser(panel.id);
       panel.focus({ preventScroll: true });
@@ -60,18 +60,18 @@ function startGallery(gallery) {
   tools.addEventListener("change", narrow);
 }
 
-// The users before and after, as the table has them now.
+// Buttons for the previous and next user, in the current order of the table.
 function addSteps(panel, visible) {
   const steps = document.createElement("div");
   steps.className = "steps";
-  for (const [words, label, step] of [["←", "Previous user", -1], ["→", "Next user", 1]]) {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: words });
+  for (const [symbol, label, step] of [["←", "Previous user", -1], ["→", "Next user", 1]]) {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: symbol });
     button.setAttribute("aria-label", label);
     button.addEventListener("click", () => {
       const rows = visible();
       if (!rows.length) return;
-      const here = rows.findIndex((row) => row.dataset.user === panel.id);
-      const row = here < 0 ? rows[0] : rows[(here + step + rows.length) % rows.length];
+      const index = rows.findIndex((row) => row.dataset.user === panel.id);
+      const row = index < 0 ? rows[0] : rows[(index + step + rows.length) % rows.length];
       location.hash = row.dataset.user;
     });
     steps.append(button);
@@ -79,7 +79,7 @@ function addSteps(panel, visible) {
   panel.querySelector(".head").append(steps);
 }
 
-// One run's list at a time, the same for every user.
+// Tabs that show one run's list at a time, the same run for all users.
 function addTabs(gallery, panels) {
   const runs = all(".list", panels[0]).map((list) => list.dataset.list);
   if (runs.length < 2) return;
@@ -111,12 +111,12 @@ function addTabs(gallery, panels) {
       tabs.append(tab);
     }
     tabs.addEventListener("keydown", (event) => {
-      const here = runs.indexOf(event.target.dataset.tab);
-      const to = { ArrowRight: here + 1, ArrowLeft: here - 1 + runs.length, Home: 0, End: runs.length - 1 }[event.key];
-      if (to === undefined) return;
+      const index = runs.indexOf(event.target.dataset.tab);
+      const next = { ArrowRight: index + 1, ArrowLeft: index - 1 + runs.length, Home: 0, End: runs.length - 1 }[event.key];
+      if (next === undefined) return;
       event.preventDefault();
-      show(runs[to % runs.length]);
-      tabs.children[to % runs.length].focus();
+      show(runs[next % runs.length]);
+      tabs.children[next % runs.length].focus();
     });
     panel.querySelector(".lists").before(tabs);
   }
@@ -126,14 +126,14 @@ function addTabs(gallery, panels) {
 function addSorting(gallery) {
   const heads = all("thead th", gallery);
   const body = gallery.querySelector("tbody");
-  heads.forEach((head, place) => {
+  heads.forEach((head, column) => {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: head.textContent });
     head.replaceChildren(button);
     button.addEventListener("click", () => {
       const rising = head.getAttribute("aria-sort") !== "ascending";
       for (const other of heads) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-      const key = (row) => row.children[place].textContent;
+      const key = (row) => row.children[column].textContent;
       const order = (a, b) => (head.classList.contains("right") ? value(key(a)) - value(key(b)) : key(a).localeCompare(key(b)));
       body.append(...all("tr", body).sort((a, b) => (rising ? order(a, b) : order(b, a))));
     });
@@ -145,7 +145,7 @@ const value = (text) => Number(text.replaceAll(",", ""));
 function filter(rows, find, show) {
   for (const row of rows) {
     const hits = row.dataset.hits.split(" ");
-    const like = !show || (show[0] === "!" ? !hits.includes(show.slice(1)) : hits.includes(show));
-    row.hidden = !like || !row.dataset.find.includes(find.trim().toLowerCase());
+    const matches = !show || (show[0] === "!" ? !hits.includes(show.slice(1)) : hits.includes(show));
+    row.hidden = !matches || !row.dataset.find.includes(find.trim().toLowerCase());
   }
 }

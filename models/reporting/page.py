@@ -1,6 +1,6 @@
-"""The report as one page of HTML that needs nothing else; a pure function of facts and covers.
+"""The report as a self-contained HTML page: a pure function of facts and covers.
 
-`sections` computes what each section shows, `templates` lays it out, and escapes whatever comes from runs or datasets.
+`sections` computes the contents of each section. `templates` lays them out and escapes all text from runs and datasets.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ PAGES = rendering.environment(
 
 
 def render(facts: Facts, covers: Sequence[dict[str, bytes]]) -> str:
-    """The page.
+    """Renders the page.
 
     Args:
-        facts: what `models.report.report` returns.
-        covers: of each group's gallery, JPEG by item number.
+        facts: facts from `models.report.report`.
+        covers: per group, JPEG by item number.
     """
     heading = _title(facts)
     return rendering.render(
@@ -62,12 +62,12 @@ def render(facts: Facts, covers: Sequence[dict[str, bytes]]) -> str:
 def _title(facts: Facts) -> str:
     runs = facts["runs"]
     datasets = dict.fromkeys(run["dataset"] for run in runs)
-    which = runs[0]["name"] if len(runs) == 1 else number(len(runs), "run")
-    return f"{which} on {', '.join(datasets)}"
+    subject = runs[0]["name"] if len(runs) == 1 else number(len(runs), "run")
+    return f"{subject} on {', '.join(datasets)}"
 
 
 def _large(facts: Facts) -> dict[str, str | int]:
-    """The numbers of the header: the best run's metrics, and what they are over."""
+    """The numbers of the header: metrics, users and catalogue of the best run."""
     best = max(facts["runs"], key=lambda run: float(run["metrics"]["NDCG@10"]["value"]))
     metrics = {
         f"{name}, {best['name']}": f"{100 * best['metrics'][name]['value']:.1f} %"

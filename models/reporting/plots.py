@@ -1,7 +1,7 @@
-"""The plots of the page, as SVG: intervals, curves, bars and points, one colour a run.
+"""The plots of the page as SVG: intervals, curves, bars and points, with one colour per run.
 
-What belongs to a run stands in a group of class `series sN`, N being the run's place, which the page colours
-and its script may set apart. Values that are shares are drawn in percent.
+The marks of a run are in a group of class `series sN`, where N selects the colour. The page's script can highlight a
+run. Fractions are drawn in percent.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,68 +12,68 @@ from markupsafe import Markup, escape
 from toolkit.graphemes import cut_start
 from toolkit.page.drawing import FRAME, Frame, figure, round_ticks, scale, x_axis, y_axis
 
-COLOURS = 8  # of series; more begin again
+COLOURS = 8  # of series; further series reuse them
 NAME_LETTERS = 18
 LINE, NAME = 14.0, 110.0  # height of a line of text, width of a name
 ROW = 30.0  # height of a row of `intervals`
-CURVES = Frame(width=340, height=260, left=48, right=322, top=12, bottom=212)  # three in a row
-SMALL = Frame(width=250, height=168, left=40, right=242, top=10, bottom=118)  # four in a row
+CURVES = Frame(width=340, height=260, left=48, right=322, top=12, bottom=212)  # three per row
+SMALL = Frame(width=250, height=168, left=40, right=242, top=10, bottom=118)  # four per row
 Metric = dict[str, float]
 
 
 class Series(NamedTuple):
-    """A run in a plot.
+    """A run's curve.
 
     Args:
-        place: among all runs of the page, which gives its colour.
-        name: of the run.
-        points: [x, y] of a curve.
-        mark: x of a point to be marked; None marks nothing.
+        position: index of the run among all runs of the page, which selects its colour.
+        name: name of the run.
+        points: [x, y] pairs.
+        mark: x of a marked point; None for no mark.
     """
 
-    place: int
+    position: int
     name: str
     points: Sequence[Sequence[float]] = ()
     mark: float | None = None
 
 
 class Values(NamedTuple):
-    """A run's value, maybe with an interval, in each column of a plot.
+    """A run's value in each column of a plot, with or without an interval.
 
     Args:
-        place: among all runs of the page; None draws in the colour of the text.
-        name: of the run.
-        columns: `value`, and `low` and `high` where there is an interval; None where there is no value.
+        position: index of the run among all runs of the page; None for the text colour.
+        name: name of the run.
+        columns: `value`, with `low` and `high` for an interval; None for no value.
     """
 
-    place: int | None
+    position: int | None
     name: str
     columns: Sequence[Metric | None]
 
 
 class Point(NamedTuple):
-    """A run among others, by two quantities.
+    """A run in a scatter plot.
 
     Args:
-        place: among all runs of the page.
-        name: beside it.
-        x: horizontally.
-        y: vertically, with its interval.
+        position: index of the run among all runs of the page.
+        name: name of the run.
+        x: horizontal coordinate.
+        y: vertical coordinate with its interval.
     """
 
-    place: int
+    position: int
     name: str
     x: float
     y: Metric
 
 
 def intervals(rows: Sequence[Values], *, metric: str, chance: float) -> Markup:
-    """One metric of every run, a row each, with its interval, and what chance would reach.
+    """One metric with its interval, a row per run, and a line at chance level.
 
     Args:
-        rows: of one column.
-        metric: its name.
-        chance: drawn as a line.
+        rows: values of one column.
+        metric: name of the metric.
+        chance: value at chance level.
     """
     bottom = 12 + ROW * len(rows)
     frame = Frame(height=bottom + 50, left=132, right=396, top=8, bottom=bottom)
@@ -82,13 +82,13 @@ def intervals(rows: Sequence[Values], *, metric: str, chance: float) -> Markup:
     x = scale(ticks[0], ticks[-1], frame.left, frame.right)
     drawn = [f'<path class="grid" d="M{x(t):.1f} {frame.top}V{frame.bottom}"/>' for t in ticks]
     drawn.append(f'<path class="chance" d="M{x(chance):.1f} {frame.top}V{frame.bottom}"/>')
-    for place, (row, cell) in enumerate(cells):
+    for index, (row, cell) in enumerate(cells):
         if cell is None:
             continue
-        y = frame.top + ROW * (place + 0.5)
+        y = frame.top + ROW * (index + 0.5)
         drawn += [
-            _begin(row.place),
-            f"<title>{escape(row.name)}: {_words(cell)}</title>",
+            _begin(row.position),
+            f"<title>{escape(row.name)}: {_text(cell)}</title>",
             f'<text class="end name" x="{frame.left - 10}" y="{y + 4:.1f}">{escape(shortened(row.name))}</text>',
             f'<path class="whisker" d="M{x(cell["low"]):.1f} {y:.1f}H{x(cell["high"]):.1f}"/>',
             f'<circle class="dot" cx="{x(cell["value"]):.1f}" cy="{y:.1f}" r="5"/>',
@@ -96,24 +96,26 @@ def intervals(rows: Sequence[Values], *, metric: str, chance: float) -> Markup:
             "</g>",
         ]
     axis = x_axis({x(t): _percent(t, ticks) for t in ticks}, f"{metric} in %", frame)
-    told = "; ".join(f"{row.name} {_words(cell)}" for row, cell in cells if cell)
-    about = f"{metric} of every run with its 95 % interval: {told}. Chance: {100 * chance:.1f} %."
-    return figure(metric, about, [*drawn, *axis], frame)
+    values = "; ".join(f"{row.name} {_text(cell)}" for row, cell in cells if cell)
+    description = (
+        f"{metric} of each run with its 95 % interval: {values}. Chance: {100 * chance:.1f} %."
+    )
+    return figure(metric, description, [*drawn, *axis], frame)
 
 
 def curves(
     series: Sequence[Series], *, title: str, x_unit: str, y_unit: str, percent: bool = False
 ) -> Markup:
-    """Lines of several runs over steps or epochs; the marked point of each is ringed."""
-    points = [point for one in series for point in one.points]
+    """Lines of several runs over steps or epochs, with a ring around each marked point."""
+    points = [point for run in series for point in run.points]
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     x_ticks = round_ticks(0, max(xs))
     y_ticks = round_ticks(0 if percent else min(ys), max(ys))
     x = scale(x_ticks[0], x_ticks[-1], CURVES.left, CURVES.right)
     y = scale(y_ticks[0], y_ticks[-1], CURVES.bottom, CURVES.top)
-    drawn = [part for one in series for part in _curve(one, x, y)]
+    drawn = [part for run in series for part in _curve(run, x, y)]
     labels = {y(t): _percent(t, y_ticks) if percent else f"{t:g}" for t in y_ticks}
-    ends = "; ".join(f"{s.name} ends at {_told(s.points[-1][1], percent)}" for s in series)
+    ends = "; ".join(f"{s.name} ends at {_number(s.points[-1][1], percent)}" for s in series)
     return figure(
         title,
         f"{title} by {x_unit}: {ends}.",
@@ -129,7 +131,7 @@ def curves(
 def _curve(series: Series, x: Callable[[float], float], y: Callable[[float], float]) -> list[str]:
     line = " ".join(f"{x(across):.1f},{y(up):.1f}" for across, up in series.points)
     parts = [
-        _begin(series.place),
+        _begin(series.position),
         f"<title>{escape(series.name)}</title>",
         f'<polyline class="line" points="{line}"/>',
     ]
@@ -140,7 +142,7 @@ def _curve(series: Series, x: Callable[[float], float], y: Callable[[float], flo
 
 
 def dots(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> Markup:
-    """A value with its interval for every run in every column, side by side, in percent."""
+    """A value with its interval per run and column, side by side, in percent."""
     highest = max(cell["high"] for run in runs for cell in run.columns if cell)
     y = _percent_scale(highest)
 
@@ -155,7 +157,7 @@ def dots(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: 
 
 
 def bars(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> Markup:
-    """A bar for every run in every column, side by side, in percent."""
+    """A bar per run and column, side by side, in percent."""
     highest = max(cell["value"] for run in runs for cell in run.columns if cell)
     y = _percent_scale(highest)
 
@@ -182,26 +184,27 @@ def _grouped(
     title: str,
     x_unit: str,
 ) -> Markup:
-    """A mark for every run in every column, between the left and right edge of the run's slot in it."""
+    """A mark per run and column. `mark` draws a value between the left and right edge of the run's slot."""
     step = (FRAME.right - FRAME.left) / len(columns)
     slot = 0.84 * step / len(runs)
     drawn = []
-    for place, run in enumerate(runs):
-        drawn.append(_begin(run.place))
+    for index, run in enumerate(runs):
+        drawn.append(_begin(run.position))
         for column, cell in enumerate(run.columns):
             if cell is not None:
-                left = FRAME.left + step * (column + 0.08) + slot * place
-                words = f"{escape(run.name)}, {escape(columns[column])}: {_words(cell)}"
-                drawn.append(f"<g><title>{words}</title>{mark(cell, left, left + slot)}</g>")
+                left = FRAME.left + step * (column + 0.08) + slot * index
+                label = f"{escape(run.name)}, {escape(columns[column])}: {_text(cell)}"
+                drawn.append(f"<g><title>{label}</title>{mark(cell, left, left + slot)}</g>")
         drawn.append("</g>")
     ticks, y = round_ticks(0, highest), _percent_scale(highest)
     up = y_axis({y(tick): _percent(tick, ticks) for tick in ticks}, "%")
-    names = {FRAME.left + step * (place + 0.5): name for place, name in enumerate(columns)}
-    return figure(title, _told_columns(title, columns, runs), [*up, *drawn, *x_axis(names, x_unit)])
+    names = {FRAME.left + step * (column + 0.5): name for column, name in enumerate(columns)}
+    description = _describe_columns(title, columns, runs)
+    return figure(title, description, [*up, *drawn, *x_axis(names, x_unit)])
 
 
 def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> Markup:
-    """Runs by what they cost and what they reach, each with its interval and name."""
+    """A labelled point with its interval per run."""
     x_ticks = round_ticks(0, max(point.x for point in points))
     y_ticks = round_ticks(0, max(point.y["high"] for point in points))
     x = scale(x_ticks[0], x_ticks[-1], FRAME.left + 14, FRAME.right - 14)
@@ -212,10 +215,10 @@ def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> Markup:
         for point, height in zip(points, heights, strict=True)
         for part in _point(point, x(point.x), y, height, f"{x_name} {point.x:.3g}, {y_name}")
     ]
-    told = "; ".join(f"{p.name} {p.x:.3g} and {_words(p.y)}" for p in points)
+    values = "; ".join(f"{p.name} {p.x:.3g} and {_text(p.y)}" for p in points)
     return figure(
         f"{y_name} against {x_name}",
-        f"{x_name} and {y_name} of every run: {told}.",
+        f"{x_name} and {y_name} of each run: {values}.",
         [
             *y_axis({y(t): _percent(t, y_ticks) for t in y_ticks}, f"{y_name} in %"),
             *drawn,
@@ -225,15 +228,15 @@ def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> Markup:
 
 
 def _point(
-    point: Point, across: float, y: Callable[[float], float], height: float, told: str
+    point: Point, across: float, y: Callable[[float], float], height: float, label: str
 ) -> list[str]:
-    """A point, its interval, and its name at `height` on the side that has room."""
+    """A point, its interval, and its name at `height`, on the side where it fits."""
     is_right = across > (FRAME.left + FRAME.right) / 2
     kind, shift = ("end", -9) if is_right else ("start", 9)
     cell = point.y
     return [
-        _begin(point.place),
-        f"<title>{escape(point.name)}: {escape(told)} {_words(cell)}</title>",
+        _begin(point.position),
+        f"<title>{escape(point.name)}: {escape(label)} {_text(cell)}</title>",
         f'<path class="whisker" d="M{across:.1f} {y(cell["low"]):.1f}V{y(cell["high"]):.1f}"/>',
         f'<circle class="dot" cx="{across:.1f}" cy="{y(cell["value"]):.1f}" r="5"/>',
         f'<text class="{kind} name" x="{across + shift:.1f}" y="{height:.1f}">{escape(shortened(point.name))}</text>',
@@ -241,30 +244,32 @@ def _point(
     ]
 
 
-def apart(places: Sequence[tuple[float, float]]) -> list[float]:
-    """Heights of names at places (x, y), each moved up until it stands on none of the lower ones.
+def apart(points: Sequence[tuple[float, float]]) -> list[float]:
+    """Heights of names at points (x, y), each moved up until it overlaps no lower name.
 
     >>> apart([(10.0, 100.0), (20.0, 97.0), (300.0, 98.0)])
     [100.0, 86.0, 98.0]
     """
     moved: dict[int, float] = {}
-    for place in sorted(range(len(places)), key=lambda one: -places[one][1]):
-        x, height = places[place]
-        near = sorted((moved[one] for one in moved if abs(places[one][0] - x) < NAME), reverse=True)
+    for index in sorted(range(len(points)), key=lambda point: -points[point][1]):
+        x, height = points[index]
+        near = sorted(
+            (moved[other] for other in moved if abs(points[other][0] - x) < NAME), reverse=True
+        )
         for below in near:
             if abs(below - height) < LINE:
                 height = below - LINE
-        moved[place] = height
-    return [moved[place] for place in range(len(places))]
+        moved[index] = height
+    return [moved[index] for index in range(len(points))]
 
 
 def gates(layers: Sequence[str], columns: Sequence[Sequence[float]], *, title: str) -> Markup:
-    """Shares in [0, 1] of every level, stacked: of one tower's gate, or of several towers' weights.
+    """Stacked shares in [0, 1] per level: one tower's gate, or the weights of several towers.
 
     Args:
         layers: labels of the levels.
-        columns: for each level, the share of every tower; what is missing to 1 is left blank.
-        title: of the drawing.
+        columns: per level, the share of each tower; the rest up to 1 stays blank.
+        title: title of the drawing.
     """
     ticks = (0.0, 0.5, 1.0)
     y = scale(0, 1, SMALL.bottom, SMALL.top)
@@ -285,18 +290,18 @@ def gates(layers: Sequence[str], columns: Sequence[Sequence[float]], *, title: s
         for level, label in enumerate(layers)
         if level % every == 0
     }
-    told = "; ".join(
+    values = "; ".join(
         f"{label}: {', '.join(f'{part:.2f}' for part in shares)}"
         for label, shares in zip(layers, columns, strict=True)
     )
     parts = [*y_axis({y(t): f"{t:g}" for t in ticks}, "", SMALL), *drawn]
     return figure(
-        title, f"{title}, by layer: {told}.", [*parts, *x_axis(labels, "layer", SMALL)], SMALL
+        title, f"{title}, by layer: {values}.", [*parts, *x_axis(labels, "layer", SMALL)], SMALL
     )
 
 
 def shortened(name: str) -> str:
-    """A name that fits beside a plot: the end of a long one, which tells paths apart.
+    """A name that fits beside a plot. Long names keep their end, where paths differ.
 
     >>> shortened("runs/first-try/video-caption")
     '…try/video-caption'
@@ -304,14 +309,14 @@ def shortened(name: str) -> str:
     return name if len(name) <= NAME_LETTERS else f"…{cut_start(name, NAME_LETTERS - 1)}"
 
 
-def _begin(place: int | None) -> str:
-    if place is None:
+def _begin(position: int | None) -> str:
+    if position is None:
         return '<g class="series plain">'
-    return f'<g class="series s{place % COLOURS}" data-run="{place}">'
+    return f'<g class="series s{position % COLOURS}" data-run="{position}">'
 
 
-def _told_columns(title: str, columns: Sequence[str], runs: Sequence[Values]) -> str:
-    told = [
+def _describe_columns(title: str, columns: Sequence[str], runs: Sequence[Values]) -> str:
+    descriptions = [
         f"{run.name}: "
         + ", ".join(
             f"{column} {100 * cell['value']:.1f}"
@@ -320,21 +325,21 @@ def _told_columns(title: str, columns: Sequence[str], runs: Sequence[Values]) ->
         )
         for run in runs
     ]
-    return f"{title}, in percent. {'; '.join(told)}."
+    return f"{title}, in percent. {'; '.join(descriptions)}."
 
 
-def _words(cell: Metric) -> str:
+def _text(cell: Metric) -> str:
     value = f"{100 * cell['value']:.2f} %"
     if "low" not in cell:
         return value
     return f"{value} [{100 * cell['low']:.2f}, {100 * cell['high']:.2f}]"
 
 
-def _told(value: float, percent: bool) -> str:
+def _number(value: float, percent: bool) -> str:
     return f"{100 * value:.2f} %" if percent else f"{value:.4g}"
 
 
 def _percent(tick: float, ticks: Sequence[float]) -> str:
-    """A tick in percent; as many digits as their step needs."""
+    """A tick in percent, with the number of digits that the step requires."""
     step = 100 * (ticks[1] - ticks[0])
     return f"{100 * tick:.{0 if step >= 1 else 1 if step >= 0.1 else 2}f}"

@@ -1,4 +1,4 @@
-"""What one run tells about itself: settings, environment, model and course."""
+"""The facts of one run: settings, environment, model and training."""
 
 from dataclasses import asdict
 from typing import Any
@@ -15,55 +15,63 @@ from models.runs.trained import TrainedRecommender
 from models.training.log import flat
 from toolkit.splits import Ints
 
-PLACES = ("data", "output", "resume")  # settings that say where, not what
-ABOUT = ("started", "device", "processes", "threads", "mixed_precision", "versions", "git_commit")
+COMMAND_KEYS = ("data", "output", "resume")  # settings that do not describe the model
+ENVIRONMENT = (
+    "started",
+    "device",
+    "processes",
+    "threads",
+    "mixed_precision",
+    "versions",
+    "git_commit",
+)
 
 
 def describe_run(
-    name: str, trained: TrainedRecommender, found: Evaluated, targets: Ints, lists: Ints
+    name: str, trained: TrainedRecommender, evaluated: Evaluated, targets: Ints, lists: Ints
 ) -> dict[str, Any]:
     """All facts of a run.
 
     Args:
-        name: of the run.
-        trained: the run, opened.
-        found: its evaluation.
+        name: name of the run.
+        trained: the loaded run.
+        evaluated: its evaluation.
         targets: (S,) item numbers.
-        lists: (S, k) what it recommends.
+        lists: (S, k) recommended items.
     """
     counts, catalogue = trained.splits.train_counts, trained.splits.catalogue
-    environment = read_environment(found.run)
+    environment = read_environment(evaluated.run)
     return {
         "name": name,
-        "path": str(found.run),
+        "path": str(evaluated.run),
         "item": trained.config.item,
         "towers": describe_towers(trained),
         "dataset": trained.dataset.name,
-        **found.report,
+        **evaluated.report,
         "settings": flat_settings(asdict(trained.config)),
-        "environment": {key: environment.get(key) for key in ABOUT},
+        "environment": {key: environment.get(key) for key in ENVIRONMENT},
         "trainable_parameters": count_trainable(trained.model),
-        "curves": describe_curves(found.run),
+        "curves": describe_curves(evaluated.run),
         "gates": describe_gates(trained),
-        "warmth": describe_warmth(np.asarray(found.ranks.column("rank")), targets, counts),
+        "warmth": describe_warmth(np.asarray(evaluated.ranks.column("rank")), targets, counts),
         "bias": describe_bias(lists, targets, catalogue, counts),
     }
 
 
 def describe_towers(trained: TrainedRecommender) -> dict[str, str]:
-    """What reads each tower, and what of."""
+    """The encoder and source of each tower."""
     encoders = trained.config.reads["encoders"]
-    about = {
+    towers = {
         name: vars(encoders[name]) if name in encoders else trained.dataset.states_metadata(name)
         for name in trained.config.content
     }
-    return {name: f"{told['encoder']} over {told['source']}" for name, told in about.items()}
+    return {name: f"{tower['encoder']} over {tower['source']}" for name, tower in towers.items()}
 
 
 def flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings by dotted key, but for those that say where.
+    """Settings by dotted key, without those that do not describe the model.
 
     >>> flat_settings({"data": "d", "towers": ["title"], "train": {"seed": 1}})
     {'towers': ['title'], 'train.seed': 1}
     """
-    return {key: value for key, value in flat(settings).items() if key not in PLACES}
+    return {key: value for key, value in flat(settings).items() if key not in COMMAND_KEYS}

@@ -1,1 +1,1 @@
-"""What evaluations found: runs side by side, tables and plots."""
+"""Evaluation results: comparisons of runs, tables and plots."""

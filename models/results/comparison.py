@@ -1,4 +1,4 @@
-"""A comparison of runs, and how it looks: for the terminal, in Markdown and in LaTeX."""
+"""A comparison of runs, and its formats: terminal text, Markdown, LaTeX and JSON."""
 
 import json
 import textwrap
@@ -10,7 +10,7 @@ from models.runs.markdown import plain, table
 from toolkit.significance import Paired
 
 LEVEL = 0.05
-COLUMNS = 96  # of the terminal, for what is no table
+COLUMNS = 96  # width of text around the tables in the terminal
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -19,7 +19,7 @@ _LATEX = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
-        "[": "{[}",  # which would be an option of the line break before it
+        "[": "{[}",  # a bare [ after \\ would be read as an option of the line break
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
 )
@@ -30,13 +30,13 @@ Format = Literal["text", "markdown", "latex", "json"]
 
 @dataclass(frozen=True)
 class Row:
-    """One run.
+    """One run of a comparison.
 
     Args:
-        name: of the run.
+        name: name of the run.
         values: by metric: value, low, high, as fractions.
-        against_first: by metric, how it differs from the first run; empty for the first.
-        corrected: by metric, that test's p-value after Holm's correction for all runs compared.
+        against_first: by metric, the paired test against the first run; empty for the first run.
+        corrected: by metric, the test's p-value after Holm's correction for the number of runs.
     """
 
     name: str
@@ -47,16 +47,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs on one split under one protocol; as a string, a table for the terminal.
+    """Several runs on one split under one protocol. `str` returns a table for the terminal.
 
     Args:
-        split: that was ranked.
-        protocol: what was masked.
-        users: how many.
-        catalogue: how many items were ranked.
-        metrics: those compared.
-        rows: of the runs, in the order asked for.
-        notes: what could not be made sure of.
+        split: split of the evaluation.
+        protocol: protocol of the evaluation.
+        users: number of users.
+        catalogue: number of ranked items.
+        metrics: compared metrics.
+        rows: one row per run, in the given order.
+        notes: what could not be verified.
     """
 
     split: str
@@ -77,7 +77,7 @@ class Comparison:
         return {"text": text, "markdown": markdown, "latex": latex}[how](self)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+        """The comparison, JSON-serialisable."""
         rows = [
             {
                 "run": row.name,
@@ -89,41 +89,45 @@ class Comparison:
             }
             for row in self.rows
         ]
-        about = {key: getattr(self, key) for key in ("split", "protocol", "users", "catalogue")}
-        corrected = {"correction": "holm", "corrected_over_runs": len(self.rows) - 1}
-        return {**about, **corrected, "notes": self.notes, "runs": rows}
+        evaluation = {
+            key: getattr(self, key) for key in ("split", "protocol", "users", "catalogue")
+        }
+        correction = {"correction": "holm", "corrected_over_runs": len(self.rows) - 1}
+        return {**evaluation, **correction, "notes": self.notes, "runs": rows}
 
 
-def text(found: Comparison) -> str:
-    """A block of lines for each metric, so that the table stays narrow however many there are."""
-    blocks = [_wrapped(_about(found))]
-    for name in found.metrics:
+def text(comparison: Comparison) -> str:
+    """A table per metric, so that the width does not depend on the number of metrics."""
+    blocks = [_wrapped(_heading(comparison))]
+    for name in comparison.metrics:
         head = [name, "", "95 %", "against first", "95 %", "p"]
-        cells = [head, *([row.name, *_terminal(row, name)] for row in found.rows)]
-        if len(found.rows) == 1:
+        cells = [head, *([row.name, *_terminal(row, name)] for row in comparison.rows)]
+        if len(comparison.rows) == 1:
             cells = [row[:3] for row in cells]
         blocks.append(_aligned(cells))
-    return "\n\n".join([*blocks, *map(_wrapped, [*_told(found), *found.notes])])
+    notes = [*_test_notes(comparison), *comparison.notes]
+    return "\n\n".join([*blocks, *map(_wrapped, notes)])
 
 
-def markdown(found: Comparison) -> str:
-    """A row for each run; the best of each metric is bold."""
+def markdown(comparison: Comparison) -> str:
+    """A table with a row per run. The best value of each metric is bold."""
     head, *rows = _rows(
-        found, plain, lambda value, place: f"**{value}**" if place == 1 else value, _change
+        comparison, plain, lambda value, rank: f"**{value}**" if rank == 1 else value, _change
     )
-    notes = [plain(note) for note in found.notes]
-    return "\n\n".join([table(head, rows), _about(found), *_told(found), *notes])
+    notes = [plain(note) for note in comparison.notes]
+    return "\n\n".join([table(head, rows), _heading(comparison), *_test_notes(comparison), *notes])
 
 
-def latex(found: Comparison) -> str:
-    """A row for each run, to be compiled with booktabs; of each metric, the best is bold, the second underlined."""
-    head, *rows = _rows(found, _escaped, _latex_value, _latex_change)
-    told = [" ".join(line.split()) for line in (_about(found), *_told(found), *found.notes)]
+def latex(comparison: Comparison) -> str:
+    """A booktabs table with a row per run. The best value of each metric is bold, the second best underlined."""
+    head, *rows = _rows(comparison, _escaped, _latex_value, _latex_change)
+    notes = (_heading(comparison), *_test_notes(comparison), *comparison.notes)
+    comments = [" ".join(note.split()) for note in notes]
     lines = [" & ".join(cells) + r" \\" for cells in (head, *rows)]
     return "\n".join(
         [
             r"% \usepackage{booktabs}",
-            *(f"% {line}" for line in told),
+            *(f"% {comment}" for comment in comments),
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
             lines[0],
@@ -136,53 +140,52 @@ def latex(found: Comparison) -> str:
 
 
 def _rows(
-    found: Comparison,
-    words: Callable[[str], str],
-    marked: Callable[[str, int], str],
-    changed: Callable[[Row, str], str],
+    comparison: Comparison,
+    format_name: Callable[[str], str],
+    mark_value: Callable[[str, int], str],
+    format_change: Callable[[Row, str], str],
 ) -> list[list[str]]:
-    """Head, and a row for each run.
+    """The header, and a row per run.
 
     Args:
-        found: the comparison.
-        words: writes the name of a run.
-        marked: writes a value by its place: 1 for the best runs, 2 for the next, ...; 0 where there is one run.
-        changed: writes how a run differs from the first in a metric.
+        comparison: the comparison.
+        format_name: formats the name of a run.
+        mark_value: marks a value by its rank: 1 for the best value, 2 for the next, …; 0 for a single run.
+        format_change: formats the difference of a run from the first run in a metric.
     """
-    several = len(found.rows) > 1
-    places = {name: _places(found, name) for name in found.metrics}
-    lines = [
-        ["run", *found.metrics, *(f"{name} against first" for name in found.metrics if several)]
-    ]
-    for number, row in enumerate(found.rows):
+    several = len(comparison.rows) > 1
+    metrics = comparison.metrics
+    ranks = {name: _value_ranks(comparison, name) for name in metrics}
+    lines = [["run", *metrics, *(f"{name} against first" for name in metrics if several)]]
+    for number, row in enumerate(comparison.rows):
         values = [
-            f"{marked(_percent(row, name), places[name][number] if several else 0)} {_interval(row.values[name])}"
-            for name in found.metrics
+            f"{mark_value(_percent(row, name), ranks[name][number] if several else 0)} {_interval(row.values[name])}"
+            for name in metrics
         ]
         changes = [
-            changed(row, name) if name in row.against_first else ""
-            for name in found.metrics
+            format_change(row, name) if name in row.against_first else ""
+            for name in metrics
             if several
         ]
-        lines.append([words(row.name), *values, *changes])
+        lines.append([format_name(row.name), *values, *changes])
     return lines
 
 
-def _about(found: Comparison) -> str:
+def _heading(comparison: Comparison) -> str:
     return (
-        f"{found.split} split, protocol {found.protocol}: {found.users:,} users, {found.catalogue:,} items; "
-        "in percent, with 95 % intervals."
+        f"{comparison.split} split, protocol {comparison.protocol}: {comparison.users:,} users, "
+        f"{comparison.catalogue:,} items; in percent, with 95 % intervals."
     )
 
 
-def _told(found: Comparison) -> list[str]:
-    others = len(found.rows) - 1
+def _test_notes(comparison: Comparison) -> list[str]:
+    others = len(comparison.rows) - 1
     if not others:
         return []
     corrected = f", corrected for {others} runs against the first (Holm)" * (others > 1)
     return [
-        "Differences are paired over the same users, their intervals bootstrapped. p: paired sign-flip test of each "
-        f"metric by itself{corrected}, * below {LEVEL}."
+        "Differences are paired over the same users, with bootstrap intervals. p: paired sign-flip test per "
+        f"metric{corrected}, * below {LEVEL}."
     ]
 
 
@@ -194,18 +197,18 @@ def _terminal(row: Row, name: str) -> list[str]:
     return [*cells, *_difference(row, name), f"{row.corrected[name]:.4f}{star}"]
 
 
-def _wrapped(words: str) -> str:
-    return textwrap.fill(words, COLUMNS, break_long_words=False, break_on_hyphens=False)
+def _wrapped(note: str) -> str:
+    return textwrap.fill(note, COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 
 def _aligned(rows: list[list[str]]) -> str:
-    """Names to the left, and p-values with their stars; numbers to the right."""
+    """Aligns columns: names and p-values left, other numbers right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = (0, 5)
+    left_columns = (0, 5)
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if place in left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if column in left_columns else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     )
@@ -217,8 +220,8 @@ def _change(row: Row, name: str) -> str:
     return f"{difference} {interval} p {row.corrected[name]:.4f}{star}"
 
 
-def _latex_value(value: str, place: int) -> str:
-    style = {1: "textbf", 2: "underline"}.get(place)
+def _latex_value(value: str, rank: int) -> str:
+    style = {1: "textbf", 2: "underline"}.get(rank)
     return rf"\{style}{{{value}}}" if style else value
 
 
@@ -229,7 +232,7 @@ def _latex_change(row: Row, name: str) -> str:
 
 
 def _difference(row: Row, name: str) -> tuple[str, str]:
-    """From the first run, with its interval."""
+    """The difference from the first run, and its interval."""
     test = row.against_first[name]
     return f"{100 * test.difference:+.2f}", _interval({"low": test.low, "high": test.high}, "+")
 
@@ -238,9 +241,9 @@ def _percent(row: Row, name: str) -> str:
     return f"{100 * row.values[name]['value']:.2f}"
 
 
-def _places(found: Comparison, name: str) -> list[int]:
-    """1 for the best runs, 2 for the next value, and so on; those that are shown alike are alike."""
-    shown = [round(100 * row.values[name]["value"], 2) for row in found.rows]
+def _value_ranks(comparison: Comparison, name: str) -> list[int]:
+    """The rank of each run's value: 1 for the best, 2 for the next, …. Equal rounded values have equal ranks."""
+    shown = [round(100 * row.values[name]["value"], 2) for row in comparison.rows]
     order = sorted(set(shown), reverse=True)
     return [order.index(value) + 1 for value in shown]
 
@@ -249,5 +252,5 @@ def _interval(metric: dict[str, float], sign: str = "") -> str:
     return f"[{100 * metric['low']:{sign}.2f}, {100 * metric['high']:{sign}.2f}]"
 
 
-def _escaped(words: str) -> str:
-    return " ".join(words.split()).translate(_LATEX)
+def _escaped(name: str) -> str:
+    return " ".join(name.split()).translate(_LATEX)

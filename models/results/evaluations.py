@@ -1,4 +1,4 @@
-"""What an evaluation wrote into a run, read back, and what may be compared with what."""
+"""Reads the evaluations of runs, and decides which evaluations are comparable."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,13 @@ from toolkit.splits import Protocol
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation left behind of one run.
+    """The evaluation of a run.
 
     Args:
-        run: its folder.
+        run: run folder.
         report: protocol, split, users, catalogue and metrics.
-        dataset: what the run was trained on, by its hashes.
-        ranks: every user's target and its rank (`toolkit.schema.RANKS`).
+        dataset: hashes of the training dataset.
+        ranks: the target of each user and its rank (`toolkit.schema.RANKS`).
     """
 
     run: Path
@@ -33,10 +33,15 @@ class Evaluated:
 
 
 def read_evaluation(run: Path, split: Split, protocol: Protocol | None) -> Evaluated:
-    """Reads an evaluation.
+    """Reads an evaluation of a run.
+
+    Args:
+        run: run folder.
+        split: `valid` or `test`.
+        protocol: protocol of the evaluation; the run's own by default.
 
     Raises:
-        UserError: if the run has not been evaluated so; the message has the command.
+        UserError: if the run has no such evaluation; the message contains the command for it.
     """
     run = a_path(run, name="run")
     name: str = one_of(split, Split, name="split")
@@ -44,28 +49,31 @@ def read_evaluation(run: Path, split: Split, protocol: Protocol | None) -> Evalu
         one_of(protocol, Protocol, name="protocol")
     own = run / "metrics" / f"{split}.json"
     if protocol is not None and not (own.exists() and read_report(own)["protocol"] == protocol):
-        name = f"{split}.{protocol}"  # the run's own protocol has no place in the name
+        name = f"{split}.{protocol}"  # files of the run's own protocol are named by split alone
     report, ranks = run / "metrics" / f"{name}.json", run / "ranks" / f"{name}.arrow"
     if not report.exists() or not ranks.exists():
-        asked = f" --protocol {protocol}" if protocol else ""
+        option = f" --protocol {protocol}" if protocol else ""
         raise UserError(
             f"{run}: not evaluated on {split}{f' under {protocol}' if protocol else ''} yet; "
-            f"run: python -m models evaluate {run} --split {split}{asked}"
+            f"run: python -m models evaluate {run} --split {split}{option}"
         )
-    found = Evaluated(run, read_report(report), read_environment(run)["dataset"], read_ranks(ranks))
-    if found.report["users"] != found.ranks.num_rows:
+    evaluated = Evaluated(
+        run, read_report(report), read_environment(run)["dataset"], read_ranks(ranks)
+    )
+    users = evaluated.report["users"]
+    if users != evaluated.ranks.num_rows:
         raise UserError(
-            f"{ranks}: ranks of {found.ranks.num_rows} users, and {report.name} is of {found.report['users']}; "
+            f"{ranks}: contains ranks of {evaluated.ranks.num_rows} users, but {report.name} states {users} users; "
             "evaluate the run again"
         )
-    return found
+    return evaluated
 
 
 def refuse_incomparable(first: Evaluated, other: Evaluated) -> None:
-    """Refuses runs of other data, another split or protocol, or other users.
+    """Refuses runs that differ in data, split, protocol, catalogue, users or targets.
 
     Raises:
-        UserError: saying in what they differ.
+        UserError: with the differences.
     """
     differing = [
         *(f"the {what} of their datasets" for what in differing_data(first.dataset, other.dataset)),
@@ -77,25 +85,29 @@ def refuse_incomparable(first: Evaluated, other: Evaluated) -> None:
     ]
     differing = differing or _other_users(first.ranks, other.ranks)
     if differing:
-        one_protocol = first.report["protocol"] == other.report["protocol"]
-        cure = "" if one_protocol else "; evaluate both under one, and name it with --protocol"
+        same_protocol = first.report["protocol"] == other.report["protocol"]
+        advice = (
+            ""
+            if same_protocol
+            else "; evaluate both under the same protocol, and pass it with --protocol"
+        )
         raise UserError(
-            f"{first.run} and {other.run} are not comparable: they differ in {', '.join(differing)}{cure}"
+            f"{first.run} and {other.run} are not comparable: they differ in {', '.join(differing)}{advice}"
         )
 
 
 def _other_users(first: pa.Table, other: pa.Table) -> list[str]:
-    told = {"user_id": "users", "item_id": "targets of the users"}
+    nouns = {"user_id": "users", "item_id": "targets of the users"}
     differing = [
-        f"the {words}"
-        for column, words in told.items()
+        f"the {noun}"
+        for column, noun in nouns.items()
         if not first.column(column).equals(other.column(column))
     ]
-    return differing[:1]  # other users have other targets
+    return differing[:1]  # different users imply different targets
 
 
 def run_names(paths: list[Path]) -> list[str]:
-    """The folders' own names, or whole paths where those are not distinct; characters that a terminal obeys are shown."""
+    """The folders' names, or full paths if the names are not distinct. Control characters are escaped."""
     names = [path.resolve().name for path in paths]
     names = names if len(set(names)) == len(names) else [str(path) for path in paths]
     return [printable(name) for name in names]

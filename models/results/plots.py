@@ -1,4 +1,4 @@
-"""Plots as SVG or PNG; they need matplotlib, which is an extra."""
+"""Plots as SVG or PNG files, with matplotlib, an optional dependency."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ from toolkit.errors import UserError
 
 
 class Point(NamedTuple):
-    """One labelled point.
+    """A labelled point.
 
     Args:
-        label: beside it.
-        x: horizontally.
-        y: vertically.
+        label: text beside the point.
+        x: horizontal coordinate.
+        y: vertical coordinate.
         low: lower end of y's interval.
-        high: upper end.
+        high: upper end of y's interval.
     """
 
     label: str
@@ -34,7 +34,7 @@ def can_plot() -> bool:
 
 
 def check_plot(path: Path) -> None:
-    """Makes sure that a plot can be written, before anything is measured for it.
+    """Checks that a plot can be written, before any measurement.
 
     Raises:
         UserError: if the file is neither .png nor .svg, or matplotlib is not installed.
@@ -48,9 +48,9 @@ def check_plot(path: Path) -> None:
 
 
 def plot_bars(path: Path, names: Sequence[str], panels: Mapping[str, Sequence[float]]) -> None:
-    """Writes bars, a panel beside another for each quantity, the first name on top."""
+    """Writes horizontal bars: a panel per quantity, side by side, with the first name on top."""
     check_plot(path)
-    from matplotlib.figure import Figure  # no pyplot: nothing global
+    from matplotlib.figure import Figure  # pyplot would keep global state
 
     figure = Figure(figsize=(11, 1.2 + 0.4 * len(names)), layout="constrained")
     for axes, (title, values) in zip(
@@ -65,7 +65,7 @@ def plot_bars(path: Path, names: Sequence[str], panels: Mapping[str, Sequence[fl
 def plot_points(
     path: Path, points: Sequence[Point], *, x_name: str, y_name: str, log_x: bool = False
 ) -> None:
-    """Writes labelled points with their intervals."""
+    """Writes a scatter plot of labelled points with their intervals."""
     check_plot(path)
     from matplotlib.figure import Figure
 
@@ -87,6 +87,6 @@ def plot_points(
 
 
 def _write(figure: Any, path: Path) -> None:
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix.lstrip("."))
-    write_atomically(path, lambda file: file.write(drawn.getvalue()))
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix.lstrip("."))
+    write_atomically(path, lambda file: file.write(image.getvalue()))

@@ -1,1 +1,1 @@
-"""A run's folder: how it begins, what is recorded in it, and the trained model that it holds."""
+"""The run folder: how a run begins, what the folder records, and the trained model in it."""

@@ -1,6 +1,7 @@
-"""How a run begins: one process locks its folder, which is new or holds the run to resume.
+"""Starts or resumes a run: one process locks the run folder and checks that the settings fit it.
 
-It serves any trainer: settings are plain mappings, and the trainer supplies how those of a begun run are read.
+Any trainer can use it: settings are plain mappings, and the trainer supplies the function that reads those of an
+existing run.
 """
 
 import shutil
@@ -22,8 +23,8 @@ from toolkit.errors import UserError
 from toolkit.json_files import write_json
 from toolkit.lock import LOCKS, locked
 
-_LEFTOVERS = ".*.tmp"  # files that a killed process was writing
-_OF_THE_CALL = {"resume", "output"}  # how a run is called, which is no property of the run
+_LEFTOVERS = ".*.tmp"  # partial files of a killed process
+_CALL_ONLY = {"resume", "output"}  # arguments of one call, not settings of the run
 
 Settings = Mapping[str, Any]
 ReadSettings = Callable[[Path], Settings]
@@ -34,8 +35,8 @@ class Beginning:
     """How a run begins.
 
     Args:
-        is_new: whether nothing has been trained in the folder yet.
-        changed: of a resumed run, the old and the new value of each setting that differs from before, by flat key.
+        is_new: whether the run starts from scratch.
+        changed: old and new value of each setting that a resumed run changes, by flat key.
     """
 
     is_new: bool
@@ -52,26 +53,26 @@ def begin(
     resume: bool,
     processes: int,
 ) -> Beginning:
-    """Locks a run's folder for this process, and checks that the run may begin or resume there.
+    """Locks the run folder for this process and checks that the run can start or resume there.
 
     Only the main process calls it (`models.machine.parallel.decided_by_first`).
 
     Args:
         output: run folder.
-        held: keeps the folder's lock until it is closed.
-        settings: of this call, nested or flat (`dataclasses.asdict`).
-        read_settings: reads the settings of a begun run from its folder, in the same shape.
+        held: exit stack that releases the lock.
+        settings: settings of this call, nested or flat (`dataclasses.asdict`).
+        read_settings: reads the settings of an existing run from its folder, in the same shape.
         free_to_change: flat keys (`train.patience`) that a resumed run may change, because no finished step depends
             on them.
-        resume: whether a run in the folder is to be resumed.
+        resume: whether to resume a run in the folder.
         processes: number of processes that train.
 
     Raises:
-        UserError: if another process trains in the folder, it holds a run that is not to be resumed or something
-            else, or the settings differ from those that the run was begun with.
+        UserError: if another process trains in the folder; if the folder is not empty and `resume` is false, or it
+            holds no run; or if settings differ that a resumed run must keep.
     """
     held.enter_context(locked(output, "training"))
-    held.callback(_leave_no_trace, output)
+    held.callback(_remove_unused_lock, output)
     beginning = Beginning(is_new=True)
     if _has_begun(output, resume=resume):
         changed = _changes(read_settings(output), settings)
@@ -79,7 +80,7 @@ def begin(
         _refuse_other_processes(output, processes)
         beginning = Beginning(is_new=False, changed=changed)
     for folder in (output, output / MODEL, output / CHECKPOINTS):
-        for leftover in folder.glob(_LEFTOVERS):  # no other process writes here: the lock is held
+        for leftover in folder.glob(_LEFTOVERS):  # safe: the lock excludes other writers
             leftover.unlink()
     return beginning
 
@@ -93,19 +94,20 @@ def record_beginning(
     config_text: str,
     describe: Callable[[], dict[str, Any]],
 ) -> None:
-    """Records how a run begins or resumes; only the main process writes.
+    """Records the start or resumption of a run; only the main process writes.
 
-    A new run's config.yaml is written first and its environment.json last: then the run has begun. For a resumed run,
-    environment.json lists under `resumed` when, where and on what machine, and which settings changed; config.yaml is
-    replaced where any did.
+    For a new run it writes config.yaml first and environment.json last; the second file marks the run as started. For a
+    resumed run it appends the time, checkpoint position, machine and changed settings to `resumed` in environment.json,
+    and replaces config.yaml if a setting changed.
 
     Args:
         beginning: from `begin`.
         output: run folder.
-        accelerator: of the run.
-        place: where it begins.
-        config_text: config.yaml's content, which `read_settings` reads.
-        describe: content of environment.json (`models.runs.environment.describe_environment`); called for a new run.
+        accelerator: accelerator of the run.
+        place: checkpoint position at which training starts.
+        config_text: content of config.yaml, in the form that `read_settings` reads.
+        describe: returns the content of environment.json (`models.runs.environment.describe_environment`); called for
+            a new run only.
     """
     if not accelerator.is_main_process:
         return
@@ -121,10 +123,10 @@ def record_beginning(
 
 
 def _has_begun(output: Path, *, resume: bool) -> bool:
-    """Whether the folder holds a run that has begun: a run without environment.json has not.
+    """Whether the folder holds a run that has started, which environment.json marks.
 
     Raises:
-        UserError: if the folder is not empty and not to be resumed, or holds something else.
+        UserError: if the folder is not empty and `resume` is false, or if it holds no run.
     """
     present = [
         path for path in output.glob("*") if path.name != LOCKS and not path.match(_LEFTOVERS)
@@ -133,10 +135,14 @@ def _has_begun(output: Path, *, resume: bool) -> bool:
         return False
     if not resume:
         raise UserError(
-            f"--output {output}: not empty; choose another folder, remove it first, or go on with --resume"
+            f"--output {output}: the folder is not empty; choose another folder, delete this one, or continue its run "
+            "with --resume"
         )
     if not (output / CONFIG).exists():
-        raise UserError(f"--output {output}: no {CONFIG} here, so this is no run to resume")
+        raise UserError(
+            f"--output {output}: --resume found no run, because the folder has no {CONFIG}; choose the folder of a run, "
+            "or leave out --resume and choose an empty folder"
+        )
     if not (output / ENVIRONMENT).exists():
         _refuse_lost_environment(output)
         return False
@@ -144,9 +150,9 @@ def _has_begun(output: Path, *, resume: bool) -> bool:
 
 
 def _changes(before: Settings, now: Settings) -> dict[str, tuple[Any, Any]]:
-    """The old and the new value of each setting that differs, in the order of keys."""
+    """Old and new value of each setting that differs, sorted by key."""
     old, new = flat(before), flat(now)
-    keys = sorted({*old, *new} - _OF_THE_CALL)
+    keys = sorted({*old, *new} - _CALL_ONLY)
     return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
 
 
@@ -156,8 +162,8 @@ def _refuse_changes(
     for key, (old, new) in changed.items():
         if key not in free_to_change:
             raise UserError(
-                f"{output} was begun with {key} = {old}, and now {key} = {new} is asked "
-                "for; set it back, or start afresh in another folder"
+                f"{output}: the run started with {key} = {old}, but this call sets {key} = {new}; restore the value, or "
+                "start a new run in another folder"
             )
 
 
@@ -165,22 +171,22 @@ def _refuse_other_processes(output: Path, processes: int) -> None:
     before = read_environment(output).get("processes", processes)
     if before != processes:
         raise UserError(
-            f"{output} was begun with {before} processes, and now there are {processes}; launch as many, or start "
-            "afresh in another folder"
+            f"{output}: the run started with {before} processes, but this launch has {processes}; launch {before} "
+            "processes, or start a new run in another folder"
         )
 
 
 def _refuse_lost_environment(output: Path) -> None:
-    """A run that was killed before environment.json was written has no checkpoint either."""
+    """Refuses a folder with checkpoints but without environment.json, which is written before any checkpoint."""
     if any((output / CHECKPOINTS).glob("*.safetensors")):
         raise UserError(
-            f"{output}: {ENVIRONMENT} is gone, so it is not known what the run was trained on; restore the file, or "
-            "start afresh in another folder"
+            f"{output}: {ENVIRONMENT} is missing, so the dataset of the run cannot be checked; restore the file, or "
+            "start a new run in another folder"
         )
 
 
-def _leave_no_trace(output: Path) -> None:
-    """Removes the lock's files, while the lock is held, where no run has begun."""
+def _remove_unused_lock(output: Path) -> None:
+    """Removes the lock files if no run has started. The caller holds the lock."""
     if not (output / CONFIG).exists():
         shutil.rmtree(output / LOCKS)
         if not any(output.iterdir()):

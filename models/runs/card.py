@@ -1,7 +1,7 @@
-"""The card of a model: `RUN/model/README.md`, what the model is, what it was made from and how good it is.
+"""The model card, `RUN/model/README.md`: what the model is, its training data, settings and results.
 
-Every word of it is read from the run and its dataset; what these do not say is left out. Training writes it,
-and `evaluate` writes it again with what it has measured.
+All facts come from the run and its dataset; missing ones are left out. Training writes the card, and `evaluate` rewrites
+it with its results.
 """
 
 import re
@@ -27,23 +27,25 @@ LIBRARY = "versa-toolkit"
 TASK = "sequential-recommendation"
 TAGS = (TASK, "recommendation", "multimodal", "versa")
 _UNKNOWN = {"processes": 1, "versions": {}, "python": "?", "device": "?", "mixed_precision": "?"}
-_NOT_OF_THE_HUB = re.compile(r"[^A-Za-z0-9_.-]+")  # characters that no name of a dataset there has
+_NOT_IN_HUB_NAMES = re.compile(
+    r"[^A-Za-z0-9_.-]+"
+)  # characters that the hub's dataset names exclude
 MASKED: dict[Protocol, str] = {
-    "paper": "the kept history is left out of the ranking, so a target that repeats can never hit",
-    "clean": "the whole history but the target is left out of the ranking, so a repeat counts",
-    "unmasked": "nothing is left out of the ranking",
+    "paper": "the ranking excludes the kept history, so a target that repeats an item of it is never a hit",
+    "clean": "the ranking excludes the whole history except the target, so a repeated target can be a hit",
+    "unmasked": "the ranking excludes nothing",
 }
 
 
 def write_card(trained: TrainedRecommender, run: str | Path) -> None:
-    """Writes the card of a run's model, from all that has been measured so far.
+    """Writes the card of a run's model with all evaluations so far.
 
     Args:
         trained: the model, with its dataset.
-        run: its folder.
+        run: run folder.
     """
     run = Path(run)
-    made_with = describe_towers(
+    provenance = describe_towers(
         trained.dataset, trained.config.content, encoders=trained.config.reads["encoders"]
     )
     reports = _reports(run)
@@ -52,10 +54,10 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         _headline(run, trained),
         _results(run, reports),
         _data(run, trained),
-        *tower_sections(trained, made_with),
-        *caption_sections(made_with),
+        *tower_sections(trained, provenance),
+        *caption_sections(provenance),
         _training(run, trained),
-        *usage_sections(trained, made_with),
+        *usage_sections(trained, provenance),
         _limits(trained),
     ]
     card = ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
@@ -63,7 +65,7 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
 
 
 def _reports(run: Path) -> list[dict[str, Any]]:
-    """All that was measured: test before valid, the run's own protocol before others."""
+    """The reports of all evaluations: test before valid, the run's own protocol before others."""
     names = [
         f"{split}{protocol}.json"
         for split in ("test", "valid")
@@ -75,23 +77,23 @@ def _reports(run: Path) -> list[dict[str, Any]]:
 def _metadata(
     run: Path, trained: TrainedRecommender, reports: list[dict[str, Any]]
 ) -> ModelCardData:
-    """Front matter as the hub reads it, metrics as fractions; licence and languages are not known here."""
+    """Front matter for the hub, with metrics as fractions. The run does not record licence and languages."""
     name = trained.dataset.name
     results = [
         EvalResult(
             task_type=TASK,
-            dataset_type=_NOT_OF_THE_HUB.sub("-", name),
+            dataset_type=_NOT_IN_HUB_NAMES.sub("-", name),
             dataset_name=name,
             dataset_config=report["protocol"],
             dataset_split=report["split"],
             dataset_args={"users": report["users"], "catalogue": report["catalogue"]},
             metric_type=metric,
             metric_name=f"{metric} ({report['split']}, protocol {report['protocol']})",
-            metric_value=round(found["value"], 6),
-            metric_args={"low_95": round(found["low"], 6), "high_95": round(found["high"], 6)},
+            metric_value=round(result["value"], 6),
+            metric_args={"low_95": round(result["low"], 6), "high_95": round(result["high"], 6)},
         )
         for report in reports
-        for metric, found in report["metrics"].items()
+        for metric, result in report["metrics"].items()
     ]
     return ModelCardData(
         library_name=LIBRARY,
@@ -106,8 +108,8 @@ def _headline(run: Path, trained: TrainedRecommender) -> str:
     items = config.item_kind.about(config.towers)
     return (
         f"# {plain(run.resolve().name)}\n\nA sequential recommender, trained with Versa on the dataset "
-        f"{code(trained.dataset.name)}: it ranks items by what a user may take next, given the last {length} "
-        f"that the user took. {items}"
+        f"{code(trained.dataset.name)}. It ranks items as the next interaction of a user, given the user's last {length} "
+        f"items. {items}"
     )
 
 
@@ -125,8 +127,8 @@ def _results(run: Path, reports: list[dict[str, Any]]) -> str:
         [
             "## Results",
             table([*head, *(f"{name}@k" for name in metrics.METRICS)], rows),
-            "In percent, with 95 % intervals over users. One item is to be found for each user, among the whole "
-            "catalogue; items that score alike share their ranks.",
+            "In percent, with 95 % confidence intervals over users. Each user has one target item, ranked against the "
+            "whole catalogue; items with equal scores share the mean of their ranks.",
             "\n".join(f"- Protocol {code(name)}: {MASKED[name]}." for name in used),
             *_chosen(run),
         ]
@@ -137,52 +139,54 @@ def _chosen(run: Path) -> list[str]:
     epochs = _epochs(run)
     if not epochs:
         return []
-    best = max(epochs, key=lambda line: line["valid"]["HR@10"])  # of equals the first: training's
+    best = max(
+        epochs, key=lambda line: line["valid"]["HR@10"]
+    )  # the first of equals, as in training
     value = 100 * best["valid"]["HR@10"]
     return [
-        f"The weights are those of epoch {best['epoch']} of {len(epochs)}, which has the best HR@10 on valid "
-        f"({value:.2f} %, under the run's own protocol); training does not look at the test split."
+        f"The weights are from epoch {best['epoch']} of {len(epochs)}, which has the highest HR@10 on the validation "
+        f"split ({value:.2f} %, under the run's own protocol). The test split is not used in training."
     ]
 
 
 def _data(run: Path, trained: TrainedRecommender) -> str:
     splits, length = trained.splits, trained.config.sequence.max_len
     counts = trained.dataset.manifest.get("counts", {})
-    known = read_environment(run)["dataset"]
-    hashes = {"item ids": known.get(ITEMS), "interactions": known.get(INTERACTIONS)}
+    recorded = read_environment(run)["dataset"]
+    hashes = {"item ids": recorded.get(ITEMS), "interactions": recorded.get(INTERACTIONS)}
     facts = [
         ["dataset", code(trained.dataset.name)],
-        *([what, f"{count:,}"] for what, count in counts.items()),
-        ["users kept", f"{len(splits.user_ids):,}, who have at least {MIN_INTERACTIONS} interactions"],
-        ["interactions kept", f"{splits.interactions:,}, the last {length + KEPT_BEYOND} of each of them"],
-        ["catalogue", f"{len(splits.catalogue):,} items, all that occur among those"],
-        ["train", f"{int((splits.train != 0).sum()):,} interactions: all but each user's last two"],
-        ["valid", f"{len(splits.valid):,} interactions: each user's last but one"],
-        ["test", f"{len(splits.test):,} interactions: each user's last"],
-        *([f"SHA-256 of {what}", code(value)] for what, value in hashes.items() if value),
+        *([name, f"{count:,}"] for name, count in counts.items()),
+        ["users kept", f"{len(splits.user_ids):,}, with at least {MIN_INTERACTIONS} interactions"],
+        ["interactions kept", f"{splits.interactions:,}, the last {length + KEPT_BEYOND} per user"],
+        ["catalogue", f"{len(splits.catalogue):,} items, all that occur in the kept interactions"],
+        ["train", f"{int((splits.train != 0).sum()):,} interactions: all except the last two per user"],
+        ["valid", f"{len(splits.valid):,} interactions: the second to last per user"],
+        ["test", f"{len(splits.test):,} interactions: the last per user"],
+        *([f"SHA-256 of {name}", code(value)] for name, value in hashes.items() if value),
     ]  # fmt: skip
     return f"## Data\n\n{table(['', ''], facts)}"
 
 
 def _training(run: Path, trained: TrainedRecommender) -> str:
-    config, about = trained.config, {**_UNKNOWN, **read_environment(run)}
-    epochs, processes = _epochs(run), about["processes"]
+    config, environment = trained.config, {**_UNKNOWN, **read_environment(run)}
+    epochs, processes = _epochs(run), environment["processes"]
     seconds = [line["train_seconds"] for line in epochs if "train_seconds" in line]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     facts = [
         ["trainable parameters", f"{count_trainable(trained.model):,}"],
-        ["item embeddings", f"{config.side.embedding_dim} wide"],
+        ["width of item embeddings", str(config.side.embedding_dim)],
         ["sequence encoder", config.sequence_kind.about(config.sequence)],
-        *([["began with the weights of", code(Path(config.init_from).name)]] if config.init_from else []),
+        *([["initial weights", code(Path(config.init_from).name)]] if config.init_from else []),
         ["loss", f"{config.train.objective}, {config.train.loss}, {config.train.negatives} negatives"],
-        ["optimizer", f"{config.train.optimizer}, {config.train.schedule}, base rate {config.train.rates.base:g}"],
-        ["batch", f"{config.train.batch_size} users a step{'' if processes == 1 else f', in each of {processes} processes'}"],
+        ["optimizer", f"{config.train.optimizer}, {config.train.schedule} schedule, base learning rate {config.train.rates.base:g}"],
+        ["batch size", f"{config.train.batch_size} users{'' if processes == 1 else f' in each of {processes} processes'}"],
         ["seed", str(config.train.seed)],
         *([["epochs", str(len(epochs))]] if epochs else []),
-        *([["seconds an epoch", f"{statistics.median(seconds):.2f}, median, training alone"]] if seconds else []),
-        ["device", plain(f"{about['device']}, mixed precision {about['mixed_precision']}")],
-        ["versions", plain(f"python {about['python']}, {versions}")],
-        *([["commit of Versa", code(str(about["git_commit"]))]] if about.get("git_commit") else []),
+        *([["seconds per epoch", f"{statistics.median(seconds):.2f}, median, without evaluation"]] if seconds else []),
+        ["device", plain(f"{environment['device']}, mixed precision {environment['mixed_precision']}")],
+        ["versions", plain(f"python {environment['python']}, {versions}")],
+        *([["commit of Versa", code(str(environment["git_commit"]))]] if environment.get("git_commit") else []),
     ]  # fmt: skip
     return f"## Training\n\n{table(['', ''], facts)}"
 
@@ -190,24 +194,23 @@ def _training(run: Path, trained: TrainedRecommender) -> str:
 def _limits(trained: TrainedRecommender) -> str:
     splits, protocol = trained.splits, trained.config.protocol
     unseen = int((splits.train_counts[splits.catalogue] == 0).sum())
-    new = "has a vector that was never trained, and an item that the dataset does not have has none"
+    new = "Their vectors are untrained, and items outside the dataset have no vector."
     if trained.config.knows_new_items:
-        new = "is scored by its content alone; how well that works was not measured apart"
+        new = "The model scores them by content alone. The quality of these scores was not measured separately."
     limits = [
-        f"What is masked depends on the protocol: under {code(protocol)}, the run's own, {MASKED[protocol]}. "
-        "Numbers under different protocols are not comparable.",
-        f"{unseen:,} of the {len(splits.catalogue):,} items of the catalogue occur in no training sequence. What "
-        f"nobody took in training {new}.",
-        f"It sees a user's last {trained.config.sequence.max_len} items in their order, and no times.",
-        f"Users with fewer than {MIN_INTERACTIONS} interactions were neither trained on nor measured.",
-        "The numbers are of held-out interactions of the same dataset.",
+        f"Masking depends on the protocol: under {code(protocol)}, the run's own, {MASKED[protocol]}. "
+        "Results under different protocols are not comparable.",
+        f"{unseen:,} of the {len(splits.catalogue):,} items in the catalogue occur in no training sequence. {new}",
+        f"The model reads the last {trained.config.sequence.max_len} items of a user in order, without timestamps.",
+        f"Users with fewer than {MIN_INTERACTIONS} interactions were excluded from training and evaluation.",
+        "The results are measured on held-out interactions of the same dataset.",
         "The licences of the dataset, encoders and captioners are not recorded.",
     ]
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
 
 def _epochs(run: Path) -> list[dict[str, Any]]:
-    """What the log says of each epoch."""
+    """The log entries of the epochs."""
     return [entry for entry in log_lines(run) if "valid" in entry]
 
 

@@ -1,4 +1,4 @@
-"""What a model's card says to whoever has only the model: where its towers and captions came from, and its use."""
+"""The parts of a model card that a user of the model needs: provenance of towers and captions, and example code."""
 
 import json
 from typing import Any
@@ -9,90 +9,96 @@ from models.inputs.provenance import is_imported, recipe
 from models.runs.markdown import code, fenced, table
 from models.runs.trained import TrainedRecommender
 
-PACKAGE = "package:"  # so begins an encoder that lies in an installed package
+PACKAGE = "package:"  # prefix of an encoder in an installed package
 
 
-def tower_sections(trained: TrainedRecommender, made_with: dict[str, Any]) -> list[str]:
-    """What encoded the items; nothing for the ID baseline."""
-    if not made_with:
+def tower_sections(trained: TrainedRecommender, provenance: dict[str, Any]) -> list[str]:
+    """The encoders of the items; no section for the ID baseline."""
+    if not provenance:
         return []
     trains = trained.config.item_kind.trains_encoders
     zeros = "a learned state" if trains else "zeros"
     head = ["tower", "source", "encoder", "revision", "kept states", "pooling", "width", "items"]
     rows = [
         [
-            *map(code, (name, one["source"], one["encoder"], one["revision"])),
-            one.get("kept", "the last"),
-            one["pooling"],
+            *map(code, (name, tower["source"], tower["encoder"], tower["revision"])),
+            tower.get("kept", "the last"),
+            tower["pooling"],
             "" if trains else str(trained.dataset.tower(name).width),
-            ", ".join(f"{count:,} {status}" for status, count in one.get("items", {}).items()),
+            ", ".join(f"{count:,} {status}" for status, count in tower.get("items", {}).items()),
         ]
-        for name, one in made_with["encode"].items()
+        for name, tower in provenance["encode"].items()
     ]
     return [
         "## Towers",
         table(head, rows),
-        f"Kept states count from 0, the encoder's embeddings. An item without the source has {zeros} in their place.",
+        "Kept states are numbered from 0, the output of the encoder's embedding layer. An item without the source has "
+        f"{zeros} in their place.",
     ]
 
 
-def caption_sections(made_with: dict[str, Any]) -> list[str]:
-    """Where captions came from, prompts included; nothing where no tower reads any."""
-    made = made_with.get("caption", {})
-    if not made:
+def caption_sections(provenance: dict[str, Any]) -> list[str]:
+    """The captioners and their prompts; no section if no tower reads captions."""
+    captions = provenance.get("caption", {})
+    if not captions:
         return []
-    head = ["captions", "of", "model", "revision", "prompt", "hash of the prompt"]
+    head = ["captions", "source", "model", "revision", "prompt", "hash of the prompt"]
     keys = ("source", "model", "revision", "prompt", "prompt_hash")
     rows = [
-        [code(name), *(code(one[key]) if key in one else "" for key in keys)]
-        for name, one in made.items()
+        [code(name), *(code(captioner[key]) if key in captioner else "" for key in keys)]
+        for name, captioner in captions.items()
     ]
     prompts = [
-        f"The prompt of {code(name)}:\n\n{fenced(one['prompt_text'], 'text')}"
-        for name, one in made.items()
-        if one.get("prompt_text")
+        f"The prompt of {code(name)}:\n\n{fenced(captioner['prompt_text'], 'text')}"
+        for name, captioner in captions.items()
+        if captioner.get("prompt_text")
     ]
     return ["## Captions", table(head, rows), *prompts]
 
 
-def usage_sections(trained: TrainedRecommender, made_with: dict[str, Any]) -> list[str]:
-    """Python that recommends, and the settings that make states of other items."""
-    words = ["## Use", fenced(_snippet(trained), "python")]
+def usage_sections(trained: TrainedRecommender, provenance: dict[str, Any]) -> list[str]:
+    """Example code that recommends, and the settings that encode other items."""
+    example = ["## Use", fenced(_snippet(trained), "python")]
     if not trained.config.knows_new_items:
-        return [*words, "`DATASET` is the one named above: the model knows no other items."]
+        return [
+            *example,
+            "`DATASET` must be the dataset above: the model has no vectors for other items.",
+        ]
     if trained.config.item_kind.trains_encoders:
         return [
-            *words,
-            "`DATASET` may hold other items than those above, with the same kinds of content: the model runs its "
-            "encoders itself. A base encoder that lies in a folder is named by the last part of its path: say where it "
-            'lies with `models.from_pretrained("FOLDER", encoders={"TOWER": "PATH"})`.',
-            *_notes(made_with),
+            *example,
+            "`DATASET` may contain other items with the same kinds of content: the model runs its encoders itself. A base "
+            "encoder that was loaded from a folder is named by the last part of its path; give its path with "
+            '`models.from_pretrained("FOLDER", encoders={"TOWER": "PATH"})`.',
+            *_notes(provenance),
         ]
     return [
-        *words,
-        "`DATASET` may hold other items than those above, if their states were made in the same way. "
-        "`python -m prep build DUMP DATASET --config prep.yaml` makes them so, with this in `prep.yaml`:",
-        fenced(yaml.safe_dump(recipe(made_with), sort_keys=False, allow_unicode=True), "yaml"),
-        *_notes(made_with),
+        *example,
+        "`DATASET` may contain other items, if their states have the same provenance. To create such a dataset, save "
+        "these settings as `prep.yaml` and run `python -m prep build DUMP DATASET --config prep.yaml`:",
+        fenced(yaml.safe_dump(recipe(provenance), sort_keys=False, allow_unicode=True), "yaml"),
+        *_notes(provenance),
     ]
 
 
-def _notes(made_with: dict[str, Any]) -> list[str]:
-    """What whoever is elsewhere has to find first."""
-    encoders = [(one["encoder"], one["revision"]) for one in made_with["encode"].values()]
-    captions = made_with["caption"].values()
-    models = [(one["model"], one["revision"]) for one in captions if one.get("revision")]
+def _notes(provenance: dict[str, Any]) -> list[str]:
+    """What a user of the settings has to supply: local folders and prompt files; and towers that they cannot encode."""
+    encoders = [(tower["encoder"], tower["revision"]) for tower in provenance["encode"].values()]
+    captioners = provenance["caption"].values()
+    models = [(entry["model"], entry["revision"]) for entry in captioners if entry.get("revision")]
     folders = [name for name, revision in [*encoders, *models] if _is_folder(name, revision)]
-    prompts = [one["prompt"] for one in captions if "prompt" in one and "@" not in one["prompt"]]
-    ready = [name for name, tower in made_with["encode"].items() if is_imported(tower)]
+    prompts = [
+        entry["prompt"] for entry in captioners if "prompt" in entry and "@" not in entry["prompt"]
+    ]
+    imported = [name for name, tower in provenance["encode"].items() if is_imported(tower)]
     notes = {
-        "Local folders, to be found by their fingerprints, which stand above as revisions": folders,
-        "Files to be written, with the prompts above in them": prompts,
-        "Towers whose states came ready from a file, so that no setting makes those of other items": ready,
+        "Local folders that you must supply; the revisions above are their fingerprints": folders,
+        "Prompt files that you must create with the prompts above": prompts,
+        "Towers imported from a file, which these settings cannot encode for other items": imported,
     }
     return [
-        f"{words}: {', '.join(map(code, dict.fromkeys(names)))}."
-        for words, names in notes.items()
+        f"{note}: {', '.join(map(code, dict.fromkeys(names)))}."
+        for note, names in notes.items()
         if names
     ]
 
@@ -102,7 +108,7 @@ def _is_folder(name: str, revision: str) -> bool:
 
 
 def _snippet(trained: TrainedRecommender) -> str:
-    """Python that recommends; its history is of items that the model knows."""
+    """Example code that recommends for a history of items from the catalogue."""
     towers = json.dumps(trained.config.content, ensure_ascii=False)
     tables = {
         "numbers": '{"id": torch.arange(data.items.num_rows + 1)}',
@@ -113,7 +119,7 @@ def _snippet(trained: TrainedRecommender) -> str:
         "for name, source in model.item_encoder.sources.items()})"
     )
     features = " | ".join(
-        tables[what] for what in trained.config.item_kind.reads_of(trained.config.towers)
+        tables[name] for name in trained.config.item_kind.reads_of(trained.config.towers)
     )
     ids = [trained.dataset.item_ids.id(int(number)) for number in trained.splits.catalogue[:3]]
     return f"""import torch
@@ -123,12 +129,12 @@ import toolkit
 
 model = models.from_pretrained("FOLDER")  # this folder, or its name on the hub, with revision="COMMIT"
 data = toolkit.open_dataset("DATASET")
-history = {json.dumps(ids, ensure_ascii=False)}  # what somebody took, the newest last
+history = {json.dumps(ids, ensure_ascii=False)}  # item ids of one user, the newest last
 with torch.no_grad():
     items = model.encode_items({features})
-    taken = torch.from_numpy(data.item_ids.numbers(history[-{trained.config.sequence.max_len}:])).long()
-    user = model.encode_users(taken[None], items)
+    seen = torch.from_numpy(data.item_ids.numbers(history[-{trained.config.sequence.max_len}:])).long()
+    user = model.encode_users(seen[None], items)
 scores = (user @ items.T)[0]
 scores[0] = -torch.inf  # padding
-scores[taken] = -torch.inf
+scores[seen] = -torch.inf
 best = [data.item_ids.id(number) for number in scores.topk(5).indices.tolist()]"""

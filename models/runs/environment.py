@@ -1,4 +1,4 @@
-"""The environment of a run, for environment.json: what a reviewer needs to reproduce it."""
+"""Describes the environment of a run for environment.json: what a reviewer needs to reproduce the run."""
 
 import platform
 import subprocess
@@ -22,10 +22,10 @@ def describe_environment(
     """Versions, device, processes, git commit and dataset of a run.
 
     Args:
-        accelerator: of the run.
-        dataset: name and identity of the dataset, as JSON can hold it; a recommender's is
+        accelerator: accelerator of the run.
+        dataset: name and identity of the dataset as a JSON object; a recommender's is
             `models.runs.identity.describe_data`.
-        residency: where its stored states are kept, if it has any.
+        residency: where the run keeps stored states; None if it reads none.
     """
     return {
         "started": now(),
@@ -37,7 +37,7 @@ def describe_environment(
 
 
 def describe_machine(accelerator: Accelerator) -> dict[str, Any]:
-    """Versions, device and precision of this process; they may differ where a run is resumed."""
+    """Versions, device and precision of this process; a resumed run may have other ones."""
     device = accelerator.device
     return {
         "python": platform.python_version(),
@@ -55,7 +55,7 @@ def now() -> str:
 
 
 def _git_commit() -> str | None:
-    """The commit of the git checkout that tracks this file; None for an installed copy."""
+    """Commit of the git checkout that tracks this file; None for an installed copy."""
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     return _git("rev-parse", "HEAD")

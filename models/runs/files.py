@@ -1,6 +1,6 @@
-"""Reads the files of a run folder, which may be damaged, half written or from an untrusted source.
+"""Reads the files of a run folder, which may be damaged, incomplete or from an untrusted source.
 
-Anything that training or evaluation would not have written is a `UserError` that names the file.
+Content that training or evaluation would not write raises a `UserError` that names the file.
 """
 
 import math
@@ -22,8 +22,8 @@ CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 MODEL = "model"
 _MEASURED = tuple(f"{name}@{k}" for name in metrics.METRICS for k in metrics.CUTOFFS)
-_OF_ENVIRONMENT: dict[str, type] = {"dataset": dict, "versions": dict, "processes": int}
-_OF_REPORT: dict[str, type] = {
+_ENVIRONMENT_TYPES: dict[str, type] = {"dataset": dict, "versions": dict, "processes": int}
+_REPORT_TYPES: dict[str, type] = {
     "protocol": str,
     "split": str,
     "users": int,
@@ -33,22 +33,22 @@ _OF_REPORT: dict[str, type] = {
 
 
 def read_run_config(run: Path) -> RunConfig:
-    """The config of a run.
+    """Reads the config of a run.
 
     Raises:
-        UserError: if the folder is no run, or its config.yaml is damaged.
+        UserError: if the folder is not a run folder, or its config.yaml is damaged.
     """
     if not (run / CONFIG).is_file():
         raise UserError(
-            f"{run}: no {CONFIG} here, so this is no run folder; train one with models.train"
+            f"{run}: not a run folder, because it has no {CONFIG}; pass a folder that models.train wrote"
         )
     return load_run_config(run / CONFIG)
 
 
 def read_run_settings(run: Path) -> dict[str, Any]:
-    """The settings that a run was begun with, or last resumed with, as nested mappings.
+    """Reads the settings with which a run was started or last resumed, as nested mappings.
 
-    Older versions recorded the launcher's mixed precision in environment.json only; it was in force.
+    Older versions recorded the launcher's mixed precision in environment.json only. That value overrides config.yaml.
 
     Raises:
         UserError: as `read_run_config` and `read_environment` do.
@@ -59,55 +59,57 @@ def read_run_settings(run: Path) -> dict[str, Any]:
 
 
 def read_environment(run: Path) -> dict[str, Any]:
-    """The environment of a run, environment.json. It always has `dataset`.
+    """Reads the environment of a run, environment.json, which always has `dataset`.
 
     Raises:
-        UserError: if the file is absent or damaged.
+        UserError: if the file is missing or damaged.
     """
     environment = read_json_object(run / ENVIRONMENT)
-    _refuse_types({"dataset": None, **environment}, _OF_ENVIRONMENT, run / ENVIRONMENT)
+    _check_types({"dataset": None, **environment}, _ENVIRONMENT_TYPES, run / ENVIRONMENT)
     return environment
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """The report of an evaluation: protocol, split, users, catalogue and metrics with their intervals.
+    """Reads the report of an evaluation: protocol, split, users, catalogue, and metrics with intervals.
 
     Raises:
-        UserError: if the file is absent or damaged.
+        UserError: if the file is missing or damaged.
     """
     report = read_json_object(path)
-    _refuse_types({**dict.fromkeys(_OF_REPORT), **report}, _OF_REPORT, path)
+    _check_types({**dict.fromkeys(_REPORT_TYPES), **report}, _REPORT_TYPES, path)
     for name in _MEASURED:
         metric = report["metrics"].get(name)
         if not isinstance(metric, dict) or not all(
-            _is_share(metric.get(key)) for key in ("value", "low", "high")
+            _is_fraction(metric.get(key)) for key in ("value", "low", "high")
         ):
             raise UserError(
-                f"{path}: its metrics have no {name} with value, low and high from 0 to 1; evaluate the run again"
+                f"{path}: metric {name} is missing or invalid; expected value, low and high from 0 to 1; evaluate the "
+                "run again"
             )
     return report
 
 
 def read_ranks(path: Path) -> pa.Table:
-    """The rank of each user's target (`toolkit.schema.RANKS`); infinite where the target is masked.
+    """Reads the rank of each user's target (`toolkit.schema.RANKS`); infinite where the target is masked.
 
     Raises:
-        UserError: if the file is absent or damaged.
+        UserError: if the file is missing or damaged.
     """
     table = schema.validate(read_file(path), schema.RANKS, where=str(path))
     ranks = np.asarray(table.column("rank"))
     if not len(ranks) or not (ranks >= 1).all():
         raise UserError(
-            f"{path}: expected ranks from 1 on, a row for each user; evaluate the run again"
+            f"{path}: the table is empty or has ranks below 1; expected one rank per user, counted from 1; evaluate the "
+            "run again"
         )
     return table
 
 
 def log_lines(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log (`models.training.log.read_log`).
+    """Reads the entries of a run's log (`models.training.log.read_log`).
 
     Raises:
-        UserError: if a line is not one that training writes.
+        UserError: if training would not write one of them.
     """
     lines = read_log(run)
     for number, line in enumerate(lines, start=1):
@@ -123,12 +125,13 @@ def log_lines(run: Path) -> list[dict[str, Any]]:
             or ("loss" in line and "step" not in line)
         ):
             raise UserError(
-                f"{run / 'log.jsonl'}: entry {number} is not as training writes it; mend or delete the line"
+                f"{run / 'log.jsonl'}: entry {number} has missing keys or values of the wrong type; correct or delete "
+                "the line"
             )
     return lines
 
 
-def _refuse_types(values: dict[str, Any], types: dict[str, type], path: Path) -> None:
+def _check_types(values: dict[str, Any], types: dict[str, type], path: Path) -> None:
     for key, kind in types.items():
         if key in values and (type(values[key]) is not kind):
             raise UserError(
@@ -143,5 +146,5 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_share(value: Any) -> bool:
+def _is_fraction(value: Any) -> bool:
     return _is_number(value) and math.isfinite(value) and 0 <= value <= 1

@@ -1,10 +1,10 @@
-"""Whether a dataset is the one that a run was trained on: the one place that answers it.
+"""Checks whether a dataset is the one that a run was trained on.
 
 Training on resume, evaluate, recommend, export, report and efficiency call `refuse_other_data` or `other_data`; compare
 calls `differing_data` on the records of two runs. Identity is content, not a path: a dataset may move.
 
-A run's settings enter as two arguments: `towers`, the names of the towers that it reads, and `states`, whether it reads
-them as prep `stored` them or runs the encoders `live`.
+Two arguments describe the run: `towers`, the names of the towers that it reads, and `states`, which is `stored` if it
+reads the hidden states that prep stored and `live` if it runs the encoders.
 """
 
 import hashlib
@@ -27,19 +27,16 @@ from toolkit.json_files import MANIFEST
 from toolkit.store import Table, read_file
 
 ITEMS = "items_sha256"
-INTERACTIONS = "interactions_sha256"  # runs of older versions do not have it
-_STATES = (
-    "states_sha256"  # of a tower whose stored states are read; absent in runs of older versions
-)
-_SOURCE = (
-    "source_sha256"  # of the content that a live encoder reads; absent in runs of older versions
-)
-_WORDS = {INTERACTIONS: "interactions", _STATES: "hidden states", _SOURCE: "content"}
-_NOT_OF_STATES = ("dtype", "items", "layers")  # how they are stored; `kept` names the layers
-# Every version that records the provenance of states records these, so that an absent one was not set.
+# Runs of older versions lack the next three.
+INTERACTIONS = "interactions_sha256"
+_STATES = "states_sha256"  # of a tower's stored states
+_SOURCE = "source_sha256"  # of the content that a live encoder reads
+_NAMES = {INTERACTIONS: "interactions", _STATES: "hidden states", _SOURCE: "content"}
+_STORAGE = ("dtype", "items", "layers")  # storage settings; `kept` names the layers
+# Every version that records provenance records these keys: a missing key means that it was not set.
 _ALWAYS = ("encoder", "revision", "source", "modality", "pooling", "kept", "precision", "quantize", "captions",
            "max_tokens", "lowercase")  # fmt: skip
-_SOURCES_AT_ONCE = 1024
+_SOURCE_BATCH = 1024  # items per read
 Fact = tuple[str, Callable[[], Any]]
 States = Literal["stored", "live"]
 
@@ -51,12 +48,12 @@ def describe_data(
     states: States,
     encoders: Mapping[str, EncoderSpec] | None = None,
 ) -> dict[str, Any]:
-    """Everything in a dataset that a run depends on, as environment.json keeps it under `dataset`.
+    """Everything in a dataset that a run depends on, as environment.json records it under `dataset`.
 
     Returns:
-        `items_sha256` over the item ids in order; for each tower, the provenance of its states and
-        `tower NAME states_sha256` of the states themselves (`source_sha256` of the encoder's input, where states are
-        live); `media …`, the settings of the pictures behind them; and `interactions_sha256`.
+        `items_sha256` of the item ids in order; per tower, the provenance of its states and
+        `tower NAME states_sha256` of the states (for live states, `source_sha256` of the encoder's input);
+        `media …`, the settings of the pictures that the towers depend on; and `interactions_sha256`.
     """
     return {key: compute() for key, compute in _facts(dataset, towers, states, encoders or {})}
 
@@ -69,11 +66,11 @@ def refuse_other_data(
     states: States,
     encoders: Mapping[str, EncoderSpec] | None = None,
 ) -> None:
-    """Refuses a dataset that is not the one that a run was trained on, by content.
+    """Refuses a dataset whose content differs from that of the run's training data.
 
     Args:
         run: run folder.
-        dataset: the dataset to be read.
+        dataset: dataset to check.
         towers: names of the towers that the run reads.
         states: `stored` or `live`.
         encoders: by tower, those that the run trains.
@@ -94,7 +91,7 @@ def refuse_to_resume_on_other_data(
     states: States,
     encoders: Mapping[str, EncoderSpec] | None = None,
 ) -> None:
-    """`refuse_other_data` where training has begun: a run without environment.json has made no step.
+    """Like `refuse_other_data`, but accepts a run without environment.json, which has not trained a step.
 
     Raises:
         UserError: as `refuse_other_data` does.
@@ -111,35 +108,35 @@ def other_data(
     states: States,
     encoders: Mapping[str, EncoderSpec] | None = None,
 ) -> str | None:
-    """How a dataset differs from the one that a run was trained on, as a message; None where it is the same.
+    """A message with the first difference between a dataset and the run's training data; None if there is none.
 
-    Runs of older versions did not record all of it: what cannot be checked is named on stderr.
+    Runs of older versions lack some records. The parts that cannot be checked are listed on stderr.
     """
     then = read_environment(run)["dataset"]
     encoders = encoders or {}
     facts = dict(_facts(dataset, towers, states, encoders))
     whole = any(key.endswith((f" {_STATES}", f" {_SOURCE}")) for key in then)
-    gone = [key for key in then if key.rpartition(" ")[2] in _ALWAYS and key not in facts]
-    for key, compute in [*facts.items(), *((key, lambda: None) for key in gone)]:
+    missing = [key for key in then if key.rpartition(" ")[2] in _ALWAYS and key not in facts]
+    for key, compute in [*facts.items(), *((key, lambda: None) for key in missing)]:
         last = key.rpartition(" ")[2]
         if key in then or (whole and last in _ALWAYS):
             now = compute()
             if then.get(key) != now:
                 return _differs(run, key, then.get(key), now, dataset)
     unknown = [
-        " ".join([*key.split()[:-1], _WORDS[key.split()[-1]]])
+        " ".join([*key.split()[:-1], _NAMES[key.split()[-1]]])
         for key in facts
-        if key not in then and key.split()[-1] in _WORDS
+        if key not in then and key.split()[-1] in _NAMES
     ]
-    for name in (
-        name for name in towers if name not in encoders
-    ):  # as older versions recorded them
+    stored = (name for name in towers if name not in encoders)
+    for name in stored:  # older versions recorded a tower in one line
         recorded, now = then.get(f"tower {name}"), _encoder_of(dataset.states_metadata(name))
         if recorded not in (None, now):
             return _differs(run, f"tower {name}", recorded, now, dataset)
     if unknown and rank_and_world()[0] == 0:
         print(
-            f"{run}: an older Versa trained it, so it is not known whether these are unchanged: {', '.join(unknown)}",
+            f"{run}: an older Versa trained this run and did not record checksums of {', '.join(unknown)}; cannot check "
+            "whether they have changed",
             file=sys.stderr,
         )
     return None
@@ -153,7 +150,7 @@ def refuse_other_states(
     towers: Sequence[str],
     encoders: Mapping[str, EncoderSpec] | None = None,
 ) -> None:
-    """Refuses another dataset whose states differ in provenance from those that the model was trained on.
+    """Refuses another dataset if its states have another provenance than those that the model was trained on.
 
     Args:
         run: run folder.
@@ -163,12 +160,12 @@ def refuse_other_states(
         encoders: by tower, those that the run trains.
 
     Raises:
-        UserError: if the provenance differs, or that of the model is not known.
+        UserError: if the provenance differs, or the model does not record its own.
     """
     if not made_with:
         raise UserError(
-            f"{run}: an older Versa trained it, and does not say what its towers' states were made with; "
-            "train again, or leave --data out"
+            f"{run}: an older Versa trained this run and did not record the provenance of its states, so another dataset "
+            "cannot be checked; train again, or leave out --data"
         )
     then = dict(_settings(made_with))
     now = dict(_settings(describe_towers(dataset, towers, encoders=encoders)))
@@ -177,20 +174,20 @@ def refuse_other_states(
         must = key.startswith("media ") or key.rpartition(" ")[2] in _ALWAYS
         if then.get(key) != now.get(key) and (both or must):
             raise UserError(
-                f"{run}: trained on states with {key} {then.get(key)!r}, and {dataset.path} has "
-                f"{now.get(key)!r}; the model reads none but such states: encode that dataset with the same settings"
+                f"{run}: trained on states with {key} {then.get(key)!r}, but {dataset.path} has {now.get(key)!r}; the "
+                "model requires states of the same provenance: encode that dataset with the same settings"
             )
 
 
 def differing_data(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """The parts of their data that two runs recorded differently: `items`, `interactions`.
+    """The parts of the data that differ between the records of two runs: `items`, `interactions`.
 
-    Their towers may differ: comparing towers is what runs are compared for.
+    Towers may differ, because comparisons of runs compare towers.
     """
-    words = {ITEMS: "items", INTERACTIONS: "interactions"}
+    names = {ITEMS: "items", INTERACTIONS: "interactions"}
     return [
-        word
-        for key, word in words.items()
+        name
+        for key, name in names.items()
         if key in first and key in other and first[key] != other[key]
     ]
 
@@ -203,12 +200,11 @@ def open_data(run: Path, data: str | Path) -> Dataset:
         data: the dataset's path in the run's config.
 
     Raises:
-        UserError: if it holds no dataset.
+        UserError: if there is no dataset at that path.
     """
     if not (Path(data) / MANIFEST).exists():
         raise UserError(
-            f"{run / CONFIG}: its data, {data}, is no dataset (any more); if it has moved, say where it lies "
-            "now: --data DATASET"
+            f"{run / CONFIG}: data = {data} is not a dataset; if the dataset has moved, pass its path with --data DATASET"
         )
     return open_dataset(data)
 
@@ -219,7 +215,7 @@ def _facts(
     states: States,
     encoders: Mapping[str, EncoderSpec],
 ) -> Iterator[Fact]:
-    """What identifies the data of a run, the cheapest first, so that a difference is found early."""
+    """The facts that identify the data of a run, the cheapest first."""
     yield ITEMS, lambda: hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
     for key, value in _settings(describe_towers(dataset, towers, encoders=encoders)):
         yield key, lambda value=value: value  # type: ignore[misc]
@@ -236,18 +232,18 @@ def _facts(
         yield f"tower {name} {_SOURCE}", partial(_source_sha256, dataset, source)
 
 
-def _settings(made_with: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _settings(provenance: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The settings that states depend on, by their name in messages."""
-    for name, tower in made_with.get("encode", {}).items():
+    for name, tower in provenance.get("encode", {}).items():
         for key, value in tower.items():
-            if key not in _NOT_OF_STATES:
+            if key not in _STORAGE:
                 yield f"tower {name} {key}", value
-    for key, value in made_with.get("media", {}).items():
+    for key, value in provenance.get("media", {}).items():
         yield f"media {key}", value
 
 
 def _states_sha256(dataset: Dataset, tower: str) -> str:
-    """The sum of the SHA-256 of each item's states, which depends neither on shards nor on their order."""
+    """The sum of the SHA-256 of each item's states, which does not depend on shards or their order."""
     shards = Table(dataset.path / "states" / tower).shards()
     parts = (int(remembered(shard.path, "rows", _rows_sha256), 16) for shard in shards)
     return f"{sum(parts) % 2**256:064x}"
@@ -273,11 +269,11 @@ def _rows_sha256(path: Path) -> str:
 
 
 def _source_sha256(dataset: Dataset, source: str) -> str:
-    """SHA-256 of the content that an encoder reads, of all items in order."""
+    """SHA-256 of the content that an encoder reads, over all items in order."""
     digest = hashlib.sha256()
     reader, numbers = dataset.source_reader(source), range(1, dataset.items.num_rows + 1)
-    for start in range(0, len(numbers), _SOURCES_AT_ONCE):
-        for value in reader.read(numbers[start : start + _SOURCES_AT_ONCE]).to_pylist():
+    for start in range(0, len(numbers), _SOURCE_BATCH):
+        for value in reader.read(numbers[start : start + _SOURCE_BATCH]).to_pylist():
             digest.update(_value_sha256(value))
     return digest.hexdigest()
 
@@ -290,15 +286,15 @@ def _value_sha256(value: str | bytes | list[bytes] | None) -> bytes:
 
 
 def _encoder_of(metadata: dict[str, str]) -> str:
-    """A tower's metadata as older versions recorded them."""
+    """A tower's metadata in the form that older versions recorded."""
     keys = ("encoder", "revision", "kept", "pooling", "precision", "dtype", "source", "captions")
     return ", ".join(f"{key}={metadata[key]}" for key in keys if key in metadata)
 
 
 def _differs(run: Path, key: str, then: Any, now: Any, dataset: Dataset) -> str:
-    cure = "restore that dataset, say with --data where it lies, or train again"
+    fix = "restore the dataset, pass its path with --data, or train again"
     *tower, last = key.split()
-    if last in _WORDS:
-        what = " ".join([_WORDS[last], *(["of", *tower] if tower else [])])
-        return f"{run}: trained on other {what} than {dataset.path} has now ({last} {then}, and now {now}); {cure}"
-    return f"{run}: trained on {key}={then}, and {dataset.path} now has {last}={now}; {cure}"
+    if last in _NAMES:
+        part = " ".join([_NAMES[last], *(["of", *tower] if tower else [])])
+        return f"{run}: trained on other {part} than {dataset.path} has now ({last} was {then}, is {now}); {fix}"
+    return f"{run}: trained on {key}={then}, but {dataset.path} now has {last}={now}; {fix}"

@@ -1,4 +1,4 @@
-"""The little of Markdown that Versa writes: tables, and words that come from data and must not act as markup."""
+"""Writes Markdown: tables, and text from data, escaped so that it does not act as markup."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ _TICKS = re.compile(r"`+")
 
 
 def plain(text: str) -> str:
-    r"""Text that reads as it is: one line, its markup escaped.
+    r"""Text in one line with escaped markup.
 
     >>> plain("a *bold*\n<name>")
     'a \\*bold\\* \\<name\\>'
@@ -17,7 +17,7 @@ def plain(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Text within backticks, more of them than it has in a row; one line.
+    """Text in one line as a code span, between more backticks than it contains in a row.
 
     >>> code("a`b")
     '``a`b``'
@@ -29,13 +29,13 @@ def code(text: str) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Text as a block of its own, line by line as it is."""
+    """Text as a fenced code block, unchanged."""
     fence = "`" * max(3, _longest(text) + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; what stands in its cells is Markdown already, and may hold `|`."""
+    """A table. Its cells are Markdown; `|` in them is escaped."""
     lines = [_line(row) for row in (head, *rows)]
     lines.insert(1, "|---" * len(head) + "|")
     return "\n".join(lines)
@@ -46,5 +46,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _longest(text: str) -> int:
-    """The most backticks in a row."""
+    """The length of the longest run of backticks."""
     return max(map(len, _TICKS.findall(text)), default=0)

@@ -1,4 +1,7 @@
-"""Reads a model folder's two files into a network, whoever wrote them: nothing is built that the weights do not fill."""
+"""Builds a network from the two files of a model folder, which may be untrusted.
+
+A network that the weights cannot fill is refused before it is built.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +23,7 @@ from toolkit.errors import UserError
 Kinds = Mapping[str, ItemKind] | Mapping[str, SequenceKind]
 PARTS: dict[str, Kinds] = {"item_encoder": ITEMS, "sequence_encoder": SEQUENCES}
 _BOOLEANS = {"wide_heads", "lowercase", "shared", "trust_remote_code"}
-_DEEPEST = 4096  # kept layers of a tower, or blocks
+_MAX_DEPTH = 4096  # kept layers of a tower, or blocks
 
 
 class Weights:
@@ -28,7 +31,7 @@ class Weights:
 
     Args:
         path: the file.
-        tensors: what it holds, by name.
+        tensors: the tensors by name.
     """
 
     def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -37,26 +40,26 @@ class Weights:
 
     @property
     def values(self) -> int:
-        """How many there are in all tensors."""
+        """Number of values in all tensors."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
     def named_by_tower(self, model: nn.Module) -> "Weights":
-        """The same weights, of a folder of format 2 or older, under today's names."""
+        """The weights of a folder of format 2 or older, under the current names."""
         return Weights(self.path, named_by_tower(self.tensors, model))
 
     def load_into(self, model: nn.Module) -> None:
-        """Gives a model these weights.
+        """Loads the weights into a model.
 
         Raises:
-            UserError: if they do not fit it, or are not finite.
+            UserError: if they do not fit the model, or are not finite.
         """
-        wanted = kept_state(model)
-        for name in sorted({*wanted, *self.tensors}):
-            then, now = (_shape(tensors.get(name)) for tensors in (wanted, self.tensors))
-            if then != now:
+        parameters = kept_state(model)
+        for name in sorted({*parameters, *self.tensors}):
+            expected, actual = (_shape(tensors.get(name)) for tensors in (parameters, self.tensors))
+            if actual != expected:
                 raise UserError(
-                    f"{self.path}: the weights do not fit the model's config.json: {name} is {now}, expected {then}; "
-                    "take both from one run"
+                    f"{self.path}: the weights do not fit the model's config.json: {name} is {actual}, expected "
+                    f"{expected}; use both files of the same run"
                 )
         for name, tensor in self.tensors.items():
             if not torch.isfinite(tensor).all():
@@ -66,20 +69,20 @@ class Weights:
         load_kept_state(model, self.tensors, assign=True)
 
     def refuse_changed(self, recorded: Any) -> None:
-        """Makes sure that the file is what was saved.
+        """Refuses a file that has changed since it was saved.
 
         Args:
-            recorded: SHA-256, one or more, as config.json has them; None where an older Versa wrote it.
+            recorded: SHA-256 digests in config.json; None if an older Versa wrote it.
 
         Raises:
-            UserError: if it is none of them.
+            UserError: if the file has none of these digests.
         """
         if recorded is None:
             return
         digest = sha256_of(self.path)
         if not isinstance(recorded, list) or digest not in recorded:
             raise UserError(
-                f"{self.path}: changed since it was saved (SHA-256 {digest}, and config.json has {recorded}); restore "
+                f"{self.path}: changed since it was saved (SHA-256 is {digest}, config.json has {recorded}); restore "
                 "the file, or train again"
             )
 
@@ -88,7 +91,7 @@ def read_weights(path: Path) -> Weights:
     """Reads a file of weights.
 
     Raises:
-        UserError: if it is no safetensors file, or a damaged one.
+        UserError: if the file is not a safetensors file, or is damaged.
     """
     try:
         return Weights(path, load_file(path))
@@ -99,15 +102,15 @@ def read_weights(path: Path) -> Weights:
 
 
 def build_model(config: Mapping[str, Any], weights: Weights, *, where: Path) -> Recommender:
-    """The network that a model's config describes, its weights still to be loaded.
+    """Builds the network that a model's config describes, without loading the weights.
 
     Args:
-        config: what config.json says.
-        weights: that it is for: a network that they cannot fill is not built, however large the config has it.
-        where: config.json, for messages.
+        config: content of config.json.
+        weights: the weights of the model, which bound the size of the network.
+        where: path of config.json, for messages.
 
     Raises:
-        UserError: if a setting is absent, unknown, of the wrong type or out of range.
+        UserError: if a setting is missing, unknown, of the wrong type or out of range.
     """
     made_with = config.get("made_with", {})
     if not isinstance(made_with, dict):
@@ -116,7 +119,7 @@ def build_model(config: Mapping[str, Any], weights: Weights, *, where: Path) -> 
         )
     for part, kinds in PARTS.items():
         _check_part(config.get(part), part, kinds, weights, where)
-    # The random weights are thrown away at once. The meta device would spare them, and take seconds of imports.
+    # The meta device would avoid initial weights that are discarded, but costs seconds of imports.
     with torch.random.fork_rng(devices=[]):
         item, sequence = (_build(config[part], part, where) for part in PARTS)
     return Recommender(item, sequence, made_with=made_with)
@@ -128,26 +131,26 @@ def _check_part(settings: Any, part: str, kinds: Kinds, weights: Weights, where:
     kind = settings.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise UserError(
-            f"{where}: {part}: model kind {kind!r} is unknown to this Versa; known: {list(kinds)}; a kind of your own is "
-            "registered by importing its module first"
+            f"{where}: {part}: model kind {kind!r} is unknown; known: {list(kinds)}; to use your own kind, import the "
+            "module that registers it first"
         )
     for name, value in _numbers(settings):
-        most = _DEEPEST if name in ("layers", "blocks") else weights.values
-        if isinstance(value, bool) or value < 0 or (value > most and isinstance(value, int)):
+        limit = _MAX_DEPTH if name in ("layers", "blocks") else weights.values
+        if isinstance(value, bool) or value < 0 or (value > limit and isinstance(value, int)):
             raise UserError(
-                f"{where}: {part}: {name} is {value}, which the weights beside it cannot have; restore the file"
+                f"{where}: {part}: {name} is {value}, which does not fit the weights in the folder; restore the file"
             )
-    # Any two sizes may be those of one tensor, and a network a hundred times its weights would only fill the memory.
+    # Any two sizes may be those of one tensor. A network a hundred times the size of its weights would only fill memory.
     sizes = sorted(value for _, value in _numbers(settings) if isinstance(value, int))
     if len(sizes) > 1 and sizes[-1] * sizes[-2] > max(100 * weights.values, 1 << 24):
         raise UserError(
-            f"{where}: {part}: sizes of {sizes[-2]:,} and {sizes[-1]:,} make a far larger network than the weights "
-            "beside it; restore the file"
+            f"{where}: {part}: sizes {sizes[-2]:,} and {sizes[-1]:,} describe a network much larger than the weights in "
+            "the folder; restore the file"
         )
 
 
 def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int | float]]:
-    """Every number in some settings, with the key that it stands under."""
+    """Every number in some settings, with its key."""
     if isinstance(settings, dict):
         for key, value in settings.items():
             if key != "adapt_settings" and not (key in _BOOLEANS and isinstance(value, bool)):
@@ -160,14 +163,12 @@ def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int | float]]
 
 
 def _build(settings: dict[str, Any], part: str, where: Path) -> nn.Module:
-    given = {key: value for key, value in settings.items() if key != "kind"}
+    arguments = {key: value for key, value in settings.items() if key != "kind"}
     try:
-        return PARTS[part][settings["kind"]].load(given)
-    except UserError:  # of a base encoder that is missing or has changed
+        return PARTS[part][settings["kind"]].load(arguments)
+    except UserError:  # a base encoder is missing or has changed
         raise
-    except (
-        Exception
-    ) as error:  # settings of every wrong kind, which torch and Python refuse each in their way
+    except Exception as error:  # torch and Python raise many types for invalid settings
         raise UserError(
             f"{where}: {part}: not the settings of a {settings['kind']} ({_in_one_line(error)}); restore the file"
         ) from None
@@ -175,7 +176,7 @@ def _build(settings: dict[str, Any], part: str, where: Path) -> nn.Module:
 
 def _shape(tensor: Tensor | None) -> str:
     return (
-        "absent"
+        "missing"
         if tensor is None
         else f"{tuple(tensor.shape)} of {tensor.dtype}".replace("torch.", "")
     )

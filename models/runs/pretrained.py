@@ -1,4 +1,4 @@
-"""The model folder: weights as safetensors, shapes as JSON, a card to read. Nothing in it can execute."""
+"""The model folder: weights as safetensors, settings as JSON, and a model card. No file in it can execute code."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,18 +24,18 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 FORMAT = FORMATS["model"]
-_NAMED_BY_TOWER = 3  # the format from which parts of a network have their towers' names
+_NAMED_BY_TOWER = 3  # first format in which the parts of a network are named after their towers
 
 
 def save_pretrained(model: Recommender, folder: str | Path) -> None:
-    """Writes `config.json` and `model.safetensors`; each file is whole or absent.
+    """Writes `config.json` and `model.safetensors`, each atomically.
 
-    The config says the shapes, what the states of the towers were made with (`models.inputs.provenance`), and the SHA-256 of
+    The config records the shapes, the provenance of the towers' states (`models.inputs.provenance`), and the SHA-256 of
     the weights.
 
-    A run saves one model over and over: its shapes stay, so a reader between the two files sees an older set of
-    weights, never a mix. While the weights are written the config has the digests of both sets, so that a run which
-    is killed then keeps a model that can be read.
+    A run saves the same model repeatedly. The shapes do not change, so a reader between the two writes loads the older
+    weights. While the weights are written, the config lists the digests of both versions, so a run that is killed at
+    that point leaves a readable model.
     """
     folder = Path(folder)
     tensors = {name: value.cpu().contiguous() for name, value in kept_state(model).items()}
@@ -46,17 +46,12 @@ def save_pretrained(model: Recommender, folder: str | Path) -> None:
         "made_with": model.made_with,
     }
     digest = hashlib.sha256(data).hexdigest()
-    before = _digest_before(folder)
-    write_json(folder / CONFIG, {**config, "weights_sha256": [digest, *before]})
-    write_atomically(folder / WEIGHTS, lambda file: file.write(data))
-    if before:
-        write_json(folder / CONFIG, {**config, "weights_sha256": [digest]})
-
-
-def _digest_before(folder: Path) -> list[str]:
-    """Of the weights that lie there."""
     weights = folder / WEIGHTS
-    return [sha256_of(weights)] if weights.is_file() else []
+    replaced = [sha256_of(weights)] if weights.is_file() else []
+    write_json(folder / CONFIG, {**config, "weights_sha256": [digest, *replaced]})
+    write_atomically(weights, lambda file: file.write(data))
+    if replaced:
+        write_json(folder / CONFIG, {**config, "weights_sha256": [digest]})
 
 
 def from_pretrained(
@@ -76,8 +71,9 @@ def from_pretrained(
         trust_remote_code: runs code that comes with the base encoders.
 
     Raises:
-        UserError: if there is no model, a file is not as Versa writes it, or the weights have changed since, do not
-            fit the shapes, or are not finite; or if a base encoder is missing or has changed.
+        UserError: if there is no model; if a file has an unexpected format; or if the weights have changed since they
+            were saved, do not fit the config, or are not finite; or if a base encoder is missing
+            or has changed.
     """
     folder = a_path(path, name="model folder")
     if not folder.is_dir():
@@ -85,7 +81,9 @@ def from_pretrained(
     record = read_json_object(folder / CONFIG)
     config = migrate(record, "model", where=folder / CONFIG)
     if not (folder / WEIGHTS).is_file():
-        raise UserError(f"{folder}: no {WEIGHTS} here; is this the model folder of a run?")
+        raise UserError(
+            f"{folder}: not a model folder, because it has no {WEIGHTS}; pass RUN/model"
+        )
     weights = read_weights(folder / WEIGHTS)
     config = _with_base(config, encoders or {}, trust_remote_code, where=folder / CONFIG)
     model = build_model(config, weights, where=folder / CONFIG)
@@ -129,44 +127,48 @@ def _with_base(
 
 
 def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
-    """Uploads a model folder to the hub: weights, config, and its card where it has one; nothing else in it.
+    """Uploads a model folder to the hub: weights, config and, if present, the card. Other files are not uploaded.
 
     Args:
         folder: model folder.
-        name: `owner/name` on the hub; made where it does not exist.
-        private: whether only the owner sees it, if it is made now.
+        name: `owner/name` on the hub; created if it does not exist.
+        private: whether a newly created repository is visible to its owner only.
 
     Returns:
-        Its address.
+        URL of the repository.
 
     Raises:
-        UserError: if the folder is no model or a broken one, a file of it is a link elsewhere, or the hub does not take it (no token, no network, no such owner).
+        UserError: if the folder is not a model folder or is damaged; if one of its files is a link to another folder;
+            or if the upload fails (no token, no network, no such owner).
     """
     folder = a_path(folder, name="model folder")
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
-            raise UserError(f"{folder}: no {file} here; is this the model folder of a run?")
+            raise UserError(
+                f"{folder}: not a model folder, because it has no {file}; pass RUN/model"
+            )
     files = [file for file in (CONFIG, WEIGHTS, CARD) if (folder / file).is_file()]
-    for file in files:  # a link in somebody else's run could name any file of this machine
+    for file in files:  # a link in an untrusted run could point to any file of this machine
         if not (folder / file).resolve().is_relative_to(folder.resolve()):
             raise UserError(
-                f"{folder / file}: a link that leaves its folder, and what it names is not uploaded; copy the file here"
+                f"{folder / file}: a link to a file outside the folder, which is not uploaded; replace it by a copy of "
+                "the file"
             )
-    from_pretrained(folder)  # nobody is sent what cannot be read
+    from_pretrained(folder)  # refuses a damaged model before the upload
     try:
         api = HfApi()
-        made = api.create_repo(name, private=private, exist_ok=True)
-        api.create_commit(  # one commit: config and weights that fit each other
-            made.repo_id,
+        repository = api.create_repo(name, private=private, exist_ok=True)
+        api.create_commit(  # a single commit, so that config and weights always fit
+            repository.repo_id,
             [CommitOperationAdd(file, folder / file) for file in files],
             commit_message="Model folder of a Versa run",
         )
-    except Exception as error:  # the hub's client raises many kinds
+    except Exception as error:  # the hub's client raises many types
         raise UserError(
-            f"{name}: the hub did not take {folder} ({_first_line(error)}); a token with write access is needed "
-            "(`hf auth login`, or HF_TOKEN), the network, and a name such as owner/name"
+            f"{name}: the upload of {folder} failed ({_first_line(error)}); it requires a token with write access "
+            "(`hf auth login`, or HF_TOKEN), a network connection, and a name such as owner/name"
         ) from None
-    return str(made)
+    return str(repository)
 
 
 def _describe(module: nn.Module, kinds: Kinds) -> dict[str, Any]:
@@ -174,7 +176,7 @@ def _describe(module: nn.Module, kinds: Kinds) -> dict[str, Any]:
         if type(module) is kind.encoder:
             return {"kind": name, **module.settings()}  # type: ignore[operator]
     raise ValueError(
-        f"{type(module).__name__} cannot be saved: its kind is not registered; known kinds: {list(kinds)}"
+        f"{type(module).__name__} cannot be saved, because its kind is not registered; known kinds: {list(kinds)}"
     )
 
 
@@ -183,12 +185,13 @@ def _download(name: str, revision: str | None) -> Path:
         raise UserError(f"{name}: no such model folder")
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
-    except Exception as error:  # the hub's client raises many kinds
+    except Exception as error:  # the hub's client raises many types
         raise UserError(
-            f"{name!r} is no local folder, and the hub did not give it ({_first_line(error)})"
+            f"{name!r} is not a local folder, and its download from the hub failed ({_first_line(error)}); check the "
+            "name and the network connection"
         ) from None
 
 
 def _first_line(error: Exception) -> str:
-    """What an error says first; its kind where it says nothing."""
+    """The first line of an error's message; its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

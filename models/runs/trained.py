@@ -1,4 +1,4 @@
-"""A run folder, and the trained recommender in it."""
+"""The trained recommender: a model with the dataset whose items it recommends."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -12,7 +12,7 @@ from models.config import RunConfig
 from models.inputs.features import Features
 from models.inputs.histories import Histories, item_numbers, list_histories
 from models.ranking.catalogue import Catalogue, encode_catalogue, make_catalogue
-from models.ranking.top_k import USERS_AT_ONCE, Best, best_items, users_at_once
+from models.ranking.top_k import USERS_AT_ONCE, TopK, top_k_items, users_at_once
 from models.recommender import Recommender
 from toolkit import schema
 from toolkit.arguments import whole_number
@@ -27,12 +27,11 @@ class TrainedRecommender:
     """A trained model together with a dataset.
 
     Args:
-        config: of the run.
-        dataset: whose items the model encodes.
-        model: in evaluation mode.
-        features: what its item encoder reads.
-        ranked: numbers of the items that are recommended, ascending; those of the truncated data by
-            default.
+        config: config of the run.
+        dataset: dataset whose items the model encodes.
+        model: trained model; set to evaluation mode.
+        features: source of the item encoder's inputs.
+        ranked: numbers of the items that can be recommended, ascending; by default the items of the truncated data.
     """
 
     def __init__(
@@ -57,37 +56,38 @@ class TrainedRecommender:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """Device of the model."""
         return next(self.model.parameters()).device
 
     @cached_property
     def splits(self) -> Splits:
-        """The data under the run's own protocol."""
+        """Train, valid and test under the run's own protocol."""
         return self.dataset.splits(
             protocol=self.config.protocol, max_len=self.config.sequence.max_len
         )
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """The encoded items that are recommended: those of the truncated data, or all of another dataset."""
+        """The encoded items that can be recommended: those of the truncated data, or all items of another dataset."""
         ranked = self.splits.catalogue if self._ranked is None else self._ranked
         return encode_catalogue(self.model, self.features, ranked, device=self.device)
 
     def item_embeddings(self) -> Tensor:
-        """(N + 1, E); row 0 (padding) is zeros."""
+        """Item embeddings, (N + 1, E); row 0 (padding) is zeros."""
         return self.catalogue.embeddings.cpu()
 
     def user_states(self, histories: Histories | Sequence[Sequence[str | int]]) -> Tensor:
-        """(S, E): the model's state after each history; its dot product with an item's embedding is the score.
+        """User states after each history, (S, E). The score of an item is the dot product with its embedding.
 
         Args:
-            histories: as `recommend` takes them.
+            histories: as in `recommend`.
 
         Raises:
             UserError: as `recommend` does.
         """
-        found = self._histories(histories)
-        parts = [self._encode(found[rows]).cpu() for rows in _blocks(len(found), USERS_AT_ONCE)]
+        numbered = self._numbered(histories)
+        blocks = _blocks(len(numbered), USERS_AT_ONCE)
+        parts = [self._encode(numbered[rows]).cpu() for rows in blocks]
         return torch.cat([self.catalogue.embeddings[:0].cpu(), *parts])
 
     def recommend(
@@ -98,31 +98,30 @@ class TrainedRecommender:
         items: Sequence[str | int] | None = None,
         progress: bool = False,
     ) -> pa.Table:
-        """The k best items for each history; items of the history are left out.
+        """The top-k items of each history, without the items of the history.
 
         Args:
-            histories: item ids in time order, the newest last; whole numbers are their digits (`toolkit.ids.as_ids`).
-                An empty history is refused.
-            k: how many; fewer are returned where fewer are left.
-            items: ids of those that may be recommended: any that have states, trained on or not; of an
-                ID model, those of the catalogue. By default all of the catalogue.
-            progress: whether to draw a bar.
+            histories: item ids in time order, the newest last. A whole number stands for the id with its digits
+                (`toolkit.ids.as_ids`).
+            k: number of items per history. Fewer are returned if fewer are left.
+            items: ids of the candidates; by default the whole catalogue. A model over content accepts any item that
+                has states; an ID model accepts items of the catalogue only.
+            progress: whether to draw a progress bar.
 
         Returns:
-            A table `row, rank, item_id, score`: row is the history's place, rank starts at 1; equal
-            scores go by item number.
+            A table `row, rank, item_id, score`. `row` is the index of the history, `rank` starts at 1, and items with
+            equal scores are ordered by item number.
 
         Raises:
-            UserError: if a history is empty, an id is unknown, an item cannot be recommended, or k is
-                below 1.
+            UserError: if a history is empty, an id is unknown, an item cannot be recommended, or k is below 1.
         """
         ids = self.dataset.items.column("item_id")
         parts = [
             pa.table(
-                [best.rows, best.ranks, ids.take(pa.array(best.items - 1)), best.scores],
+                [top_k.rows, top_k.ranks, ids.take(pa.array(top_k.items - 1)), top_k.scores],
                 schema=schema.RECOMMENDATIONS,
             )
-            for best in self.top_items(histories, k, items=items, progress=progress)
+            for top_k in self.top_items(histories, k, items=items, progress=progress)
         ]
         return pa.concat_tables([schema.RECOMMENDATIONS.empty_table(), *parts])
 
@@ -133,46 +132,54 @@ class TrainedRecommender:
         *,
         items: Sequence[str | int] | None = None,
         progress: bool = False,
-    ) -> Iterator[Best]:
-        """`recommend` by item number, a block of users at a time; arguments and errors are the same."""
+    ) -> Iterator[TopK]:
+        """Like `recommend`, but yields item numbers, one block of users at a time. Arguments and errors are the same."""
         k = whole_number(k, name="k")
-        found = self._histories(histories)
-        catalogue = self.catalogue if items is None else self._limited_to(items)
-        blocks = _blocks(len(found), users_at_once(catalogue))
+        numbered = self._numbered(histories)
+        catalogue = self.catalogue if items is None else self._candidates(items)
+        blocks = _blocks(len(numbered), users_at_once(catalogue))
         for rows in track(blocks, "recommend", total=len(blocks), enabled=progress):
-            best = self._top_items(found[rows], k, catalogue)
-            yield best._replace(rows=best.rows + rows.start)
+            top_k = self._top_items(numbered[rows], k, catalogue)
+            yield top_k._replace(rows=top_k.rows + rows.start)
 
-    def _histories(self, histories: Histories | Sequence[Sequence[str | int]]) -> Histories:
+    def _numbered(self, histories: Histories | Sequence[Sequence[str | int]]) -> Histories:
+        """Histories by item number."""
         if isinstance(histories, Histories):
             return histories
         return list_histories(histories, self.dataset)
 
-    def _limited_to(self, items: Sequence[str | int]) -> Catalogue:
-        """The catalogue of these items alone."""
+    def _candidates(self, items: Sequence[str | int]) -> Catalogue:
+        """The catalogue restricted to these items.
+
+        Raises:
+            UserError: if there are none, an id is unknown, or the model has no vector for an item.
+        """
         ids = as_ids(items, what="items", one="item id")
         if not ids:
-            raise UserError("items: none given, so none can be recommended; leave them out for all")
+            raise UserError(
+                "items: the list is empty, so no item can be recommended; pass item ids, or leave out items to rank "
+                "the whole catalogue"
+            )
         numbers = np.unique(item_numbers(ids, self.dataset))
         untrained = numbers[self.catalogue.column.cpu().numpy()[numbers] < 0]
         kind = self.config.item_kind
         if not self.config.knows_new_items and len(untrained):
             raise UserError(
-                f"{len(untrained):,} of the items to recommend (the first is "
+                f"items: {len(untrained):,} of them (the first is "
                 f"{self.dataset.item_ids.id(int(untrained[0]))!r}) are outside the catalogue, and {kind.noun} "
-                "has learnt nothing of them; leave them out, or take a run over content"
+                "has no trained vectors for them; leave them out, or use a run that reads content"
             )
         return make_catalogue(self.catalogue.embeddings, self.features.same_as(), numbers)
 
-    def _top_items(self, histories: Histories, k: int, catalogue: Catalogue) -> Best:
+    def _top_items(self, histories: Histories, k: int, catalogue: Catalogue) -> TopK:
         rows, seen = (
             torch.from_numpy(part.astype(np.int64)).to(self.device) for part in histories.pairs()
         )
-        return best_items(self._encode(histories), catalogue, (rows, seen), k)
+        return top_k_items(self._encode(histories), catalogue, (rows, seen), k)
 
     @torch.no_grad()
     def _encode(self, histories: Histories) -> Tensor:
-        """(B, E)."""
+        """User states after each history, (B, E)."""
         inputs = histories.inputs(self.config.sequence.max_len).astype(np.int64)
         return self.model.encode_users(
             torch.from_numpy(inputs).to(self.device), self.catalogue.embeddings

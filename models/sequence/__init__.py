@@ -1,4 +1,4 @@
-"""The ways to encode a sequence of item embeddings. `SEQUENCES` holds their declarations by name."""
+"""Sequence encoders. `SEQUENCES` maps their names to their declarations."""
 
 from models.sequence.kind import SequenceKind
 from models.sequence.sasrec import SASREC, SASRec

@@ -1,4 +1,4 @@
-"""What a sequence encoder declares of itself.
+"""The declaration of a sequence encoder.
 
 B sequences, L positions, E embedding.
 """
@@ -14,7 +14,7 @@ from toolkit.errors import UserError
 
 
 class SequenceSettings(Protocol):
-    """Settings of a sequence encoder: a dataclass; every field but `kind` is an argument of the module."""
+    """Settings of a sequence encoder: a dataclass. Every field except `kind` is an argument of the module."""
 
     kind: str
     max_len: int
@@ -22,15 +22,14 @@ class SequenceSettings(Protocol):
 
 @dataclass(frozen=True)
 class SequenceKind:
-    """A sequence encoder: (B, L, E) item embeddings, (B, L) true where there is an item -> (B, L, E) states.
+    """A sequence encoder: (B, L, E) item embeddings, (B, L) false at padding -> (B, L, E) states.
 
     Args:
-        settings: a dataclass of its settings. Its fields are the keys of `--sequence.`: `kind`, whose default is the
-            name under which the encoder is registered; `max_len`, inputs per sequence; and the module's own arguments.
+        settings: dataclass of its settings. Its fields are the keys of `--sequence.`: `kind`, whose default is the name
+            of the encoder in `SEQUENCES`; `max_len`, inputs per sequence; and the module's own arguments.
         encoder: class of the module, built as `encoder(embedding_dim=E, **settings)` without `kind`, and with
-            `initial_std` where `train.initial_std` is set. Its method `settings()` returns these arguments, as JSON can
-            hold them.
-        about: from the settings to a phrase for the model's card.
+            `initial_std` if `train.initial_std` is set. Its method `settings()` returns these arguments as a JSON object.
+        about: returns a phrase for the model card; its argument is the settings.
     """
 
     settings: type
@@ -41,18 +40,19 @@ class SequenceKind:
         missing = {"kind", "max_len"} - {f.name for f in fields(self.settings)}
         if missing:
             raise ValueError(
-                f"{self.settings.__name__} lacks {sorted(missing)}, which the settings of every sequence encoder have"
+                f"{self.settings.__name__} lacks {sorted(missing)}; the settings of a sequence encoder require kind and "
+                "max_len"
             )
 
     def build(
         self, settings: Any, *, embedding_dim: int, initial_std: float | None = None
     ) -> nn.Module:
-        """A fresh encoder.
+        """Builds a new encoder.
 
         Args:
             settings: an instance of this kind's `settings`.
             embedding_dim: E.
-            initial_std: standard deviation of the initial weights; None leaves it to the encoder.
+            initial_std: standard deviation of the initial weights; None for the encoder's own initialisation.
 
         Raises:
             UserError: if `initial_std` is set and the encoder has no such argument.
@@ -61,12 +61,12 @@ class SequenceKind:
         if initial_std is not None:
             if "initial_std" not in signature(self.encoder).parameters:
                 raise UserError(
-                    f"train.initial_std is {initial_std}, and sequence.kind {settings.kind} has no such setting; leave "
+                    f"train.initial_std is {initial_std}, but sequence.kind {settings.kind} has no such setting; leave "
                     "it out"
                 )
             values["initial_std"] = initial_std
         return self.encoder(embedding_dim=embedding_dim, **values)
 
     def load(self, settings: Mapping[str, Any]) -> nn.Module:
-        """An encoder from what its `settings()` returned."""
+        """Rebuilds an encoder from the result of its `settings()`."""
         return self.encoder(**settings)

@@ -1,20 +1,20 @@
-"""Which positions of left-padded sequences are computed: the real ones where that is cheap to ask, else all.
+"""Skips the padding of left-padded sequences on a CPU.
 
-B sequences, L positions, P of them computed: R real ones, or all B·L. E embedding.
+B sequences, L positions, P computed positions (the R real ones, or all B·L), E embedding.
 """
 
 from torch import Tensor
 
 
 class Positions:
-    """Picks the computed positions out of (B, L, E), and spreads (P, E) over (B, L, E) again.
+    """Gathers the computed positions of (B, L, E), and scatters (P, E) back to (B, L, E).
 
-    Most histories are short, and what acts on each position alone is most of the work. Only a CPU leaves padding
-    out: on a GPU the host would have to wait for the count of real positions, and sizes would change from step to step.
+    Most histories are short, and position-wise layers are most of the work, so skipping padding saves time on a CPU. On
+    a GPU it would cost a synchronisation for the number of real positions, and sizes would vary between steps.
 
     Args:
-        real: (B, L) true where there is an item.
-        skip_padding: whether padding may be left out.
+        real: (B, L) false at padding.
+        skip_padding: whether padding may be skipped.
     """
 
     def __init__(self, real: Tensor, *, skip_padding: bool) -> None:
@@ -31,6 +31,6 @@ class Positions:
     def spread(self, x: Tensor) -> Tensor:
         """(P, E) -> (B, L, E); zeros elsewhere."""
         if self.rows is not None:
-            all_of_them = x.new_zeros(self.shape.numel(), x.shape[1])
-            x = all_of_them.index_copy(0, self.rows, x)
+            padded = x.new_zeros(self.shape.numel(), x.shape[1])
+            x = padded.index_copy(0, self.rows, x)
         return x.unflatten(0, self.shape)

@@ -1,7 +1,7 @@
 """The user encoder of IISAN-Versa: SASRec (arXiv 1808.09781) with post-LN blocks.
 
-B sequences, L positions, P of them computed (`models.sequence.positions`), E embedding. Sequences are left-padded:
-the newest item stands last.
+B sequences, L positions, P computed positions (`models.sequence.positions`), E embedding. Sequences are left-padded:
+the newest item is last.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
 
 LAYER_NORM_EPS = 1e-6
-MASKED = -1e9  # added to scores; with every key masked the weights are uniform, not NaN
+MASKED = -1e9  # added to scores; if every key is masked, the weights are uniform instead of NaN
 
 
 @dataclass
@@ -25,9 +25,9 @@ class SASRecSettings:
 
     Args:
         kind: name of the sequence encoder.
-        max_len: L, inputs per sequence; the last L + 3 interactions of a user are kept.
-        heads: attention heads.
-        blocks: blocks.
+        max_len: inputs per sequence, L; the last L + 3 interactions of each user are kept.
+        heads: number of attention heads.
+        blocks: number of transformer blocks.
         dropout: dropout probability.
     """
 
@@ -39,12 +39,12 @@ class SASRecSettings:
 
 
 class SelfAttention(nn.Module):
-    """Causal multi-head self-attention without biases, then residual and LayerNorm.
+    """Causal multi-head self-attention without biases, followed by residual and LayerNorm.
 
     Args:
         width: E, divisible by `heads`.
-        heads: number of heads.
-        dropout: on attention weights and on the output.
+        heads: number of attention heads.
+        dropout: dropout probability of attention weights and output.
     """
 
     def __init__(self, width: int, *, heads: int, dropout: float) -> None:
@@ -58,7 +58,7 @@ class SelfAttention(nn.Module):
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
     def forward(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
-        """(P, E), (B, 1, L, L) added to the scores -> (P, E)."""
+        """(P, E), and (B, 1, L, L) added to the scores -> (P, E)."""
         query, key, value = (
             positions.spread(layer(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
@@ -75,11 +75,11 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers with ReLU, four times as wide inside, then residual and LayerNorm.
+    """Two layers with ReLU and inner width 4·E, followed by residual and LayerNorm.
 
     Args:
         width: E.
-        dropout: on the output.
+        dropout: dropout probability of the output.
     """
 
     def __init__(self, width: int, *, dropout: float) -> None:
@@ -95,12 +95,12 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward.
+    """A transformer block: attention, then feed-forward.
 
     Args:
         width: E.
-        heads: number of heads.
-        dropout: of both.
+        heads: number of attention heads.
+        dropout: dropout probability of both layers.
     """
 
     def __init__(self, width: int, *, heads: int, dropout: float) -> None:
@@ -114,17 +114,17 @@ class Block(nn.Module):
 
 
 class SASRec(nn.Module):
-    """Self-attentive sequence encoder with learned positions.
+    """Self-attentive sequence encoder with learned position embeddings.
 
     Args:
         embedding_dim: E.
-        max_len: L, the longest input.
-        heads: attention heads; E must be divisible by it.
-        blocks: number of blocks.
-        dropout: everywhere.
-        skip_padding: whether states at padding may be left out, where that is faster; otherwise they are those of
-            the public code.
-        initial_std: weights begin normal with it; by default they begin as Xavier's.
+        max_len: maximum input length L.
+        heads: number of attention heads; E must be divisible by it.
+        blocks: number of transformer blocks.
+        dropout: dropout probability of all layers.
+        skip_padding: whether to skip padding where that is faster; the states at padding are then meaningless. If
+            false, they equal those of the public code.
+        initial_std: standard deviation of the initial weights; by default they are Xavier normal.
 
     Raises:
         ValueError: if E is not divisible by `heads`.
@@ -155,7 +155,7 @@ class SASRec(nn.Module):
         self.apply(partial(_initialise, std=initial_std))
 
     def settings(self) -> dict[str, Any]:
-        """What `SASRec(**settings)` needs to be built again, as JSON can hold it."""
+        """Arguments that rebuild the encoder (`SASRec(**settings)`), as a JSON object."""
         first: Block = self.blocks[0]  # type: ignore[assignment]
         return {
             "embedding_dim": self.positions.embedding_dim,
@@ -169,24 +169,26 @@ class SASRec(nn.Module):
         """States after each position.
 
         Args:
-            items: (B, L', E) item embeddings, L' <= L; shorter inputs take the last positions.
-            real: (B, L') true where there is an item, false at padding.
+            items: (B, L', E) item embeddings, L' <= L; a shorter input uses the last position embeddings.
+            real: (B, L') false at padding.
 
         Returns:
-            (B, L', E); position l has seen items 0..l only. Values at padding mean nothing.
+            (B, L', E). The state at position l depends on items 0..l only. Values at padding are meaningless.
 
         Raises:
             ValueError: if the input is longer than `max_len`.
         """
         length = items.shape[1]
         if length > self.max_len:
-            raise ValueError(f"sequences of {length} items, longer than max_len {self.max_len}")
+            raise ValueError(
+                f"sequences have {length} items; expected at most max_len {self.max_len}"
+            )
         visible = torch.ones(length, length, dtype=torch.bool, device=items.device).tril()
         visible = visible & real[:, None, None, :]
         bias = torch.zeros(visible.shape, device=items.device).masked_fill(~visible, MASKED)
         positions = Positions(real, skip_padding=self.skip_padding)
-        placed = positions.pick(items + self.positions.weight[self.max_len - length :])
-        x = self.dropout(self.norm(placed))
+        embedded = positions.pick(items + self.positions.weight[self.max_len - length :])
+        x = self.dropout(self.norm(embedded))
         for block in self.blocks:
             x = block(x, bias, positions)
         return positions.spread(x)

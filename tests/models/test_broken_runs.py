@@ -153,7 +153,7 @@ WEIGHTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "text": (lambda path: path.write_text("weights"), "not a readable file of weights"),
     "a header of 2^63 bytes": (lambda path: path.write_bytes((2**63).to_bytes(8, "little") + b"{}"), "not a readable file of weights"),
     "cut off": (cut_off, "not a readable file of weights"),
-    "absent": (lambda path: path.unlink(), "no model.safetensors here"),
+    "absent": (lambda path: path.unlink(), "it has no model.safetensors"),
     "one bit": (flip, "changed since it was saved"),
     "not a number": (tensors(one_nan), "not finite"),
     "one tensor less": (tensors(lambda found: found.popitem() and None), "do not fit"),
@@ -198,7 +198,7 @@ def test_a_model_of_another_run_does_not_stand_in(run: Path, tmp_path: Path) -> 
     train(parse_run_config([*words, "--train.trackers=[]", "--side.embedding_dim=8"]))
     shutil.rmtree(run / "model")
     shutil.copytree(other / "model", run / "model")
-    refused(READS_MODEL, run, r"a model of 60 items .*the run is one of towers .*from one run")
+    refused(READS_MODEL, run, r"the model reads 60 items .*config reads towers .*of the same run")
 
 
 ENVIRONMENTS: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -225,10 +225,22 @@ REPORTS: dict[str, tuple[Callable[[dict], Any], str]] = {
     "no users": (lambda found: found.pop("users") and None, "users is None"),
     "users of text": (lambda found: found.update(users="20"), "users is '20'"),
     "no metrics": (lambda found: found.update(metrics=[]), "metrics is "),
-    "one metric less": (lambda found: found["metrics"].pop("HR@10") and None, "no HR@10"),
-    "a value of text": (set_metric("HR@10", {"value": "1", "low": 0, "high": 1}), "no HR@10"),
-    "a value above 1": (set_metric("NDCG@10", {"value": 7, "low": 0, "high": 1}), "no NDCG@10"),
-    "other users": (lambda found: found.update(users=7), "ranks of 20 users, and .* is of 7"),
+    "one metric less": (
+        lambda found: found["metrics"].pop("HR@10") and None,
+        "metric HR@10 is missing or invalid",
+    ),
+    "a value of text": (
+        set_metric("HR@10", {"value": "1", "low": 0, "high": 1}),
+        "metric HR@10 is missing or invalid",
+    ),
+    "a value above 1": (
+        set_metric("NDCG@10", {"value": 7, "low": 0, "high": 1}),
+        "metric NDCG@10 is missing or invalid",
+    ),
+    "other users": (
+        lambda found: found.update(users=7),
+        "ranks of 20 users, but .* states 7 users",
+    ),
 }
 
 
@@ -254,9 +266,9 @@ RANKS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "not a readable Arrow file"),
     "text": (lambda path: path.write_text("ranks"), "not a readable Arrow file"),
     "whole ranks": (columns(rank=[1]), "'rank' has type int64"),
-    "a rank of 0": (columns(rank=[0.0]), "expected ranks from 1 on"),
-    "no number": (columns(rank=[float("nan")]), "expected ranks from 1 on"),
-    "no rows": (lambda path: write_table(path, schema.RANKS.empty_table(), compression="zstd"), "expected ranks from 1 on"),
+    "a rank of 0": (columns(rank=[0.0]), "expected one rank per user, counted from 1"),
+    "no number": (columns(rank=[float("nan")]), "expected one rank per user, counted from 1"),
+    "no rows": (lambda path: write_table(path, schema.RANKS.empty_table(), compression="zstd"), "expected one rank per user, counted from 1"),
 }  # fmt: skip
 
 
@@ -272,9 +284,12 @@ LINES: dict[str, tuple[bytes, str]] = {
     "a list": (b"[1]\n", "line 1 is no JSON object"),
     "not UTF-8": (b"\xff\xfe\n", "UTF-8"),
     "deep": (b"[" * 100_000 + b"\n", "line 1 is no JSON"),
-    "text for a number": (b'{"step": 1, "epoch": 1, "loss": "x"}\n', "entry 1 is not as training"),
-    "no epoch": (b'{"valid": {"HR@10": 1, "NDCG@10": 1}}\n', "entry 1 is not as training"),
-    "no metric": (b'{"step": 1, "epoch": 1, "valid": {}}\n', "entry 1 is not as training"),
+    "text for a number": (
+        b'{"step": 1, "epoch": 1, "loss": "x"}\n',
+        "entry 1 has missing keys or values",
+    ),
+    "no epoch": (b'{"valid": {"HR@10": 1, "NDCG@10": 1}}\n', "entry 1 has missing keys or values"),
+    "no metric": (b'{"step": 1, "epoch": 1, "valid": {}}\n', "entry 1 has missing keys or values"),
 }
 
 
@@ -304,7 +319,7 @@ def secret(tmp_path: Path) -> Iterator[Path]:
 def test_what_a_link_names_is_not_uploaded(run: Path, secret: Path) -> None:
     (run / "model" / "README.md").unlink()
     (run / "model" / "README.md").symlink_to(secret)
-    with pytest.raises(UserError, match=r"README\.md: a link that leaves its folder"):
+    with pytest.raises(UserError, match=r"README\.md: a link to a file outside the folder"):
         push_to_hub(run / "model", "owner/name")
 
 

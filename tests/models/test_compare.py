@@ -111,7 +111,7 @@ def test_metrics_are_chosen_at_any_cutoff(runs: list[Path]) -> None:
     assert list(found.rows[1].values) == found.metrics == ["MRR@7", "HR@1"]
     assert found.rows[1].values["MRR@7"]["value"] == metrics.mrr(ranks, 7).mean()
     for wrong in ("HIT@10", "HR", "HR@0", "NDCG@x"):
-        with pytest.raises(UserError, match=f"metric '{wrong}' is unknown; there are HR@K, NDCG@K"):
+        with pytest.raises(UserError, match=f"metric '{wrong}' is unknown: expected HR@K, NDCG@K"):
             compare(runs, metrics=[wrong])
 
 
@@ -143,7 +143,7 @@ def test_metrics_and_runs_are_lists(runs: list[Path]) -> None:
         compare(runs, metrics="HR@10")
     with pytest.raises(UserError, match="runs: expected a list of paths, got "):
         compare(str(runs[0]))
-    with pytest.raises(UserError, match="no run or no metric is named"):
+    with pytest.raises(UserError, match="no run or no metric given"):
         compare([])
 
 
@@ -162,7 +162,7 @@ INCOMPARABLE = {
     "interactions": ({"interactions_sha256": "4"}, "the interactions of their datasets"),
     "protocol": (
         {"report": {"protocol": "clean"}},
-        r"protocol \(paper and clean\); evaluate both under one, and name it with --protocol",
+        r"protocol \(paper and clean\); evaluate both under the same protocol, and pass it with --protocol",
     ),
     "split": ({"report": {"split": "valid"}}, r"split \(test and valid\)"),
     "catalogue": ({"report": {"catalogue": 61}}, r"catalogue \(60 and 61\)"),
@@ -191,7 +191,7 @@ def test_a_run_that_does_not_say_its_interactions_is_compared_with_a_note(
     old = write_run(tmp_path / "old", np.ones(USERS), interactions_sha256=None)
     assert compare(runs).notes == []
     found = compare([runs[0], old])
-    assert "Not known: whether all were trained on the same interactions" in str(found)
+    assert "Not verified: whether all runs were trained on the same interactions" in str(found)
     assert str(old) in found.as_dict()["notes"][0]
 
 

@@ -95,7 +95,7 @@ def test_the_id_baseline_is_measured_once(dataset: Path, tmp_path: Path) -> None
 
 
 def test_what_cannot_be_measured_or_drawn_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere: no config"):
+    with pytest.raises(UserError, match="nowhere: not a run folder, because it has no config"):
         efficiency.efficiency([tmp_path / "nowhere"])
     with pytest.raises(UserError, match="0 timed epochs"):
         efficiency.efficiency([tmp_path], epochs=0)
@@ -105,7 +105,7 @@ def test_memory_that_is_not_known_is_neither_written_nor_drawn_as_none_used(tmp_
     method = {"method": "a", "seconds_per_epoch": 2.0, "trainable_parameters": 1500, "tpme": None}
     report = {"methods": [{**method, "peak_memory_bytes": None, "memory": "x"}]}
     cells = [cell.strip() for cell in format_costs(report).splitlines()[2].split("|")[1:-1]]
-    assert cells == ["a", "2.00", "1,500", "not known", "not known"]
+    assert cells == ["a", "2.00", "1,500", "unknown", "unknown"]
     plot_costs(report, tmp_path / "costs.svg")
     drawn = (tmp_path / "costs.svg").read_text()
-    assert "seconds an epoch" in drawn and "peak memory" not in drawn
+    assert "seconds per epoch" in drawn and "peak memory" not in drawn

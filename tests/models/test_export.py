@@ -95,7 +95,10 @@ def test_mistakes_are_told_before_anything_is_computed(
     for options, message in [
         ({"file": "items.bin"}, r"items\.bin: the file name must end with \.npy"),
         ({"file": "items.npy", "users": "users"}, r"users: the file name must end with \.npy"),
-        ({"file": "a.npy", "users": "a.npy"}, r"a\.npy: items and users cannot go to one file"),
+        (
+            {"file": "a.npy", "users": "a.npy"},
+            r"a\.npy: items and users would be written to the same file",
+        ),
         ({"file": "items.npy", "kind": "tree"}, "--kind tree: choose from flat, hnsw"),
     ]:
         with pytest.raises(UserError, match=message):

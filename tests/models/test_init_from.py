@@ -68,7 +68,7 @@ def test_a_run_begins_with_the_public_weights(dataset: Path, checkpoint: Path, s
 def test_heads_as_wide_as_their_tower_continue_too(dataset: Path, tmp_path: Path) -> None:
     weights = public_weights(TITLE, COVER, wide_heads=True)
     torch.save(as_uncached(weights), tmp_path / "uncached.pt")
-    with pytest.warns(UserWarning, match="frozen encoders are left out"):
+    with pytest.warns(UserWarning, match="frozen encoders are ignored"):
         model = of(dataset, tmp_path / "uncached.pt", "--side.wide_heads=true")
     here = states()
     slow = slow_items(weights, {"text": here["title"], "image": here["cover"]})
@@ -100,15 +100,15 @@ def test_without_them_nothing_changes(dataset: Path, checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--side.embedding_dim=32"], r"has shape \(16, 16\), expected \(32, 16\); set --side and --sequence"),
+        (["--side.embedding_dim=32"], r"has shape \(16, 16\), expected \(32, 16\); set the --side and --sequence"),
         (["--side.wide_heads=true"], r"fc_bert\.weight' has shape \(16, 16\)|fc_cv\.weight' has shape \(16, 24\), expected \(24, 24\)"),
-        (["--side.parts=intra"], r"has not: \['mm_encoder\.fc_mm\.bias'"),
-        (["--sequence.blocks=1"], r"has not: \['user_encoder\.transformer_encoder\.transformer_blocks\.1"),
+        (["--side.parts=intra"], r"network lacks: \['mm_encoder\.fc_mm\.bias'"),
+        (["--sequence.blocks=1"], r"network lacks: \['user_encoder\.transformer_encoder\.transformer_blocks\.1"),
         (["--sequence.max_len=5"], r"position_embedding\.weight' has shape \(10, 16\), expected \(5, 16\)"),
-        (["--towers=[cover, title]"], r"a text and an image, in this order; this run's are \['cover', 'title'\]"),
-        (["--towers=[title]", "--side.bottlenecks={}"], r"this run's are \['title'\]"),
-        (["--fusion.kind=sum"], "joins them otherwise; set --fusion.kind concat"),
-        (["--item=id"], "a side network and a SASRec, which this run has not"),
+        (["--towers=[cover, title]"], r"a text and an image tower, in this order, but this run's towers are \['cover', 'title'\]"),
+        (["--towers=[title]", "--side.bottlenecks={}"], r"this run's towers are \['title'\]"),
+        (["--fusion.kind=sum"], "uses another fusion; set --fusion.kind concat"),
+        (["--item=id"], "a side network and a SASRec, which this run does not have"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(
@@ -129,7 +129,7 @@ def test_towers_with_stages_have_parameters_that_no_public_weights_fill(
     }
     monkeypatch.setattr(type(data), "tower", lambda self, name: stages[name])
     with pytest.raises(
-        UserError, match=r"nothing like 'item_encoder\.widenings\.cover.* and 3 more"
+        UserError, match=r"no values for 'item_encoder\.widenings\.cover.* and 3 more"
     ):
         build(config(dataset, checkpoint), data)
 
@@ -146,14 +146,14 @@ def test_what_is_no_file_of_weights_is_named(
         of(dataset, tmp_path / "absent.pt")
     for name in ("text.pt", "text.safetensors"):
         (tmp_path / name).write_text("these are no weights")
-        with pytest.raises(UserError, match=f"{name}: not read as weights"):
+        with pytest.raises(UserError, match=f"{name}: cannot be read as weights"):
             of(dataset, tmp_path / name)
     torch.save({"model_state_dict": {}, "args": Unwelcome()}, tmp_path / "code.pt")
-    with pytest.raises(UserError, match=r"code\.pt: not read as weights"):
+    with pytest.raises(UserError, match=r"code\.pt: cannot be read as weights"):
         of(dataset, tmp_path / "code.pt")
     assert "executed" not in capsys.readouterr().out
     torch.save(torch.zeros(3), tmp_path / "one.pt")
-    with pytest.raises(UserError, match=r"one\.pt: holds one Tensor"):
+    with pytest.raises(UserError, match=r"one\.pt: contains a Tensor"):
         of(dataset, tmp_path / "one.pt")
 
 
@@ -172,12 +172,12 @@ def test_ablations_are_settings_of_a_run(dataset: Path) -> None:
         "fusion": {"kind": "concat"},
     }  # fmt: skip
     for wrong, message in (
-        ("--side.bottlenecks={face: 9}", r"side\.bottlenecks names \['face'\]"),
+        ("--side.bottlenecks={face: 9}", r"side\.bottlenecks names unknown towers \['face'\]"),
         ("--side.bottlenecks={title: 0}", "a bottleneck is 0"),
         ("--side.dropout=1", r"side\.dropout is 1"),
         ("--side.parts=neither", "neither"),
     ):
         with pytest.raises(UserError, match=message):
             of(dataset, "", wrong)
-    with pytest.raises(UserError, match=r"the run has one: \['title'\]"):
+    with pytest.raises(UserError, match=r"the run has only \['title'\]"):
         of(dataset, "", "--towers=[title]", "--side.bottlenecks={}", "--side.parts=inter")

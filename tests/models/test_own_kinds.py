@@ -65,7 +65,9 @@ def test_a_run_of_own_kinds_is_trained_saved_and_loaded(run: Path) -> None:
 def test_a_run_of_own_kinds_is_resumed(run: Path) -> None:
     config = load_run_config(run / "config.yaml")
     words = [*OWN, f"--data={config.data}", f"--output={run}", "--resume"]
-    with pytest.raises(UserError, match=r"sequence\.layers = 2, and now sequence\.layers = 1"):
+    with pytest.raises(
+        UserError, match=r"sequence\.layers = 2, but this call sets sequence\.layers = 1"
+    ):
         train(parse_run_config([*words, "--sequence.layers=1"]))
     assert train(parse_run_config(words)) == read_json(run / "metrics" / "test.json")
 
@@ -73,7 +75,10 @@ def test_a_run_of_own_kinds_is_resumed(run: Path) -> None:
 def test_its_card_and_its_report_say_what_the_declarations_say(run: Path, tmp_path: Path) -> None:
     card = (run / "model" / "README.md").read_text()
     assert "Items are learned vectors beside their 2 towers." in card
-    assert "a GRU of 2 layers over 5 items" in card and "the model knows no other items" in card
+    assert (
+        "a GRU of 2 layers over 5 items" in card
+        and "the model has no vectors for other items" in card
+    )
     assert '{"id": torch.arange(data.items.num_rows + 1)} | {name: data.states(name)' in card
     facts = report([run], output=tmp_path / "page.html", users=1, progress=False)["runs"][0]
     assert facts["item"] == "vectors-and-towers" and facts["settings"]["items.hidden"] == 8
@@ -81,12 +86,14 @@ def test_its_card_and_its_report_say_what_the_declarations_say(run: Path, tmp_pa
 
 
 def test_what_a_kind_cannot_do_is_refused(run: Path, dataset: Path) -> None:
-    with pytest.raises(UserError, match="a model of vectors and towers has one vector for each"):
+    with pytest.raises(
+        UserError, match="a model of vectors and towers has vectors for its training items only"
+    ):
         export_items(run, run.parent / "items.npy", data=dataset)
     words = [*OWN, "--data=DATA", "--output=RUN", "--train.initial_std=0.02"]
     config = parse_run_config(words)
     with pytest.raises(
-        UserError, match=r"initial_std is 0\.02, and sequence\.kind gru has no such"
+        UserError, match=r"initial_std is 0\.02, but sequence\.kind gru has no such"
     ):
         config.sequence_kind.build(config.sequence, embedding_dim=8, initial_std=0.02)
 

@@ -17,7 +17,7 @@ import models
 from models.cli import main
 from models.inputs.histories import dataset_histories
 from models.ranking.catalogue import make_catalogue
-from models.ranking.top_k import best_items
+from models.ranking.top_k import top_k_items
 from models.recommend import format_recommendations, read_ids, recommend
 from toolkit import UserError, open_dataset, schema
 from toolkit.json_files import read_json, write_json
@@ -83,13 +83,15 @@ def test_an_id_run_knows_only_its_own_items(
     model = models.load(circle_id_run)
     known = [f"p{place}" for place in KNOWN]
     assert model.recommend(BEFORE, k=2, items=known).equals(model.recommend(BEFORE, k=2))
-    with pytest.raises(UserError, match=r"1 of the items .*'p6'.* outside the catalogue.*ID model"):
+    with pytest.raises(UserError, match=r"1 of them .*'p6'.* outside the catalogue.*ID model"):
         model.recommend(BEFORE, items=["p5", "p6"])
-    with pytest.raises(UserError, match="items: none given"):
+    with pytest.raises(UserError, match="items: the list is empty"):
         model.recommend(BEFORE, items=[])
     with pytest.raises(UserError, match="item 'p48' is not in this dataset"):
         model.recommend(BEFORE, items=["p48"])
-    with pytest.raises(UserError, match=r"an ID model has one vector for each item.*leave --data"):
+    with pytest.raises(
+        UserError, match=r"an ID model has vectors for its training items only.*leave out --data"
+    ):
         models.load(circle_id_run, data=other_dataset(tmp_path / "other", states()))
     moved = models.load(circle_id_run, data=shutil.copytree(circle, tmp_path / "moved"))
     assert moved.recommend(BEFORE, k=2).equals(model.recommend(BEFORE, k=2))
@@ -130,7 +132,7 @@ def test_a_run_that_does_not_say_what_it_read_takes_no_other_dataset(
     write_json(run / "model" / "config.json", config)
     models.load(run)
     models.load(run, data=circle)  # is the run's own
-    with pytest.raises(UserError, match=r"an older Versa trained it.*leave --data out"):
+    with pytest.raises(UserError, match=r"an older Versa trained this run.*leave out --data"):
         models.load(run, data=other_dataset(tmp_path / "other", states()))
 
 
@@ -150,14 +152,14 @@ def test_best_items_are_those_of_a_full_sort(alike: Sequence[int]) -> None:
     users[0] = 0
     hidden = rng.integers(0, 7, size=60), rng.integers(1, 41, size=60)
     catalogue = make_catalogue(embeddings, same_as, items)
-    best = best_items(users, catalogue, (torch.tensor(hidden[0]), torch.tensor(hidden[1])), 25)
+    top_k = top_k_items(users, catalogue, (torch.tensor(hidden[0]), torch.tensor(hidden[1])), 25)
     expected = []
     for row in range(7):
         left = set(items.tolist()) - set(hidden[1][hidden[0] == row].tolist())
         scores = {item: float(users[row] @ embeddings[item]) for item in left}
         order = sorted(left, key=lambda item: (-scores[item], item))[:25]
         expected += [(row, rank, item, scores[item]) for rank, item in enumerate(order, start=1)]
-    assert list(zip(*(part.tolist() for part in best), strict=True)) == expected
+    assert list(zip(*(part.tolist() for part in top_k), strict=True)) == expected
 
 
 def test_histories_of_the_dataset_are_those_of_its_table(circle: Path) -> None:
@@ -244,7 +246,7 @@ def test_what_is_wrong_is_told_before_anything_is_computed(tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"--items .*absent\.txt: cannot be read"):
         read_ids(tmp_path / "absent.txt", kind="item")
     (tmp_path / "empty.txt").write_text("\n \n")
-    with pytest.raises(UserError, match=r"--users .*empty; expected one user id a line"):
+    with pytest.raises(UserError, match=r"--users .*empty; expected one user id per line"):
         read_ids(tmp_path / "empty.txt", kind="user")
 
 

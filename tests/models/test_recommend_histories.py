@@ -91,7 +91,7 @@ def test_json_lines(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "", r"histories are read from \.csv, \.parquet, \.jsonl; convert"),
+        ("a.txt", "", r"ending must be one of \.csv, \.parquet, \.jsonl; convert"),
         ("a.csv", "", "a.csv: cannot be read: Empty CSV file"),
         ("a.csv", "user_id,item_id\n", "it has no rows; expected user_id and item_id"),
         ("a.csv", "user,item_id\nu,a\n", "its columns are user, item_id; expected user_id and"),
@@ -100,19 +100,19 @@ def test_json_lines(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("a.csv", "user_id,item_id\nu,a\nu\n", "cannot be read: .*Row #3: Expected 2 columns"),
         ("a.csv", "user_id,item_id,timestamp_ms\nu,a,now\n", "Row #2.*int64.*'now'"),
         ("a.csv", "user_id,item_id,timestamp_ms\nu,a,\n", r"line 2 \(user 'u'\): no timestamp_ms"),
-        ("a.csv", "user_id,item_id\nu,a\n,a\n", "line 3: no user_id; give one"),
-        ("a.csv", "user_id,item_id\nu,a\nv,\n", "line 3: no item id; give one"),
-        ("a.csv", "user_id,item_id\nu,a\nv,8\n", r"line 3 \(user 'v'\): item '8' is none of the 5 of .*--data"),
+        ("a.csv", "user_id,item_id\nu,a\n,a\n", "line 3: no user_id; add it"),
+        ("a.csv", "user_id,item_id\nu,a\nv,\n", "line 3: no item id; add it"),
+        ("a.csv", "user_id,item_id\nu,a\nv,8\n", r"line 3 \(user 'v'\): item '8' is not one of the 5 items of .*--data"),
         ("a.csv", "user_id,items\nu,a\nv,  \n", r"line 3 \(user 'v'\): no items; .*at least one item"),
         ("a.csv", "user_id,items\nu,a\nv,7 zz 7\n", r"line 3 \(user 'v'\): item 'zz'"),
-        ("a.csv", "user_id,item_id,item_id\nu,a,b\n", "'item_id' comes twice"),
-        ("a.csv", "user_id,item_id,timestamp\nu,a,5\n", "'timestamp' orders a user's rows, call it timestamp_ms"),
+        ("a.csv", "user_id,item_id,item_id\nu,a,b\n", "'item_id' appears twice; remove"),
+        ("a.csv", "user_id,item_id,timestamp\nu,a,5\n", "'timestamp' orders a user's rows, rename it to timestamp_ms"),
         ("a.csv", "u\0s", "UTF-16 .*save it as UTF-8"),
-        ("a.jsonl", "[" * 100_000, "line 1 is no JSON"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),
         ("a.jsonl", '{"user_id": "u", "items": [true]}\n', r"line 1: expected"),
         ("a.jsonl", '{"user_id": "u", "items": ["a"], "times": [1]}\n', r"line 1: expected .*in time order"),
         ("a.jsonl", "", "it has no rows"),
-        ("a.jsonl", '{"user_id": "u", "items": ["a"]}\nhello\n', r"cannot be read: line 2 is no JSON"),
+        ("a.jsonl", '{"user_id": "u", "items": ["a"]}\nhello\n', r"cannot be read: line 2 is not JSON"),
         ("a.jsonl", '{"user": "u", "items": ["a"]}\n', r'line 1: expected \{"user_id": ID'),
         ("a.jsonl", '["u"]\n', r'line 1: expected \{"user_id": ID'),
         ("a.jsonl", '{"user_id": "u", "items": "a"}\n', r"line 1: expected"),
@@ -198,7 +198,9 @@ def test_what_pandas_writes_beside_the_columns_is_left_out(
     assert capsys.readouterr().err == ""
     frame.assign(rating=5).to_csv(tmp_path / "e.csv", index=False)
     assert found(tmp_path / "e.csv", data) == WANTED
-    assert capsys.readouterr().err == f"--histories {tmp_path / 'e.csv'}: not read: 'rating'\n"
+    assert (
+        capsys.readouterr().err == f"--histories {tmp_path / 'e.csv'}: ignored columns: 'rating'\n"
+    )
 
 
 class Whole:

@@ -293,7 +293,7 @@ def test_users_are_spread_over_the_ranks_of_the_first_run(
 def test_no_user_and_more_users_than_there_are(reported: list[Path], tmp_path: Path) -> None:
     none = report(reported[:1], output=tmp_path / "page.html", users=0, progress=False)
     assert none["groups"][0]["gallery"] == {"users": [], "items": {}}
-    assert "No users were asked for" in (tmp_path / "page.html").read_text()
+    assert "No users were requested" in (tmp_path / "page.html").read_text()
     every = report(reported[:1], output=tmp_path / "page.html", users=10_000, progress=False)
     assert len(every["groups"][0]["gallery"]["users"]) == every["runs"][0]["users"]
 
@@ -402,20 +402,22 @@ def test_what_cannot_be_made_sure_of_is_said(copied: list[Path], tmp_path: Path)
     write_json(copied[0] / "environment.json", about)
     facts = report(copied, output=tmp_path / "page.html", users=1, progress=False)
     (told,) = facts["groups"][0]["notes"]
-    assert told.startswith("Not known: whether all were trained on the same interactions")
+    assert told.startswith("Not verified: whether all runs were trained on the same interactions")
     assert told in read((tmp_path / "page.html").read_text()).text
 
 
 def test_useless_requests_are_refused(reported: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is named twice"):
+    with pytest.raises(UserError, match="is given twice"):
         report([reported[0], reported[0]], output=tmp_path / "page.html")
-    with pytest.raises(UserError, match="no run is named"):
+    with pytest.raises(UserError, match="no run given"):
         report([], output=tmp_path / "page.html")
     with pytest.raises(UserError, match="--users -1: cannot be negative"):
         report(reported, output=tmp_path / "page.html", users=-1)
-    with pytest.raises(UserError, match="is a folder; give the page a file name"):
+    with pytest.raises(UserError, match="is a folder; give a file name"):
         report(reported, output=tmp_path)
-    with pytest.raises(UserError, match=r"nothing: no config\.yaml here, so this is no run"):
+    with pytest.raises(
+        UserError, match=r"nothing: not a run folder, because it has no config\.yaml"
+    ):
         report([tmp_path / "nothing"], output=tmp_path / "page.html")
 
 
@@ -458,18 +460,20 @@ def test_costs_are_shown_with_the_runs_they_are_of(reported: list[Path], tmp_pat
     )
     write_costs(costs, [reported[0]], memory=None)
     report(reported[:1], output=output, costs=costs, users=1, progress=False)
-    assert "by TPME" not in output.read_text() and "by seconds an epoch" in output.read_text()
+    assert "by TPME" not in output.read_text() and "by seconds per epoch" in output.read_text()
 
 
 def test_costs_of_other_runs_and_other_files_are_refused(
     reported: list[Path], tmp_path: Path
 ) -> None:
     costs = write_costs(tmp_path / "costs.json", [Path("elsewhere")])
-    with pytest.raises(UserError, match="tells of none of these runs, but of elsewhere"):
+    with pytest.raises(UserError, match="contains none of these runs, only elsewhere"):
         report(reported, output=tmp_path / "page.html", costs=costs)
     for wrong in ({"methods": []}, {"methods": [{"run": "x"}]}, [1]):
         write_json(costs, wrong)
-        with pytest.raises(UserError, match="not a file of costs; python -m models efficiency"):
+        with pytest.raises(
+            UserError, match="not a file of costs; write one with python -m models efficiency"
+        ):
             report(reported, output=tmp_path / "page.html", costs=costs)
 
 
@@ -494,34 +498,38 @@ def test_findings_say_what_the_facts_say(page: tuple[dict, str]) -> None:
     for run, value in zip(all_runs, (0.1, 0.3, 0.2), strict=True):
         run["metrics"]["NDCG@10"] = {"value": value, "low": value - 0.05, "high": value + 0.05}
     group["tests"][1]["NDCG@10"] |= {"difference": 0.2, "low": 0.1, "high": 0.3}
-    for p_value, words in (
-        (0.0004, "more than chance would make (p below"),
-        (0.2, "within chance"),
+    for p_value, verdict in (
+        (0.0004, "the first run: significant (p below"),
+        (0.2, "the first run: not significant (p"),
     ):
         group["tests"][1]["NDCG@10"]["corrected_p_value"] = p_value
         best, against, *_ = find(facts)
         assert best.startswith(f"{EVIL_NAME} is the best of 3 runs: NDCG@10 30.0 % [25.0, 35.0]")
-        assert "+20.0 points of NDCG@10 [+10.0, +30.0] against id" in against and words in against
+        assert "NDCG@10 differs by +20.0 points [+10.0, +30.0] from id, " in against
+        assert verdict in against
     all_runs[0]["metrics"]["NDCG@10"]["value"] = 0.5
-    assert "id, the first run, is ahead of all others; for 0 of 2" in find(facts)[1]
-    assert not any(
-        "never saw" in sentence for sentence in find(facts)
-    )  # of three users it says little
+    assert (
+        "id, the first run, is ahead of all others; the difference is significant for 0 of 2."
+        in find(facts)[1]
+    )
+    # three users are too few
+    assert not any("no training interactions" in sentence for sentence in find(facts))
     all_runs[2]["warmth"][0]["metrics"]["HR@10"]["value"] = 0.5
     for run in all_runs:
         run["warmth"][0]["users"] = 40
-    assert not any("leans to popular" in sentence for sentence in find(facts))
+    assert not any("favours popular" in sentence for sentence in find(facts))
     all_runs[1]["bias"]["recommended"]["mean_popularity"] = 100.0
     assert any(
-        f"{EVIL_NAME} leans to popular items: what it recommends occurs 100.0" in s
+        f"{EVIL_NAME} favours popular items: its recommended items have 100.0 training" in s
         for s in find(facts)
     )
     assert any(
-        "40 users took an item that training never saw; both, the best" in s for s in find(facts)
+        "For 40 users, the target has no training interactions; both, the best run for them," in s
+        for s in find(facts)
     )
     for run in all_runs:
         run["warmth"][0]["metrics"]["HR@10"]["value"] = 0.0
-    assert any("never saw; no run has it among its ten." in s for s in find(facts))
+    assert any("no training interactions; no run ranks it in the top 10." in s for s in find(facts))
 
 
 def test_the_command_writes_the_page_and_answers(

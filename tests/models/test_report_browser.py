@@ -123,11 +123,11 @@ def test_the_table_is_sorted_and_filtered(opened: Chrome) -> None:
     find.clear()
     find.send_keys(" ")
     show = Select(seen(opened, "[name=show]")[0])
-    show.select_by_visible_text("both has it in its top 10")
+    show.select_by_visible_text("both: hit in the top 10")
     assert [float(cell) for cell in column(opened, 6)] == [
         r for r in sorted(ranks)[::-1] if r <= 10
     ]
-    show.select_by_visible_text("both misses it")
+    show.select_by_visible_text("both: miss")
     assert [float(cell) for cell in column(opened, 6)] == [r for r in sorted(ranks)[::-1] if r > 10]
 
 

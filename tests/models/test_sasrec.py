@@ -41,7 +41,7 @@ def test_all_padding_gives_finite_values() -> None:
 
 
 def test_limits_are_named() -> None:
-    with pytest.raises(ValueError, match="longer than max_len 6"):
+    with pytest.raises(ValueError, match="expected at most max_len 6"):
         encoder()(torch.zeros(1, 7, 16), torch.ones(1, 7, dtype=torch.bool))
     with pytest.raises(ValueError, match="not divisible by heads 3"):
         SASRec(embedding_dim=16, heads=3)

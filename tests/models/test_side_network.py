@@ -270,20 +270,20 @@ def test_each_tower_may_have_a_bottleneck_of_its_own() -> None:
 
 
 def test_bad_towers_and_states_are_named() -> None:
-    with pytest.raises(ValueError, match="one tower, 'title'"):
+    with pytest.raises(ValueError, match="the only one is 'title'"):
         SideNetwork(SHAPES["one"], parts="inter")
     with pytest.raises(ValueError, match="named 'inter'"):
         SideNetwork([TowerSpec("inter", 2, 4)])
     with pytest.raises(ValueError, match=r"mixing 'add' is unknown; use one of \['gated', 'sum'\]"):
         SideNetwork(SHAPES["one"], mixing="add")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="at least one, with distinct names"):
+    with pytest.raises(ValueError, match="expected one or more with distinct names"):
         SideNetwork([])
     with pytest.raises(ValueError, match=r"\['title', 'title'\]"):
         SideNetwork([TowerSpec("title", 2, 4)] * 2)
-    with pytest.raises(ValueError, match="bottleneck names"):
+    with pytest.raises(ValueError, match="bottleneck has the keys"):
         SideNetwork(SHAPES["one"], bottleneck={"cover": 4})
     network, states = build("two equal")
-    with pytest.raises(ValueError, match="'cover' are absent"):
+    with pytest.raises(ValueError, match="'cover' are missing"):
         network({"title": states["title"]})
     with pytest.raises(ValueError, match=r"\(6, 3, 12\), expected \(U, 4, 12\)"):
         network({**states, "title": states["title"][:, 1:]})

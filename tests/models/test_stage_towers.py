@@ -40,5 +40,5 @@ def test_it_trains_and_comes_back(staged: Path, tmp_path: Path, towers: str) -> 
     assert isinstance(network, models.SideNetwork)
     assert network.specs[-1] == TowerSpec("cover", 3, 24, "image", WIDTHS)
     assert network.specs[-1] == open_dataset(staged).tower("cover")
-    shapes = [tuple(p.shape) for p in network.widenings[-1].parameters()]
+    shapes = [tuple(p.shape) for p in network.widenings["cover"].parameters()]
     assert shapes == [(24, 6), (24,), (24, 12), (24,)]

@@ -235,14 +235,14 @@ def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
     [
         (
             ["--train.epoch=3"],
-            r"--train\.epoch=3; did you mean --train\.epochs.*every key: python -m",
+            r"--train\.epoch=3; did you mean --train\.epochs.*for all keys run python -m",
         ),
         (["--train.epochs=many"], r"train\.epochs.*many.*text-only\.yaml"),
         (["--train.loss=ful"], r"train\.loss: Expected one of 'in-batch', 'full', 'sampled'.*ful"),
         (["--config=unheard-of"], "neither a file nor a preset; presets: all-towers, id"),
         (["--towers=[smell]"], "no hidden states for tower 'smell' .stored: "),
-        (["--towers=[]"], "towers: none named"),
-        (["--side.modality={titel: image}"], r"side\.modality names \['titel'\]"),
+        (["--towers=[]"], "towers: the list is empty"),
+        (["--side.modality={titel: image}"], r"side\.modality names unknown towers \['titel'\]"),
     ],
 )
 def test_a_users_mistake_is_named(
@@ -257,7 +257,9 @@ def test_a_users_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
-    assert re.search("error: the following arguments are required: --data; every", done.stderr)
+    assert re.search(
+        "error: the following arguments are required: --data; for all keys", done.stderr
+    )
 
 
 def test_a_run_prints_its_test_as_json_and_nothing_else(
@@ -302,9 +304,9 @@ def test_a_run_is_not_overwritten_and_a_folder_that_is_none_is_named(
 ) -> None:
     with pytest.raises(UserError, match="not empty; choose another folder"):
         train(config("id", dataset, runs["id"]))
-    with pytest.raises(UserError, match=r"no dataset\.json here"):
+    with pytest.raises(UserError, match=r"it has no dataset\.json"):
         train(config("id", tmp_path, tmp_path / "run"))
-    with pytest.raises(UserError, match="no run folder"):
+    with pytest.raises(UserError, match="not a run folder"):
         models.load(tmp_path)
 
 

@@ -196,7 +196,7 @@ def test_a_pause_that_a_server_asks_for_has_a_limit(capsys):
         made, pauses = captioner(server)
         assert captions(made, requests("a")) == ["caption of a"]
     assert pauses == [300.0]
-    assert "asks to be left alone for 86,400 s; waiting at most 300 s" in capsys.readouterr().err
+    assert "requests a pause of 86,400 s; waiting only 300 s" in capsys.readouterr().err
 
 
 def test_an_empty_text_is_an_answer():

@@ -152,10 +152,10 @@ def test_the_command_killed_from_outside_again_and_again(spoilt_dump, tiny_bert,
         time.sleep(draw.random() * 0.05)
         if process.poll() is None:
             (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
-        told, _ = process.communicate(timeout=60)  # its workers, who hold the pipe, end with it
+        told, _ = process.communicate(timeout=300)  # its workers, who hold the pipe, end with it
         assert process.returncode in (-signal.SIGKILL, 0), told
     process = command(spoilt_dump, tiny_bert, out)
-    told, _ = process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=300)
     assert process.returncode == 0, told
     checked = [sys.executable, "-m", "prep", "check", str(out)]
     assert subprocess.run(checked, cwd=ROOT, capture_output=True).returncode == 0

@@ -129,7 +129,9 @@ BREAKS = {
     r"frames/part-00000.arrow: not a readable Arrow file": lambda d: (
         d / "frames" / "part-00000.arrow"
     ).write_bytes(b"ARROW1\0\0cut off"),
-    r"no dataset.json here": lambda d: (d / "dataset.json").unlink(),
+    r"not a finished dataset, because it has no dataset.json": lambda d: (
+        d / "dataset.json"
+    ).unlink(),
 }
 
 

@@ -412,7 +412,7 @@ def test_another_processor_is_refused(dataset, tiny_bert):
         UserError, match=r'processor = "BertTokenizer \(python\)", and now .*tokenizers'
     ):
         encoded(dataset, encoder=str(tiny_bert))
-    with pytest.raises(UserError, match=r"is at processor .*tokenizers.*came from .*python"):
+    with pytest.raises(UserError, match=r"has processor .*tokenizers.*came from .*python"):
         load_live(data, ["title"])
 
 

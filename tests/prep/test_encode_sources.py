@@ -190,13 +190,13 @@ def test_unfinished_captions_are_refused(dataset, tiny_bert):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("sound", r"tower 'x': source 'sound' is unknown; there are title, cover, frames, told \("),
+        ("sound", r"tower 'x': source 'sound' is unknown; known: title, cover, frames, told; "),
         ("concat:title+sound", "tower 'x': source 'sound' is unknown"),
         (
             "concat:title+frames",
-            "tower 'x': source 'concat:title.frames' joins texts, and 'frames'",
+            "tower 'x': source 'concat:title.frames' joins texts, but 'frames'",
         ),
-        ("concat:title", "tower 'x': source 'concat:title' is to join several texts"),
+        ("concat:title", "tower 'x': source 'concat:title' must join two or more texts"),
     ],
 )
 def test_an_unknown_source_is_refused_before_anything_runs(

@@ -272,9 +272,9 @@ def test_temporary_files_of_other_names_stay(tmp_path):
 def test_a_broken_dataset_of_two_old_builds_says_how_to_start_afresh(small, dataset):
     """Every item twice, as each build appended a shard."""
     shutil.copy(dataset / "items/part-00000.arrow", dataset / "items/part-00001.arrow")
-    afresh = rf"not numbered 1\.\.N, as two builds .* delete {dataset} and build it again"
+    afresh = rf"not numbered 1\.\.N, as after two concurrent builds; delete {dataset} and build the dataset again"
     with pytest.raises(UserError, match=afresh):
         prep.build(small, dataset, NO_MEDIA)
     reasons = prep.check(dataset)
-    assert any(f"delete {dataset} and build it again" in reason for reason in reasons)
+    assert any(f"delete {dataset} and build the dataset again" in reason for reason in reasons)
     assert any("items/part-00001.arrow" in reason for reason in reasons)  # that no step recorded

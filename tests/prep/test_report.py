@@ -693,7 +693,7 @@ def test_the_command_says_where_and_what(ingested, capsys):
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"no dataset\.json here"):
+    with pytest.raises(UserError, match=r"not a finished dataset, because it has no dataset\.json"):
         prep.report(tmp_path)
 
 

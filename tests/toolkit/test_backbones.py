@@ -151,5 +151,5 @@ def test_pickled_weights_are_never_loaded(tiny_bert: Path, tmp_path: Path) -> No
 
 def test_what_is_no_image_is_said() -> None:
     for broken in (b"", b"no picture", jpeg(0)[:200]):
-        with pytest.raises(ValueError, match="no readable image"):
+        with pytest.raises(ValueError, match="not a readable image"):
             decode_jpeg(broken)

@@ -109,7 +109,7 @@ def test_items_that_are_none_of_the_dataset_s(folder, item):
     data = toolkit.open_dataset(folder)
     for ask in (data.splits, data.histories):
         with pytest.raises(
-            UserError, match=rf"a row is of item {item}, and items are numbered 1\.\.12"
+            UserError, match=rf"a row has item {item}, but items are numbered 1\.\.12"
         ):
             ask()
     assert any("items outside of 1..12" in reason for reason in prep.check(folder))
@@ -140,7 +140,7 @@ def test_a_table_of_another_schema(folder, name):
     other = pa.table({"number": pa.array([1, 2], pa.int64())})
     about = Table(folder / name).schema().metadata
     change(folder, name, lambda table: other.replace_schema_metadata(about))
-    with pytest.raises(UserError, match=r"column '\w+' is missing|are not what it holds"):
+    with pytest.raises(UserError, match=r"column '\w+' is missing|the states do not have"):
         READERS[name](toolkit.open_dataset(folder))
     assert any(name in reason for reason in prep.check(folder))
 

@@ -89,9 +89,7 @@ def test_sources_of_chosen_items(folder):
 
 
 def test_an_unknown_source(folder):
-    with pytest.raises(
-        UserError, match="source 'sound' is unknown; there are title, cover, frames"
-    ):
+    with pytest.raises(UserError, match="source 'sound' is unknown; known: title, cover, frames"):
         toolkit.open_dataset(folder).source("sound")
 
 
@@ -106,7 +104,8 @@ def test_errors_come_from_every_step(folder):
 
 def test_a_folder_without_a_manifest_is_no_dataset(tmp_path):
     with pytest.raises(
-        UserError, match=r"no dataset\.json here.*python -m prep build DUMP DATASET"
+        UserError,
+        match=r"not a finished dataset, because it has no dataset\.json.*python -m prep build DUMP DATASET",
     ):
         toolkit.open_dataset(tmp_path)
 

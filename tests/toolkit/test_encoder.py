@@ -163,11 +163,11 @@ def test_a_broken_image_is_reported_and_left_out(loaded: Callable[[str], Encoder
     payloads = [IMAGES[0], b"no image", *IMAGES[1:]]
     broken: list[tuple[int, str]] = []
     batches = list(frozen.batches(payloads, on_broken=lambda row, e: broken.append((row, str(e)))))
-    assert broken == [(1, "8 bytes that are no readable image")]
+    assert broken == [(1, "8 bytes that are not a readable image")]
     assert [rows for rows, _ in batches] == [[0, 2], [3]]
     whole = FrozenEncoder(loaded("vit"), batch_size=2).encode(IMAGES)
     assert torch.equal(torch.cat([states for _, states in batches]), whole)
-    with pytest.raises(ValueError, match="8 bytes that are no readable image"):
+    with pytest.raises(ValueError, match="8 bytes that are not a readable image"):
         frozen.encode(payloads)
 
 

@@ -62,16 +62,22 @@ def test_joined_texts_are_what_there_is_in_the_order_named(folder):
     [
         (
             "sound",
-            r"source 'sound' is unknown; there are title, cover, frames, told .*--caption\.s",
+            r"source 'sound' is unknown; known: title, cover, frames, told; .*--caption\.s",
         ),
         ("concat:title+sound", "source 'sound' is unknown"),
         ("../frames", r"source '\.\./frames' is unknown"),
-        ("concat:title", r"'concat:title' is to join several texts; write it as concat:title\+ima"),
-        ("concat:", "is to join several texts"),
-        ("concat:title+", "is to join several texts"),
-        ("concat:title++told", "is to join several texts"),
-        ("concat:title+cover", "joins texts, and 'cover' is none; give it a tower of its own"),
-        ("concat:frames+title", "joins texts, and 'frames' is none"),
+        (
+            "concat:title",
+            r"'concat:title' must join two or more texts; write it like concat:title\+ima",
+        ),
+        ("concat:", "must join two or more texts"),
+        ("concat:title+", "must join two or more texts"),
+        ("concat:title++told", "must join two or more texts"),
+        (
+            "concat:title+cover",
+            "joins texts, but 'cover' is not text; configure a separate tower for it",
+        ),
+        ("concat:frames+title", "joins texts, but 'frames' is not text"),
         ("cover", "covers: no such table; run the prep step that writes it"),
     ],
 )

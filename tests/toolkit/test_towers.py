@@ -29,8 +29,8 @@ def test_other_selections() -> None:
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        ("some", "not understood"),
-        ("every-x", "not understood"),
+        ("some", "not a valid selection"),
+        ("every-x", "not a valid selection"),
         ([6], r"layers 0\.\.5"),
         ([], "layers"),
         ("group-6", "no 6 groups"),

@@ -1,1 +1,1 @@
-"""The sections of the page, each a pure function from facts to HTML."""
+"""The sections of the page: pure functions from facts to the variables of their templates."""

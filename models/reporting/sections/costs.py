@@ -1,4 +1,4 @@
-"""What runs cost: measured side by side where `efficiency` did so, otherwise from each run's own log."""
+"""Costs of runs: measured by `efficiency` if available, otherwise from each run's log."""
 
 import shlex
 
@@ -9,7 +9,7 @@ from toolkit.page.markup import Cell, Table
 
 
 def costs(facts: Facts) -> View:
-    """Seconds and parameters, and where they were measured also memory and TPME."""
+    """Seconds and parameters; measured costs also have memory and TPME."""
     return _measured(facts) if facts["costs"] else _logged(facts)
 
 
@@ -24,7 +24,7 @@ def _logged(facts: Facts) -> View:
         ]
         for position, run in enumerate(facts["runs"])
     ]
-    heads = ["run", "seconds an epoch", "trainable parameters", "batch", "device"]
+    heads = ["run", "seconds per epoch", "trainable parameters", "batch", "device"]
     paths = shlex.join(run["path"] for run in facts["runs"])
     command = f"python -m models efficiency {paths} --output costs.json"
     return {"table": Table(heads, rows, row_heads=True), "plots": [], "command": command}
@@ -43,7 +43,7 @@ def _measured(facts: Facts) -> View:
         ]
         for method in methods
     ]
-    heads = ["method", "seconds an epoch", "trainable parameters", "peak MiB", "TPME", "device"]
+    heads = ["method", "seconds per epoch", "trainable parameters", "peak MiB", "TPME", "device"]
     return {
         "table": Table(heads, rows, row_heads=True),
         "plots": _plots(facts),
@@ -57,9 +57,9 @@ def _mebibytes(size: int | None) -> int | None:
 
 
 def _plots(facts: Facts) -> list[Plot]:
-    """NDCG@10 by cost; TPME only where it is known, and there are several methods."""
+    """NDCG@10 by cost. TPME is plotted only if it is known and there are several methods."""
     known = [method for method in facts["costs"] if method["place"] is not None]
-    quantities = {"seconds an epoch": "seconds_per_epoch"}
+    quantities = {"seconds per epoch": "seconds_per_epoch"}
     if len(facts["costs"]) > 1 and all(method["tpme"] is not None for method in known):
         quantities["TPME"] = "tpme"
     drawn = []
@@ -79,6 +79,6 @@ def _plots(facts: Facts) -> list[Plot]:
 
 
 def _name(run: Facts, method: Facts, known: list[Facts]) -> str:
-    """A run's name, and what distinguishes the method from others of that run."""
+    """A run's name, with the method's suffix if the run has several methods."""
     is_only = sum(other["place"] == method["place"] for other in known) == 1
     return run["name"] + ("" if is_only else method["method"].removeprefix(method["run"]))

@@ -1,4 +1,4 @@
-"""Which items runs rank well, and which items they recommend."""
+"""Metrics by popularity of the target, and coverage and popularity of the recommended items."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ Runs = list[tuple[int, Facts]]
 
 
 def bucket_name(bucket: Facts) -> str:
-    """A range of counts in few letters.
+    """A range of counts as a short label.
 
     >>> [bucket_name({"first": a, "last": b}) for a, b in ((0, 0), (1, 4), (100, None))]
     ['0', '1–4', '≥ 100']
@@ -66,13 +66,13 @@ def _by_warmth(metric: str, names: Sequence[str], runs: Runs) -> Plot:
 
 
 def bias(facts: Facts, group: Facts) -> View:
-    """How much of the catalogue runs recommend, and how popular that is, beside what users took."""
+    """Coverage and popularity of the recommended items, compared with the targets."""
     runs = runs_of(facts, group)
     first = runs[0][1]
     rows: list[list[Cell]] = [
         [run_name(position, run), *_spread(run["bias"]["recommended"])] for position, run in runs
     ]
-    rows.append([Markup("<em>what users took</em>"), *_spread(first["bias"]["taken"])])
+    rows.append([Markup("<em>targets</em>"), *_spread(first["bias"]["taken"])])
     heads = ["run", "items", "of the catalogue", "Gini", "mean popularity", "median popularity"]
     return {
         "k": first["bias"]["k"],
@@ -114,14 +114,14 @@ def _popularity(runs: Runs) -> Plot:
         Values(position, run["name"], _shares(run["bias"]["buckets"], names, "recommended"))
         for position, run in runs
     ]
-    values.append(Values(None, "what users took", _shares(buckets, names, "taken")))
+    values.append(Values(None, "targets", _shares(buckets, names, "taken")))
     drawing = plots.bars(
         names,
         values,
         title="Recommendations by popularity",
         x_unit="training interactions of the item",
     )
-    return Plot("Share of recommendations in %; pale: what users took", drawing)
+    return Plot("Share of recommendations in %; pale: targets", drawing)
 
 
 def _shares(buckets: Sequence[Facts], names: Sequence[str], key: str) -> list[plots.Metric | None]:

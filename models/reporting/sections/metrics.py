@@ -1,4 +1,4 @@
-"""Metrics with intervals, and whether each run differs from the first by more than chance."""
+"""Metrics with intervals, and paired tests against the first run."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ SHOWN = (*MAIN, "MRR@10")
 
 
 def metrics(facts: Facts, group: Facts) -> View:
-    """Plots, tables, and the tests of a group of comparable runs."""
+    """Plots, tables and tests of a group of comparable runs."""
     runs = runs_of(facts, group)
     first = runs[0][1]
     return {

@@ -1,4 +1,4 @@
-"""What several sections of the page share."""
+"""Types and cells shared by several sections of the page."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from models.reporting.plots import COLOURS
 from toolkit.page.markup import Interval
 
 Facts = dict[str, Any]
-View = dict[str, Any]  # what a section's template reads
+View = dict[str, Any]  # variables of a section's template
 MAIN = ("HR@10", "NDCG@10")
 
 
@@ -17,8 +17,8 @@ class RunName(NamedTuple):
     """A run's name with its colour.
 
     Args:
-        position: of the run among all runs, which selects the colour.
-        name: of the run.
+        position: index of the run among all runs, which selects the colour.
+        name: name of the run.
     """
 
     position: int
@@ -33,9 +33,9 @@ class Plot(NamedTuple):
     """A drawing of a section.
 
     Args:
-        caption: above it.
+        caption: text above the drawing.
         drawing: SVG.
-        towers: names whose colours the drawing uses.
+        towers: names of the towers whose colours the drawing uses.
     """
 
     caption: str

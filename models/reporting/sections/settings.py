@@ -19,7 +19,7 @@ def settings(facts: Facts) -> View:
     towers = [[run["name"], _towers(run)] for run in runs]
     return {
         "differ": Table(["setting", *(run["name"] for run in runs)], differ, row_heads=True),
-        "towers": Table(["run", "tower, and what reads it"], towers, row_heads=True),
+        "towers": Table(["run", "towers and encoders"], towers, row_heads=True),
         "same": Table(["setting", "value"], same, row_heads=True),
         "environments": _environments(runs),
     }

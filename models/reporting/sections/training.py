@@ -1,4 +1,4 @@
-"""Learning curves, and the gates that training arrived at."""
+"""Learning curves and learned gates."""
 
 from collections.abc import Iterator
 
@@ -34,11 +34,11 @@ def _valid(facts: Facts, name: str) -> Iterator[Plot]:
     if series:
         title = f"Validation {name}"
         drawing = plots.curves(series, title=title, x_unit="epoch", y_unit="%", percent=True)
-        yield Plot(f"{title} by epoch; ring: the epoch kept", drawing)
+        yield Plot(f"{title} by epoch; ring: best epoch", drawing)
 
 
 def gates(facts: Facts) -> list[View]:
-    """The gates of each run, level by level, or why it has none."""
+    """The gates of each run by level, or the reason why it has none."""
     return [
         {
             "name": run_name(position, run),

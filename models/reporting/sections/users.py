@@ -1,6 +1,6 @@
-"""The gallery: a table of users, and for each user the history, the item taken next, and every run's list.
+"""The gallery: a table of users, and per user the history, the target and the top-k list of each run.
 
-All of it is readable without a script; the script shows one user and one run at a time, and sorts and filters.
+The gallery is readable without the script. The script shows one user and one run at a time, and sorts and filters.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,11 +9,11 @@ from models.reporting.sections.parts import Facts, View
 from toolkit.graphemes import cut
 from toolkit.page.markup import jpeg_address
 
-LONG = 90  # letters of a caption that are always shown
+LONG = 90  # characters of a caption that are always shown
 
 
 def cover_styles(group: int, covers: Mapping[str, bytes]) -> str:
-    """Each cover once, as the background of the class that its pictures have."""
+    """CSS with each cover once, as the background of the class of its images."""
     return "".join(
         f".c{group}-{number} {{ background-image: url({jpeg_address(jpeg)}) }}\n"
         for number, jpeg in covers.items()
@@ -24,9 +24,9 @@ def users(facts: Facts, position: int, covers: Collection[str]) -> View:
     """The gallery of a group.
 
     Args:
-        facts: of the report.
-        position: of the group among all groups.
-        covers: numbers of the items of its gallery that have one.
+        facts: facts of the report.
+        position: index of the group among all groups.
+        covers: numbers of the gallery's items with a cover.
     """
     group = facts["groups"][position]
     return {
@@ -40,17 +40,17 @@ def users(facts: Facts, position: int, covers: Collection[str]) -> View:
 
 
 def opening(caption: str) -> str | None:
-    """The words of a long caption that are always shown; None of a short caption, which is shown whole."""
+    """The start of a long caption, which is always shown; None for a short caption."""
     return None if len(caption) <= LONG else cut(caption, LONG).rsplit(" ", 1)[0]
 
 
 def is_hit(rank: float | None) -> bool:
-    """Whether a rank is among the first ten; a masked target has none."""
+    """Whether a rank is in the top 10. The rank of a masked target is None, which is not a hit."""
     return rank is not None and rank <= 10
 
 
 def rank(rank: float | None) -> str:
-    """A rank as text: a whole number, or with the half of a tie; `masked` for a target that is masked.
+    """A rank as text: a whole number, or a half for a tie; `masked` for a masked target.
 
     >>> rank(3.0), rank(1200.5), rank(None)
     ('3', '1,200.5', 'masked')

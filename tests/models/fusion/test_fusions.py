@@ -65,7 +65,9 @@ def test_a_fusion_that_is_not_registered_is_not_saved() -> None:
         pass
 
     network = SideNetwork(TOWERS, embedding_dim=4, fusion=Mine)
-    with pytest.raises(ValueError, match=r"fusion Mine cannot be saved: it is not registered"):
+    with pytest.raises(
+        ValueError, match=r"fusion Mine cannot be saved, because it is not registered"
+    ):
         network.settings()
 
 

@@ -129,7 +129,7 @@ def test_what_is_drawn_is_a_function_of_seed_epoch_and_step(dataset: Path) -> No
 
 
 def test_more_uniform_samples_than_items_are_refused() -> None:
-    with pytest.raises(UserError, match=r"sampled_items is 30, and the catalogue has 29 items"):
+    with pytest.raises(UserError, match=r"sampled_items is 30, but the catalogue has 29 items"):
         Sampled(splits(), count=30, by="uniform")
 
 
@@ -139,7 +139,7 @@ def test_full_refuses_content_beyond_its_limit() -> None:
         return type(choose_loss(config, splits()))
 
     assert chosen("id", 1) is chosen("side-network", 29) is Full
-    with pytest.raises(UserError, match=r"full encodes all 29 items .* \(28\); take .* sampled"):
+    with pytest.raises(UserError, match=r"full encodes all 29 items .* \(28\); use .* sampled"):
         chosen("side-network", 28)
 
 

@@ -269,10 +269,12 @@ def test_the_vector_of_an_item_reaches_no_mask() -> None:
 def test_an_objective_and_a_sequence_encoder_that_do_not_fit_are_refused() -> None:
     refuse_other_objective("masked-item", Both(4))
     refuse_other_objective("last-item", SASRec(embedding_dim=8))
-    with pytest.raises(UserError, match=r"masked-item hides items behind a mask token, and SASRec"):
+    with pytest.raises(
+        UserError, match=r"masked-item hides items behind a mask token, which SASRec"
+    ):
         refuse_other_objective("masked-item", SASRec(embedding_dim=8))
     with pytest.raises(
-        UserError, match=r"next-item hides no items, and Both .*choose .*masked-item"
+        UserError, match=r"next-item hides no items, but Both .*choose .*masked-item"
     ):
         refuse_other_objective("next-item", Both(4))
 
@@ -296,7 +298,7 @@ def test_masked_items_are_refused_before_a_run_begins_to_train(
     dataset: Path, tmp_path: Path
 ) -> None:
     words = run_words(dataset, tmp_path / "run", "--train.objective=masked-item")
-    with pytest.raises(UserError, match="SASRec takes none; choose a sequence encoder that"):
+    with pytest.raises(UserError, match="SASRec does not support; choose a sequence encoder that"):
         train(parse_run_config(words))
 
 

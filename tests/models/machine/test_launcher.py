@@ -47,10 +47,12 @@ def test_what_the_launcher_set_is_recorded_and_held_to(
         patch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
         train(config(dataset, run))
     assert recorded(run) == ("bf16", "bf16", 2)
-    with pytest.raises(UserError, match=r"begun with train.accumulation = 2, and now .* = 1"):
+    with pytest.raises(
+        UserError, match=r"started with train.accumulation = 2, but this call sets .* = 1"
+    ):
         train(config(dataset, run, "--resume"))
     with pytest.raises(
-        UserError, match=r"begun with train.mixed_precision = bf16, and now .* = no"
+        UserError, match=r"started with train.mixed_precision = bf16, but this call sets .* = no"
     ):
         train(config(dataset, run, "--resume", "--train.accumulation=2"))
 
@@ -63,7 +65,7 @@ def test_a_precision_that_only_environment_json_of_an_older_run_tells_is_held_to
     about = json.loads(path.read_text())
     path.write_text(json.dumps({**about, "mixed_precision": "bf16"}))
     with pytest.raises(
-        UserError, match=r"begun with train.mixed_precision = bf16, and now .* = no"
+        UserError, match=r"started with train.mixed_precision = bf16, but this call sets .* = no"
     ):
         train(config(dataset, tmp_path / "run", "--resume"))
 

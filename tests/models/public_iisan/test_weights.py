@@ -70,7 +70,7 @@ def test_a_missing_an_unknown_and_a_misshapen_tensor_are_named() -> None:
     options: dict = {"text_layers": [1, 3, 5], "image_layers": [1, 3, 5]}
     with pytest.raises(ValueError, match=r"weights lack 'com_dense\.bias'"):
         load_official_iisan({k: v for k, v in weights.items() if k != "com_dense.bias"}, **options)
-    with pytest.raises(ValueError, match=r"has not: \['surprise'\]"):
+    with pytest.raises(ValueError, match=r"network lacks: \['surprise'\]"):
         load_official_iisan({**weights, "surprise": np.zeros(1)}, **options)
     with pytest.raises(ValueError, match=r"position_embedding\.weight' has shape \(10, 16\)"):
         load_official_iisan(weights, **options, max_len=12)
@@ -159,7 +159,7 @@ def test_every_shape_and_variant_equals_the_equations_in_values_and_gradients(ca
 def test_a_checkpoint_of_the_uncached_code_gives_the_same_without_its_encoders() -> None:
     cached, full, weights = of_random_weights("IISAN")
     checkpoint = {"model_state_dict": as_uncached(weights), "optimizer": {"state": {}}}
-    with pytest.warns(UserWarning, match="2 tensors of the frozen encoders are left out"):
+    with pytest.warns(UserWarning, match="2 tensors of the frozen encoders are ignored"):
         model = load_official_iisan(
             checkpoint, text_layers=[1, 3, 5], image_layers=[1, 3, 5], dropout=0.0
         )
@@ -179,7 +179,9 @@ def test_gelu_is_taken_by_word() -> None:
 
 def test_other_depths_and_what_is_no_tensor_are_named() -> None:
     weights = public_weights((4, 16), (4, 16))
-    with pytest.raises(ValueError, match=r"4 text blocks; text_layers .* make 3 .*remove_first"):
+    with pytest.raises(
+        ValueError, match=r"4 text blocks; expected 3, .*text_layers .*remove_first"
+    ):
         load_official_iisan(weights, text_layers=[1, 3], image_layers=[1, 3, 5])
-    with pytest.raises(ValueError, match="'epoch' is no tensor"):
+    with pytest.raises(ValueError, match="'epoch' is not a tensor"):
         load_official_iisan({**weights, "epoch": 3}, text_layers=[1], image_layers=[1])

@@ -130,7 +130,7 @@ def test_it_says_what_the_run_and_its_dataset_say(built: tuple[Path, Path]) -> N
     assert facts["trainable parameters"] == f"{sum(p.numel() for p in model.parameters()):,}"
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     seconds = [line["train_seconds"] for line in log if "valid" in line]
-    assert facts["seconds an epoch"].startswith(f"{sum(seconds) / 2:.2f}")  # of two, the median
+    assert facts["seconds per epoch"].startswith(f"{sum(seconds) / 2:.2f}")  # of two, the median
     best = max((line for line in log if "valid" in line), key=lambda line: line["valid"]["HR@10"])
     assert f"epoch {best['epoch']} of 2" in card.text
     assert [row[0] for row in towers[1:]] == ["title", "said"]
@@ -157,8 +157,8 @@ def test_its_recipe_makes_the_states_again_and_its_python_recommends(
 ) -> None:
     """Somebody else, who has the dump, the model folder, and what the card says is to be found."""
     card = card_of(built[1])
-    assert f"Local folders, to be found by their fingerprints, which stand above as revisions: `{tiny_bert.name}`." in card.text  # fmt: skip
-    assert "Files to be written, with the prompts above in them: `asked.txt`." in card.text
+    assert f"Local folders that you must supply; the revisions above are their fingerprints: `{tiny_bert.name}`." in card.text  # fmt: skip
+    assert "Prompt files that you must create with the prompts above: `asked.txt`." in card.text
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_bert, tiny_bert.name)
     shutil.copytree(built[1] / "model", "model")
@@ -188,7 +188,7 @@ def test_its_recipe_makes_the_states_again_and_its_python_recommends(
 def test_the_id_baseline_reads_no_content(dataset: Path, tmp_path: Path) -> None:
     run = run_of(dataset, tmp_path / "run", "--config=id", "--side.embedding_dim=8")
     card = card_of(run)
-    assert "Towers" not in card.text and "nothing of their content" in card.text
+    assert "Towers" not in card.text and "no content" in card.text
     assert read_json(run / "model" / "config.json")["made_with"] == {}
     (python,) = blocks(card, "python")
     names: dict = {}
@@ -230,5 +230,5 @@ def test_a_tower_that_came_ready_has_no_recipe(odd: Path) -> None:
     card = card_of(odd)
     (recipe,) = blocks(card, "yaml")
     assert set(yaml.safe_load(recipe)["encode"]) == {"title", "cap"}
-    assert "Towers whose states came ready from a file" in card.text
+    assert "Towers imported from a file" in card.text
     assert read_json(odd / "model" / "config.json")["made_with"]["encode"]["clip"]["encoder"] == "file:a|`b`.npy"  # fmt: skip

@@ -81,7 +81,7 @@ def one_value(data: Path) -> None:
 CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "interactions": (change_interactions, r"trained on other interactions than .*data has now"),
     "states": (one_value, r"trained on other hidden states of tower title than .*data has now"),
-    "max_tokens": (lambda data: set_tokens(data, 12), r"max_tokens=9, and .*data now has max_tokens=12"),
+    "max_tokens": (lambda data: set_tokens(data, 12), r"max_tokens=9, but .*data now has max_tokens=12"),
     "quantize": (lambda data: rewrite(data, STATES, quantize="4bit"), r"quantize=none, .* quantize=4bit"),
     "kept": (lambda data: rewrite(data, STATES, kept="0,2,4"), r"kept=0,1,2, .* now has kept=0,2,4"),
     "pooling": (lambda data: rewrite(data, STATES, pooling="mean"), r"pooling=cls, .*pooling=mean"),
@@ -151,7 +151,7 @@ def test_a_dataset_that_moved_is_the_same_once_it_is_named(
     shutil.move(copied / "run", tmp_path / "ran")
     run = tmp_path / "ran"
     with pytest.raises(
-        UserError, match=r"config\.yaml: its data, .* if it has moved, .*--data DATASET"
+        UserError, match=r"config\.yaml: data = .* if the dataset has moved, .*--data DATASET"
     ):
         models.load(run)
     before = read_json(run / "metrics" / "test.json")
@@ -185,7 +185,9 @@ def test_a_run_of_an_older_versa_is_opened_and_says_what_is_not_known(
     write_json(run / "environment.json", {**environment, "dataset": old})
     models.load(run)
     error = capsys.readouterr().err
-    assert "not known whether these are unchanged: interactions, tower title hidden states" in error
+    assert (
+        "did not record checksums of interactions, tower title hidden states; cannot check" in error
+    )
     rewrite(copied / "data", STATES, encoder="another")
     with pytest.raises(UserError, match=r"tower title=encoder=random, .*title=encoder=another"):
         models.load(run)
@@ -216,7 +218,7 @@ def test_a_run_of_ids_reads_no_towers_and_nothing_says_so(
 ) -> None:
     run = tmp_path / "id"
     train(resumed(copied / "data", run, "--item=id"))
-    assert "item id reads no towers: ['title'] are left out" in capsys.readouterr().err
+    assert "item id reads no towers: towers ['title'] are ignored" in capsys.readouterr().err
     assert load_run_config(run / "config.yaml").towers == []
     assert [key for key in read_json(run / "environment.json")["dataset"] if "title" in key] == []
     assert "## Towers" not in (run / "model" / "README.md").read_text()

@@ -99,15 +99,17 @@ def test_what_was_pushed_comes_back_at_every_commit(hub: StubHub, tmp_path: Path
 def test_a_push_that_fails_says_what_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match=r"no config\.json here; is this the model folder of a run"):
+    with pytest.raises(UserError, match=r"not a model folder, because it has no config\.json"):
         push_to_hub(tmp_path, "owner/name")
     save_pretrained(recommenders()["id"], tmp_path)
-    needed = r"a token with write access is needed \(`hf auth login`, or HF_TOKEN\)"
+    needed = r"requires a token with write access \(`hf auth login`, or HF_TOKEN\)"
     with stub_hub(monkeypatch, token=None), pytest.raises(UserError, match=f"401.*{needed}"):
         push_to_hub(tmp_path, "owner/name")
-    with pytest.raises(UserError, match=f"did not take .*[Cc]onn.*{needed}"):  # the hub is gone
+    with pytest.raises(
+        UserError, match=f"upload of .* failed .*[Cc]onn.*{needed}"
+    ):  # the hub is gone
         push_to_hub(tmp_path, "owner/name")
-    with pytest.raises(UserError, match=r"did not take .*Repo id must.*such as owner/name"):
+    with pytest.raises(UserError, match=r"upload of .* failed .*Repo id must.*such as owner/name"):
         push_to_hub(tmp_path, "no such name")
 
 

@@ -239,7 +239,9 @@ def test_its_folder_is_locked_and_its_settings_are_held_to(data: Images, tmp_pat
         train(settings, data)
     resumed = replace(settings, resume=True)
     faster = replace(settings.train, rates={"base": 0.01, "head": 1.0})
-    with pytest.raises(UserError, match=r"begun with train.rates.head = 0.05, and now .* = 1.0"):
+    with pytest.raises(
+        UserError, match=r"started with train.rates.head = 0.05, but this call sets .* = 1.0"
+    ):
         train(replace(resumed, train=faster), data)
     train(replace(resumed, train=replace(settings.train, log_every_steps=7)), data)
     environment = json.loads((run / "environment.json").read_text())

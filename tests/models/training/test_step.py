@@ -137,7 +137,7 @@ def test_a_recorded_step_reads_its_rates_where_they_lie() -> None:
 
 @pytest.mark.skipif(CUDA, reason="has a GPU")
 def test_graphs_without_a_gpu_are_refused(dataset: Path) -> None:
-    with pytest.raises(UserError, match=r"train\.cuda_graphs needs a GPU; leave it out"):
+    with pytest.raises(UserError, match=r"train\.cuda_graphs requires a GPU; leave out"):
         prepared(settings(dataset, "--train.cuda_graphs=true"))
 
 

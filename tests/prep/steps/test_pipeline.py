@@ -216,7 +216,7 @@ def build_in_a_process(dump: Path, out: Path, *, workers: int = 1) -> subprocess
 
 def finish(process: subprocess.Popen) -> int:
     """Its exit status, once it and all its workers, who hold its output open, have ended."""
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     return process.returncode
 
 
