@@ -22,6 +22,7 @@ from models.config import parse_run_config
 from models.inputs.batches import Batches
 from models.items import TrainedEncoders
 from models.recommender import Recommender
+from models.runs.adapter_files import adapters_of
 from models.runs.model_files import read_weights
 from models.train import train
 from toolkit import UserError, open_dataset, schema
@@ -230,7 +231,8 @@ def test_every_method_is_resumed_bit_for_bit_and_saves_what_trains(
     whole, parts = (models.load(tmp_path / name).model for name in ("whole", "parts"))
     ours, theirs = parts.state_dict(), whole.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    kept = read_weights(tmp_path / "whole" / "model" / "model.safetensors").tensors
+    weights = read_weights(tmp_path / "whole" / "model" / "model.safetensors")
+    kept = {*weights.tensors, *(n for one in adapters_of(whole) for n in one.names)}
     assert {n for n, p in whole.named_parameters() if p.requires_grad} <= set(kept)
     assert not {f"item_encoder.{name}" for name in whole.item_encoder.base_names} & set(kept)
 
