@@ -75,6 +75,7 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
     )
     if config.init_from:
         begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)
+    config.sequence_kind.adapt(sequence_encoder, config.sequence)
     return model
 
 
