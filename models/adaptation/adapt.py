@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import nn
 
@@ -63,7 +63,27 @@ def settings_of(
             f"adapt_settings names {', '.join(unknown)}, and adapt {method} has "
             f"{', '.join(name for name in known if name not in named) or 'no settings'}"
         )
+    hints = get_type_hints(kind.settings)
+    for name, value in (chosen or {}).items():
+        _refuse_other_type(method, name, value, hints[name])
     return kind.settings(**named, **(chosen or {}))
+
+
+def _refuse_other_type(method: str, name: str, value: Any, hint: Any) -> None:
+    """Refuses a value that a setting cannot have."""
+    if get_origin(hint) is Literal:
+        fits, expected = value in get_args(hint), f"one of {', '.join(get_args(hint))}"
+    else:
+        kind = get_origin(hint) or hint
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        fits = (isinstance(value, kind) and (whole or kind is not int)) or (kind is float and whole)
+        expected = {"bool": "true or false", "int": "a whole number", "float": "a number"}.get(
+            kind.__name__, f"a {kind.__name__}"
+        )
+    if not fits:
+        raise UserError(
+            f"adapt_settings: {name} of adapt {method} is {value!r}; expected {expected}"
+        )
 
 
 def apply_adaptation(

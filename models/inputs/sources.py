@@ -16,7 +16,6 @@ from toolkit.backbones.prepared import Prepared, prepare_items
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 
-
 _LOOKED_AT = 64  # clips whose length is read where the dataset does not record it
 
 

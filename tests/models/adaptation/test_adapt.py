@@ -9,7 +9,7 @@ import torch
 from tiny_encoders import ALL, MORE, payloads_of, source_of, write_model
 from torch import Tensor, nn
 
-from models.adaptation import ADAPTATIONS, adapt, check_gradients
+from models.adaptation import ADAPTATIONS, adapt, check_gradients, method_settings
 from models.adaptation.bottlenecks import HoulsbySettings, PfeifferSettings
 from models.adaptation.compacter import CompacterSettings
 from models.adaptation.k_adapter import KAdapterSettings
@@ -379,3 +379,28 @@ class TestCheckGradients:
         encoder.positions.weight.requires_grad_(False)  # type: ignore[union-attr]
         with pytest.raises(UserError, match=r"positions\.weight are frozen and got a gradient"):
             check_gradients(encoder)
+
+
+@pytest.mark.parametrize(
+    ("method", "chosen", "message"),
+    [
+        ("lora", {"rank": 2.5}, "rank of adapt lora is 2.5; expected a whole number"),
+        ("lora", {"rank": True}, "rank of adapt lora is True; expected a whole number"),
+        ("lora", {"alpha": "much"}, "alpha of adapt lora is 'much'; expected a number"),
+        ("lora", {"layers": "some"}, "is 'some'; expected one of query-value, attention, all"),
+        ("houlsby", {"norms": 1}, "norms of adapt houlsby is 1; expected true or false"),
+        ("k-adapter", {"layers": 3}, "layers of adapt k-adapter is 3; expected a list"),
+        ("top-2", {"layers": 3}, "adapt_settings names layers, and adapt top-2 has no settings"),
+    ],
+)
+def test_settings_of_other_types_are_refused(
+    method: str, chosen: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        method_settings(method, chosen)
+
+
+def test_settings_are_taken() -> None:
+    assert method_settings("lora", {"alpha": 8}) == LoraSettings(alpha=8)
+    assert method_settings("k-adapter", {"layers": [0, 1]}) == KAdapterSettings(layers=[0, 1])
+    assert method_settings("top-2").layers == 2
