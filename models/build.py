@@ -14,7 +14,7 @@ from models.config import RunConfig
 from models.inputs.features import Features, ItemNumbers, StoredStates, load_live
 from models.inputs.joined_features import JoinedFeatures
 from models.inputs.provenance import describe_towers
-from models.inputs.sources import Sources
+from models.inputs.sources import Sources, refuse_short_clips
 from models.losses import LOSSES, OBJECTIVES
 from models.losses.kind import known_kind
 from models.losses.loss import Loss
@@ -75,6 +75,7 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
     )
     if config.init_from:
         begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)
+    config.sequence_kind.adapt(sequence_encoder, config.sequence)
     return model
 
 
@@ -208,6 +209,7 @@ def _pooled(
 def _sources(
     config: RunConfig, dataset: Dataset, device: torch.device | str, item_encoder: Any
 ) -> Features:
+    refuse_short_clips(dataset, item_encoder.preparers, item_encoder.sources)
     return Sources(dataset, item_encoder.preparers, item_encoder.sources, device=device)
 
 

@@ -11,15 +11,14 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 
+from models.adaptation import MethodSetting, method_settings
 from models.fusion import FUSIONS, FusionKind
 from models.fusion.concat import ConcatSettings
 from models.fusion.kind import FusionSettings
 from models.items import ITEMS, ItemKind
 from models.items.encoder_settings import (
     EncoderSettings,
-    MethodSetting,
     StoredTowers,
-    method_settings,
     resolve_encoders,
 )
 from models.items.kind import ID_TOWER
@@ -83,6 +82,9 @@ class RatesConfig:
         image_adapter: to an image or video encoder.
         text_norm: norms of a text encoder, where they train apart.
         image_norm: norms of an image or video encoder.
+        sequence_encoder: what trains of the sequence encoder itself, if `sequence.adapt` is set.
+        sequence_adapter: what an adaptation adds to it.
+        sequence_norm: its norms, where they train apart.
     """
 
     base: float = 2e-4
@@ -96,6 +98,9 @@ class RatesConfig:
     image_adapter: float = 1e-4
     text_norm: float = 5e-5
     image_norm: float = 1e-4
+    sequence_encoder: float = 1e-4
+    sequence_adapter: float = 1e-4
+    sequence_norm: float = 1e-4
 
 
 @dataclass
@@ -293,6 +298,7 @@ class RunConfig:
         for method in (self.adapt, *(settings.adapt for settings in self.encoders.values())):
             if method:
                 method_settings(method)
+        self.sequence_kind.check(self.sequence)
 
     @property
     def item_kind(self) -> ItemKind:
@@ -343,6 +349,12 @@ class RunConfig:
     def sequence_kind(self) -> SequenceKind:
         """The declaration of the sequence encoder."""
         return SEQUENCES[self.sequence.kind]
+
+    @property
+    def keeps_random_weights(self) -> str:
+        """The adaptation method that leaves random initial weights of the sequence encoder as they are; empty for none."""
+        method: str = getattr(self.sequence, "adapt", "")
+        return "" if method == "full" or self.init_from else method
 
 
 def presets() -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from models.adaptation import check_gradients
 from models.build import build, choose_loss, choose_objective, make_features
 from models.config import RunConfig
 from models.inputs.batches import Batches
@@ -132,10 +133,17 @@ def compile_parts(model: Recommender, device: torch.device) -> None:
         model.sequence_encoder.compile()
 
 
-def _check_of(model: Recommender) -> Callable[[], None] | None:
-    """What checks the first gradients, if the item encoder has such a check: of encoders that train."""
+def _check_of(model: Recommender) -> Callable[[], None]:
+    """What checks the first gradients: of encoders that train, and of an adapted sequence encoder."""
     check: Callable[[], None] | None = getattr(model.item_encoder, "check_gradients", None)
-    return check
+
+    def check_parts() -> None:
+        if check is not None:
+            check()
+        if hasattr(model.sequence_encoder, "adapted"):
+            check_gradients(model.sequence_encoder)
+
+    return check_parts
 
 
 def _checkpoint_activations(config: RunConfig, model: Recommender) -> None:

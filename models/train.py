@@ -133,6 +133,12 @@ def _run(
     if run.features.residency:
         log.print(str(run.features.residency))
     _print_missing(run, log)
+    if main and config.keeps_random_weights:
+        print(
+            f"warning: sequence.adapt {config.keeps_random_weights} keeps random weights of the sequence encoder, because no "
+            "init_from replaces them; add --init_from FILE, or train all of it: leave out --sequence.adapt",
+            file=sys.stderr,
+        )
     alarms = Alarms(enabled=main, write=log.write)
     watch = Divergence(
         accelerator,

@@ -17,7 +17,10 @@ def sample_outputs(encoder: nn.Module) -> Tensor:
     width = _sequence_width(encoder)
     items = torch.linspace(-1, 1, _LENGTH * width, device=like.device, dtype=like.dtype)
     real = torch.ones(1, _LENGTH, dtype=torch.bool, device=like.device)
-    return encoder(items.view(1, _LENGTH, width), real)
+    inputs = [items.view(1, _LENGTH, width), real]
+    if getattr(encoder, "takes_mask", False):  # a mask token at the end
+        inputs.append(torch.arange(_LENGTH, device=like.device)[None] == _LENGTH - 1)
+    return encoder(*inputs)
 
 
 def _sequence_width(encoder: nn.Module) -> int:

@@ -14,6 +14,9 @@ from models.inputs.features import SOURCES_AT_ONCE, first_of_equals, source_dige
 from toolkit.backbones.encoder import Preparer
 from toolkit.backbones.prepared import Prepared, prepare_items
 from toolkit.dataset import Dataset
+from toolkit.errors import UserError
+
+_LOOKED_AT = 64  # clips whose length is read where the dataset does not record it
 
 
 class Sources:
@@ -87,3 +90,45 @@ class Sources:
         # Pinned alone: the encoder copies what it reads, so that a GPU never holds the pictures of a whole step.
         batches = tuple(inputs.moved(Tensor.pin_memory) for inputs in prepared.batches)
         return Prepared(batches, prepared.rows.pin_memory())
+
+
+def refuse_short_clips(
+    dataset: Dataset, preparers: Mapping[str, Preparer], sources: Mapping[str, str]
+) -> None:
+    """Refuses a video encoder that reads more frames than the dataset stores of a clip.
+
+    A shorter clip among longer ones is a missing source of its item (`Sources.broken`).
+
+    Args:
+        dataset: whose sources are read.
+        preparers: by tower, the `prepare` of its encoder.
+        sources: by tower, what it reads.
+
+    Raises:
+        UserError: naming the tower and both numbers of frames, or a tower whose source is no clip.
+    """
+    for name, prepare in preparers.items():
+        if prepare.frames is None:
+            continue
+        who = f"tower {name!r}: its encoder reads clips of {prepare.frames} frames"
+        if sources[name] != "frames":
+            raise UserError(
+                f"{who}, and its source is {sources[name]}; set --encoders.{name}.source frames"
+            )
+        stored = _stored_frames(dataset)
+        if stored is not None and stored < prepare.frames:
+            raise UserError(
+                f"{who}, and the dataset stores {stored} of each clip; store more with prep build "
+                f"--media.frame_count {prepare.frames}, or choose an encoder of at most {stored}"
+            )
+
+
+def _stored_frames(dataset: Dataset) -> int | None:
+    """How many frames of each clip a dataset stores; None if it stores none."""
+    steps = dataset.manifest.get("steps", {})
+    recorded: int | None = steps.get("frames", {}).get("config", {}).get("frame_count")
+    if recorded is not None:
+        return recorded
+    numbers = list(range(1, min(dataset.items.num_rows, _LOOKED_AT) + 1))
+    clips = dataset.source_reader("frames").read(numbers).to_pylist()
+    return max((len(clip) for clip in clips if clip is not None), default=None)

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol
 
-from models.adaptation import ADAPTATIONS, find_adaptation
+from models.adaptation import MethodSetting, method_settings
 from toolkit.backbones import EncoderSpec
 from toolkit.backbones.spec import Pooling, Precision, Quantize
 from toolkit.errors import UserError
 from toolkit.sources import refuse_unknown
 from toolkit.towers import IMPORTED, PICTURES
 
-MethodSetting = bool | int | float | str | list[str]
 LAST = "group-1"  # the layers that are kept: the last one alone, beside the embedding output
 
 
@@ -68,27 +67,6 @@ class EncoderSettings:
         named = {key: value for key, value in vars(self).items() if key in known}
         chosen = {key: value for key, value in named.items() if value is not None}
         return EncoderSpec(**chosen, layers=LAST)
-
-
-def method_settings(method: str, chosen: Mapping[str, MethodSetting] | None = None) -> Any:
-    """The settings of a way to adapt an encoder.
-
-    Args:
-        method: such as `lora` or `top-2`.
-        chosen: those that are not its defaults.
-
-    Raises:
-        UserError: if the method is not registered, or has no such setting.
-    """
-    kind, named = find_adaptation(method, ADAPTATIONS)
-    known = [field.name for field in fields(kind.settings)]
-    unknown = sorted(set(chosen or {}) - set(known) | set(chosen or {}) & set(named))
-    if unknown:
-        raise UserError(
-            f"adapt_settings names {', '.join(unknown)}, and adapt {method} has "
-            f"{', '.join(name for name in known if name not in named) or 'no settings'}"
-        )
-    return kind.settings(**named, **(chosen or {}))
 
 
 class StoredTowers(Protocol):

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.adaptation import adapt, check_gradients, expect_zero
+from models.adaptation import adapt, check_gradients, expect_zero, method_settings
 from models.fusion import FUSIONS, Concat, MakeFusion
 from models.fusion.kind import describe_fusion
-from models.items.encoder_settings import EncoderSettings, method_settings
+from models.items.encoder_settings import EncoderSettings
 from models.items.heads import Head, HeadSettings
 from models.items.kind import ID_TOWER, ItemKind
 from models.items.part_names import by_tower, part_name

@@ -206,7 +206,7 @@ def push_to_hub(
 def _describe(module: nn.Module, kinds: Kinds) -> dict[str, Any]:
     for name, kind in kinds.items():
         if type(module) is kind.encoder:
-            return {"kind": name, **module.settings()}  # type: ignore[operator]
+            return {"kind": name, **kind.describe(module)}
     raise ValueError(
         f"{type(module).__name__} cannot be saved, because its kind is not registered; known kinds: {list(kinds)}"
     )

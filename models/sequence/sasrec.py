@@ -4,7 +4,7 @@ B sequences, L positions, P computed positions (`models.sequence.positions`), E 
 the newest item is last.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
 
@@ -29,6 +30,9 @@ class SASRecSettings:
         heads: number of attention heads.
         blocks: number of transformer blocks.
         dropout: dropout probability.
+        adapt: what trains of an encoder with initial weights (`init_from`), by a method of `--adapt` such as `houlsby`;
+            empty to train all of it in the group `base`.
+        adapt_settings: settings of this method by name.
     """
 
     kind: str = "sasrec"
@@ -36,6 +40,8 @@ class SASRecSettings:
     heads: int = 2
     blocks: int = 2
     dropout: float = 0.1
+    adapt: str = ""
+    adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
 
 
 class SelfAttention(nn.Module):
@@ -205,8 +211,10 @@ def _initialise(module: nn.Module, *, std: float | None) -> None:
 
 
 def _about(settings: SASRecSettings) -> str:
+    adapted = f", adapted by {settings.adapt}" if settings.adapt else ""
     return (
         f"SASRec, {settings.blocks} blocks of {settings.heads} heads, over {settings.max_len} items"
+        f"{adapted}"
     )
 
 
