@@ -13,12 +13,16 @@ from pathlib import Path
 from benchmarks.golden.adapters import CHOOSERS, run_adapters
 from benchmarks.golden.files import Golden, Ours, compare, read_golden
 from benchmarks.golden.iisan import run_iisan
+from benchmarks.golden.losses import RUNS as LOSSES
+from benchmarks.golden.sequences import RUNS as SEQUENCES
 
 Run = Callable[[Golden], Ours]
 
 KINDS: dict[str, Run] = {
     **{kind: partial(run_adapters, chooser=chooser) for kind, chooser in CHOOSERS.items()},
     "iisan_": run_iisan,
+    **SEQUENCES,
+    **LOSSES,
 }
 LATER = (
     "adapter4rec_",

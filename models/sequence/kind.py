@@ -55,7 +55,7 @@ class SequenceKind:
             initial_std: standard deviation of the initial weights; None for the encoder's own initialisation.
 
         Raises:
-            UserError: if `initial_std` is set and the encoder has no such argument.
+            UserError: if `initial_std` is set and the encoder has no such argument, or if the encoder refuses a setting.
         """
         values = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name != "kind"}
         if initial_std is not None:
@@ -65,7 +65,10 @@ class SequenceKind:
                     "it out"
                 )
             values["initial_std"] = initial_std
-        return self.encoder(embedding_dim=embedding_dim, **values)
+        try:
+            return self.encoder(embedding_dim=embedding_dim, **values)
+        except ValueError as error:
+            raise UserError(f"sequence.kind {settings.kind}: {error}") from None
 
     def load(self, settings: Mapping[str, Any]) -> nn.Module:
         """Rebuilds an encoder from the result of its `settings()`."""
