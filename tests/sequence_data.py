@@ -86,9 +86,13 @@ def train_model(
     return model.eval()
 
 
-def first_hit_share(model: Recommender, sequences: Ints) -> float:
-    """The share of sequences whose last item ranks first after the others."""
+def first_hit_share(model: Recommender, sequences: Ints, *, mask_history: bool = False) -> float:
+    """The share of sequences whose last item ranks first after the others, which are masked if so chosen."""
     table = model.encode_items({"id": torch.arange(ITEMS + 1)}).detach()
     ids = torch.from_numpy(sequences.astype(np.int64))
     users = model.encode_users(ids[:, :-1], table)
-    return float(((users @ table[1:].T).argmax(1) + 1 == ids[:, -1]).float().mean())
+    scores = users @ table.T
+    scores[:, 0] = -torch.inf
+    if mask_history:
+        scores.scatter_(1, ids[:, :-1], -torch.inf)
+    return float((scores.argmax(1) == ids[:, -1]).float().mean())
