@@ -40,12 +40,20 @@ def noise(seed: int) -> Ints:
     return np.random.default_rng(seed).integers(1, ITEMS + 1, size=(128, L + 1)).astype(np.int32)
 
 
+def times_of(sequences: Ints) -> NDArray[np.int64]:
+    """Times in milliseconds: gaps of seconds to months, some of them equal; 0 at padding."""
+    rng = np.random.default_rng(7)
+    gaps = 1000 * np.floor(np.exp(rng.uniform(-1, 16, size=sequences.shape))).astype(np.int64)
+    return np.where(sequences != 0, 1_600_000_000_000 + gaps.cumsum(axis=1), 0)
+
+
 def splits_of(sequences: Ints, items: int = ITEMS) -> Splits:
     """The parts of splits that batches and losses read."""
     counts = np.bincount(sequences.ravel(), minlength=items + 1)
     counts[0] = 0
     made: Any = SimpleNamespace(
         train=sequences,
+        train_times=times_of(sequences),
         train_counts=counts,
         catalogue=np.arange(1, items + 1, dtype=np.int32),
         user_ids=[f"u{user}" for user in range(len(sequences))],
@@ -90,7 +98,8 @@ def first_hit_share(model: Recommender, sequences: Ints, *, mask_history: bool =
     """The share of sequences whose last item ranks first after the others, which are masked if so chosen."""
     table = model.encode_items({"id": torch.arange(ITEMS + 1)}).detach()
     ids = torch.from_numpy(sequences.astype(np.int64))
-    users = model.encode_users(ids[:, :-1], table)
+    times = torch.from_numpy(times_of(sequences))[:, :-1]
+    users = model.encode_users(ids[:, :-1], table, times if model.takes_times else None)
     scores = users @ table.T
     scores[:, 0] = -torch.inf
     if mask_history:

@@ -24,6 +24,8 @@ class SequenceSettings(Protocol):
 class SequenceKind:
     """A sequence encoder: (B, L, E) item embeddings, (B, L) false at padding -> (B, L, E) states.
 
+    An encoder that declares `takes_times = True` has a keyword argument `times`, (B, L) milliseconds since 1970.
+
     Args:
         settings: dataclass of its settings. Its fields are the keys of `--sequence.`: `kind`, whose default is the name
             of the encoder in `SEQUENCES`; `max_len`, inputs per sequence; and the module's own arguments.
@@ -35,6 +37,11 @@ class SequenceKind:
     settings: type
     encoder: type[nn.Module]
     about: Callable[[Any], str]
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether the encoder reads the times of the inputs, which it declares by `takes_times = True`."""
+        return getattr(self.encoder, "takes_times", False)
 
     def __post_init__(self) -> None:
         missing = {"kind", "max_len"} - {f.name for f in fields(self.settings)}

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.sequence.kind import SequenceKind
+from models.sequence.sasrec import initialise
 
 LAYER_NORM_EPS = 1e-8
 
@@ -169,11 +170,10 @@ def _zeroed(x: Tensor, padding: Tensor | None) -> Tensor:
 
 
 def _initialise(module: nn.Module, *, std: float | None) -> None:
-    if std is not None and isinstance(module, nn.Linear | nn.Conv1d):
+    if isinstance(module, nn.Linear):
+        initialise(module, std=std)
+    elif isinstance(module, nn.Conv1d) and std is not None and module.bias is not None:
         nn.init.normal_(module.weight, std=std)
-    elif isinstance(module, nn.Linear):
-        nn.init.xavier_normal_(module.weight)
-    if isinstance(module, nn.Linear) or (std is not None and isinstance(module, nn.Conv1d)):
         nn.init.zeros_(module.bias)
 
 

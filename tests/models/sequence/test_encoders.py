@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sequence_data import E, L, circle, first_hit_share, noise, real_of, train_model
+from sequence_data import E, L, circle, first_hit_share, noise, real_of, times_of, train_model
 from torch import Tensor, nn
 
 from models import IdEmbedding, Recommender, from_pretrained, save_pretrained
@@ -20,7 +20,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "nextitnet": {"dilations": [1, 2]},
     "bert4rec": {"output_layer": True},
     "ligr": {},
+    "hstu": {},
 }
+TIMES = torch.from_numpy(times_of(np.ones((3, L), dtype=np.int32)))
 BIDIRECTIONAL = ("bert4rec",)
 CAUSAL = [name for name in SEQUENCES if name not in BIDIRECTIONAL]
 
@@ -33,10 +35,16 @@ def make(name: str, **settings: Any) -> nn.Module:
         return kind.build(built, embedding_dim=E).eval()
 
 
-def states(encoder: nn.Module, items: Tensor, real: Tensor) -> Tensor:
-    """States of inputs without mask tokens."""
-    arguments = [torch.zeros_like(real)] if getattr(encoder, "takes_mask", False) else []
-    return encoder(items, real, *arguments)
+def states(encoder: nn.Module, items: Tensor, real: Tensor, times: Tensor | None = None) -> Tensor:
+    """States of inputs without mask tokens; by default the last items of each row have the last of `TIMES`."""
+    if getattr(encoder, "takes_mask", False):
+        return encoder(items, real, torch.zeros_like(real))
+    if getattr(encoder, "takes_times", False):
+        rows, length = real.shape
+        short = TIMES[:rows, max(L - length, 0) :]
+        moments = torch.cat([short[:, :1].expand(-1, length - short.shape[1]), short], dim=1)
+        return encoder(items, real, times=moments if times is None else times)
+    return encoder(items, real)
 
 
 def random_items(*shape: int, seed: int = 0) -> Tensor:
@@ -59,6 +67,17 @@ def test_the_future_changes_no_bit_of_the_past(name: str) -> None:
         assert (before[:, position:] - after[:, position:]).abs().max() > 1e-2
 
 
+def test_later_times_change_no_bit_of_earlier_states() -> None:
+    encoder, items, real = make("hstu"), random_items(3, L), real_of(L, L - 2, 3)
+    before = states(encoder, items, real)
+    for position in range(1, L):
+        changed = TIMES.clone()
+        changed[:, position:] += 10**9
+        after = states(encoder, items, real, changed)
+        assert torch.equal(before[:, :position], after[:, :position])
+        assert not torch.equal(before[:, position:], after[:, position:])
+
+
 @pytest.mark.parametrize("name", BIDIRECTIONAL)
 def test_a_bidirectional_encoder_reads_later_items(name: str) -> None:
     encoder, items, real = make(name), random_items(3, L), real_of(L, L, L)
@@ -78,7 +97,8 @@ def test_padding_changes_nothing(name: str) -> None:
     assert torch.equal(before[real], states(encoder, other, real)[real])
     for row, length in enumerate((L, 3, 1)):
         alone = items[row : row + 1, L - length :]
-        short = states(encoder, alone, torch.ones(1, length, dtype=torch.bool))
+        times = TIMES[row : row + 1, L - length :]
+        short = states(encoder, alone, torch.ones(1, length, dtype=torch.bool), times)
         torch.testing.assert_close(short[0], before[row, L - length :], rtol=1e-5, atol=1e-6)
 
 
@@ -106,11 +126,12 @@ def test_bf16_is_finite_with_histories_of_length_1_and_full(name: str) -> None:
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_every_weight_is_trained(name: str) -> None:
     encoder = make(name, dropout=0.0).train()
-    masked = real_of(1, 1, 1)
-    arguments = [masked] if getattr(encoder, "takes_mask", False) else []
-    real = real_of(L, L, L)
-    target = random_items(3, L, seed=2)
-    (encoder(random_items(3, L), real, *arguments) * target).sum().backward()
+    items, real, target = random_items(3, L), real_of(L, L, L), random_items(3, L, seed=2)
+    if getattr(encoder, "takes_mask", False):
+        found = encoder(items, real, real_of(1, 1, 1))
+    else:
+        found = states(encoder, items, real)
+    (found * target).sum().backward()
     assert [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -171,7 +192,7 @@ def test_settings_that_do_not_fit_are_refused(
         make(name, **settings)
 
 
-@pytest.mark.parametrize("name", ["sasrec", "ligr", "bert4rec"])
+@pytest.mark.parametrize("name", ["sasrec", "ligr", "hstu", "bert4rec"])
 def test_an_input_that_is_too_long_is_refused(name: str) -> None:
     longest = L + (name in BIDIRECTIONAL)
     states(make(name), random_items(1, longest), real_of(L, length=longest))

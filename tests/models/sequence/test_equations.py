@@ -1,5 +1,6 @@
 """Sequence encoders against slow references, written from the equations position by position."""
 
+import math
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from sequence_data import E, L, real_of
 from torch import Tensor, nn
 
-from models.sequence import BERT4Rec, GRU4Rec, LiGR, NextItNet
+from models.sequence import HSTU, BERT4Rec, GRU4Rec, LiGR, NextItNet
 
 LENGTHS = (L, 3, 1)
 
@@ -27,10 +28,10 @@ def random_items() -> Tensor:
     return torch.randn(len(LENGTHS), L, E, generator=generator).double()
 
 
-def compare(encoder: nn.Module, slow: Any, *masked: Tensor) -> None:
+def compare(encoder: nn.Module, slow: Any, *masked: Tensor, **more: Tensor) -> None:
     """The states of each row equal those of its items alone, without padding."""
     items, real = random_items(), real_of(*LENGTHS)
-    states = encoder(items, real, *masked)
+    states = encoder(items, real, *masked, **more)
     weights = dict(encoder.named_parameters())
     for row, length in enumerate(LENGTHS):
         arguments = [mask[row, L - length :] for mask in masked]
@@ -144,6 +145,45 @@ def test_bert4rec() -> None:
         return [norm(weights, "output.2", F.gelu(z), 1e-6) for z in dense]
 
     compare(randomised(encoder), slow, masked)
+
+
+def test_hstu() -> None:
+    """With gaps of 0 to years between items; the bias of equal times is that of one second."""
+    encoder = HSTU(embedding_dim=E, max_len=L)
+    times = 1_600_000_000_000 + torch.tensor([0, 0, 999, 60_000, 4_000_000, 90_000_000_000])
+    moments = times.expand(len(LENGTHS), L)
+
+    def slow(weights: dict[str, Tensor], items: Tensor) -> list[Tensor]:
+        count, half = len(items), E // 2
+        own = times[L - count :].tolist()
+        x = [a + b for a, b in zip(items, weights["positions.weight"][L - count :], strict=True)]
+        for block in range(2):
+            inside = f"blocks.{block}"
+            parts = [
+                F.silu(weights[f"{inside}.project.weight"] @ F.layer_norm(z, (E,), eps=1e-6))
+                for z in x
+            ]
+            u, v, q, k = zip(*(part.split(E) for part in parts), strict=True)
+            attended = []
+            for query in range(count):
+                heads = []
+                for head in (slice(0, half), slice(half, E)):
+                    context = torch.zeros(half).double()
+                    for key in range(query + 1):
+                        seconds = max(1, (own[query] - own[key]) // 1000)
+                        bucket = min(128, math.floor(math.log(seconds) / 0.301))
+                        bias = weights[f"{inside}.bias.of_position.weight"][query - key]
+                        bias = bias + weights[f"{inside}.bias.of_time.weight"][bucket]
+                        score = F.silu(q[query][head] @ k[key][head] + bias) / L
+                        context = context + score * v[key][head]
+                    heads.append(context)
+                normed = F.layer_norm(torch.cat(heads), (E,), eps=1e-6)
+                outer = weights[f"{inside}.output.weight"] @ (normed * u[query])
+                attended.append(x[query] + outer + weights[f"{inside}.output.bias"])
+            x = attended
+        return [norm(weights, "norm", z, 1e-6) for z in x]
+
+    compare(randomised(encoder), slow, times=moments)
 
 
 def test_ligr() -> None:
