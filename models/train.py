@@ -20,6 +20,7 @@ from models.config import RunConfig, make_parser, parse_run_config, save_run_con
 from models.evaluate import format_report, measure
 from models.machine.launcher import own_state, start_accelerator
 from models.machine.parallel import decided_by_first
+from models.machine.precision import Precision
 from models.prepare import Training, prepare, settled
 from models.ranking.catalogue import encode_catalogue
 from models.ranking.ranks import rank_targets
@@ -195,7 +196,15 @@ def _run(
             train_seconds = time.perf_counter() - epoch_started
 
             if place.is_evaluated(epochs=settings.epochs, evaluate_every=settings.evaluate_every):
-                _evaluate_epoch(run, place, output, log, alarms, train_seconds)
+                _evaluate_epoch(
+                    run,
+                    place,
+                    output,
+                    log,
+                    alarms,
+                    precision=settings.mixed_precision,
+                    train_seconds=train_seconds,
+                )
             place.epoch, place.batch = place.epoch + 1, 0
             checkpoints.save(place)
 
@@ -213,12 +222,21 @@ def _run(
 
 
 def _evaluate_epoch(
-    run: Training, place: Place, output: Path, log: RunLog, alarms: Alarms, train_seconds: float
+    run: Training,
+    place: Place,
+    output: Path,
+    log: RunLog,
+    alarms: Alarms,
+    *,
+    precision: Precision,
+    train_seconds: float,
 ) -> None:
     """Measures the model on valid, and keeps it if it is the best so far."""
     model, splits = run.model.eval(), run.splits
     device = next(model.parameters()).device
-    catalogue = encode_catalogue(model, run.features, splits.catalogue, device=device)
+    catalogue = encode_catalogue(
+        model, run.features, splits.catalogue, device=device, precision=precision
+    )
     ranks = rank_targets(model, catalogue, splits.valid)
     valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
     now = {"step": place.step, "epoch": place.epoch}

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import psutil  # type: ignore[import-untyped]
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
+from models.machine.parallel import TIMEOUT
 from models.machine.precision import Precision
 from toolkit.errors import UserError
 
@@ -126,7 +127,10 @@ def start_accelerator(*, mixed_precision: Precision = "no", **options: Any) -> A
         UserError: if the launcher asks for a sharded model, the device does not support the precision, or a launcher
             started several processes that do not know of one another.
     """
-    accelerator = Accelerator(mixed_precision=mixed_precision, **options)
+    waiting = InitProcessGroupKwargs(timeout=TIMEOUT)
+    accelerator = Accelerator(
+        mixed_precision=mixed_precision, kwargs_handlers=[waiting], **options
+    )
     # Accelerate would divide every loss by this number; `Step` weighs each loss by its batch's share instead.
     accelerator.gradient_accumulation_steps = 1
     refuse_cut_up(accelerator.distributed_type)
