@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from toolkit.backbones import Encoder
+from toolkit.backbones.encoder import Inputs
 
 _WORDS = "a few words"
 _LENGTH = 2  # items of a sequence
@@ -22,6 +23,11 @@ def sample_outputs(encoder: nn.Module) -> Tensor:
     items = torch.linspace(-1, 1, _LENGTH * width, device=like.device, dtype=like.dtype)
     real = torch.ones(1, _LENGTH, dtype=torch.bool, device=like.device)
     return encoder(items.view(1, _LENGTH, width), real)
+
+
+def spare_inputs(encoder: Encoder, count: int) -> list[Inputs]:
+    """Inputs of one item, to call an encoder with `count` times for no item of a step."""
+    return [encoder.prepare([_payload(encoder)])] * count if count else []
 
 
 def _payload(encoder: Encoder) -> Any:

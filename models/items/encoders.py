@@ -3,7 +3,7 @@
 U items, N items of a dataset, D width, E embedding.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from models.adaptation import adapt, check_gradients, expect_zero
+from models.adaptation.anatomy import anatomy_of, members
+from models.adaptation.samples import spare_inputs
 from models.fusion import FUSIONS, Concat, MakeFusion
 from models.fusion.kind import describe_fusion
 from models.items.encoder_settings import EncoderSettings, method_settings
@@ -98,6 +100,7 @@ class TrainedEncoders(nn.Module):
         self.missing = by_tower(widths, map(_Missing, widths.values()))
         self.vectors = make_vectors(self.items, embedding_dim, initial_std)
         self.fusion = make_fusion(fusion, self.joined, embedding_dim)
+        self.calls: Callable[[int], int] = int  # see `models.machine.sharding.Shardable`
         # Of the encoders as they were loaded: model folders and checkpoints leave them out (`models.parameters`).
         self.base_names = frozenset(
             name
@@ -109,6 +112,12 @@ class TrainedEncoders(nn.Module):
     def sources(self) -> dict[str, str]:
         """What each tower reads."""
         return {name: settings.spec.source for name, settings in self.chosen.items()}
+
+    def units(self) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
+        """Each encoder, with its layers."""
+        for encoder in self.encoders.values():
+            anatomy = anatomy_of(encoder.model)  # type: ignore[arg-type]
+            yield encoder, list(members(encoder.model, anatomy.layers)) if anatomy else []  # type: ignore[arg-type]
 
     def checkpoint_activations(self) -> None:
         """Has each encoder compute the activations in its layers again in the backward pass, instead of keeping them.
@@ -177,8 +186,13 @@ class TrainedEncoders(nn.Module):
             return vectors
         prepared: Prepared = features[name]
         key = part_name(name)
-        encoder = self.encoders[part_name(self.owners[name])]
-        states = prepared.encode(encoder, self.missing[key].state)  # type: ignore[arg-type]
+        encoder: Any = self.encoders[part_name(self.owners[name])]
+        own = len(prepared.batches)
+        # A step of no item with a source calls it too: every process has gradients of the same parameters.
+        spare = max(self.calls(own), int(torch.is_grad_enabled())) - own
+        states = prepared.encode(
+            encoder, self.missing[key].state, spare=spare_inputs(encoder, spare)
+        )  # type: ignore[arg-type]
         vectors = self.heads[key](states)
         return vectors
 

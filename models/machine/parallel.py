@@ -88,6 +88,16 @@ def most(count: int, *, device: torch.device | str = "cpu") -> int:
     return int(largest)
 
 
+def united(sets: dict[str, set[int]]) -> dict[str, set[int]]:
+    """The union over processes of each named set; all processes call it, with the same names."""
+    _, world = rank_and_world()
+    if world == 1:
+        return sets
+    everyone: list[Any] = [None] * world
+    dist.all_gather_object(everyone, sets)
+    return {name: set().union(*(one[name] for one in everyone)) for name in sets}
+
+
 def gather_with_gradient(local: Tensor) -> Tensor:
     """The rows of all processes in order of rank, (W·S, E), from S rows of each; all processes call it.
 

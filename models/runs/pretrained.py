@@ -11,7 +11,7 @@ from torch import nn
 
 from models.config import RunConfig
 from models.migrate import FORMATS, migrate
-from models.parameters import kept_state
+from models.parameters import gathered, kept_state
 from models.recommender import Recommender
 from models.runs.model_files import PARTS, Kinds, build_model, read_weights
 from toolkit.arguments import a_path
@@ -27,8 +27,8 @@ FORMAT = FORMATS["model"]
 _NAMED_BY_TOWER = 3  # first format in which the parts of a network are named after their towers
 
 
-def save_pretrained(model: Recommender, folder: str | Path) -> None:
-    """Writes `config.json` and `model.safetensors`, each atomically.
+def save_pretrained(model: Recommender, folder: str | Path, *, write: bool = True) -> None:
+    """Writes `config.json` and `model.safetensors`, each atomically. All processes call it if the model is sharded.
 
     The config records the shapes, the provenance of the towers' states (`models.inputs.provenance`), and the SHA-256 of
     the weights.
@@ -36,9 +36,16 @@ def save_pretrained(model: Recommender, folder: str | Path) -> None:
     A run saves the same model repeatedly. The shapes do not change, so a reader between the two writes loads the older
     weights. While the weights are written, the config lists the digests of both versions, so a run that is killed at
     that point leaves a readable model.
+
+    Args:
+        model: the model.
+        folder: model folder.
+        write: whether this process writes; otherwise it only sends its shards.
     """
+    tensors = gathered(kept_state(model), wanted=write)
+    if not write:
+        return
     folder = Path(folder)
-    tensors = {name: value.cpu().contiguous() for name, value in kept_state(model).items()}
     data = save(tensors)
     config = {
         "format": FORMAT,
