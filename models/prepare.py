@@ -154,9 +154,9 @@ def compile_parts(model: Recommender, device: torch.device) -> None:
         model.sequence_encoder.compile()
 
 
-def _check_of(model: Recommender) -> Callable[[], None] | None:
+def _check_of(model: Recommender) -> Callable[[], bool] | None:
     """What checks the first gradients, if the item encoder has such a check: of encoders that train."""
-    check: Callable[[], None] | None = getattr(model.item_encoder, "check_gradients", None)
+    check: Callable[[], bool] | None = getattr(model.item_encoder, "check_gradients", None)
     return check
 
 

@@ -22,7 +22,7 @@ from models.inputs.absent import BrokenSources, describe_missing
 from models.machine.launcher import own_state, start_accelerator
 from models.machine.parallel import decided_by_first
 from models.machine.precision import Precision
-from models.machine.sharding import has_shards
+from models.machine.sharding import describe_shards, has_shards
 from models.prepare import Training, prepare, settled
 from models.ranking.catalogue import encode_catalogue
 from models.ranking.ranks import rank_targets
@@ -138,12 +138,10 @@ def _run(
         log.print(f"resuming at epoch {place.epoch}, step {place.step:,}")
     if run.features.residency:
         log.print(str(run.features.residency))
-    for line in describe_missing(run.features, run.dataset):
-        log.print(line)
+    log.print(*describe_shards(model), *describe_missing(run.features, run.dataset))
     broken = BrokenSources(run.features, run.dataset)
     alarms = Alarms(enabled=main, write=log.write, gather=accelerator.gather)
-    if config.resume:
-        alarms.now = decided_by_first(lambda: last_alarms(output))
+    alarms.now = decided_by_first(lambda: last_alarms(output))
     contents = run.features.same_as()
     watched = config.item_kind.trains_encoders
     watch = Divergence(
@@ -217,8 +215,7 @@ def _run(
                     precision=settings.mixed_precision,
                     train_seconds=train_seconds,
                 )
-            for line in broken.describe():
-                log.print(line)
+            log.print(*broken.describe())
             place.epoch, place.batch = place.epoch + 1, 0
             checkpoints.save(place)
 

@@ -31,7 +31,9 @@ class BrokenSources:
     def describe(self) -> list[str]:
         """A line per tower in which any process found more since the last call; all processes call it."""
         lines = []
-        found = {tower: set(items) for tower, items in self.features.broken.items()}  # a thread adds to them
+        found = {
+            tower: set(items) for tower, items in self.features.broken.items()
+        }  # a thread adds to them
         for tower, items in united(found).items():
             if len(items) <= self.reported.get(tower, 0):
                 continue

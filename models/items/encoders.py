@@ -100,6 +100,7 @@ class TrainedEncoders(nn.Module):
         self.missing = by_tower(widths, map(_Missing, widths.values()))
         self.vectors = make_vectors(self.items, embedding_dim, initial_std)
         self.fusion = make_fusion(fusion, self.joined, embedding_dim)
+        self.unchecked, self.used = set(self.encoders), set[str]()  # by key in `encoders`
         self.calls: Callable[[int], int] = int  # see `models.machine.sharding.Shardable`
         # Of the encoders as they were loaded: model folders and checkpoints leave them out (`models.parameters`).
         self.base_names = frozenset(
@@ -128,13 +129,21 @@ class TrainedEncoders(nn.Module):
         for encoder in self.encoders.values():
             _checkpoint_activations(encoder)  # type: ignore[arg-type]
 
-    def check_gradients(self) -> None:
-        """Checks after a first backward pass that what is to train has a gradient, and nothing else.
+    def check_gradients(self) -> bool:
+        """Checks after a backward pass that what is to train has a gradient, and nothing else.
+
+        An encoder is checked once, after the first step in which an item has a source for it.
+
+        Returns:
+            Whether all encoders have been checked.
 
         Raises:
             UserError: naming the parameters that have none, or should have none.
         """
-        check_gradients(self.encoders)
+        now = sorted(self.unchecked & self.used)
+        check_gradients(nn.ModuleDict({key: self.encoders[key] for key in now}))
+        self.unchecked -= self.used
+        return not self.unchecked
 
     def settings(self) -> dict[str, Any]:
         """What `load_encoders(settings)` needs to build it again, as JSON can hold it."""
@@ -186,13 +195,14 @@ class TrainedEncoders(nn.Module):
             return vectors
         prepared: Prepared = features[name]
         key = part_name(name)
-        encoder: Any = self.encoders[part_name(self.owners[name])]
-        own = len(prepared.batches)
-        # A step of no item with a source calls it too: every process has gradients of the same parameters.
-        spare = max(self.calls(own), int(torch.is_grad_enabled())) - own
-        states = prepared.encode(
-            encoder, self.missing[key].state, spare=spare_inputs(encoder, spare)
-        )  # type: ignore[arg-type]
+        owner = part_name(self.owners[name])
+        encoder: Any = self.encoders[owner]
+        calls = self.calls(len(prepared.batches))
+        if torch.is_grad_enabled():
+            self.used |= {owner} if calls else set()
+            calls = max(calls, 1)  # so that every process has gradients of the same parameters
+        spare = spare_inputs(encoder, calls - len(prepared.batches))
+        states = prepared.encode(encoder, self.missing[key].state, spare=spare)  # type: ignore[arg-type]
         vectors = self.heads[key](states)
         return vectors
 

@@ -96,6 +96,16 @@ def has_shards(module: nn.Module) -> bool:
     return any(map(is_sharded, module.parameters()))
 
 
+def describe_shards(module: nn.Module) -> list[str]:
+    """A line about the sharded weights of a module; none if nothing is sharded."""
+    if not has_shards(module):
+        return []
+    count = sum(parameter.numel() for parameter in module.parameters() if is_sharded(parameter))
+    return [
+        f"FSDP2: {count:,} weights of encoders are sharded over {rank_and_world()[1]} processes"
+    ]
+
+
 def move_whole(module: nn.Module, device: torch.device) -> None:
     """Moves the parameters and buffers that are not sharded to a device, in place."""
     for parameter in module.parameters():

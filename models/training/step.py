@@ -53,7 +53,7 @@ class Step:
         clip_norm: gradients of a larger norm are scaled down to this norm; 0 turns clipping off.
         after_backward: called after each backward pass, with whether an update follows: what completes the gradients of
             a model that no wrapper synchronises.
-        check: called once, when the first gradients are there.
+        check: called before an update with the gradients of all processes, until it returns true.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Step:
         *,
         clip_norm: float = 0.0,
         after_backward: Callable[[bool], None] | None = None,
-        check: Callable[[], None] | None = None,
+        check: Callable[[], bool] | None = None,
     ) -> None:
         self.accelerator = accelerator
         self.model = model
@@ -88,10 +88,9 @@ class Step:
             self.accelerator.backward(loss if batch.share == 1 else loss * batch.share)
         if self.after_backward is not None:
             self.after_backward(is_update)
-        if self.check is not None:
-            self.check()
-            self.check = None
         if is_update:
+            if self.check is not None and self.check():
+                self.check = None
             if self.clip_norm:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self.optimizer.step()
