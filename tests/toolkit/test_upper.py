@@ -43,9 +43,7 @@ def loaded(family: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[
     if family == "videomae":
         payloads, source = CLIPS, "frames"
     monkeypatch.setitem(FAMILIES, family, (config, payloads, source))
-    spec = EncoderSpec(
-        write_model(folder, family), source=source, pooling="mean", layers="group-1"
-    )
+    spec = EncoderSpec(write_model(folder, family), source=source, pooling="mean", layers="group-1")
     return load_encoder(spec), payloads
 
 
@@ -109,7 +107,9 @@ def test_other_encoders_and_layers_are_refused(
 ) -> None:
     encoder, _ = loaded("bert", tmp_path, monkeypatch)
     for layer in (0, 3):
-        with pytest.raises(UserError, match=rf"after layer {layer} .* 3 layers; choose from 1 to 2"):
+        with pytest.raises(
+            UserError, match=rf"after layer {layer} .* 3 layers; choose from 1 to 2"
+        ):
             keep_upper_part(encoder, layer)
     (tmp_path / "t5").mkdir()
     t5 = load_encoder(EncoderSpec(write_model(tmp_path / "t5", "t5"), pooling="mean"))
