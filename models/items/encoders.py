@@ -30,6 +30,11 @@ Load = Callable[[EncoderSpec], Encoder]
 _NOT_SAVED = {"trust_remote_code", "from_layer"}
 
 
+def load_to_train(spec: EncoderSpec) -> Encoder:
+    """An encoder that reads the state of its last layer through its final norm, which then trains too."""
+    return load_encoder(spec, final_norm=True)
+
+
 class TrainedEncoders(nn.Module):
     """Item vectors from encoders that train, a head each, and a learned vector per item where `id` is a tower.
 
@@ -67,7 +72,7 @@ class TrainedEncoders(nn.Module):
         initial_std: float | None = None,
         fusion: MakeFusion = Concat,
         revisions: Mapping[str, str] | None = None,
-        load: Load = load_encoder,
+        load: Load = load_to_train,
     ) -> None:
         super().__init__()
         self.chosen = dict(encoders)
