@@ -82,7 +82,7 @@ def test_a_rerun_adds_nothing_and_other_settings_are_refused(
     title = EncodeConfig(str(tiny_bert), pooling="mean", tokens=1)
     with pytest.raises(UserError, match=r"layer = 2, and now layer = 1 .*delete .*tokens/title"):
         prep.encode(dataset, PrepConfig(encode={"title": title}))
-    with pytest.raises(UserError, match="after layer 3 .* 3 layers; choose from 1 to 2"):
+    with pytest.raises(UserError, match=r"after layer 3 .* 3 layers; choose from 1 to 2"):
         prep.encode(dataset, PrepConfig(encode={"more": EncodeConfig(str(tiny_bert), tokens=3)}))
 
 

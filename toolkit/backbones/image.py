@@ -132,7 +132,7 @@ def _run_wrapped_timm(model: Any, inputs: dict[str, Tensor]) -> Hidden:
 def _states_of_blanks(model: nn.Module, preparation: Preparation, run: Run) -> Sequence[Tensor]:
     """Of a black image and a white one, on the device and in the precision of the model."""
     like = next(x for x in model.parameters() if x.is_floating_point())
-    inputs = preparation.collate(preparation.read([blank_jpeg("black"), blank_jpeg("white")]))
+    inputs = preparation.collate(preparation.read([_blank_jpeg("black"), _blank_jpeg("white")]))
     placed = {
         key: x.to(like if x.is_floating_point() else like.device) for key, x in inputs.items()
     }
@@ -147,8 +147,7 @@ def _nothing_masked(model: Any, count: int) -> dict[str, Tensor]:
     return {"noise": torch.arange(patches, device=model.device).float().expand(count, -1)}
 
 
-def blank_jpeg(colour: str) -> bytes:
-    """A JPEG of 224 x 224 px in one colour."""
+def _blank_jpeg(colour: str) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (224, 224), colour).save(file, "JPEG")
     return file.getvalue()

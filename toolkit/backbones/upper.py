@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from toolkit.backbones.encoder import Encoder, Preparer
-from toolkit.backbones.image import blank_jpeg
 from toolkit.backbones.pretrained import probing
+from toolkit.backbones.samples import sample_payload
 from toolkit.errors import UserError
 
 _OF_POOLED = (
@@ -154,6 +154,7 @@ def keep_upper_part(encoder: Encoder, layer: int) -> None:
     above = [index for index in encoder.kept if index > layer]
     encoder.widths = encoder.widths[-len(above) :]
     encoder.kept = tuple(index - layer for index in above)
+    encoder.depth -= layer
     encoder.prepare = Preparer(TokenPreparation(stack.entry, fixed=encoder.modality == "image"))
 
 
@@ -197,8 +198,7 @@ def tokens_settings(encoder: Encoder, layer: int) -> dict[str, Any]:
 
 def image_tokens(encoder: Encoder) -> int:
     """S of an image, or of a clip that the encoder reads as a whole."""
-    image = blank_jpeg("black")
-    payload = [image] * encoder.frames if encoder.frames else image
+    payload = sample_payload("image", encoder.frames)
     with probing(encoder):
         return encoder.hidden(encoder.prepare([payload])).states[-1].shape[1]
 

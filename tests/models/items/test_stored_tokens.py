@@ -4,6 +4,7 @@ import io
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -22,8 +23,6 @@ from prep import EncodeConfig, PrepConfig
 from toolkit import UserError, open_dataset, schema
 from toolkit.json_files import read_json
 from toolkit.store import Table, read_file
-
-import pyarrow as pa
 
 LAYER, TOP = 2, 1  # of the three layers of the tiny BERT
 NO_COVER, BROKEN = 7, 9
