@@ -4,7 +4,12 @@ from typing import Any
 
 from torch import nn
 
-from models.adaptation.adapt import Adapted, apply_adaptation, find_adaptation
+from models.adaptation.adapt import (
+    Adapted,
+    apply_adaptation,
+    find_adaptation,
+    merge_adaptation,
+)
 from models.adaptation.bottlenecks import HOULSBY, PARALLEL, PFEIFFER
 from models.adaptation.compacter import COMPACTER
 from models.adaptation.gradients import check_gradients, expect_zero
@@ -52,6 +57,21 @@ def adapt(encoder: nn.Module, method: str, settings: Any = None, *, prefix: str 
     return apply_adaptation(encoder, method, settings, prefix=prefix, kinds=ADAPTATIONS)
 
 
+def merge(encoder: nn.Module, method: str) -> None:
+    """Puts what a method added into the encoder's weights, in place: its model is then as its library builds it.
+
+    The outputs stay what they were, up to rounding.
+
+    Args:
+        encoder: that was adapted.
+        method: with which.
+
+    Raises:
+        UserError: if the weights cannot hold what it added.
+    """
+    merge_adaptation(encoder, method, kinds=ADAPTATIONS)
+
+
 __all__ = [
     "ADAPTATIONS",
     "AdaptationKind",
@@ -61,4 +81,5 @@ __all__ = [
     "check_gradients",
     "expect_zero",
     "find_adaptation",
+    "merge",
 ]

@@ -154,6 +154,8 @@ class AdaptationKind:
         groups: the learning-rate groups that it may declare.
         needs: what an encoder must have.
         identity: whether the encoder's outputs are at first what they were.
+        merge: puts what it added to an encoder's model into the weights of that model, in place, which is then as its
+            library builds it; None if the weights cannot hold it.
     """
 
     settings: type
@@ -161,6 +163,7 @@ class AdaptationKind:
     groups: tuple[str, ...]
     needs: tuple[Need, ...] = ()
     identity: bool = True
+    merge: Callable[[nn.Module], None] | None = None
 
     def takes(self, target: Target) -> bool:
         """Whether the method can be applied to an encoder."""

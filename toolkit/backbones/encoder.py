@@ -100,7 +100,6 @@ class Encoder(nn.Module):
         self.kept = kept_states(spec.layers, network.depth)
         widths = network.widths or (network.width,) * (network.depth + 1)
         self.widths = tuple(widths[index] for index in self.kept)
-        self.depth = network.depth
         self.final_norm = final_norm
         self.run = network.run
 
@@ -209,7 +208,7 @@ class Encoder(nn.Module):
         states, mask = hidden.states[index], hidden.mask
         if mask is None:
             mask = torch.ones(states.shape[:2], dtype=torch.long)
-        norm = self.final_norm if index == self.depth else None
+        norm = self.final_norm if index == len(hidden.states) - 1 else None
         if norm is not None and not norm.pooled:
             states = self._normed(norm, states)
         pooled = POOLINGS[self.spec.pooling](states, mask.to(states.device))

@@ -9,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 from tiny_dataset import ITEMS, walks, write_dataset
+from transformers import AutoModel
 
 import models
 import prep
 from models.build import build, make_features
 from models.config import RunConfig, parse_run_config
 from models.evaluate import evaluate
+from models.export_merged import export_merged
 from models.inputs.batches import Batches
 from models.recommender import Recommender
 from models.runs.model_files import read_weights
@@ -131,6 +133,12 @@ def test_a_run_is_trained_resumed_and_kept_whole(
     # They differ from those of stored states by the rounding to float16.
     difference = (vectors - models.load(run).item_embeddings()[1:]).abs().max()
     assert 0 < difference < 2e-3 * vectors.abs().max()
+    (tuned,) = export_merged(run, tmp_path / "tuned").values()
+    layers = AutoModel.from_pretrained(tuned).encoder.layer
+    assert len(layers) == 3 and torch.equal(
+        layers[2].output.dense.weight,
+        fresh.item_encoder.encoders["title"].model.encoder.layer[2].output.dense.weight,
+    )
     made_with = read_json(run / "model" / "config.json")["made_with"]["encode"]["title"]
     assert (made_with["tokens_layer"], made_with["tokens_precision"]) == ("2", "float32")
 
