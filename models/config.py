@@ -337,6 +337,7 @@ class RunConfig:
             "towers": self.content,
             "states": "live" if trains else self.states,
             "encoders": {name: one.spec for name, one in self.encoders.items()},
+            "tokens": [name for name, one in self.encoders.items() if one.from_layer],
         }
 
     @property

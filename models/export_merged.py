@@ -55,7 +55,9 @@ def export_encoder(
         raise UserError(f"{folder}: not an empty folder; choose another name")
     if not (run / MODEL).is_dir():
         raise UserError(f"{run}: the run has no model yet; continue it with --resume")
-    items: Any = from_pretrained(run / MODEL, **base_of(config)).item_encoder
+    # Whole, also where the run read stored token states.
+    whole = base_of(config) | {"stored_tokens": ()}
+    items: Any = from_pretrained(run / MODEL, **whole).item_encoder
     chosen = items.chosen[name]
     encoder: Encoder = items.encoders[part_name(items.owners[name])]
     merge(encoder, chosen.adapt)

@@ -4,7 +4,7 @@ LoRA-like adapters lie beside the weights, as peft lays them out (`models.runs.a
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -87,6 +87,7 @@ def from_pretrained(
     *,
     revision: str | None = None,
     encoders: Mapping[str, str] | None = None,
+    stored_tokens: Collection[str] = (),
     trust_remote_code: bool = False,
 ) -> Recommender:
     """Reads a model folder, or downloads one from the hub by name.
@@ -96,6 +97,7 @@ def from_pretrained(
         revision: hub revision.
         encoders: by tower, where the base encoder of a model of trained encoders lies, if not where its name says: the
             name of a folder is recorded without the path to it.
+        stored_tokens: towers whose encoders are to run on stored token states instead of raw content.
         trust_remote_code: runs code that comes with the base encoders.
 
     Raises:
@@ -113,7 +115,10 @@ def from_pretrained(
             f"{folder}: not a model folder, because it has no {WEIGHTS}; pass RUN/model"
         )
     weights = read_weights(folder / WEIGHTS)
-    config = _with_base(config, encoders or {}, trust_remote_code, where=folder / CONFIG)
+    own = {name: {"encoder": place} for name, place in (encoders or {}).items()}
+    for name in stored_tokens:
+        own[name] = {**own.get(name, {}), "from_layer": "stored"}
+    config = _with_base(config, own, trust_remote_code, where=folder / CONFIG)
     model = build_model(config, weights, where=folder / CONFIG)
     if record.get("format", 0) < _NAMED_BY_TOWER:
         weights = weights.named_by_tower(model)
@@ -123,32 +128,29 @@ def from_pretrained(
 
 
 def base_of(config: RunConfig) -> dict[str, Any]:
-    """Where a run's base encoders lie, and whether their code is run, as `from_pretrained` takes it."""
+    """Where a run's base encoders lie, what they read, and whether their code is run, as `from_pretrained` takes it."""
     return {
         "encoders": {name: str(one.encoder) for name, one in config.encoders.items()},
+        "stored_tokens": config.reads["tokens"],
         "trust_remote_code": any(one.trust_remote_code for one in config.encoders.values()),
     }
 
 
 def _with_base(
-    config: dict[str, Any], encoders: Mapping[str, str], trust: bool, *, where: Path
+    config: dict[str, Any], own: Mapping[str, Mapping[str, str]], trust: bool, *, where: Path
 ) -> dict[str, Any]:
-    """A model's config with base encoders where they lie; whether to run their code is only the caller's to say."""
+    """A model's config with the caller's own settings of base encoders: where they lie, and whether to run their code."""
     item = config.get("item_encoder")
     towers = item.get("encoders") if isinstance(item, dict) else None
     if not isinstance(item, dict) or not isinstance(towers, dict):
         return config
     if not all(isinstance(tower, dict) for tower in towers.values()):
         raise UserError(f"{where}: item_encoder.encoders is damaged; restore the file")
-    unknown = sorted(set(encoders) - set(towers))
+    unknown = sorted(set(own) - set(towers))
     if unknown:
         raise UserError(f"encoders names {unknown}; the model's towers are {list(towers)}")
     placed = {
-        name: {
-            **tower,
-            "encoder": encoders.get(name, tower.get("encoder")),
-            "trust_remote_code": trust,
-        }
+        name: {**tower, "from_layer": None, **own.get(name, {}), "trust_remote_code": trust}
         for name, tower in towers.items()
     }
     return {**config, "item_encoder": {**item, "encoders": placed}}

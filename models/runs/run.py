@@ -104,7 +104,7 @@ def _open(
                 f"{run}: {config.item_kind.noun} has vectors for its training items only, and none for the items of "
                 f"{config.data}; leave out --data, or use a run that reads content"
             )
-        others = {key: config.reads[key] for key in ("towers", "encoders")}
+        others = {key: config.reads[key] for key in ("towers", "encoders", "tokens")}
         refuse_other_states(run, dataset, model.made_with, **others)
     _refuse_misfit(run, config, dataset, model)
     # The default residency: the run's own was chosen for the machine that trained it.
