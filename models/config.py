@@ -52,8 +52,8 @@ LOCAL = ("tensorboard",)  # trackers that only write local files
 ABOUT = """Trains a recommender on a dataset that prep wrote, and evaluates its best epoch on the test split.
 
 Reads DATASET and writes config.yaml, log.jsonl, checkpoints/, model/ and
-metrics/test.json to RUN. --config accepts presets and recipes (listed below)
-and YAML files. Later files override earlier ones, and options on the command
+metrics/test.json to RUN. --config accepts presets, recipes and overlays (listed
+below) and YAML files. Later files override earlier ones, and options on the command
 line override all files. `python -m models.train` trains with one process.
 --json prints the test metrics as JSON and nothing else on stdout. --quiet
 prints neither progress nor results."""
@@ -333,6 +333,7 @@ class RunConfig:
             "towers": self.content,
             "states": "live" if trains else self.states,
             "encoders": {name: one.spec for name, one in self.encoders.items()},
+            "tokens": [name for name, one in self.encoders.items() if one.from_layer],
         }
 
     @property
@@ -416,7 +417,7 @@ def make_parser(
         exit_on_error=False,
     )
     parser.add_argument(
-        "--config", action="config", help="preset, recipe or YAML file; can be repeated"
+        "--config", action="config", help="preset, recipe, overlay or YAML file; can be repeated"
     )
     _add_settings(parser, kinds or named_kinds({}))
     # The format number in a run's config.yaml.
@@ -436,7 +437,7 @@ def _described_presets() -> str:
                 sentence, WIDTH, initial_indent=f"  {name:<17}", subsequent_indent=" " * 19
             )
         )
-    return "\n".join(["presets and recipes for --config:", *lines])
+    return "\n".join(["presets, recipes and overlays for --config:", *lines])
 
 
 def load_run_config(path: Path) -> RunConfig:

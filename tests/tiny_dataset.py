@@ -41,6 +41,16 @@ def write_dataset(
     return folder
 
 
+def write_covers(folder: Path, images: dict[str, bytes]) -> None:
+    """Stores covers of a dataset folder: JPEG by item id."""
+    absent = dict.fromkeys(schema.COVERS.names)
+    rows = [
+        {**absent, "item_id": name, "image": image, "status": "ok"}
+        for name, image in images.items()
+    ]
+    Table(folder / "covers").append(pa.Table.from_pylist(rows, schema=schema.COVERS))
+
+
 def write_tower(
     folder: Path,
     name: str,

@@ -10,6 +10,7 @@ from models.adaptation.adapt import (
     MethodSetting,
     apply_adaptation,
     find_adaptation,
+    merge_adaptation,
     settings_of,
 )
 from models.adaptation.bottlenecks import HOULSBY, PARALLEL, PFEIFFER
@@ -73,6 +74,21 @@ def method_settings(method: str, chosen: Mapping[str, MethodSetting] | None = No
     return settings_of(method, chosen, kinds=ADAPTATIONS)
 
 
+def merge(encoder: nn.Module, method: str) -> None:
+    """Puts what a method added into the encoder's weights, in place: its model is then as its library builds it.
+
+    The outputs stay what they were, up to rounding.
+
+    Args:
+        encoder: that was adapted.
+        method: with which.
+
+    Raises:
+        UserError: if the weights cannot hold what it added.
+    """
+    merge_adaptation(encoder, method, kinds=ADAPTATIONS)
+
+
 __all__ = [
     "ADAPTATIONS",
     "AdaptationKind",
@@ -83,5 +99,6 @@ __all__ = [
     "check_gradients",
     "expect_zero",
     "find_adaptation",
+    "merge",
     "method_settings",
 ]

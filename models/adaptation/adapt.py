@@ -134,3 +134,17 @@ def refuse_unfit(target: Target, method: str, kinds: Mapping[str, AdaptationKind
     raise UserError(
         f"adapt {method} needs {' and '.join(lacking)}, and {name} has none that are known; take one of {', '.join(can)}"
     )
+
+
+def merge_adaptation(
+    encoder: nn.Module, method: str, *, kinds: Mapping[str, AdaptationKind]
+) -> None:
+    """See `models.adaptation.merge`."""
+    kind, _ = find_adaptation(method, kinds)
+    if kind.merge is None:
+        can = ", ".join(name for name, other in kinds.items() if other.merge is not None)
+        raise UserError(
+            f"adapt {method} adds modules that an encoder's weights cannot hold; those of {can} can be merged: train with "
+            "one of these, or use the run itself (models.load, models recommend)"
+        )
+    kind.merge(Target(encoder).model)

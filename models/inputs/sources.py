@@ -1,4 +1,5 @@
-"""Raw content of items for encoders that train: texts, covers, frames and clips, tokenised or decoded ahead of the step.
+"""Inputs of encoders that train: texts, covers, frames and clips, tokenised or decoded ahead of the step, or stored states
+of their tokens.
 
 N items, numbered 1..N; U items of a batch.
 """
@@ -15,6 +16,7 @@ from toolkit.backbones.encoder import Preparer
 from toolkit.backbones.prepared import Prepared, prepare_items
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.tokens import TokenTable
 
 _LOOKED_AT = 64  # clips whose length is read where the dataset does not record it
 
@@ -26,6 +28,7 @@ class Sources:
         dataset: whose sources are read.
         preparers: by tower, the `prepare` of its encoder.
         sources: by tower, what it reads.
+        tokens: by tower, the token states that its encoder reads instead of the source.
         device: where inputs are wanted.
     """
 
@@ -35,11 +38,13 @@ class Sources:
         preparers: Mapping[str, Preparer],
         sources: Mapping[str, str],
         *,
+        tokens: Mapping[str, TokenTable] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.dataset = dataset
         self.preparers = dict(preparers)
         self.sources = dict(sources)
+        self.tokens = dict(tokens or {})
         self.device = torch.device(device)
         self.readers = {name: dataset.source_reader(source) for name, source in sources.items()}
         self.residency = None
@@ -55,11 +60,13 @@ class Sources:
         return self._same_as
 
     def missing(self) -> dict[str, int]:
-        """By tower, how many of the N items have no source."""
-        return {
+        """By tower, how many of the N items have no source, or no token states."""
+        absent = {
             name: int((~torch.tensor(present, dtype=torch.bool)).sum())
             for name, present in self._facts[1].items()
         }
+        stored = {name: table.lengths()[1:] for name, table in self.tokens.items()}
+        return absent | {name: int((lengths == 0).sum()) for name, lengths in stored.items()}
 
     @cached_property
     def _same_as(self) -> Tensor:
@@ -82,7 +89,11 @@ class Sources:
         return digests, present
 
     def _prepared(self, name: str, numbers: list[int]) -> Prepared:
-        payloads = self.readers[name].read(numbers).to_pylist()
+        payloads: list[Any] = (
+            self.tokens[name].read(numbers)
+            if name in self.tokens
+            else self.readers[name].read(numbers).to_pylist()
+        )
         prepared, broken = prepare_items(self.preparers[name], payloads)
         self.broken[name].update(numbers[row] for row in broken)
         if self.device.type != "cuda":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from models.adaptation import MethodSetting, method_settings
 from toolkit.backbones import EncoderSpec
@@ -33,6 +33,8 @@ class EncoderSettings:
         dropout: probability of all dropout in the encoder; null keeps the encoder's own.
         adapt: what of it trains (`--adapt`); null takes that of the run.
         adapt_settings: of that method, by name; where null, those of the run.
+        from_layer: `stored` trains the top layers alone (`adapt top-K`), on the states of the tokens below them that prep
+            stored (`--encode.TOWER.tokens L`, where K + L is the encoder's number of layers).
         shared: whether it is one set of weights with another tower's encoder of the same name and settings.
     """
 
@@ -48,6 +50,7 @@ class EncoderSettings:
     dropout: float | None = None
     adapt: str | None = None
     adapt_settings: dict[str, MethodSetting] | None = None
+    from_layer: Literal["stored"] | None = None
     shared: bool = True
 
     def __post_init__(self) -> None:
@@ -80,6 +83,10 @@ class StoredTowers(Protocol):
 
     def states_metadata(self, tower: str) -> dict[str, str]:
         """Of the states of a tower."""
+        ...
+
+    def token_towers(self) -> list[str]:
+        """Names of the towers whose token states are stored."""
         ...
 
     def caption_names(self) -> list[str]:
@@ -118,6 +125,11 @@ def resolve_encoders(
             own = dict(adapt_settings or {}) if one.adapt in (None, adapt) else {}
         method = one.adapt or adapt
         method_settings(method, own)
+        if one.from_layer and name not in data.token_towers():
+            raise UserError(
+                f"encoders.{name}.from_layer stored: no token states of tower {name!r} are stored (stored: "
+                f"{', '.join(data.token_towers()) or 'none'}); store them with prep encode and --encode.{name}.tokens LAYER"
+            )
         resolved[name] = replace(_with_defaults(name, one, data), adapt=method, adapt_settings=own)
     return resolved
 

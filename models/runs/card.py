@@ -45,8 +45,9 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         run: run folder.
     """
     run = Path(run)
+    reads = trained.config.reads
     provenance = describe_towers(
-        trained.dataset, trained.config.content, encoders=trained.config.reads["encoders"]
+        trained.dataset, reads["towers"], encoders=reads["encoders"], tokens=reads["tokens"]
     )
     reports = _reports(run)
     data = _metadata(run, trained, reports)
