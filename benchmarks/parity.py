@@ -16,7 +16,9 @@ import torch
 from benchmarks.golden.adapters import CHOOSERS, run_adapters
 from benchmarks.golden.files import Golden, Ours, compare, read_golden
 from benchmarks.golden.iisan import run_iisan
+from benchmarks.golden.losses import RUNS as LOSSES
 from benchmarks.golden.morec import run_id_plus_modality, run_two_stage
+from benchmarks.golden.sequences import RUNS as SEQUENCES
 
 Run = Callable[[Golden], Ours]
 
@@ -25,6 +27,8 @@ KINDS: dict[str, Run] = {
     "iisan_": run_iisan,
     "morec_two_stage": run_two_stage,
     "morec_id_plus_modality": run_id_plus_modality,
+    **SEQUENCES,
+    **LOSSES,
 }
 LATER = (
     "adapter4rec_",

@@ -120,14 +120,17 @@ class TrainConfig:
         objective: predicted positions. `next-item` predicts every item from the items before it; `last-item` only the
             last item of a sequence; `masked-item` items behind a mask token, which the sequence encoder must support.
         mask_ratio: fraction of the items that `masked-item` hides.
-        loss: candidate items of the softmax. `in-batch` uses the items of the batch, corrected for popularity, as in
-            the papers; `full` the whole catalogue; `sampled` items drawn for each step, corrected for their expected
-            number. You can also register your own loss (`models.losses.LOSSES`).
-        loss_settings: settings of your own loss by name.
+        loss: training loss. Three are softmax losses over candidate items: `in-batch` uses the items of the batch,
+            corrected for popularity, as in the papers; `full` the whole catalogue; `sampled` items drawn for each step,
+            corrected for their expected number. Three compare each target with items drawn for it: `bce` (binary
+            cross-entropy), `gbce` (calibrated binary cross-entropy) and `bpr` (pairwise ranking). You can also register
+            your own loss (`models.losses.LOSSES`).
+        loss_settings: further settings of a loss by name: `t` of `gbce`, and those of your own loss.
         negatives: `local` uses the candidates of each process separately. `global` shares the candidates of all
             processes, with the same loss as one process with a joined batch.
         sampled_items: items per step for `sampled`.
-        sampled_by: distribution for `sampled`: `uniform` over the catalogue, or `popularity` in training.
+        negatives_per_target: items drawn for each target for `bce`, `gbce` and `bpr`, outside of its sequence.
+        sampled_by: distribution of drawn items: `uniform` over the catalogue, or `popularity` in training.
         full_limit: maximum catalogue size for `full` with content, which encodes the whole catalogue in every step.
         optimizer: `adam`, as in the papers, or `adamw`.
         weight_decay: weight decay of `adamw`.
@@ -165,6 +168,7 @@ class TrainConfig:
     loss_settings: dict[str, bool | int | float | str] = field(default_factory=dict)
     negatives: Negatives = "local"
     sampled_items: int = 1024
+    negatives_per_target: int = 1
     sampled_by: Sampling = "uniform"
     full_limit: int = 25_000
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -187,7 +191,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         least = {
             **dict.fromkeys(("epochs", "batch_size", "accumulation", "patience"), 1),
-            **dict.fromkeys(("sampled_items", "full_limit"), 1),
+            **dict.fromkeys(("sampled_items", "negatives_per_target", "full_limit"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
             "items_at_once": 0,
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),

@@ -81,7 +81,11 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
     if settings.cuda_graphs:
         _refuse_graphs(config, accelerator)
     dataset = open_dataset(config.data)
-    splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
+    splits = dataset.splits(
+        protocol=config.protocol,
+        max_len=config.sequence.max_len,
+        times=config.sequence_kind.takes_times,
+    )
     loss = choose_loss(config, splits)
     torch.manual_seed(settings.seed)
     model = build(config, dataset, loss=loss)

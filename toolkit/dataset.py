@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from toolkit import schema
 from toolkit.checksums import ERRORS, SHARDS, recorded_checksums, refuse_other_files
@@ -257,22 +258,28 @@ class Dataset:
         self.tokens_metadata(name)
         return open_tokens(self._tokens(name), items=self.items.num_rows)
 
-    def splits(self, protocol: Protocol = "paper", max_len: int = 10) -> Splits:
-        """Train, valid and test (`toolkit.splits.make_splits`)."""
+    def splits(
+        self, protocol: Protocol = "paper", max_len: int = 10, *, times: bool = False
+    ) -> Splits:
+        """Train, valid and test (`toolkit.splits.make_splits`), with the times of all items if `times` is set."""
         refuse_unknown_cut(protocol, max_len)
+        histories = self.histories(times=times)
         return split_histories(
-            self.histories(), items=self.items.num_rows, protocol=protocol, max_len=max_len
+            histories, items=self.items.num_rows, protocol=protocol, max_len=max_len
         )
 
-    def histories(self) -> UserHistories:
+    def histories(self, *, times: bool = False) -> UserHistories:
         """Every user's items in time order. They are read once per dataset and shared, so the arrays are read-only.
 
+        Args:
+            times: whether to read the time of each interaction.
+
         Raises:
-            UserError: if there are no interactions, or the table is damaged.
+            UserError: if there are no interactions, if times are wanted and missing, or if the table is damaged.
         """
         histories, _ = self._read_interactions
         refuse_no_interactions(histories)
-        return histories
+        return histories._replace(times=self._times) if times else histories
 
     def interactions_sha256(self) -> str:
         """SHA-256 of the users and items of all interactions in order, which determine the splits.
@@ -281,6 +288,23 @@ class Dataset:
         """
         _, sha256 = self._read_interactions
         return sha256
+
+    @cached_property
+    def _times(self) -> NDArray[np.int64]:
+        """(V,) milliseconds since 1970, in the order of the interactions: equal times keep the order of the dump."""
+        where = str(self.path / "interactions")
+        parts = [np.zeros(0, dtype=np.int64)]
+        for batch in self._stored("interactions").batches(["timestamp_ms"]):
+            column = batch.column("timestamp_ms")
+            if column.null_count:
+                raise UserError(
+                    f"{where}: {column.null_count:,} interactions have no timestamp_ms; ingest a dump with a time for each "
+                    "interaction, or use a sequence encoder that reads no times"
+                )
+            parts.append(column.to_numpy().copy())  # not the batch's memory
+        times = np.concatenate(parts)
+        times.flags.writeable = False
+        return times
 
     @cached_property
     def _read_interactions(self) -> tuple[UserHistories, str]:

@@ -24,7 +24,7 @@ from toolkit.errors import UserError
 
 Kinds = Mapping[str, ItemKind] | Mapping[str, SequenceKind]
 PARTS: dict[str, Kinds] = {"item_encoder": ITEMS, "sequence_encoder": SEQUENCES}
-_BOOLEANS = {"wide_heads", "lowercase", "shared", "trust_remote_code"}
+_BOOLEANS = {"wide_heads", "output_layer", "biases", "lowercase", "shared", "trust_remote_code"}
 _MAX_DEPTH = 4096  # kept layers of a tower, or blocks
 
 

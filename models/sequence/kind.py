@@ -27,6 +27,8 @@ class SequenceSettings(Protocol):
 class SequenceKind:
     """A sequence encoder: (B, L, E) item embeddings, (B, L) false at padding -> (B, L, E) states.
 
+    An encoder that declares `takes_times = True` has a keyword argument `times`, (B, L) milliseconds since 1970.
+
     Args:
         settings: dataclass of its settings. Its fields are the keys of `--sequence.`: `kind`, whose default is the name
             of the encoder in `SEQUENCES`; `max_len`, inputs per sequence; and the module's own arguments. If the encoder
@@ -40,6 +42,11 @@ class SequenceKind:
     settings: type
     encoder: type[nn.Module]
     about: Callable[[Any], str]
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether the encoder reads the times of the inputs, which it declares by `takes_times = True`."""
+        return getattr(self.encoder, "takes_times", False)
 
     def __post_init__(self) -> None:
         missing = {"kind", "max_len"} - {f.name for f in fields(self.settings)}
@@ -60,7 +67,7 @@ class SequenceKind:
             initial_std: standard deviation of the initial weights; None for the encoder's own initialisation.
 
         Raises:
-            UserError: if `initial_std` is set and the encoder has no such argument.
+            UserError: if `initial_std` is set and the encoder has no such argument, or if the encoder refuses a setting.
         """
         values = {f.name: getattr(settings, f.name) for f in fields(settings)}
         for key in ("kind", *_ADAPTATION):
@@ -72,7 +79,10 @@ class SequenceKind:
                     "it out"
                 )
             values["initial_std"] = initial_std
-        return self.encoder(embedding_dim=embedding_dim, **values)
+        try:
+            return self.encoder(embedding_dim=embedding_dim, **values)
+        except ValueError as error:
+            raise UserError(f"sequence.kind {settings.kind}: {error}") from None
 
     def check(self, settings: Any) -> None:
         """Checks the name and the settings of the adaptation method.

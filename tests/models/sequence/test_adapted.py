@@ -1,11 +1,14 @@
 """A user encoder that is adapted (`--sequence.adapt`): built, trained, saved, loaded, resumed and refused."""
 
 import json
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from public_iisan import public_weights
 from safetensors.torch import load_file
 from torch import nn
@@ -142,6 +145,45 @@ def test_what_a_user_encoder_cannot_take_is_refused_before_anything_is_written(
         train(parse_run_config(words(dataset, tmp_path / "run", *more)))
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+
+def run_of(encoder: nn.Module, items: torch.Tensor) -> torch.Tensor:
+    """States of two sequences of six items, the last of them behind a mask token where the encoder has one."""
+    given = [items, torch.ones(2, 6, dtype=torch.bool)]
+    if getattr(encoder, "takes_mask", False):
+        given.append(torch.arange(6).expand(2, -1) == 5)
+    times = 60_000 * torch.arange(6).expand(2, -1)
+    more = {"times": times} if getattr(encoder, "takes_times", False) else {}
+    states: torch.Tensor = encoder(*given, **more)
+    return states
+
+
+@pytest.mark.parametrize("name", [name for name in SEQUENCES if name != "sasrec"])
+def test_other_user_encoders_take_the_methods_that_they_can(name: str) -> None:
+    kind, items = SEQUENCES[name], torch.randn(2, 6, 16)
+    settings = kind.settings(max_len=6, dropout=0.0)
+    plain = kind.build(settings, embedding_dim=16).eval()
+    taken = []
+    for method, chosen in METHODS.items():
+        encoder = deepcopy(plain)
+        chosen_settings = yaml.safe_load(chosen)
+        adapted = replace(settings, adapt=method, adapt_settings=chosen_settings)
+        try:
+            kind.adapt(encoder, adapted)
+        except UserError as error:
+            assert f"sequence: adapt {method} needs" in str(error)
+            continue
+        taken.append(method)
+        if method != "k-adapter":
+            torch.testing.assert_close(run_of(encoder, items), run_of(plain, items))
+        loaded = kind.load(kind.describe(encoder)).eval()
+        loaded.load_state_dict(encoder.state_dict())
+        assert torch.equal(run_of(loaded, items), run_of(encoder, items))
+        if method != "frozen":
+            (run_of(encoder, items) * torch.randn(2, 6, 16)).sum().backward()
+        check_gradients(encoder)
+    assert {"frozen", "full"} <= set(taken)
+    assert ("houlsby" in taken) == (name == "bert4rec")
 
 
 def test_a_kind_without_the_settings_is_built_as_before() -> None:
