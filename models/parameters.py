@@ -23,7 +23,8 @@ def in_group(module: M, group: str) -> M:
 def kept_state(module: nn.Module) -> dict[str, Tensor]:
     """The tensors of a module that are saved with it: all but those of base encoders, which are loaded from elsewhere.
 
-    A module declares the names of such tensors in it as `base_names`. A tensor with several names has the first.
+    A module declares the names of such tensors in it as `base_names`. A tensor with several names has the first. Of a
+    tensor that is sharded, it is this process's shard (`gathered`).
     """
     left_out = {
         f"{prefix}.{name}" if prefix else name
@@ -47,10 +48,52 @@ def load_kept_state(
     Raises:
         RuntimeError: if they are not those that the module keeps.
     """
-    differing = set(kept_state(module)) ^ set(tensors)
+    kept = kept_state(module)
+    differing = set(kept) ^ set(tensors)
     if differing:
         raise RuntimeError(f"the weights differ in {', '.join(sorted(differing)[:5])}")
-    module.load_state_dict(tensors, strict=False, assign=assign)
+    shards = {name: shard_like(kept[name], value) for name, value in tensors.items()}
+    module.load_state_dict(
+        shards, strict=False, assign=assign and not any(map(is_sharded, kept.values()))
+    )
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether a process holds a shard of the tensor (`models.machine.sharding`), a DTensor of torch."""
+    return hasattr(tensor, "full_tensor")
+
+
+def gathered(tensors: Mapping[str, Tensor], *, wanted: bool = True) -> dict[str, Tensor]:
+    """The tensors on the CPU, whole and contiguous. All processes call it if one is sharded; one at a time is whole.
+
+    Args:
+        tensors: by name, in the same order in all processes.
+        wanted: whether this process wants them; otherwise it only takes part.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if is_sharded(tensor):
+            tensor = tensor.full_tensor()  # type: ignore[attr-defined]
+        if wanted:
+            found[name] = tensor.detach().cpu().contiguous()
+    return found
+
+
+def shard_like(like: Tensor, whole: Tensor) -> Tensor:
+    """A tensor, sharded as another is, from the whole that every process has; the whole if the other is not sharded.
+
+    Raises:
+        ValueError: if their shapes differ.
+    """
+    if not is_sharded(like):
+        return whole
+    from torch.distributed.tensor import DTensor, distribute_tensor  # imports of half a second
+
+    assert isinstance(like, DTensor)
+    if like.shape != whole.shape:
+        raise ValueError(f"a tensor is {tuple(whole.shape)}, expected {tuple(like.shape)}")
+    mesh = like.device_mesh
+    return distribute_tensor(whole.to(mesh.device_type), mesh, like.placements, src_data_rank=None)
 
 
 def count_trainable(module: nn.Module) -> int:

@@ -5,17 +5,27 @@ The parts take plain arguments and do not know the config.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from torch import nn
 
 from models.adaptation import check_gradients
 from models.build import build, choose_loss, choose_objective, make_features
 from models.config import RunConfig
 from models.inputs.batches import Batches
 from models.inputs.features import Features
-from models.machine.launcher import settle_launch
+from models.machine.launcher import refuse_cut_up, settle_launch
+from models.machine.sharding import (
+    Shardable,
+    average_whole,
+    launcher_shards,
+    move_whole,
+    shard_encoders,
+)
 from models.parameters import count_trainable
 from models.recommender import Recommender
 from models.training.optimizer import make_optimizer
@@ -109,6 +119,9 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         _checkpoint_activations(config, model)
     if settings.compile:
         compile_parts(model, device)
+    sharded = launcher_shards()
+    if sharded:
+        _shard(config, model, accelerator)
     optimizer = make_optimizer(
         model,
         rates=asdict(settings.rates),
@@ -117,10 +130,19 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         device=device,
         capturable=settings.cuda_graphs,
     )
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    wrapped: nn.Module = model
+    if sharded:
+        optimizer = accelerator.prepare_optimizer(optimizer)
+    else:
+        wrapped, optimizer = accelerator.prepare(model, optimizer)
     wrapped.train()
     plain = Step(
-        accelerator, wrapped, optimizer, clip_norm=settings.clip_norm, check=_check_of(model)
+        accelerator,
+        wrapped,
+        optimizer,
+        clip_norm=settings.clip_norm,
+        after_backward=partial(_complete_gradients, model) if sharded else None,
+        check=_check_of(model),
     )
     step = GraphStep(plain, gpu_recorder()) if settings.cuda_graphs else plain
     return Training(dataset, splits, features, batches, model, optimizer, step)
@@ -137,17 +159,47 @@ def compile_parts(model: Recommender, device: torch.device) -> None:
         model.sequence_encoder.compile()
 
 
-def _check_of(model: Recommender) -> Callable[[], None]:
-    """What checks the first gradients: of encoders that train, and of an adapted sequence encoder."""
-    check: Callable[[], None] | None = getattr(model.item_encoder, "check_gradients", None)
+def _check_of(model: Recommender) -> Callable[[], bool]:
+    """The check of the first gradients: of encoders that train, and of an adapted sequence encoder."""
+    item_encoder: Callable[[], bool] | None = getattr(model.item_encoder, "check_gradients", None)
 
-    def check_parts() -> None:
-        if check is not None:
-            check()
+    def check() -> bool:
         if hasattr(model.sequence_encoder, "adapted"):
             check_gradients(model.sequence_encoder)
+        return item_encoder is None or item_encoder()
 
-    return check_parts
+    return check
+
+
+def _shard(config: RunConfig, model: Recommender, accelerator: Accelerator) -> None:
+    """Shards the encoders of a model, and moves the rest to this process's device."""
+    if not config.item_kind.trains_encoders:
+        refuse_cut_up(DistributedType.FSDP)
+    reasons = {
+        "train.compile": config.train.compile,
+        "mixed precision fp16": accelerator.mixed_precision == "fp16",
+        "a quantized encoder": any(
+            one.quantize not in (None, "none") for one in config.encoders.values()
+        ),
+    }
+    for what, asked in reasons.items():
+        if asked:
+            raise UserError(
+                f"the launcher asks for FSDP, which does not go with {what}; leave one of them out"
+            )
+    shard_encoders(
+        cast(Shardable, model.item_encoder),
+        device=accelerator.device,
+        precision=config.train.mixed_precision,
+    )
+    move_whole(model, accelerator.device)
+
+
+def _complete_gradients(model: Recommender, is_update: bool) -> None:
+    """What DDP does for a whole model, after the backward pass of one whose encoders are sharded."""
+    model.finish_backward()
+    if is_update:
+        average_whole(model)
 
 
 def _checkpoint_activations(config: RunConfig, model: Recommender) -> None:

@@ -16,7 +16,8 @@ from models.losses.loss import LossInputs
 from models.losses.objectives import MASK
 from models.losses.softmax import in_batch_loss, softmax_of_batch
 from models.machine.parallel import gather_with_gradient
-from models.machine.recompute import Chunks, encode_in_chunks
+from models.machine.recompute import Chunks, Deferred, encode_in_chunks
+from models.machine.sharding import has_shards
 
 
 class Recommender(nn.Module):
@@ -51,12 +52,27 @@ class Recommender(nn.Module):
         self.criterion = criterion
         self.takes_mask = getattr(sequence_encoder, "takes_mask", False)
         self.takes_times = getattr(sequence_encoder, "takes_times", False)
+        self.deferred: Deferred | None = None
+        self.encoded: Tensor | None = None  # (U, E) of the last training step, without a graph
 
     def encode_items(self, features: Any) -> Tensor:
-        """Item embeddings, (U, E), from the features of U items; in chunks if the features are `Chunks`."""
-        if isinstance(features, Chunks):
+        """Item embeddings, (U, E), from the features of U items; in chunks if the features are `Chunks`.
+
+        The gradients of chunks of a sharded encoder need `finish_backward` after the backward pass.
+        """
+        if not isinstance(features, Chunks):
+            return self.item_encoder(features)
+        if not has_shards(self.item_encoder):
             return encode_in_chunks(self.item_encoder, features)
-        return self.item_encoder(features)
+        device = next(self.sequence_encoder.parameters()).device
+        self.deferred = Deferred(self.item_encoder, features, device=device)
+        return self.deferred.embeddings
+
+    def finish_backward(self) -> None:
+        """Called after the backward pass of a step: the gradients of what was deferred."""
+        if self.deferred is not None:
+            self.deferred.backward()
+            self.deferred = None
 
     def encode_sequences(
         self,
@@ -98,6 +114,7 @@ class Recommender(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The loss of one batch, a scalar."""
         encoded = self.encode_items(batch.features)
+        self.encoded = encoded.detach()
         if batch.shared:
             encoded = gather_with_gradient(encoded)[: len(batch.bias) - 1]
         table = F.pad(encoded, (0, 0, 1, 0))  # row 0: padding

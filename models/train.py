@@ -18,19 +18,24 @@ from accelerate import Accelerator, PartialState
 
 from models.config import RunConfig, make_parser, parse_run_config, save_run_config
 from models.evaluate import format_report, measure
+from models.inputs.absent import BrokenSources, describe_missing
 from models.machine.launcher import own_state, start_accelerator
 from models.machine.parallel import decided_by_first
+from models.machine.precision import Precision
+from models.machine.sharding import describe_shards, has_shards
 from models.prepare import Training, prepare, settled
 from models.ranking.catalogue import encode_catalogue
 from models.ranking.ranks import rank_targets
+from models.recommender import Recommender
 from models.runs.begin import Beginning, begin, record_beginning
 from models.runs.environment import describe_environment
 from models.runs.files import MODEL, read_run_settings
 from models.runs.identity import describe_data, refuse_to_resume_on_other_data
-from models.runs.pretrained import base_of, from_pretrained, save_pretrained
+from models.runs.model_files import read_weights
+from models.runs.pretrained import WEIGHTS, base_of, from_pretrained, save_pretrained
 from models.runs.trained import TrainedRecommender
 from models.schedule import rate_factor
-from models.training.alarms import Alarms
+from models.training.alarms import Alarms, last_alarms
 from models.training.checkpoints import Checkpoints, Place
 from models.training.divergence import Divergence
 from models.training.log import RunLog
@@ -71,6 +76,7 @@ def train(config: RunConfig) -> dict[str, Any]:
     with own_state(), ExitStack() as held:
         accelerator = start_accelerator(
             mixed_precision=config.train.mixed_precision,
+            shards=True,
             **tracker_options(config.train.trackers, output),
         )
         beginning = decided_by_first(
@@ -93,7 +99,7 @@ def train(config: RunConfig) -> dict[str, Any]:
 def _run(
     config: RunConfig, output: Path, accelerator: Accelerator, beginning: Beginning
 ) -> dict[str, Any]:
-    settings, main, device = config.train, accelerator.is_main_process, accelerator.device
+    settings, main = config.train, accelerator.is_main_process
 
     # Data, model and optimizer. Afterwards the seed differs between processes, so that their dropout does.
     run = prepare(config, accelerator)
@@ -132,14 +138,18 @@ def _run(
         log.print(f"resuming at epoch {place.epoch}, step {place.step:,}")
     if run.features.residency:
         log.print(str(run.features.residency))
-    _print_missing(run, log)
+    log.print(*describe_shards(model), *describe_missing(run.features, run.dataset))
     if main and config.keeps_random_weights:
         print(
             f"warning: sequence.adapt {config.keeps_random_weights} keeps random weights of the sequence encoder, because no "
             "init_from replaces them; add --init_from FILE, or train all of it: leave out --sequence.adapt",
             file=sys.stderr,
         )
-    alarms = Alarms(enabled=main, write=log.write)
+    broken = BrokenSources(run.features, run.dataset)
+    alarms = Alarms(enabled=main, write=log.write, gather=accelerator.gather)
+    alarms.now = decided_by_first(lambda: last_alarms(output))
+    contents = run.features.same_as()
+    watched = config.item_kind.trains_encoders
     watch = Divergence(
         accelerator,
         checkpoints,
@@ -178,13 +188,13 @@ def _run(
                 place.step += 1
                 loss = run.step(batch, is_update=is_update)
                 watch.note(loss)
+                alarms.note_step(loss, contents[batch.items], model.encoded if watched else None)
                 if place.step % settings.log_every_steps == 0 or place.step == 1:
                     watch.check()
                     mean = float(accelerator.reduce(loss, reduction="mean"))
                     now = rates_now(optimizer)
                     log.write(step=place.step, epoch=place.epoch, loss=mean, rates=now)
-                    columns = len(batch.bias) - 1
-                    alarms.look_at_step(mean, columns, step=place.step, epoch=place.epoch)
+                    alarms.look(step=place.step, epoch=place.epoch)
                 every = settings.checkpoint_every_steps
                 due = every and place.step % every == 0 and place.batch < len(batches)
                 stopped = is_update and stopping.signal()
@@ -198,17 +208,26 @@ def _run(
                     )
                     raise Stopped(stopped)
             watch.check()
+            alarms.look(at_end=True, step=place.step, epoch=place.epoch)
             train_seconds = time.perf_counter() - epoch_started
 
             if place.is_evaluated(epochs=settings.epochs, evaluate_every=settings.evaluate_every):
-                _evaluate_epoch(run, place, output, log, alarms, train_seconds)
+                _evaluate_epoch(
+                    run,
+                    place,
+                    output,
+                    log,
+                    alarms,
+                    precision=settings.mixed_precision,
+                    train_seconds=train_seconds,
+                )
+            log.print(*broken.describe())
             place.epoch, place.batch = place.epoch + 1, 0
             checkpoints.save(place)
 
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
-    saved = from_pretrained(output / MODEL, **base_of(config)).to(device)
-    best = TrainedRecommender(config, run.dataset, saved, run.features)
+    best = TrainedRecommender(config, run.dataset, _best(run, config, output), run.features)
     measure(best, output, split="valid", progress=False)
     report = measure(best, output, split="test")
     log.write(best_epoch=place.best_epoch, **{f"valid {BEST_BY}": place.best})
@@ -219,31 +238,43 @@ def _run(
 
 
 def _evaluate_epoch(
-    run: Training, place: Place, output: Path, log: RunLog, alarms: Alarms, train_seconds: float
+    run: Training,
+    place: Place,
+    output: Path,
+    log: RunLog,
+    alarms: Alarms,
+    *,
+    precision: Precision,
+    train_seconds: float,
 ) -> None:
     """Measures the model on valid, and keeps it if it is the best so far."""
     model, splits = run.model.eval(), run.splits
     device = next(model.parameters()).device
-    catalogue = encode_catalogue(model, run.features, splits.catalogue, device=device)
+    catalogue = encode_catalogue(
+        model, run.features, splits.catalogue, device=device, precision=precision
+    )
     ranks = rank_targets(model, catalogue, splits.valid)
     valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
     now = {"step": place.step, "epoch": place.epoch}
-    log.write(**now, valid=valid, train_seconds=train_seconds)
+    alarms.look_at_items(catalogue.vectors.T, **now)
+    held = {"alarms": alarms.now} if alarms.now else {}
+    log.write(**now, valid=valid, train_seconds=train_seconds, **held)
     log.print(
         f"epoch {place.epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} "
         f"({train_seconds:.1f} s)"
     )
-    alarms.look_at_items(catalogue.vectors.T, **now)
     if valid[BEST_BY] > place.best:
         place.best, place.best_epoch = valid[BEST_BY], place.epoch
-        if log.enabled:
-            save_pretrained(model, output / MODEL)
+        save_pretrained(model, output / MODEL, write=log.enabled)
 
 
-def _print_missing(run: Training, log: RunLog) -> None:
-    for tower, count in run.features.missing().items():
-        if count:
-            log.print(f"{tower}: {count:,} of {run.dataset.items.num_rows:,} items have no source")
+def _best(run: Training, config: RunConfig, output: Path) -> Recommender:
+    """The model of the best epoch; where encoders are sharded, its weights in the model that has trained."""
+    if has_shards(run.model):
+        read_weights(output / MODEL / WEIGHTS).load_into(run.model)
+        return run.model
+    device = next(run.model.parameters()).device
+    return from_pretrained(output / MODEL, **base_of(config)).to(device)
 
 
 def main() -> int:

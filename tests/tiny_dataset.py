@@ -23,6 +23,7 @@ def write_dataset(
     towers: dict[str, np.ndarray] | None = None,
     ids: list[str] | None = None,
     times: list[list[int]] | None = None,
+    titles: list[str] | None = None,
 ) -> Path:
     """A dataset folder: items i1..iN unless `ids` says otherwise, users u0.., and states (N, K, D) a tower.
 
@@ -30,7 +31,7 @@ def write_dataset(
     """
     numbers = np.arange(1, items + 1, dtype=np.int32)
     ids = ids or [f"i{number}" for number in numbers]
-    titles = [f"title {number}" for number in numbers]
+    titles = titles or [f"title {number}" for number in numbers]
     Table(folder / "items").append(pa.table([ids, numbers, titles], schema=schema.ITEMS))
     rows = [
         (f"u{user}", user + 1, item, times[user][position] if times else None, position)

@@ -61,19 +61,6 @@ def adapt(encoder: nn.Module, method: str, settings: Any = None, *, prefix: str 
     return apply_adaptation(encoder, method, settings, prefix=prefix, kinds=ADAPTATIONS)
 
 
-def method_settings(method: str, chosen: Mapping[str, MethodSetting] | None = None) -> Any:
-    """The settings of a method.
-
-    Args:
-        method: such as `lora` or `top-2`.
-        chosen: those that are not its defaults.
-
-    Raises:
-        UserError: if the method is not registered, or has no such setting.
-    """
-    return settings_of(method, chosen, kinds=ADAPTATIONS)
-
-
 def merge(encoder: nn.Module, method: str) -> None:
     """Puts what a method added into the encoder's weights, in place: its model is then as its library builds it.
 
@@ -87,6 +74,19 @@ def merge(encoder: nn.Module, method: str) -> None:
         UserError: if the weights cannot hold what it added.
     """
     merge_adaptation(encoder, method, kinds=ADAPTATIONS)
+
+
+def method_settings(method: str, chosen: Mapping[str, MethodSetting] | None = None) -> Any:
+    """The settings of a method.
+
+    Args:
+        method: such as `lora` or `top-2`.
+        chosen: those that are not its defaults.
+
+    Raises:
+        UserError: if the method is not registered, or has no such setting.
+    """
+    return settings_of(method, chosen, kinds=ADAPTATIONS)
 
 
 __all__ = [

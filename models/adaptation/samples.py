@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.backbones import Encoder
+from toolkit.backbones.encoder import Inputs
 from toolkit.backbones.samples import sample_payload
 
 _LENGTH = 2  # items of a sequence
@@ -23,6 +24,12 @@ def sample_outputs(encoder: nn.Module) -> Tensor:
     if getattr(encoder, "takes_times", False):  # a second apart
         return encoder(*inputs, times=1000 * torch.arange(_LENGTH, device=like.device)[None])
     return encoder(*inputs)
+
+
+def spare_inputs(encoder: Encoder, count: int) -> list[Inputs]:
+    """Inputs of one item, to call an encoder with `count` times for no item of a step."""
+    sample = sample_payload(encoder.modality, encoder.frames)
+    return [encoder.prepare([sample])] * count if count else []
 
 
 def _sequence_width(encoder: nn.Module) -> int:

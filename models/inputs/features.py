@@ -46,6 +46,11 @@ class Features(Protocol):
         """By tower of raw content, how many items have no source; empty where it reads none."""
         ...
 
+    @property
+    def broken(self) -> Mapping[str, set[int]]:
+        """By tower of raw content, the items seen so far whose source cannot be read; empty where it reads none."""
+        ...
+
     def same_as(self) -> Tensor:
         """(N + 1,) per item, the lowest item number with equal features."""
         ...
@@ -64,6 +69,7 @@ class ItemNumbers:
         self.device = device
         self.residency = None
         self.prefetch = False
+        self.broken: dict[str, set[int]] = {}
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:
         """(U,) -> `{"id": (U,)}`."""
@@ -111,6 +117,7 @@ class StoredStates:
             host_gib=host_gib,
         )
         self.prefetch = self.residency.place != "device"
+        self.broken: dict[str, set[int]] = {}
         if self.residency.place == "host":
             self.tables = {name: StateTable.of(table.load()) for name, table in tables.items()}
         self._on_device: dict[str, Tensor] = {}
@@ -161,6 +168,7 @@ class LiveStates:
         self.encoders = dict(encoders)
         self.residency = None
         self.prefetch = False
+        self.broken: dict[str, set[int]] = {}
         self.sources = {name: frozen.encoder.spec.source for name, frozen in encoders.items()}
 
     def gather(self, items: Tensor) -> dict[str, Tensor]:

@@ -44,6 +44,11 @@ class JoinedFeatures:
         """By tower of raw content, how many items have no source."""
         return {name: n for source in self.sources for name, n in source.missing().items()}
 
+    @property
+    def broken(self) -> Mapping[str, set[int]]:
+        """By tower of raw content, the items seen so far whose source cannot be read."""
+        return {name: items for source in self.sources for name, items in source.broken.items()}
+
     def same_as(self) -> Tensor:
         """(N + 1,): equal features in every source."""
         return self._same_as

@@ -3,7 +3,7 @@
 U items, N items of a dataset, D width, E embedding.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from models.adaptation import adapt, check_gradients, expect_zero, method_settings
+from models.adaptation.anatomy import anatomy_of, members
+from models.adaptation.samples import spare_inputs
 from models.fusion import FUSIONS, Concat, MakeFusion
 from models.fusion.kind import describe_fusion
 from models.items.encoder_settings import EncoderSettings
@@ -116,6 +118,8 @@ class TrainedEncoders(nn.Module):
         self.missing = by_tower(widths, map(_Missing, widths.values()))
         self.vectors = make_vectors(self.items, embedding_dim, initial_std)
         self.fusion = make_fusion(fusion, self.joined, embedding_dim)
+        self.unchecked, self.used = set(self.encoders), set[str]()  # by key in `encoders`
+        self.calls: Callable[[int], int] = int  # see `models.machine.sharding.Shardable`
         # Of the encoders as they were loaded: model folders and checkpoints leave them out (`models.parameters`).
         self.base_names = frozenset(
             name
@@ -128,6 +132,12 @@ class TrainedEncoders(nn.Module):
         """What each tower reads."""
         return {name: settings.spec.source for name, settings in self.chosen.items()}
 
+    def units(self) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
+        """Each encoder, with its layers."""
+        for encoder in self.encoders.values():
+            anatomy = anatomy_of(encoder.model)  # type: ignore[arg-type]
+            yield encoder, list(members(encoder.model, anatomy.layers)) if anatomy else []  # type: ignore[arg-type]
+
     def checkpoint_activations(self) -> None:
         """Has each encoder compute the activations in its layers again in the backward pass, instead of keeping them.
 
@@ -137,13 +147,21 @@ class TrainedEncoders(nn.Module):
         for encoder in self.encoders.values():
             _checkpoint_activations(encoder)  # type: ignore[arg-type]
 
-    def check_gradients(self) -> None:
-        """Checks after a first backward pass that what is to train has a gradient, and nothing else.
+    def check_gradients(self) -> bool:
+        """Checks after a backward pass that what is to train has a gradient, and nothing else.
+
+        An encoder is checked once, after the first step in which an item has a source for it.
+
+        Returns:
+            Whether all encoders have been checked.
 
         Raises:
             UserError: naming the parameters that have none, or should have none.
         """
-        check_gradients(self.encoders)
+        now = sorted(self.unchecked & self.used)
+        check_gradients(nn.ModuleDict({key: self.encoders[key] for key in now}))
+        self.unchecked -= self.used
+        return not self.unchecked
 
     def settings(self) -> dict[str, Any]:
         """What `load_encoders(settings)` needs to build it again, as JSON can hold it."""
@@ -195,8 +213,14 @@ class TrainedEncoders(nn.Module):
             return vectors
         prepared: Prepared = features[name]
         key = part_name(name)
-        encoder = self.encoders[part_name(self.owners[name])]
-        states = prepared.encode(encoder, self.missing[key].state)  # type: ignore[arg-type]
+        owner = part_name(self.owners[name])
+        encoder: Any = self.encoders[owner]
+        calls = self.calls(len(prepared.batches))
+        if torch.is_grad_enabled():
+            self.used |= {owner} if calls else set()
+            calls = max(calls, 1)  # so that every process has gradients of the same parameters
+        spare = spare_inputs(encoder, calls - len(prepared.batches))
+        states = prepared.encode(encoder, self.missing[key].state, spare=spare)  # type: ignore[arg-type]
         vectors = self.heads[key](states)
         return vectors
 

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import psutil  # type: ignore[import-untyped]
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
+from models.machine.parallel import TIMEOUT
 from models.machine.precision import Precision
+from models.machine.sharding import ASKED, launcher_shards
 from toolkit.errors import UserError
 
 _PRECISION = "ACCELERATE_MIXED_PRECISION"
@@ -115,24 +117,51 @@ def own_state() -> Iterator[None]:
             state.update(old)
 
 
-def start_accelerator(*, mixed_precision: Precision = "no", **options: Any) -> Accelerator:
+def start_accelerator(
+    *, mixed_precision: Precision = "no", shards: bool = False, **options: Any
+) -> Accelerator:
     """The accelerator of a run, checked against what this machine supports.
 
     Args:
         mixed_precision: settled (`settle_launch`).
+        shards: whether the caller shards what the launcher asks to shard (`models.machine.sharding`).
         options: other arguments of `Accelerator`, such as those of `models.training.trackers.tracker_options`.
 
     Raises:
         UserError: if the launcher asks for a sharded model, the device does not support the precision, or a launcher
             started several processes that do not know of one another.
     """
-    accelerator = Accelerator(mixed_precision=mixed_precision, **options)
+    waiting = InitProcessGroupKwargs(timeout=TIMEOUT)
+    with _unsharded(shards=shards):
+        accelerator = Accelerator(
+            mixed_precision=mixed_precision, kwargs_handlers=[waiting], **options
+        )
     # Accelerate would divide every loss by this number; `Step` weighs each loss by its batch's share instead.
     accelerator.gradient_accumulation_steps = 1
     refuse_cut_up(accelerator.distributed_type)
     _refuse_precision(accelerator)
     _refuse_strangers(accelerator.num_processes)
     return accelerator
+
+
+@contextmanager
+def _unsharded(*, shards: bool) -> Iterator[None]:
+    """Hides from Accelerate that the launcher asks for FSDP: it would wrap the whole model, and nothing on a CPU.
+
+    transformers must load all weights in every process, of which each keeps its shard: `fsdp_cpu_ram_efficient_loading`,
+    which the launcher sets by default, would leave them empty in all but the first.
+    """
+    if not launcher_shards():
+        yield
+        return
+    if not shards:
+        refuse_cut_up(DistributedType.FSDP)
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    asked = os.environ.pop(ASKED)
+    try:
+        yield
+    finally:
+        os.environ[ASKED] = asked
 
 
 def refuse_cut_up(kind: DistributedType) -> None:

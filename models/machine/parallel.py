@@ -1,6 +1,7 @@
 """The collectives of torch.distributed that Versa needs; one process is the usual case."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -11,6 +12,9 @@ from torch.autograd.function import once_differentiable
 from toolkit.errors import UserError
 
 T = TypeVar("T")
+# How long a process waits for another in a collective. Accelerate's 10 minutes on GPUs are shorter than the tail of a slow
+# evaluation or checkpoint. A process that ends stops the others at once, whatever this limit.
+TIMEOUT = timedelta(hours=2)
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -54,13 +58,44 @@ def share(count: int) -> Tensor:
 
 
 def gather_shares(local: Tensor, count: int) -> Tensor:
-    """The rows of all processes in the order of indices, (count, …), from the rows that each computed for its `share`."""
+    """The rows of all processes in the order of indices, (count, …), from the rows that each computed for its `share`.
+
+    A process may leave out the row of a repeated index.
+    """
     _, world = rank_and_world()
     if world == 1:
         return local
+    absent = -(-count // world) - len(local)
+    if absent:
+        local = torch.cat([local, local.new_zeros(absent, *local.shape[1:])])
     parts = [torch.empty_like(local) for _ in range(world)]
     dist.all_gather(parts, local.contiguous())
     return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+
+
+def most(count: int, *, device: torch.device | str = "cpu") -> int:
+    """The largest of the counts of all processes; all processes call it.
+
+    Args:
+        count: of this process.
+        device: of the collective: that of the model.
+    """
+    _, world = rank_and_world()
+    if world == 1:
+        return count
+    largest = torch.tensor([count], device=device)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
+
+
+def united(sets: dict[str, set[int]]) -> dict[str, set[int]]:
+    """The union over processes of each named set; all processes call it, with the same names."""
+    _, world = rank_and_world()
+    if world == 1:
+        return sets
+    everyone: list[Any] = [None] * world
+    dist.all_gather_object(everyone, sets)
+    return {name: set().union(*(one[name] for one in everyone)) for name in sets}
 
 
 def gather_with_gradient(local: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from models.machine.parallel import most
+
 
 @dataclass(frozen=True)
 class Chunks:
@@ -40,6 +42,42 @@ def encode_in_chunks(encoder: nn.Module, chunks: Chunks) -> Tensor:
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     embeddings: Tensor = _Recomputed.apply(encoder, chunks.parts, *trained)
     return embeddings
+
+
+class Deferred:
+    """The gradient cache of a sharded encoder: its chunks are encoded again after the backward pass, not in it.
+
+    FSDP2 keeps all weights of an encoder whole from its forward pass on if it is called within a backward pass.
+
+    Args:
+        encoder: from the features of a chunk to its embeddings.
+        chunks: at least one.
+        device: of the embeddings.
+    """
+
+    def __init__(self, encoder: nn.Module, chunks: Chunks, *, device: torch.device) -> None:
+        self.encoder = encoder
+        # Processes encode equally many chunks; nothing depends on those that are repeated.
+        repeated = most(len(chunks.parts), device=device) - len(chunks.parts)
+        self.parts = chunks.parts + chunks.parts[-1:] * repeated
+        self.gpu = device if device.type == "cuda" else None
+        self.precision = _Precision(device.type)
+        self.states, self.leaves = [], []
+        for part in self.parts:
+            self.states.append(_random_states(self.gpu))
+            with torch.no_grad():
+                encoded = encoder(part)
+            self.leaves.append(encoded.requires_grad_(torch.is_grad_enabled()))
+        self.embeddings = torch.cat(self.leaves[: len(chunks.parts)])
+
+    def backward(self) -> None:
+        """Adds up the gradients of the encoder's parameters, after the backward pass of the loss."""
+        with torch.random.fork_rng([self.gpu] if self.gpu else []):
+            for part, state, leaf in zip(self.parts, self.states, self.leaves, strict=True):
+                _set_random_states(state, self.gpu)
+                with torch.enable_grad(), self.precision.again():
+                    encoded = self.encoder(part)
+                encoded.backward(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
 
 
 class _Recomputed(torch.autograd.Function):

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.inputs.features import Features
-from models.machine.parallel import gather_shares, share
+from models.machine.autocast import autocast
+from models.machine.parallel import gather_shares, rank_and_world, share
+from models.machine.precision import Precision
 from models.machine.prefetch import make_each
 from models.recommender import Recommender
 from toolkit.errors import UserError
@@ -35,7 +37,12 @@ class Catalogue:
 
 @torch.no_grad()
 def encode_catalogue(
-    model: Recommender, features: Features, items: NDArray[np.int32], *, device: torch.device | str
+    model: Recommender,
+    features: Features,
+    items: NDArray[np.int32],
+    *,
+    device: torch.device | str,
+    precision: Precision = "no",
 ) -> Catalogue:
     """Encodes all items. Each distinct content is encoded once; processes divide the work.
 
@@ -44,25 +51,47 @@ def encode_catalogue(
         features: inputs of the item encoder.
         items: (C,) item numbers of the catalogue.
         device: device of the returned tensors.
+        precision: in which the item encoder computes: that of the run. Embeddings and scores are float32.
     """
-    table = encode_all(model, features, device=device)
+    table = encode_all(model, features, device=device, precision=precision)
     return make_catalogue(table, features.same_as(), items)
 
 
 @torch.no_grad()
-def encode_all(model: Recommender, features: Features, *, device: torch.device | str) -> Tensor:
+def encode_all(
+    model: Recommender,
+    features: Features,
+    *,
+    device: torch.device | str,
+    precision: Precision = "no",
+) -> Tensor:
     """Embeddings of all items, (N + 1, E), row 0 zeros. The arguments are those of `encode_catalogue`."""
     same_as = features.same_as()
     distinct = torch.unique(same_as[1:])
-    mine = distinct[share(len(distinct))]
     gathered = make_each(
-        features.gather, mine.split(ITEMS_AT_ONCE), prefetch=features.prefetch, device=device
+        features.gather, _chunks(distinct), prefetch=features.prefetch, device=device
     )
-    chunks = [model.encode_items(chunk).to(device) for chunk in gathered]
+    with autocast(precision, device):
+        chunks = [model.encode_items(chunk).to(device, torch.float32) for chunk in gathered]
     encoded = gather_shares(torch.cat(chunks), len(distinct))
     table = torch.zeros(len(same_as), encoded.shape[1], device=device)
     table[1:] = encoded[torch.searchsorted(distinct, same_as[1:]).to(device)]
     return table
+
+
+def _chunks(distinct: Tensor) -> list[Tensor]:
+    """The item numbers that this process encodes, in chunks; as many chunks in each process.
+
+    Striding over the catalogue gives each process long and short texts alike. An item that pads a share is left out,
+    unless its chunk would be empty.
+    """
+    rank, world = rank_and_world()
+    mine = distinct[share(len(distinct))]
+    chunks = list(mine.split(ITEMS_AT_ONCE))
+    own = len(range(rank, len(distinct), world))
+    if own < len(mine) and len(chunks[-1]) > 1:
+        chunks[-1] = chunks[-1][:-1]
+    return chunks
 
 
 def make_catalogue(embeddings: Tensor, same_as: Tensor, items: NDArray[np.int32]) -> Catalogue:

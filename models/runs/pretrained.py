@@ -15,7 +15,7 @@ from torch import nn
 
 from models.config import RunConfig
 from models.migrate import FORMATS, migrate
-from models.parameters import kept_state
+from models.parameters import gathered, kept_state
 from models.recommender import Recommender
 from models.runs.adapter_files import CONFIG as ADAPTER_CONFIG
 from models.runs.adapter_files import FOLDER as ADAPTERS
@@ -34,8 +34,10 @@ FORMAT = FORMATS["model"]
 _NAMED_BY_TOWER = 3  # first format in which the parts of a network are named after their towers
 
 
-def save_pretrained(model: Recommender, folder: str | Path) -> None:
+def save_pretrained(model: Recommender, folder: str | Path, *, write: bool = True) -> None:
     """Writes `config.json`, `model.safetensors` and the files of adapters, each atomically.
+
+    All processes call it if the model is sharded.
 
     The config records the shapes, the provenance of the towers' states (`models.inputs.provenance`), and the SHA-256 of
     the weights.
@@ -43,9 +45,16 @@ def save_pretrained(model: Recommender, folder: str | Path) -> None:
     A run saves the same model repeatedly. The shapes do not change, so a reader between the two writes loads the older
     weights. While the weights are written, the config lists the digests of both versions, so a run that is killed at
     that point leaves a readable model; of a model with adapters, one that is refused if it is killed between the files.
+
+    Args:
+        model: the model.
+        folder: model folder.
+        write: whether this process writes; otherwise it only sends its shards.
     """
+    tensors = gathered(kept_state(model), wanted=write)
+    if not write:
+        return
     folder = Path(folder)
-    tensors = {name: value.cpu().contiguous() for name, value in kept_state(model).items()}
     files: dict[str, bytes] = {}
     for adapter in adapters_of(model):
         own = {theirs: tensors.pop(ours) for ours, theirs in adapter.names.items()}

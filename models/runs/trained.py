@@ -76,7 +76,13 @@ class TrainedRecommender:
     def catalogue(self) -> Catalogue:
         """The encoded items that can be recommended: those of the truncated data, or all items of another dataset."""
         ranked = self.splits.catalogue if self._ranked is None else self._ranked
-        return encode_catalogue(self.model, self.features, ranked, device=self.device)
+        return encode_catalogue(
+            self.model,
+            self.features,
+            ranked,
+            device=self.device,
+            precision=self.config.train.mixed_precision,
+        )
 
     def item_embeddings(self) -> Tensor:
         """Item embeddings, (N + 1, E); row 0 (padding) is zeros."""

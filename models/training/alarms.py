@@ -1,53 +1,97 @@
 """Signs that a run learns nothing: a loss of 0, no negatives, item vectors that are all alike.
 
-R distinct items, E embedding.
+U items of a step, R distinct items, E embedding.
 """
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from models.training.log import read_log
 from toolkit.errors import UserError
 
 COLLAPSED = 0.999  # mean cosine of distinct items from which their vectors count as one
+STEPS = 10  # a sign holds once every one of at least so many steps has it
 
 
 class Alarms:
     """Warns of each sign once, and refuses to call a run a success that ends with one.
 
+    A single step proves nothing: the last batch of an epoch may have one user, whose items have no negatives, and a
+    randomly initialised encoder starts with vectors that are nearly equal. So the last 10 to 19 steps must all have the
+    sign, or all steps of a shorter run, and a sign that has passed is forgotten.
+
     Args:
         enabled: whether this process prints.
         write: appends a line to the run's log.
+        gather: (1, 3) of each process -> (W, 3).
     """
 
-    def __init__(self, *, enabled: bool, write: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        *,
+        enabled: bool,
+        write: Callable[..., None],
+        gather: Callable[[Tensor], Tensor] = lambda values: values,
+    ) -> None:
         self.enabled = enabled
         self.write = write
+        self.gather = gather
         self.now: dict[str, str] = {}
-        self.told: set[str] = set()
+        self.warned: set[str] = set()
+        # Largest loss, most distinct items and largest negative cosine, (3,), in the current and the previous window.
+        self.windows: list[Tensor] = []
+        self.steps = 0
 
-    def look_at_step(self, loss: float, columns: int, **where: Any) -> None:
-        """Looks at a step.
+    def note_step(self, loss: Tensor, contents: Tensor, vectors: Tensor | None = None) -> None:
+        """Notes a step, on the device of its loss, without waiting for it.
 
         Args:
-            loss: mean over processes.
-            columns: items that its positions choose among.
+            loss: of this process.
+            contents: (U,) a number for each item of the step, equal where two items have the same content.
+            vectors: (U, E) their embeddings, where they are to be watched.
+        """
+        order = torch.argsort(contents, stable=True)
+        ranked = contents[order]
+        first = order[torch.cat([ranked.new_ones(1), ranked.diff()])[: len(ranked)] != 0]
+        cosine = loss.new_zeros(())
+        if vectors is not None:
+            distinct = vectors if len(first) == len(contents) else vectors[first.to(vectors.device)]
+            cosine = mean_cosine(distinct) if len(first) > 1 else loss.new_ones(())
+        noted = torch.stack([loss.float(), loss.new_tensor(float(len(first))), -cosine.float()])
+        if self.steps % STEPS == 0:
+            self.windows = [*self.windows[-1:], noted]
+        else:
+            self.windows[-1] = torch.maximum(self.windows[-1], noted)
+        self.steps += 1
+
+    def look(self, *, at_end: bool = False, **where: Any) -> None:
+        """Reads what was noted; all processes call it.
+
+        Args:
+            at_end: whether this is the end of an epoch, where few steps count too.
             where: step and epoch, for the log.
         """
-        self._set("negatives", columns < 2, f"a step has {columns} item, so no negatives", where)
-        self._set("loss", loss == 0, "the loss of a step is 0, so nothing is learnt", where)
+        if not self.windows or (self.steps < STEPS and not at_end):
+            return
+        noted = torch.stack(self.windows).amax(dim=0)
+        loss, items, minus_cosine = self.gather(noted[None]).amax(dim=0).tolist()
+        self._set(
+            "negatives",
+            items < 2,
+            "all items of a step have the same content, so there are no negatives; check the sources of the towers",
+            where,
+        )
+        self._set("loss", loss == 0, "the loss of every step is 0, so nothing is learnt", where)
+        self._set_collapse(-minus_cosine if items > 1 else 0, "distinct items of a step", where)
 
     def look_at_items(self, vectors: Tensor, **where: Any) -> None:
-        """Looks at the vectors of distinct items, (R, E); where: step and epoch, for the log."""
-        cosine = mean_cosine(vectors)
-        told = (
-            f"item vectors have collapsed: the mean cosine of {len(vectors):,} distinct items is {cosine:.4f}; lower "
-            "the learning rates of encoders (--train.rates.text_encoder, ...), or warm up (--train.warmup_updates)"
-        )
-        self._set("collapse", cosine >= COLLAPSED, told, where)
+        """Looks at the vectors of a catalogue's distinct items, (R, E); where: step and epoch, for the log."""
+        self._set_collapse(float(mean_cosine(vectors)), f"{len(vectors):,} distinct items", where)
 
     def refuse_success(self) -> None:
         """Ends a run that has an alarm at its end.
@@ -60,26 +104,40 @@ class Alarms:
                 f"the run is over, and no success: {'; '.join(self.now.values())}. Its model and metrics are kept"
             )
 
+    def _set_collapse(self, cosine: float, which: str, where: dict[str, Any]) -> None:
+        text = (
+            f"item vectors have collapsed: the mean cosine of {which} is {cosine:.4f}; lower the learning rates of "
+            "encoders (--train.rates.text_encoder, ...), or warm up (--train.warmup_updates)"
+        )
+        self._set("collapse", cosine >= COLLAPSED, text, where)
+
     def _set(self, kind: str, holds: bool, text: str, where: dict[str, Any]) -> None:
         if not holds:
             self.now.pop(kind, None)
             return
         self.now[kind] = text
-        if kind in self.told:
+        if kind in self.warned:
             return
-        self.told.add(kind)
+        self.warned.add(kind)
         self.write(**where, alarm=text)
         if self.enabled:
             print(f"warning: {text}", file=sys.stderr)
 
 
-def mean_cosine(vectors: Tensor) -> float:
-    """Mean cosine of all pairs of R vectors, (R, E); 0 where there is no pair.
+def mean_cosine(vectors: Tensor) -> Tensor:
+    """Mean cosine of all pairs of R vectors, (R, E), a scalar; 0 where there is no pair.
 
     With unit vectors u: (‖Σ u‖² - R) / (R (R - 1)), so that no R² cosines are needed.
     """
     count = len(vectors)
     if count < 2:
-        return 0.0
+        return vectors.new_zeros((), dtype=torch.float64)
     total = torch.nn.functional.normalize(vectors.double(), dim=1).sum(dim=0)
-    return float((total.square().sum() - count) / (count * (count - 1)))
+    return (total.square().sum() - count) / (count * (count - 1))
+
+
+def last_alarms(run: Path) -> dict[str, str]:
+    """The alarms that held at the last evaluation in a run's log; a finished run that is resumed takes no further step."""
+    evaluated = [entry for entry in read_log(run) if "valid" in entry]
+    held = evaluated[-1].get("alarms", {}) if evaluated else {}
+    return dict(held) if isinstance(held, dict) else {}

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from models.machine.parallel import rank_and_world
 from models.migrate import named_by_tower
-from models.parameters import kept_state, load_kept_state
+from models.parameters import gathered, kept_state, load_kept_state, shard_like
 from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
 
@@ -102,14 +102,14 @@ class Checkpoints:
         """Writes a checkpoint and removes the oldest beyond `keep`; all processes call it."""
         random = _all_random_states(next(self.model.parameters()).device)
         rank, world = rank_and_world()
-        if rank != 0:
-            return
         tensors = {f"model/{name}": value for name, value in kept_state(self.model).items()}
         names = self._optimized()
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{names[index]}/{key}": value for key, value in state.items()}
         tensors |= {f"random/{index}": state for index, state in enumerate(random)}
-        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        tensors = gathered(tensors, wanted=rank == 0)
+        if rank != 0:
+            return
         metadata = {
             "format": _FORMAT,
             "place": json.dumps(asdict(place)),
@@ -197,10 +197,14 @@ class Checkpoints:
                 parts[part] = named_by_tower(parts[part], self.model)
         load_kept_state(self.model, parts["model"])
         index_of = self._indices(metadata)
+        optimized = [p for group in self.optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimizer"].items():
             parameter, _, key = name.rpartition("/")
-            state.setdefault(index_of[parameter], {})[key] = value
+            index = index_of[parameter]
+            if value.shape == optimized[index].shape:
+                value = shard_like(optimized[index], value)
+            state.setdefault(index, {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         if self.scaler:

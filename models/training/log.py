@@ -51,9 +51,9 @@ class RunLog:
         if self.follower:
             self.follower(entry)
 
-    def print(self, text: str) -> None:
-        """Prints a line to stdout."""
-        if self.enabled:
+    def print(self, *texts: str) -> None:
+        """Prints lines to stdout."""
+        for text in texts if self.enabled else ():
             print(text, flush=True)
 
 

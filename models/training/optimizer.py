@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from models.parameters import decayed, rate_groups
+from models.parameters import decayed, is_sharded, rate_groups
 
 Name = Literal["adam", "adamw"]
 
@@ -65,17 +65,18 @@ def rates_now(optimizer: Any) -> dict[str, float]:
 def parameter_groups(
     model: nn.Module, rates: Mapping[str, float], weight_decay: float = 0.0
 ) -> list[dict[str, Any]]:
-    """Optimizer groups: each trainable parameter under the rate of its declared group; decayed ones apart.
+    """Optimizer groups: each trainable parameter under the rate of its declared group; decayed and sharded ones apart.
 
     Raises:
         ValueError: if a group has no rate.
     """
     matrices = decayed(model) if weight_decay else set()
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[str, bool, bool], list[nn.Parameter]] = {}
     for group, parameter in rate_groups(model):
         if group not in rates:
             raise ValueError(f"no learning rate for group {group!r}; rates has {sorted(rates)}")
-        groups.setdefault((group, parameter in matrices), []).append(parameter)
+        key = (group, parameter in matrices, is_sharded(parameter))  # one kernel updates a group
+        groups.setdefault(key, []).append(parameter)
     return [
         {
             "params": group,
@@ -84,5 +85,5 @@ def parameter_groups(
             "rate": rates[name],
             "weight_decay": weight_decay if decays else 0.0,
         }
-        for (name, decays), group in groups.items()
+        for (name, decays, _), group in groups.items()
     ]

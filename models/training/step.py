@@ -51,7 +51,9 @@ class Step:
         model: prepared by the accelerator: `model(batch)` is the loss.
         optimizer: prepared by the accelerator.
         clip_norm: gradients of a larger norm are scaled down to this norm; 0 turns clipping off.
-        check: called once, when the first gradients are there.
+        after_backward: called after each backward pass, with whether an update follows: what completes the gradients of
+            a model that no wrapper synchronises.
+        check: called before an update with the gradients of all processes, until it returns true.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Step:
         optimizer: Any,
         *,
         clip_norm: float = 0.0,
-        check: Callable[[], None] | None = None,
+        after_backward: Callable[[bool], None] | None = None,
+        check: Callable[[], bool] | None = None,
     ) -> None:
         self.accelerator = accelerator
         self.model = model
         self.optimizer = optimizer
         self.clip_norm = clip_norm
+        self.after_backward = after_backward
         self.check = check
 
     def __call__(self, batch: TrainingBatch, *, is_update: bool = True) -> Tensor:
@@ -79,12 +83,14 @@ class Step:
             is_update: whether the weights are updated now; otherwise the gradients are only added up.
         """
         with nullcontext() if is_update else self.accelerator.no_sync(self.model):
-            loss = self.model(batch)
+            with self.accelerator.autocast():  # which Accelerate also puts around what it wraps
+                loss = self.model(batch)
             self.accelerator.backward(loss if batch.share == 1 else loss * batch.share)
-        if self.check is not None:
-            self.check()
-            self.check = None
+        if self.after_backward is not None:
+            self.after_backward(is_update)
         if is_update:
+            if self.check is not None and self.check():
+                self.check = None
             if self.clip_norm:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip_norm)
             self.optimizer.step()

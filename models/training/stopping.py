@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from models.machine.parallel import rank_and_world
+from models.machine.parallel import TIMEOUT, rank_and_world
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 _SIGNALLED = (
@@ -42,7 +42,7 @@ class Stopping:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._catch) for number in SIGNALS}
         if rank_and_world()[1] > 1:  # on the CPU, so that no step waits for a GPU
-            self._group = dist.new_group(backend="gloo")
+            self._group = dist.new_group(backend="gloo", timeout=TIMEOUT)
         return self
 
     def __exit__(

@@ -353,6 +353,29 @@ def test_a_launcher_that_cuts_the_model_up_is_refused(kind: DistributedType) -> 
         refuse_cut_up(kind)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"FSDP_VERSION": "1"}, "FSDP_VERSION is 1.*add --fsdp_version 2"),
+        ({"FSDP_OFFLOAD_PARAMS": "true"}, "FSDP_OFFLOAD_PARAMS is true.*leave out"),
+        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "use --train.activation_checkpointing true"),
+        ({}, "FSDP.*takes a whole model in every process"),  # of a side network
+    ],
+)  # fmt: skip
+def test_fsdp_that_training_does_not_do_is_refused(
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    message: str,
+) -> None:
+    for name, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", **settings}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        train(config("raw-image", dataset, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("other_precision")
 def test_what_the_launcher_sets_goes_before_the_config(
     dataset: Path,

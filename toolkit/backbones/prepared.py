@@ -30,15 +30,19 @@ class Prepared:
     batches: tuple[Inputs, ...]
     rows: Tensor
 
-    def encode(self, encoder: nn.Module, missing: Tensor) -> Tensor:
+    def encode(
+        self, encoder: nn.Module, missing: Tensor, *, spare: Sequence[Inputs] = ()
+    ) -> Tensor:
         """The last kept state of every item, (U, D), differentiable.
 
         Args:
             encoder: from `Inputs` to (P, K, D).
             missing: (D,) state of an item without a source.
+            spare: inputs that are encoded for no item, so that processes can call the encoder equally often.
         """
         states = [encoder(inputs)[:, -1] for inputs in self.batches]
-        table = torch.cat([*states, missing.to(torch.float32)[None]])
+        unused = [encoder(inputs)[:, -1] for inputs in spare]
+        table = torch.cat([*states, missing.to(torch.float32)[None], *unused])
         # nn.functional.embedding: the backward of table[rows] is not deterministic on several CPU threads.
         return nn.functional.embedding(self.rows.to(table.device), table)
 

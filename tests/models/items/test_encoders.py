@@ -2,10 +2,7 @@
 
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -369,24 +366,28 @@ def test_a_run_with_the_gradient_cache_is_the_run_without(
             torch.testing.assert_close(other[name], value, atol=1e-4, rtol=0)
 
 
-@pytest.mark.slow
-def test_two_processes_with_the_gradient_cache_are_one_without(
-    data: Path, tiny_bert: Path, tmp_path: Path
+def test_the_gradients_of_an_encoder_are_checked_once_an_item_has_a_source(
+    data: Path, tiny_bert: Path, tiny_vit: Path
 ) -> None:
-    more = ["--towers=[id, title]", f"--encoders.title.encoder={tiny_bert}", "--encoders.title.pooling=mean",
-            "--encoders.title.dropout=0", "--sequence.dropout=0", "--train.epochs=1", "--train.negatives=global"]  # fmt: skip
-    train(parse_run_config(words(data, tmp_path / "one", *more)))
-    two = words(data, tmp_path / "two", *more, "--train.items_at_once=6", "--train.batch_size=16")
-    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "models.train", *two],
-        env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    ours, theirs = (models.load(tmp_path / name).model.state_dict() for name in ("two", "one"))
-    for name, value in theirs.items():
-        torch.testing.assert_close(ours[name], value, atol=1e-5, rtol=0)
+    more = ["--towers=[title, cover]", f"--encoders.title.encoder={tiny_bert}",
+            f"--encoders.cover.encoder={tiny_vit}"]  # fmt: skip
+    model, batches = recommender(data, *more)
+    encoder, gather = model.item_encoder, batches.features.gather
+
+    def backward(*items: int) -> None:
+        encoder.zero_grad()
+        encoder(gather(torch.tensor(items))).square().sum().backward()
+
+    backward(9, NO_COVER)
+    covers = list(encoder.encoders["cover"].parameters())
+    assert all(p.grad is not None and not p.grad.any() for p in covers if p.requires_grad)
+    assert not encoder.check_gradients() and encoder.unchecked == {"cover"}
+    backward(3, 4)
+    encoder.zero_grad()
+    with pytest.raises(UserError, match=r"cover\..* should train and got no gradient"):
+        encoder.check_gradients()
+    backward(3, 4)
+    assert encoder.check_gradients()
 
 
 def test_evaluations_come_every_so_many_epochs(

@@ -84,6 +84,28 @@ def test_gradients_with_dropout_are_those_of_the_same_chunks_in_the_graph(
     assert not torch.equal(model(batch).detach(), cached[0][0])  # dropout is on
 
 
+def test_gradients_in_bfloat16_are_close_to_those_in_the_graph(data: Path, tiny_bert: Path) -> None:
+    """Not equal: in the graph, the gradients of chunks are added up in bfloat16."""
+    model, batch = prepared(data, tiny_bert, items_at_once=7)
+    plain = copy.copy(model)
+    plain.encode_items = lambda chunks: torch.cat([model.item_encoder(x) for x in chunks.parts])  # type: ignore[method-assign]
+
+    def mixed(of: nn.Module) -> Callable[[], Tensor]:
+        def loss() -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return of(batch)
+
+        return loss
+
+    cached, graph = gradients(model, mixed(model)), gradients(model, mixed(plain))
+    assert torch.equal(cached[0], graph[0])  # the loss, and what is drawn next
+    for name, gradient in graph[1].items():
+        error = float((cached[1][name] - gradient).norm())
+        assert error <= 0.03 * float(gradient.norm()) + 1e-5, name
+    whole = gradients(model, lambda: model(batch))
+    assert not torch.equal(whole[0], cached[0])
+
+
 def test_only_one_chunk_has_a_graph_at_a_time() -> None:
     alive, most = 0, 0
 

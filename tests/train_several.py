@@ -1,0 +1,20 @@
+"""Trains several runs one after the other in the processes of one launch: `train_several.py FILE`, a JSON list of arguments.
+
+The processes of a run part at its end; here only after the last one.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+from accelerate import Accelerator
+
+from models.config import parse_run_config
+from models.train import train
+
+if __name__ == "__main__":
+    Accelerator.end_training = lambda self: None
+    for words in json.loads(Path(sys.argv[1]).read_text()):
+        train(parse_run_config(words))
+    dist.destroy_process_group()
