@@ -55,12 +55,17 @@ def states_of(encoder: nn.Module) -> torch.Tensor:
     return states
 
 
+@pytest.fixture(scope="module")
+def plain(dataset: Path, checkpoint: Path) -> nn.Module:
+    """The user encoder with the checkpoint's weights, not adapted."""
+    return built(dataset, checkpoint).eval().sequence_encoder
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_starts_from_the_initial_weights_and_is_saved_and_loaded(
-    dataset: Path, checkpoint: Path, tmp_path: Path, method: str
+    dataset: Path, checkpoint: Path, plain: nn.Module, tmp_path: Path, method: str
 ) -> None:
     more = [f"--sequence.adapt={method}", f"--sequence.adapt_settings={METHODS[method]}"]
-    plain = built(dataset, checkpoint).eval().sequence_encoder
     model = built(dataset, checkpoint, *more).eval()
     encoder = model.sequence_encoder
     if method != "k-adapter":  # its join begins at random
@@ -90,7 +95,7 @@ def final(run: Path) -> dict[str, torch.Tensor]:
     "method", ["lora", *(pytest.param(x, marks=pytest.mark.slow) for x in ("houlsby", "k-adapter"))]
 )
 def test_a_resumed_run_is_the_whole_run_bit_for_bit(
-    dataset: Path, checkpoint: Path, tmp_path: Path, method: str
+    dataset: Path, checkpoint: Path, plain: nn.Module, tmp_path: Path, method: str
 ) -> None:
     more = [f"--init_from={checkpoint}", f"--sequence.adapt={method}", "--sequence.dropout=0.2",
             f"--sequence.adapt_settings={METHODS[method]}", "--train.batch_size=32"]  # fmt: skip
@@ -99,7 +104,7 @@ def test_a_resumed_run_is_the_whole_run_bit_for_bit(
     train(parse_run_config(words(dataset, tmp_path / "run", *more, "--train.epochs=2", "--resume")))
     whole, ours = final(tmp_path / "whole"), final(tmp_path / "run")
     assert whole.keys() == ours.keys() and all(torch.equal(ours[n], x) for n, x in whole.items())
-    before = built(dataset, checkpoint).sequence_encoder.state_dict()
+    before = plain.state_dict()
     after = models.load(tmp_path / "run").model.sequence_encoder.state_dict()
     same = {name for name, x in before.items() if name in after and torch.equal(after[name], x)}
     assert "blocks.0.feed_forward.norm.weight" in same and "positions.weight" in same
