@@ -55,8 +55,9 @@ def double_precision() -> Iterator[None]:
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of a file: the longest known one that its name holds."""
-    return max((kind for kind in KINDS if kind in name), key=len, default=None)
+    """The kind of a file: the longest known one that its name holds; evaluations are of other kinds than what they evaluate."""
+    kinds = (kind for kind in KINDS if kind in name and ("_eval" in kind) == ("_eval" in name))
+    return max(kinds, key=len, default=None)
 
 
 def check(path: Path) -> tuple[bool, str]:
