@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.golden.adapters import CHOOSERS, run_adapters
+from benchmarks.golden.evaluations import RUNS as EVALUATIONS
 from benchmarks.golden.files import Golden, Ours, compare, read_golden
 from benchmarks.golden.iisan import run_iisan
 from benchmarks.golden.losses import RUNS as LOSSES
@@ -23,6 +24,7 @@ KINDS: dict[str, Run] = {
     "iisan_": run_iisan,
     **SEQUENCES,
     **LOSSES,
+    **EVALUATIONS,
 }
 LATER = (
     "adapter4rec_",
