@@ -6,19 +6,29 @@ kind that is not known or not supported yet, or if there is none.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+
+import torch
 
 from benchmarks.golden.adapters import CHOOSERS, run_adapters
 from benchmarks.golden.files import Golden, Ours, compare, read_golden
 from benchmarks.golden.iisan import run_iisan
+from benchmarks.golden.losses import RUNS as LOSSES
+from benchmarks.golden.morec import run_id_plus_modality, run_two_stage
+from benchmarks.golden.sequences import RUNS as SEQUENCES
 
 Run = Callable[[Golden], Ours]
 
 KINDS: dict[str, Run] = {
     **{kind: partial(run_adapters, chooser=chooser) for kind, chooser in CHOOSERS.items()},
     "iisan_": run_iisan,
+    "morec_two_stage": run_two_stage,
+    "morec_id_plus_modality": run_id_plus_modality,
+    **SEQUENCES,
+    **LOSSES,
 }
 LATER = (
     "adapter4rec_",
@@ -31,6 +41,17 @@ LATER = (
     "ninerec_",
     "peft_",
 )
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Computes in float64, so that errors are those of the file and of the equations, not of our rounding."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def kind_of(name: str) -> str | None:
@@ -47,7 +68,8 @@ def check(path: Path) -> tuple[bool, str]:
         return False, f"{name} off {'not supported yet' if known else 'of an unknown kind'}"
     try:
         golden = read_golden(path)
-        same, what = compare(golden, KINDS[kind](golden))
+        with double_precision():
+            same, what = compare(golden, KINDS[kind](golden))
     except Exception as error:  # one broken file must not hide the others
         return False, f"{name} off {type(error).__name__}: {str(error).strip()[:300]}"
     return same, f"{name} {'ok' if same else 'off'} {what}"

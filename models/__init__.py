@@ -7,6 +7,7 @@ from toolkit.console.starting import guard
 
 if TYPE_CHECKING:
     from models.export import export_items
+    from models.export_merged import export_encoder
     from models.fusion import FUSIONS, FusionKind
     from models.items import ITEMS, IdEmbedding, ItemKind, SideNetwork
     from models.public_iisan.weights import load_official_iisan
@@ -28,6 +29,7 @@ __all__ = [
     "SequenceKind",
     "SideNetwork",
     "TrainedRecommender",
+    "export_encoder",
     "export_items",
     "from_pretrained",
     "load",
@@ -50,6 +52,7 @@ _MODULES = {
     "SequenceKind": "models.sequence",
     "SideNetwork": "models.items",
     "TrainedRecommender": "models.runs.trained",
+    "export_encoder": "models.export_merged",
     "export_items": "models.export",
     "from_pretrained": "models.runs.pretrained",
     "load": "models.runs.run",

@@ -14,7 +14,8 @@ from models.config import RunConfig
 from models.inputs.features import Features, ItemNumbers, StoredStates, load_live
 from models.inputs.joined_features import JoinedFeatures
 from models.inputs.provenance import describe_towers
-from models.inputs.sources import Sources
+from models.inputs.sources import Sources, refuse_short_clips
+from models.items.stored_tokens import open_required_tokens
 from models.losses import LOSSES, OBJECTIVES
 from models.losses.kind import known_kind
 from models.losses.loss import Loss
@@ -69,12 +70,15 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
         config.sequence, embedding_dim=embedding_dim, initial_std=initial_std
     )
     refuse_other_objective(config.train.objective, sequence_encoder)
-    made_with = describe_towers(dataset, config.content, encoders=config.reads["encoders"])
+    made_with = describe_towers(
+        dataset, config.content, encoders=config.reads["encoders"], tokens=config.reads["tokens"]
+    )
     model = Recommender(
         item_encoder, sequence_encoder, criterion=loss or softmax_of_batch, made_with=made_with
     )
     if config.init_from:
         begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)
+    config.sequence_kind.adapt(sequence_encoder, config.sequence)
     return model
 
 
@@ -208,7 +212,14 @@ def _pooled(
 def _sources(
     config: RunConfig, dataset: Dataset, device: torch.device | str, item_encoder: Any
 ) -> Features:
-    return Sources(dataset, item_encoder.preparers, item_encoder.sources, device=device)
+    tokens = {
+        name: open_required_tokens(dataset, name, required)
+        for name, required in item_encoder.tokens.items()
+    }
+    refuse_short_clips(dataset, item_encoder.preparers, item_encoder.sources)
+    return Sources(
+        dataset, item_encoder.preparers, item_encoder.sources, tokens=tokens, device=device
+    )
 
 
 # Builders of the features that an item encoder can declare (`models.items.kind.Reads`).

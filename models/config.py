@@ -11,15 +11,14 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 
+from models.adaptation import MethodSetting, method_settings
 from models.fusion import FUSIONS, FusionKind
 from models.fusion.concat import ConcatSettings
 from models.fusion.kind import FusionSettings
 from models.items import ITEMS, ItemKind
 from models.items.encoder_settings import (
     EncoderSettings,
-    MethodSetting,
     StoredTowers,
-    method_settings,
     resolve_encoders,
 )
 from models.items.kind import ID_TOWER
@@ -53,8 +52,8 @@ LOCAL = ("tensorboard",)  # trackers that only write local files
 ABOUT = """Trains a recommender on a dataset that prep wrote, and evaluates its best epoch on the test split.
 
 Reads DATASET and writes config.yaml, log.jsonl, checkpoints/, model/ and
-metrics/test.json to RUN. --config accepts presets and recipes (listed below)
-and YAML files. Later files override earlier ones, and options on the command
+metrics/test.json to RUN. --config accepts presets, recipes and overlays (listed
+below) and YAML files. Later files override earlier ones, and options on the command
 line override all files. `python -m models.train` trains with one process.
 --json prints the test metrics as JSON and nothing else on stdout. --quiet
 prints neither progress nor results."""
@@ -83,6 +82,9 @@ class RatesConfig:
         image_adapter: to an image or video encoder.
         text_norm: norms of a text encoder, where they train apart.
         image_norm: norms of an image or video encoder.
+        sequence_encoder: what trains of the sequence encoder itself, if `sequence.adapt` is set.
+        sequence_adapter: what an adaptation adds to it.
+        sequence_norm: its norms, where they train apart.
     """
 
     base: float = 2e-4
@@ -96,6 +98,9 @@ class RatesConfig:
     image_adapter: float = 1e-4
     text_norm: float = 5e-5
     image_norm: float = 1e-4
+    sequence_encoder: float = 1e-4
+    sequence_adapter: float = 1e-4
+    sequence_norm: float = 1e-4
 
 
 @dataclass
@@ -115,14 +120,17 @@ class TrainConfig:
         objective: predicted positions. `next-item` predicts every item from the items before it; `last-item` only the
             last item of a sequence; `masked-item` items behind a mask token, which the sequence encoder must support.
         mask_ratio: fraction of the items that `masked-item` hides.
-        loss: candidate items of the softmax. `in-batch` uses the items of the batch, corrected for popularity, as in
-            the papers; `full` the whole catalogue; `sampled` items drawn for each step, corrected for their expected
-            number. You can also register your own loss (`models.losses.LOSSES`).
-        loss_settings: settings of your own loss by name.
+        loss: training loss. Three are softmax losses over candidate items: `in-batch` uses the items of the batch,
+            corrected for popularity, as in the papers; `full` the whole catalogue; `sampled` items drawn for each step,
+            corrected for their expected number. Three compare each target with items drawn for it: `bce` (binary
+            cross-entropy), `gbce` (calibrated binary cross-entropy) and `bpr` (pairwise ranking). You can also register
+            your own loss (`models.losses.LOSSES`).
+        loss_settings: further settings of a loss by name: `t` of `gbce`, and those of your own loss.
         negatives: `local` uses the candidates of each process separately. `global` shares the candidates of all
             processes, with the same loss as one process with a joined batch.
         sampled_items: items per step for `sampled`.
-        sampled_by: distribution for `sampled`: `uniform` over the catalogue, or `popularity` in training.
+        negatives_per_target: items drawn for each target for `bce`, `gbce` and `bpr`, outside of its sequence.
+        sampled_by: distribution of drawn items: `uniform` over the catalogue, or `popularity` in training.
         full_limit: maximum catalogue size for `full` with content, which encodes the whole catalogue in every step.
         optimizer: `adam`, as in the papers, or `adamw`.
         weight_decay: weight decay of `adamw`.
@@ -160,6 +168,7 @@ class TrainConfig:
     loss_settings: dict[str, bool | int | float | str] = field(default_factory=dict)
     negatives: Negatives = "local"
     sampled_items: int = 1024
+    negatives_per_target: int = 1
     sampled_by: Sampling = "uniform"
     full_limit: int = 25_000
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -182,7 +191,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         least = {
             **dict.fromkeys(("epochs", "batch_size", "accumulation", "patience"), 1),
-            **dict.fromkeys(("sampled_items", "full_limit"), 1),
+            **dict.fromkeys(("sampled_items", "negatives_per_target", "full_limit"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
             "items_at_once": 0,
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
@@ -293,6 +302,7 @@ class RunConfig:
         for method in (self.adapt, *(settings.adapt for settings in self.encoders.values())):
             if method:
                 method_settings(method)
+        self.sequence_kind.check(self.sequence)
 
     @property
     def item_kind(self) -> ItemKind:
@@ -327,6 +337,7 @@ class RunConfig:
             "towers": self.content,
             "states": "live" if trains else self.states,
             "encoders": {name: one.spec for name, one in self.encoders.items()},
+            "tokens": [name for name, one in self.encoders.items() if one.from_layer],
         }
 
     @property
@@ -343,6 +354,12 @@ class RunConfig:
     def sequence_kind(self) -> SequenceKind:
         """The declaration of the sequence encoder."""
         return SEQUENCES[self.sequence.kind]
+
+    @property
+    def keeps_random_weights(self) -> str:
+        """The adaptation method that leaves random initial weights of the sequence encoder as they are; empty for none."""
+        method: str = getattr(self.sequence, "adapt", "")
+        return "" if method == "full" or self.init_from else method
 
 
 def presets() -> list[str]:
@@ -404,7 +421,7 @@ def make_parser(
         exit_on_error=False,
     )
     parser.add_argument(
-        "--config", action="config", help="preset, recipe or YAML file; can be repeated"
+        "--config", action="config", help="preset, recipe, overlay or YAML file; can be repeated"
     )
     _add_settings(parser, kinds or named_kinds({}))
     # The format number in a run's config.yaml.
@@ -424,7 +441,7 @@ def _described_presets() -> str:
                 sentence, WIDTH, initial_indent=f"  {name:<17}", subsequent_indent=" " * 19
             )
         )
-    return "\n".join(["presets and recipes for --config:", *lines])
+    return "\n".join(["presets, recipes and overlays for --config:", *lines])
 
 
 def load_run_config(path: Path) -> RunConfig:

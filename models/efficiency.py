@@ -19,7 +19,7 @@ import torch
 
 from models.config import RunConfig
 from models.machine.launcher import start_accelerator
-from models.prepare import prepare, settled
+from models.prepare import Training, prepare, settled
 from models.results.plots import plot_bars
 from models.runs.files import read_run_config
 from models.runs.identity import States, open_data, refuse_to_resume_on_other_data
@@ -193,11 +193,11 @@ def _variants(
     return [(run, replace(config, states=kind)) for kind in states]
 
 
-def _in_own_process(measure: Callable[..., Cost], *arguments: Any) -> Cost:
+def _in_own_process(work: Callable[..., Cost], *arguments: Any) -> Cost:
     """Runs a measurement in a new process, with fresh memory, peaks and Accelerator."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            return pool.submit(measure, *arguments).result()
+            return pool.submit(work, *arguments).result()
         except BrokenProcessPool:
             raise UserError(
                 f"{arguments[1]}: the measuring process was killed; there may be too little memory"
@@ -205,7 +205,25 @@ def _in_own_process(measure: Callable[..., Cost], *arguments: Any) -> Cost:
 
 
 def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
-    """Trains for a few epochs as `models.train` does, but without log, checkpoints and evaluation."""
+    return measure(config, run, epochs=epochs, warmup=warmup)[0]
+
+
+def measure(
+    config: RunConfig, run: Path, *, epochs: int = 1, warmup: int = 1
+) -> tuple[Cost, Training]:
+    """Trains for a few epochs as `models.train` does, but without log, checkpoints and evaluation.
+
+    Peak memory is that of the process, so each measurement requires a process of its own.
+
+    Args:
+        config: settings of a run.
+        run: name of the run in the result.
+        epochs: number of timed epochs.
+        warmup: number of epochs before them, which are not timed.
+
+    Returns:
+        The costs, and the parts of the run, for further measurements.
+    """
     before = psutil.Process().memory_info().rss
     config = settled(config)
     accelerator = start_accelerator(mixed_precision=config.train.mixed_precision)
@@ -218,7 +236,7 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
     gpu = device.type == "cuda"
     kind = config.item_kind
     states = config.states if kind.reads_towers and not kind.trains_encoders else None
-    return Cost(
+    cost = Cost(
         method=str(run) if states is None else f"{run} ({states})",
         run=str(run),
         states=states,
@@ -231,6 +249,7 @@ def _measure(config: RunConfig, run: Path, epochs: int, warmup: int) -> Cost:
         peak_memory_bytes=torch.cuda.max_memory_allocated() if gpu else _growth(before),
         memory=ON_GPU if gpu else ON_CPU,
     )
+    return cost, training
 
 
 def time_epoch(

@@ -86,7 +86,7 @@ def measure(
     protocol = protocol or own
     splits = trained.splits
     if protocol != own:
-        splits = trained.dataset.splits(protocol=protocol, max_len=trained.config.sequence.max_len)
+        splits = trained.splits_under(protocol)
     evaluation = splits.evaluation(split)
     rank, _ = rank_and_world()
     ranks = rank_targets(

@@ -73,7 +73,7 @@ def export_items(
         files["index"] = Path(index)
         _write_index(files["index"], trained, vectors, kind)
     if users is not None:
-        histories = dataset_histories(trained.dataset)
+        histories = dataset_histories(trained.dataset, times=trained.model.takes_times)
         states = trained.user_states(histories).numpy()
         files |= _write("user", users, histories.user_ids.to_pylist(), states)
     return files

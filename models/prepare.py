@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import nn
 
+from models.adaptation import check_gradients
 from models.build import build, choose_loss, choose_objective, make_features
 from models.config import RunConfig
 from models.inputs.batches import Batches
@@ -90,7 +91,11 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
     if settings.cuda_graphs:
         _refuse_graphs(config, accelerator)
     dataset = open_dataset(config.data)
-    splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
+    splits = dataset.splits(
+        protocol=config.protocol,
+        max_len=config.sequence.max_len,
+        times=config.sequence_kind.takes_times,
+    )
     loss = choose_loss(config, splits)
     torch.manual_seed(settings.seed)
     model = build(config, dataset, loss=loss)
@@ -154,9 +159,15 @@ def compile_parts(model: Recommender, device: torch.device) -> None:
         model.sequence_encoder.compile()
 
 
-def _check_of(model: Recommender) -> Callable[[], bool] | None:
-    """What checks the first gradients, if the item encoder has such a check: of encoders that train."""
-    check: Callable[[], bool] | None = getattr(model.item_encoder, "check_gradients", None)
+def _check_of(model: Recommender) -> Callable[[], bool]:
+    """The check of the first gradients: of encoders that train, and of an adapted sequence encoder."""
+    item_encoder: Callable[[], bool] | None = getattr(model.item_encoder, "check_gradients", None)
+
+    def check() -> bool:
+        if hasattr(model.sequence_encoder, "adapted"):
+            check_gradients(model.sequence_encoder)
+        return item_encoder is None or item_encoder()
+
     return check
 
 

@@ -69,7 +69,7 @@ def recommend(
     if histories is not None:
         user_histories = read_histories(histories, trained.dataset)
     else:
-        user_histories = dataset_histories(trained.dataset, users)
+        user_histories = dataset_histories(trained.dataset, users, times=trained.model.takes_times)
     blocks = trained.top_items(user_histories, k, items=items, progress=progress)
     table = _with_names(blocks, user_histories, trained.dataset)
     if write is not None:

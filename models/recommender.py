@@ -29,7 +29,8 @@ class Recommender(nn.Module):
         item_encoder: features of U items -> (U, E).
         sequence_encoder: (B, L, E), (B, L) -> (B, L, E); its states at padding are ignored. An encoder that declares
             `takes_mask = True` predicts hidden items. It has a third argument, (B, L) true at a mask token, a vector of
-            its own for that token, and accepts one input more than the longest history.
+            its own for that token, and accepts one input more than the longest history. An encoder that declares
+            `takes_times = True` has a keyword argument `times`, (B, L) times of the inputs in milliseconds.
         criterion: states (R, E), table (M + 1, E), batch -> loss (`models.losses.loss.Loss`); by default the softmax
             over the columns of the batch. It is not saved with the model.
         made_with: provenance of the towers' states (`models.inputs.provenance`), if known. It is saved with the model
@@ -50,6 +51,7 @@ class Recommender(nn.Module):
         self.sequence_encoder = sequence_encoder
         self.criterion = criterion
         self.takes_mask = getattr(sequence_encoder, "takes_mask", False)
+        self.takes_times = getattr(sequence_encoder, "takes_times", False)
         self.deferred: Deferred | None = None
         self.encoded: Tensor | None = None  # (U, E) of the last training step, without a graph
 
@@ -72,17 +74,32 @@ class Recommender(nn.Module):
             self.deferred.backward()
             self.deferred = None
 
-    def encode_sequences(self, items: Tensor, real: Tensor, masked: Tensor | None = None) -> Tensor:
+    def encode_sequences(
+        self,
+        items: Tensor,
+        real: Tensor,
+        masked: Tensor | None = None,
+        times: Tensor | None = None,
+    ) -> Tensor:
         """User states (B, L, E) after each input; at each input, if the sequence encoder uses mask tokens.
 
         Args:
             items: (B, L, E) embeddings of left-padded inputs; any value at a mask token.
             real: (B, L) false at padding.
             masked: (B, L) true at a mask token; None if the sequence encoder does not use them.
+            times: (B, L) milliseconds since 1970; ignored if the sequence encoder does not read them.
+
+        Raises:
+            ValueError: if the sequence encoder reads times and there are none.
         """
-        if masked is None:
-            return self.sequence_encoder(items, real)
-        return self.sequence_encoder(items, real, masked)
+        arguments = [items, real] if masked is None else [items, real, masked]
+        if not self.takes_times:
+            return self.sequence_encoder(*arguments)
+        if times is None:
+            raise ValueError(
+                f"{type(self.sequence_encoder).__name__} reads the times of the inputs, and there are none"
+            )
+        return self.sequence_encoder(*arguments, times=times)
 
     def loss(self, ids: Tensor, items: Tensor, log_popularity: Tensor) -> Tensor:
         """The in-batch loss (`models.losses.softmax.in_batch_loss`).
@@ -101,24 +118,29 @@ class Recommender(nn.Module):
         if batch.shared:
             encoded = gather_with_gradient(encoded)[: len(batch.bias) - 1]
         table = F.pad(encoded, (0, 0, 1, 0))  # row 0: padding
-        states = self._states(batch.inputs, table).flatten(0, 1).index_select(0, batch.rows)
+        states = self._states(batch.inputs, table, batch.times)
+        states = states.flatten(0, 1).index_select(0, batch.rows)
         with torch.autocast(states.device.type, enabled=False):
             return self.criterion(states.float(), table.float(), batch)
 
-    def _states(self, inputs: Tensor, items: Tensor) -> Tensor:
+    def _states(self, inputs: Tensor, items: Tensor, times: Tensor | None = None) -> Tensor:
         """User states (B, L, E) of inputs (B, L), rows of `items` or MASK."""
         masked = inputs == MASK if self.takes_mask else None
         rows = inputs.clamp(min=0) if self.takes_mask else inputs
         # F.embedding: the backward of items[ids] is not deterministic on several CPU threads.
-        return self.encode_sequences(F.embedding(rows, items), inputs != 0, masked)
+        return self.encode_sequences(F.embedding(rows, items), inputs != 0, masked, times)
 
     @torch.no_grad()
-    def encode_users(self, histories: Tensor, items: Tensor) -> Tensor:
+    def encode_users(self, histories: Tensor, items: Tensor, times: Tensor | None = None) -> Tensor:
         """User states after the last item, (B, E); at an appended mask token, if the sequence encoder uses them.
 
         Args:
             histories: (B, L) rows of `items`, left-padded with 0.
             items: (M, E) item embeddings.
+            times: (B, L) milliseconds since 1970, 0 at padding; required if the sequence encoder reads times. A mask
+                token has the time of the last item.
         """
         inputs = F.pad(histories, (0, 1), value=MASK) if self.takes_mask else histories
-        return self._states(inputs, items)[:, -1]
+        if self.takes_mask and times is not None:
+            times = torch.cat([times, times[:, -1:]], dim=1)
+        return self._states(inputs, items, times)[:, -1]

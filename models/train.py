@@ -139,6 +139,12 @@ def _run(
     if run.features.residency:
         log.print(str(run.features.residency))
     log.print(*describe_shards(model), *describe_missing(run.features, run.dataset))
+    if main and config.keeps_random_weights:
+        print(
+            f"warning: sequence.adapt {config.keeps_random_weights} keeps random weights of the sequence encoder, because no "
+            "init_from replaces them; add --init_from FILE, or train all of it: leave out --sequence.adapt",
+            file=sys.stderr,
+        )
     broken = BrokenSources(run.features, run.dataset)
     alarms = Alarms(enabled=main, write=log.write, gather=accelerator.gather)
     alarms.now = decided_by_first(lambda: last_alarms(output))

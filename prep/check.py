@@ -4,9 +4,10 @@ No check creates a Python object per row: a million items take seconds, with one
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +24,10 @@ from prep.towers.rows import all_finite
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.schema import StatesDtype
-from toolkit.store import Shard, Table
+from toolkit.store import Table
 
 MEDIA = {"covers": schema.COVERS, "frames": schema.FRAMES}
+ValuesOfRows = Callable[[pa.RecordBatch], tuple[bool, NDArray[np.bool_]]]
 NO_ROW_AN_ITEM = ("ingest", "comments")  # steps whose tables do not have one row per item
 
 
@@ -110,6 +112,7 @@ def _item_tables(data: Dataset) -> list[str]:
     stored = [name for name in MEDIA if Table(data.path / name).exists()]
     stored += [f"captions/{name}" for name in data.caption_names()]
     stored += [f"states/{tower}" for tower in data.towers()]
+    stored += [f"tokens/{tower}" for tower in data.token_towers()]
     return sorted({*recorded, *stored})
 
 
@@ -125,10 +128,17 @@ def _check_manifest(data: Dataset) -> Iterator[str]:
     for tower in manifest.configured_towers(data.manifest):
         if f"encode:{tower}" not in data.manifest.get("steps", {}):
             yield f"tower {tower!r} is configured but not encoded; run: python -m prep encode {data.path}"
+    yield from _check_configured_tokens(data)
     classes = set(pc.unique(data.errors.column("step")).to_pylist())
     known = {*NO_ROW_AN_ITEM, *map(step_of, _item_tables(data))}
     if classes - known:
         yield f"errors/ has rows of the steps {sorted(classes - known)}, but the tables of these steps are missing"
+
+
+def _check_configured_tokens(data: Dataset) -> Iterator[str]:
+    for tower, settings in data.manifest.get("config", {}).get("encode", {}).items():
+        if settings.get("tokens") and f"tokens:{tower}" not in data.manifest.get("steps", {}):
+            yield f"token states of tower {tower!r} are configured but not stored; run: python -m prep encode {data.path}"
 
 
 def _check_interactions(data: Dataset) -> Iterator[str]:
@@ -174,7 +184,7 @@ def _check_comments(data: Dataset) -> Iterator[str]:
 def _check_item_tables(data: Dataset) -> Iterator[str]:
     for name in _item_tables(data):
         try:
-            yield from (_check_states if name.startswith("states/") else _check_rows)(data, name)
+            yield from _CHECKS.get(name.partition("/")[0], _check_rows)(data, name)
         except UserError as error:
             yield str(error)
 
@@ -225,6 +235,30 @@ def _check_states(data: Dataset, name: str) -> Iterator[str]:
     dtype = schema.states_dtype(stored.schema(), where=name)
     spec = data.tower(name.removeprefix("states/"))
     expected = schema.states(spec.layers, spec.width, dtype)
+    yield from _check_state_shards(data, name, expected, partial(_states_of_rows, dtype=dtype))
+
+
+def _check_tokens(data: Dataset, name: str) -> Iterator[str]:
+    stored, tower = Table(data.path / name), name.removeprefix("tokens/")
+    dtype = schema.states_dtype(stored.schema(), where=name)
+    data.token_table(tower)  # refuses broken lengths
+    yield from _check_state_shards(
+        data, name, schema.tokens(dtype), partial(_tokens_of_rows, dtype=dtype)
+    )
+
+
+def _check_state_shards(
+    data: Dataset, name: str, expected: pa.Schema, values_of_rows: ValuesOfRows
+) -> Iterator[str]:
+    """Checks the rows of states or token states against the items and against `errors/`.
+
+    Args:
+        data: the dataset.
+        name: folder of the table.
+        expected: schema of the table.
+        values_of_rows: of a batch of rows: whether all values are finite, and whether each row holds states.
+    """
+    stored = Table(data.path / name)
     errors = errors_of(data.path, step_of(name)).column("item_id")
     # One lookup for all shards, so that a million ids are hashed only once.
     listed = [
@@ -240,11 +274,29 @@ def _check_states(data: Dataset, name: str) -> Iterator[str]:
     start = 0
     for shard, table in stored.tables():
         schema.validate(table, expected, where=name)
-        rows = slice(start, start + table.num_rows)
-        yield from _check_states_shard(name, shard, table, numbers[rows], failed[rows], dtype)
-        start = rows.stop
+        if not np.array_equal(numbers[start : start + table.num_rows], table["item"].to_numpy()):
+            yield f"{name}: {shard.path.name} has other item numbers than items/"
+        for batch in table.to_batches():
+            finite, filled = values_of_rows(batch)
+            rows = slice(start, start + batch.num_rows)
+            if not finite:
+                yield f"{name}: {shard.path.name} holds states that are not finite"
+            if filled[failed[rows]].any():
+                yield f"{name}: {shard.path.name} has states of items that errors/ lists as failed"
+            start = rows.stop
     if pc.count_distinct(errors).as_py() != len(errors):
         yield f"{name}: errors/ lists the same item more than once"
+
+
+def _states_of_rows(batch: pa.RecordBatch, *, dtype: StatesDtype) -> tuple[bool, NDArray[np.bool_]]:
+    states = batch.column("states").flatten().to_numpy().reshape(batch.num_rows, -1)
+    return all_finite(states, dtype), states.any(axis=1)
+
+
+def _tokens_of_rows(batch: pa.RecordBatch, *, dtype: StatesDtype) -> tuple[bool, NDArray[np.bool_]]:
+    tokens = batch.column("tokens")
+    lengths = pc.list_value_length(tokens).to_numpy()
+    return all_finite(tokens.flatten().to_numpy(), dtype), lengths > 0
 
 
 def _columns_of(table: Table) -> Iterator[pa.Table]:
@@ -252,21 +304,4 @@ def _columns_of(table: Table) -> Iterator[pa.Table]:
         yield pa.table(batch)
 
 
-def _check_states_shard(
-    name: str,
-    shard: Shard,
-    table: Any,
-    numbers: NDArray[np.int64],
-    failed: NDArray[np.bool_],
-    dtype: StatesDtype,
-) -> Iterator[str]:
-    if not np.array_equal(numbers, table.column("item").to_numpy()):
-        yield f"{name}: {shard.path.name} has other item numbers than items/"
-    start = 0
-    for batch in table.to_batches():
-        states = batch.column("states").flatten().to_numpy().reshape(batch.num_rows, -1)
-        if not all_finite(states, dtype):
-            yield f"{name}: {shard.path.name} holds states that are not finite"
-        if states[failed[start : start + batch.num_rows]].any():
-            yield f"{name}: {shard.path.name} has states of items that errors/ lists as failed"
-        start += batch.num_rows
+_CHECKS = {"states": _check_states, "tokens": _check_tokens}  # of other tables: `_check_rows`

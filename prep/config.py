@@ -86,6 +86,8 @@ class EncodeConfig(EncoderSpec):
         device_map: instead of device, for a model that one GPU cannot hold: auto, balanced, sequential.
         store: precision to store states in; a tower whose states do not fit float16 is stored in bfloat16, which
             has the same size, less precision and float32's range.
+        tokens: also store the states of all tokens after this many layers, for training the layers above them alone
+            (--encoders.TOWER.from_layer stored): 10 of 12 layers for --adapt top-2. They take much space.
     """
 
     trust_remote_code: bool = users_word(False, why=_OWN_CODE)
@@ -94,10 +96,11 @@ class EncodeConfig(EncoderSpec):
     batch_tokens: int | None = None
     device_map: str | None = None
     store: StatesDtype = "float16"
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("batch_size", "batch_tokens"):
+        for key in ("batch_size", "batch_tokens", "tokens"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise UserError(f"{key} is {value}; it must be at least 1")

@@ -3,6 +3,7 @@
 A frozen encoder computes them here, or they are imported from a file of features (`prep.towers.imported`).
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from prep.steps.writing import clear_table, writing
 from prep.towers.encoding import BeyondFloat16Error, Encoding, load
 from prep.towers.imported import import_tower
 from prep.towers.rows import SHARD
+from prep.towers.tokens import SHARD as TOKENS_SHARD
+from prep.towers.tokens import TokenEncoding, refuse_no_room
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
@@ -28,11 +31,13 @@ from toolkit.versions import versions
 if TYPE_CHECKING:
     from toolkit.backbones import Encoder
 
+MakeStep = Callable[[dict[str, Any]], Step]  # of the configuration of the rows that exist
+
 
 def encode(
     dataset: str | Path, config: PrepConfig | None = None, *, retry_failed: bool = False
 ) -> None:
-    """Writes `states/TOWER/` for every tower of the configuration, one row per item.
+    """Writes `states/TOWER/` for every tower of the configuration, one row per item, and `tokens/TOWER/` where asked.
 
     Items without a source have zero states and a row in `errors/`.
 
@@ -144,33 +149,50 @@ def _frames_stored(config: PrepConfig, dataset: Path) -> int:
 
 def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed: bool) -> None:
     settings = config.encode[tower]
-    table = Table(dataset / "states" / tower)
-    work = Encoding(
-        dataset.absolute(), _placed(settings, config), _dtype_of(table) or settings.store
-    )
+    work = Encoding(dataset.absolute(), _placed(settings, config), settings.store)
     shape = _shape_of(work, config)
-    recorded = _recorded(table)
-    step = encode_step(tower, work, encoder=shape, recorded=recorded)
     items = work.data.items.select(["item_id", "item"])
-    execute = choose(config, model=True)
-    try:
-        counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
-    except BeyondFloat16Error as error:  # one table is of one dtype, so all of it is written again
-        print(f"{step.name}: {error}, so the table is written afresh")
-        clear_table(table.folder)
-        work.dtype = "bfloat16"
-        step = encode_step(tower, work, encoder=shape)
-        counts = run_step(dataset, step, items, execute=execute)
-    manifest.record_step(
-        dataset,
-        step.name,
-        asdict(replace(settings, max_tokens=settings.token_limit)),
-        revision=step.config["revision"],
-        encoder_parameters=shape.parameter_count,
-        processor=shape.processor,
-        versions=versions("torch", "transformers"),
-        items=counts,
-    )
+    described = asdict(replace(settings, max_tokens=settings.token_limit))
+    layer = described.pop("tokens")  # pooled states do not depend on it
+
+    def run(work: Encoding | TokenEncoding, folder: str, make: MakeStep, **record: Any) -> None:
+        table = Table(dataset / folder / tower)
+        work.dtype = _dtype_of(table) or settings.store
+        step, execute = make(_recorded(table)), choose(config, model=True)
+        try:
+            counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
+        except BeyondFloat16Error as error:  # one table is of one dtype: all of it is written again
+            print(f"{step.name}: {error}, so the table is written afresh")
+            clear_table(table.folder)
+            work.dtype = "bfloat16"
+            step = make({})
+            counts = run_step(dataset, step, items, execute=execute)
+        manifest.record_step(
+            dataset,
+            step.name,
+            {**described, **record},
+            revision=step.config["revision"],
+            encoder_parameters=shape.parameter_count,
+            processor=shape.processor,
+            versions=versions("torch", "transformers"),
+            items=counts,
+        )
+
+    run(work, "states", lambda recorded: encode_step(tower, work, encoder=shape, recorded=recorded))
+    if layer is None:
+        return
+    tokens = TokenEncoding(work, layer, settings.store)
+    with writing(dataset, f"tokens:{tower}"):
+        tokens_step(
+            tower, tokens, encoder=shape
+        )  # refuses a layer that training could not begin at
+        refuse_no_room(dataset, tower, tokens, items, encoder=shape)
+        run(
+            tokens,
+            "tokens",
+            lambda recorded: tokens_step(tower, tokens, encoder=shape, recorded=recorded),
+            tokens=layer,
+        )
 
 
 def _dtype_of(table: Table) -> StatesDtype | None:
@@ -224,12 +246,37 @@ def encode_step(
     depends = {**encoder.states_settings(), "revision": revision, "store": config.store}
     if recorded and "processor" not in recorded:  # states of an older Versa do not record it
         del depends["processor"]
-    if config.source in PICTURES:
-        depends |= work.data.manifest["steps"].get(STEP_OF[config.source], {}).get("config", {})
-    if captions := captions_behind(work.data, config.source):
-        depends["captions"] = metadata["captions"] = captions
+    _add_inputs(work, depends, metadata)
     columns = schema.states(encoder.layers, encoder.width, work.dtype).with_metadata(metadata)
     return Step(f"encode:{tower}", f"states/{tower}", columns, depends, work, SHARD)
+
+
+def tokens_step(
+    tower: str, work: TokenEncoding, *, encoder: "Encoder", recorded: dict[str, Any] | None = None
+) -> Step:
+    """The step that writes `tokens/TOWER/`; see `encode_step`.
+
+    Raises:
+        UserError: if the encoder cannot run from that layer, so that the states would be of no use.
+    """
+    from toolkit.backbones.upper import tokens_metadata, tokens_settings  # here, as in `load`
+
+    revision = _revision(tower, encoder, recorded or {})
+    metadata = {**tokens_metadata(encoder, work.layer), "revision": revision, "dtype": work.dtype}
+    depends = {**tokens_settings(encoder, work.layer), "revision": revision}
+    depends["store"] = work.encoding.config.store
+    _add_inputs(work.encoding, depends, metadata)
+    columns = schema.tokens(work.dtype).with_metadata(metadata)
+    return Step(f"tokens:{tower}", f"tokens/{tower}", columns, depends, work, TOKENS_SHARD)
+
+
+def _add_inputs(work: Encoding, depends: dict[str, Any], metadata: dict[str, str]) -> None:
+    """Adds the settings of the pictures and captions that an encoder reads."""
+    source = work.config.source
+    if source in PICTURES:
+        depends |= work.data.manifest["steps"].get(STEP_OF[source], {}).get("config", {})
+    if captions := captions_behind(work.data, source):
+        depends["captions"] = metadata["captions"] = captions
 
 
 def _revision(tower: str, encoder: "Encoder", recorded: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ import pyarrow.parquet
 from prep.caption import caption_step, captionings
 from prep.captioners.captioning import Captioning
 from prep.config import PrepConfig
-from prep.encode import encode_step, refuse_incomplete, refuse_other_clips
+from prep.encode import encode_step, refuse_incomplete, refuse_other_clips, tokens_step
 from prep.executors import local
 from prep.media import media_steps
 from prep.numbering.interactions import Log
@@ -35,6 +35,7 @@ from prep.steps import manifest
 from prep.steps.database import engine
 from prep.steps.pipeline import Step, stored
 from prep.towers.encoding import Encoding
+from prep.towers.tokens import TokenEncoding
 from toolkit import schema
 from toolkit.console.progress import duration
 from toolkit.json_files import MANIFEST, write_json
@@ -122,7 +123,7 @@ class Estimate:
             lack = _size(self.disk_bytes - self.free_bytes)
             lines.append(
                 f"warning: the dataset needs {lack} more; build it on another disk, or reduce its size "
-                "(--media.frame_px, --media.frame_count, --encode.TOWER.layers)"
+                "(--media.frame_px, --media.frame_count, --encode.TOWER.layers, --encode.TOWER.tokens)"
             )
         return "\n".join(lines)
 
@@ -182,7 +183,11 @@ def _item_steps(
         count = (
             TEXT_SAMPLE if settings.source == "title" else MEDIA_SAMPLE
         )  # others read those tables
-        yield encode_step(tower, encoding, encoder=encoding.frozen.encoder), count, False
+        encoder = encoding.frozen.encoder
+        yield encode_step(tower, encoding, encoder=encoder), count, False
+        if settings.tokens is not None:
+            tokens = TokenEncoding(encoding, settings.tokens)
+            yield tokens_step(tower, tokens, encoder=encoder), count, False
 
 
 def _ingest(
@@ -321,6 +326,10 @@ def _payload_bytes(table: pa.Table) -> list[int]:
             sizes[row] += (
                 sum(map(len, value or [])) if isinstance(value, list) else len(value or b"")
             )
+    if "tokens" in table.schema.names:
+        tokens = table.column("tokens")
+        value_bytes = tokens.type.value_type.bit_width // 8
+        sizes += pc.list_value_length(tokens).to_numpy() * value_bytes
     return [int(size) for size in sizes]
 
 

@@ -39,4 +39,4 @@ class BCE:
         return ((F.softplus(-wanted) + F.softplus(others).sum(1)) * batch.weights).sum()
 
 
-KIND = LossKind(BCE)  # LOSSES["bce"] = KIND makes `--train.loss bce` known
+KIND = LossKind(BCE)  # LOSSES["own-bce"] = KIND makes `--train.loss own-bce` known

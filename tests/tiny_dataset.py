@@ -22,15 +22,19 @@ def write_dataset(
     items: int,
     towers: dict[str, np.ndarray] | None = None,
     ids: list[str] | None = None,
+    times: list[list[int]] | None = None,
     titles: list[str] | None = None,
 ) -> Path:
-    """A dataset folder: items i1..iN unless `ids` says otherwise, users u0.., and states (N, K, D) a tower."""
+    """A dataset folder: items i1..iN unless `ids` says otherwise, users u0.., and states (N, K, D) a tower.
+
+    Interactions have no times unless `times` holds their milliseconds.
+    """
     numbers = np.arange(1, items + 1, dtype=np.int32)
     ids = ids or [f"i{number}" for number in numbers]
     titles = titles or [f"title {number}" for number in numbers]
     Table(folder / "items").append(pa.table([ids, numbers, titles], schema=schema.ITEMS))
     rows = [
-        (f"u{user}", user + 1, item, None, position)
+        (f"u{user}", user + 1, item, times[user][position] if times else None, position)
         for user, history in enumerate(histories)
         for position, item in enumerate(history)
     ]
@@ -40,6 +44,16 @@ def write_dataset(
         write_tower(folder, name, ids, states)
     write_json(folder / "dataset.json", {"schema_version": 1, "name": "tiny", "steps": {}})
     return folder
+
+
+def write_covers(folder: Path, images: dict[str, bytes]) -> None:
+    """Stores covers of a dataset folder: JPEG by item id."""
+    absent = dict.fromkeys(schema.COVERS.names)
+    rows = [
+        {**absent, "item_id": name, "image": image, "status": "ok"}
+        for name, image in images.items()
+    ]
+    Table(folder / "covers").append(pa.Table.from_pylist(rows, schema=schema.COVERS))
 
 
 def write_tower(

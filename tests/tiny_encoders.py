@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import open_clip
+import timm
 import torch
 import transformers as hf
 from safetensors.torch import save_file
@@ -62,6 +63,19 @@ FAMILIES: dict[str, tuple[hf.PreTrainedConfig, list[Any], str]] = {
         "frames",
     ),
 }
+# Families that only the tests of adaptation read.
+DISTIL: dict[str, Any] = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+GPT2: dict[str, Any] = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40}
+MODERN: dict[str, Any] = {**SMALL, **WORDS, "cls_token_id": 2, "sep_token_id": 3}
+MORE: dict[str, tuple[hf.PreTrainedConfig, list[Any], str]] = {
+    "deberta": (hf.DebertaV2Config(**SMALL, **WORDS), TITLES, "title"),
+    "mpnet": (hf.MPNetConfig(**SMALL, vocab_size=80), TITLES, "title"),
+    "distilbert": (hf.DistilBertConfig(**DISTIL, **WORDS), TITLES, "title"),
+    "modernbert": (hf.ModernBertConfig(**MODERN), TITLES, "title"),
+    "gpt2": (hf.GPT2Config(**GPT2, vocab_size=80), TITLES, "title"),
+    "dinov2": (hf.Dinov2Config(**PATCHES), IMAGES, "cover"),
+    "timesformer": (hf.TimesformerConfig(**PATCHES, num_frames=4), CLIPS, "frames"),
+}
 OPEN_CLIP: dict[str, tuple[list[Any], str]] = {
     "open_clip text": (TITLES, "title"),
     "open_clip image": (IMAGES, "cover"),
@@ -80,12 +94,15 @@ def write_model(folder: Path, family: str) -> str:
         (folder / "open_clip_config.json").write_text(json.dumps(about))
         save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
         return f"open_clip:{folder}"
-    hf.AutoModel.from_config(FAMILIES[family][0]).save_pretrained(folder)
-    if FAMILIES[family][2] == "title":
+    if family == "timm":
+        return write_timm(folder)
+    config, _, source = (FAMILIES | MORE)[family]
+    hf.AutoModel.from_config(config).save_pretrained(folder)
+    if source == "title":
         words = [*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
         vocabulary = {word: row for row, word in enumerate(words)}
         hf.BertTokenizer(vocab=vocabulary).save_pretrained(folder)
-    elif family == "videomae":
+    elif family in ("videomae", "timesformer"):
         size = {"shortest_edge": 32}, {"height": 32, "width": 32}
         hf.VideoMAEImageProcessor(size=size[0], crop_size=size[1]).save_pretrained(folder)
     else:
@@ -93,9 +110,23 @@ def write_model(folder: Path, family: str) -> str:
     return str(folder)
 
 
+def write_timm(folder: Path) -> str:
+    """A ViT of timm, as timm's own repositories on the hub have it."""
+    trunk = timm.create_model("test_vit", num_classes=0)
+    save_file(trunk.state_dict(), folder / "model.safetensors")
+    seen = {"input_size": [3, 160, 160], "mean": [0.5] * 3, "std": [0.2] * 3, "crop_pct": 0.9}
+    about = {"architecture": "test_vit", "num_classes": 0, "pretrained_cfg": seen}
+    (folder / "config.json").write_text(json.dumps(about))
+    return str(folder)
+
+
 def payloads_of(family: str) -> list[Any]:
-    return OPEN_CLIP[family][0] if family in OPEN_CLIP else FAMILIES[family][1]
+    if family == "timm":
+        return IMAGES
+    return OPEN_CLIP[family][0] if family in OPEN_CLIP else (FAMILIES | MORE)[family][1]
 
 
 def source_of(family: str) -> str:
-    return OPEN_CLIP[family][1] if family in OPEN_CLIP else FAMILIES[family][2]
+    if family == "timm":
+        return "cover"
+    return OPEN_CLIP[family][1] if family in OPEN_CLIP else (FAMILIES | MORE)[family][2]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from toolkit import schema
 from toolkit.checksums import ERRORS, SHARDS, recorded_checksums, refuse_other_files
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     import torch
 
     from toolkit.states import StateTable
+    from toolkit.tokens import TokenTable
 
 STATES_COLUMNS = ("encoder", "revision", "layers", "width", "pooling", "source", "modality")
+TOKENS_COLUMNS = ("encoder", "revision", "layer", "width", "source", "modality")
+_COLUMNS = {"states": STATES_COLUMNS, "tokens": TOKENS_COLUMNS}
 
 
 def open_dataset(path: str | Path) -> "Dataset":
@@ -173,20 +177,20 @@ class Dataset:
         """
         return self._metadata(name, self._states(name).schema())
 
-    def _metadata(self, name: str, stored: pa.Schema) -> dict[str, str]:
+    def _metadata(self, name: str, stored: pa.Schema, kind: str = "states") -> dict[str, str]:
         try:
             metadata = {
                 key.decode(): value.decode() for key, value in (stored.metadata or {}).items()
             }
         except UnicodeDecodeError as error:
             raise UserError(
-                f"{self.path / 'states' / name}: its metadata are damaged ({error}); "
+                f"{self.path / kind / name}: its metadata are damaged ({error}); "
                 "delete the folder and run prep encode again"
             ) from None
-        missing = [key for key in STATES_COLUMNS if key not in metadata]
+        missing = [key for key in _COLUMNS[kind] if key not in metadata]
         if missing:
             raise UserError(
-                f"{self.path / 'states' / name}: metadata lack {missing}; run prep encode again"
+                f"{self.path / kind / name}: metadata lack {missing}; run prep encode again"
             )
         return metadata
 
@@ -222,22 +226,60 @@ class Dataset:
         self.tower(name)  # checks the metadata
         return open_states(self._states(name), items=self.items.num_rows)
 
-    def splits(self, protocol: Protocol = "paper", max_len: int = 10) -> Splits:
-        """Train, valid and test (`toolkit.splits.make_splits`)."""
-        refuse_unknown_cut(protocol, max_len)
-        return split_histories(
-            self.histories(), items=self.items.num_rows, protocol=protocol, max_len=max_len
-        )
+    def token_towers(self) -> list[str]:
+        """Names of the towers whose token states are stored."""
+        return tables_in(self.path / "tokens")
 
-    def histories(self) -> UserHistories:
-        """Every user's items in time order. They are read once per dataset and shared, so the arrays are read-only.
+    def tokens_metadata(self, name: str) -> dict[str, str]:
+        """Provenance of a tower's token states: encoder, revision, layer, width, source, modality and others.
 
         Raises:
-            UserError: if there are no interactions, or the table is damaged.
+            UserError: if they are not stored, or their metadata are incomplete or not text.
+        """
+        return self._metadata(name, self._tokens(name).schema(), "tokens")
+
+    def tokens_settings(self, name: str) -> dict[str, Any]:
+        """All settings that a tower's token states depend on (`toolkit.schema.settings_of`), with prep's keys.
+
+        Raises:
+            UserError: if they are not stored, or their record is broken.
+        """
+        where = str(self.path / "tokens" / name)
+        return schema.settings_of(self._tokens(name).schema(), where=where)
+
+    def token_table(self, name: str) -> "TokenTable":
+        """Token states of a tower as a memory-mapped table that reads single items.
+
+        Raises:
+            UserError: if they are not stored, or not for every item.
+        """
+        from toolkit.tokens import open_tokens  # prep's workers open datasets without torch
+
+        self.tokens_metadata(name)
+        return open_tokens(self._tokens(name), items=self.items.num_rows)
+
+    def splits(
+        self, protocol: Protocol = "paper", max_len: int = 10, *, times: bool = False
+    ) -> Splits:
+        """Train, valid and test (`toolkit.splits.make_splits`), with the times of all items if `times` is set."""
+        refuse_unknown_cut(protocol, max_len)
+        histories = self.histories(times=times)
+        return split_histories(
+            histories, items=self.items.num_rows, protocol=protocol, max_len=max_len
+        )
+
+    def histories(self, *, times: bool = False) -> UserHistories:
+        """Every user's items in time order. They are read once per dataset and shared, so the arrays are read-only.
+
+        Args:
+            times: whether to read the time of each interaction.
+
+        Raises:
+            UserError: if there are no interactions, if times are wanted and missing, or if the table is damaged.
         """
         histories, _ = self._read_interactions
         refuse_no_interactions(histories)
-        return histories
+        return histories._replace(times=self._times) if times else histories
 
     def interactions_sha256(self) -> str:
         """SHA-256 of the users and items of all interactions in order, which determine the splits.
@@ -246,6 +288,23 @@ class Dataset:
         """
         _, sha256 = self._read_interactions
         return sha256
+
+    @cached_property
+    def _times(self) -> NDArray[np.int64]:
+        """(V,) milliseconds since 1970, in the order of the interactions: equal times keep the order of the dump."""
+        where = str(self.path / "interactions")
+        parts = [np.zeros(0, dtype=np.int64)]
+        for batch in self._stored("interactions").batches(["timestamp_ms"]):
+            column = batch.column("timestamp_ms")
+            if column.null_count:
+                raise UserError(
+                    f"{where}: {column.null_count:,} interactions have no timestamp_ms; ingest a dump with a time for each "
+                    "interaction, or use a sequence encoder that reads no times"
+                )
+            parts.append(column.to_numpy().copy())  # not the batch's memory
+        times = np.concatenate(parts)
+        times.flags.writeable = False
+        return times
 
     @cached_property
     def _read_interactions(self) -> tuple[UserHistories, str]:
@@ -322,5 +381,14 @@ class Dataset:
             raise UserError(
                 f"{self.path}: no hidden states for tower {name!r} (stored: {self.towers() or 'none'}); configure its "
                 "encoder under `encode:` and run prep encode"
+            )
+        return table
+
+    def _tokens(self, name: str) -> Table:
+        table = self._stored(f"tokens/{name}")
+        if not table.exists():
+            raise UserError(
+                f"{self.path}: no token states for tower {name!r} (stored: {self.token_towers() or 'none'}); store them "
+                f"with prep encode and --encode.{name}.tokens LAYER"
             )
         return table

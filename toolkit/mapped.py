@@ -49,3 +49,10 @@ def will_need(mapped: Tensor, rows: Tensor) -> None:
     before = starts % mmap.PAGESIZE  # advice applies to whole pages
     for start, skipped in zip(starts.tolist(), before.tolist(), strict=True):
         _madvise(start - skipped, row_bytes + skipped, mmap.MADV_WILLNEED)
+
+
+def will_need_bytes(mapped: Tensor) -> None:
+    """Prefetches a contiguous part of a mapped file without waiting for it; see `will_need`."""
+    skipped = mapped.data_ptr() % mmap.PAGESIZE
+    size = mapped.numel() * mapped.itemsize
+    _madvise(mapped.data_ptr() - skipped, size + skipped, mmap.MADV_WILLNEED)

@@ -154,8 +154,26 @@ def states(layers: int, width: int, dtype: StatesDtype = "float16") -> pa.Schema
     )
 
 
+def tokens(dtype: StatesDtype = "float16") -> pa.Schema:
+    """The schema of `tokens/TOWER`: states of all tokens of an item after one layer, flat, without padding.
+
+    An item of n tokens has n * D values, token by token. D is `width` in the table's metadata.
+
+    Args:
+        dtype: type of a value; see `states`.
+    """
+    flat = pa.large_list(pa.field("item", STATES_TYPES[dtype], nullable=False))
+    return pa.schema(
+        [
+            pa.field("item_id", pa.string(), nullable=False),
+            pa.field("item", pa.int32(), nullable=False),
+            pa.field("tokens", flat, nullable=False),
+        ]
+    )
+
+
 def states_dtype(found: pa.Schema, *, where: str) -> StatesDtype:
-    """The dtype of a table of states, from its metadata; float16 if they do not name one.
+    """The dtype of a table of states or tokens, from its metadata; float16 if they do not name one.
 
     Raises:
         UserError: if the dtype is unknown.

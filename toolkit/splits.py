@@ -10,7 +10,7 @@ S users, L inputs, N items.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ MIN_INTERACTIONS = 5
 MAX_LEN = 1 << 16  # of inputs; attention over more fits into no memory
 KEPT_BEYOND = 3  # of a history, L + 3 interactions are kept
 Ints = NDArray[np.int32]
+Number = TypeVar("Number", np.int32, np.int64)
 
 
 class UserHistories(NamedTuple):
@@ -33,11 +34,13 @@ class UserHistories(NamedTuple):
         items: (V,) item numbers; a user's are contiguous and in time order.
         bounds: (U + 1,) of each user, the first entry in `items`; the last bound is V.
         user_ids: U ids.
+        times: (V,) time of each interaction in milliseconds since 1970; None if they were not read.
     """
 
     items: Ints
     bounds: NDArray[np.int64]
     user_ids: list[str]
+    times: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Evaluation:
         stops: (S,) one past the last.
         target_can_repeat: whether a target that stands among its own user's masked items is
             ranked all the same (`clean`) or can never hit, its rank being infinite (`paper`).
+        times: flat times of `history` in milliseconds; None if they were not read.
+        input_times: (S, L) times of `inputs`, 0 at padding; None if they were not read.
     """
 
     inputs: Ints
@@ -60,6 +65,8 @@ class Evaluation:
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
     target_can_repeat: bool
+    times: NDArray[np.int64] | None = None
+    input_times: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -96,6 +103,7 @@ class Splits:
         catalogue: (C,) item numbers of the truncated data, ascending; the same in every protocol.
         train_counts: (N + 1,) how often each item occurs in `train`; index 0 is 0.
         interactions: how many interactions the truncated data hold.
+        train_times: (S, L + 1) times of `train` in milliseconds, 0 at padding; None if they were not read.
     """
 
     protocol: Protocol
@@ -106,6 +114,7 @@ class Splits:
     catalogue: Ints
     train_counts: NDArray[np.int64]
     interactions: int
+    train_times: NDArray[np.int64] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -166,10 +175,10 @@ def refuse_unknown_cut(protocol: Protocol, max_len: int) -> None:
 def split_histories(
     histories: UserHistories, *, items: int, protocol: Protocol = "paper", max_len: int = 10
 ) -> Splits:
-    """Cuts histories that `user_histories` has read. Arguments and errors are those of `make_splits`."""
+    """Cuts histories, with their times if they have any. Arguments and errors are those of `make_splits`."""
     refuse_unknown_cut(protocol, max_len)
     refuse_no_interactions(histories)
-    history, bounds, names = histories
+    history, bounds, names, times = histories
     lengths = np.diff(bounds)
     enough = lengths >= MIN_INTERACTIONS
     if not enough.any():
@@ -183,13 +192,16 @@ def split_histories(
     first_masked = {"paper": kept, "clean": starts}.get(protocol)
 
     def evaluation(target: NDArray[np.int64]) -> Evaluation:
+        first = np.maximum(kept, target - max_len)
         return Evaluation(
-            inputs=cut(history, np.maximum(kept, target - max_len), target, width=max_len),
+            inputs=cut(history, first, target, width=max_len),
             targets=history[target],
             history=history,
             starts=target if first_masked is None else first_masked,
             stops=target,
             target_can_repeat=protocol != "paper",
+            times=times,
+            input_times=None if times is None else cut(times, first, target, width=max_len),
         )
 
     return Splits(
@@ -201,12 +213,17 @@ def split_histories(
         catalogue=np.flatnonzero(_occurring(history, kept, stops, items)).astype(np.int32),
         train_counts=_counts(train, items),
         interactions=int((stops - kept).sum()),
+        train_times=None if times is None else cut(times, kept, stops - 2, width=max_len + 1),
     )
 
 
 def cut(
-    flat: Ints, starts: NDArray[np.int64], stops: NDArray[np.int64], *, width: int | None = None
-) -> Ints:
+    flat: NDArray[Number],
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    *,
+    width: int | None = None,
+) -> NDArray[Number]:
     """`flat[starts[r]:stops[r]]` as the end of row r of a matrix, left-padded with 0.
 
     Args:
@@ -220,7 +237,7 @@ def cut(
     """
     if width is None:
         width = int((stops - starts).max(initial=0))
-    matrix = np.zeros((len(starts), width), dtype=np.int32)
+    matrix = np.zeros((len(starts), width), dtype=flat.dtype)
     for rows in _blocks(len(starts)):  # places take four times the matrix's memory
         places = stops[rows, None] - width + np.arange(width)
         inside = places >= starts[rows, None]

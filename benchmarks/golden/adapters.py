@@ -1,5 +1,6 @@
 """Which of our methods, with which settings, a golden file of adapters stands for."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from models.adaptation.bottlenecks import (
 )
 from models.adaptation.compacter import CompacterSettings
 from models.adaptation.k_adapter import Attention, KAdapterSettings
-from models.adaptation.low_rank import DoraSettings, LoraSettings
+from models.adaptation.low_rank import DoraSettings, Layers, LoraSettings
 from models.adaptation.prompts import PrefixSettings, PromptSettings
 
 Chooser = Callable[[Golden], Method]
@@ -139,12 +140,12 @@ def lora(golden: Golden) -> Method:
 def k_adapter(golden: Golden) -> Method:
     """A side stack; as published it attends to padding, and in the user encoder to later items."""
     meta = golden.meta
-    depth = meta["layers"] if "layers" in meta else meta["blocks"]
+    taps = {match[1] for name in golden.weights if (match := _TAP.search(name))}
     settings = KAdapterSettings(
         width=meta["adapter_hidden"],
         heads=meta["adapter_heads"],
         blocks=meta["adapter_blocks"],
-        layers=list(meta.get("layers_tapped", range(depth))),
+        layers=list(meta.get("layers_tapped", range(len(taps)))),
     )
     if "masked" in golden.name or "causal" in golden.name or "pixel_values" in golden.inputs:
         return Method("k-adapter", settings)
@@ -154,6 +155,9 @@ def k_adapter(golden: Golden) -> Method:
         _see_all,
         "published form: attends to all; ours where the encoder does",
     )
+
+
+_TAP = re.compile(r"adapter_list\.(\d+)\.")
 
 
 def _see_all(encoder: nn.Module) -> None:
@@ -187,6 +191,56 @@ def _replace_words(count: int) -> Callable[[nn.Module], None]:
     return change
 
 
+_COUNTED = "positions of words are counted from the first learned token; ours keep theirs"
+
+
+def peft_prompt(golden: Golden) -> Method:
+    """Learned word vectors, not gated: they have positions, a token type and a norm as words have."""
+    tokens = golden.weights[_VIRTUAL].shape[0]
+    return Method(
+        "prompt",
+        PromptSettings(tokens=tokens, gated=False),
+        _insert_words,
+        _COUNTED,
+        {_VIRTUAL: "adapters.tokens"},
+    )
+
+
+def peft_prefix(golden: Golden) -> Method:
+    """Learned keys and values, not gated."""
+    tokens = golden.weights[_VIRTUAL].shape[0]
+
+    def shift(encoder: nn.Module) -> None:
+        def count(module: nn.Module, args: Any, given: dict[str, Any]) -> Any:
+            own = torch.arange(given["input_ids"].shape[1])
+            return args, given | {"position_ids": own.unsqueeze(0) + tokens}
+
+        _embeddings(encoder).register_forward_pre_hook(count, with_kwargs=True)
+
+    settings = PrefixSettings(tokens=tokens, gated=False)
+    return Method("prefix", settings, shift, _COUNTED, {_VIRTUAL: "adapters.table"})
+
+
+_VIRTUAL = "prompt_encoder.default.embedding.weight"
+
+
+def _insert_words(encoder: nn.Module) -> None:
+    embeddings = _embeddings(encoder)
+    embeddings._forward_hooks.clear()  # ours inserts tokens after them
+
+    def insert(module: nn.Module, args: Any, given: dict[str, Any]) -> Any:
+        words = module.word_embeddings(given["input_ids"])  # type: ignore[operator]
+        tokens = encoder.adapters.tokens.expand(len(words), -1, -1)  # type: ignore[operator, union-attr]
+        joined = torch.cat([tokens, words], dim=1)
+        return args, given | {"input_ids": None, "inputs_embeds": joined}
+
+    embeddings.register_forward_pre_hook(insert, with_kwargs=True)
+
+
+def _embeddings(encoder: nn.Module) -> nn.Module:
+    return encoder.get_submodule("model.embeddings")
+
+
 def prefix(golden: Golden) -> Method:
     """Learned keys and values through a layer with tanh, not gated."""
     table = next(x for name, x in golden.weights.items() if name.endswith("wte.weight"))
@@ -200,16 +254,27 @@ def peft_low_rank(golden: Golden) -> Method:
     """LoRA and DoRA with peft's own configuration."""
     config = golden.meta["config"]
     kind, settings = ("dora", DoraSettings) if config.get("use_dora") else ("lora", LoraSettings)
-    wide = any(name in config["target_modules"] for name in ("o_proj", "output.dense"))
+    updated = {name.partition(".lora_A")[0] for name in golden.weights if ".lora_A" in name}
     return Method(
         kind,
         settings(
             rank=config["r"],
             alpha=config["lora_alpha"],
-            layers="attention" if wide else "query-value",
+            layers=_updated_layers(updated),
             rslora=config.get("use_rslora", False),
         ),
     )
+
+
+def _updated_layers(names: set[str]) -> Layers:
+    """Which of our choices updates the dense layers of these names."""
+    if any(name.endswith(_INNER) for name in names):
+        return "all"
+    return "attention" if any(name.endswith(_KEYS) for name in names) else "query-value"
+
+
+_INNER = ("intermediate.dense", "fc1", "up_proj")
+_KEYS = ("key", "k_proj")
 
 
 def peft_ia3(golden: Golden) -> Method:
@@ -268,6 +333,8 @@ CHOOSERS: dict[str, Chooser] = {
     "peft_dora": peft_low_rank,
     "peft_ia3": peft_ia3,
     "peft_ln_tuning": layernorm,
+    "peft_prefix_tuning": peft_prefix,
+    "peft_prompt_tuning": peft_prompt,
     "peft_lora": peft_low_rank,
     "peft_rslora": peft_low_rank,
     "adapterhub_houlsby": houlsby,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.golden.files import Golden, Ours
-from benchmarks.golden.names import BERT, USER, VIT, Rename, our_names
+from benchmarks.golden.names import BERT, USER, VIT, Rename, names_by_part
 from benchmarks.golden.towers import as_encoder, bert_model, load, plain, sasrec, vit_model
 from models.adaptation import adapt
 from models.adaptation.bottlenecks import HoulsbySettings
@@ -26,7 +26,6 @@ _PARTS: dict[str, tuple[str, tuple[Rename, ...]]] = {
     "user": ("user_encoder.", USER),
     "join": ("com_dense.", ()),
 }
-Names = dict[str, dict[str, str]]  # of each part: the file's name to ours
 
 
 class Baseline(nn.Module):
@@ -46,7 +45,7 @@ class Baseline(nn.Module):
             "input_ids": golden.inputs["item_text_ids"],
             "attention_mask": golden.inputs["item_text_mask"],
         }
-        vit = vit_model(weights["vit"], **sizes)
+        vit = vit_model(weights["vit"], golden.inputs["item_images"], **sizes)
         bert = bert_model(weights["bert"], **sizes)
         self.vit = as_encoder(vit, pixels, source="cover", final_norm=True)
         self.bert = as_encoder(bert, texts, source="title")
@@ -59,7 +58,7 @@ class Baseline(nn.Module):
         self.user = sasrec(weights["user"], heads=meta["user_heads"])
         for name, part in weights.items():
             load(self.get_submodule(name), part)
-        self.eval()
+        self.double().eval()  # what a method adds is float32
 
     def forward(self, ids: Tensor, log_popularity: Tensor) -> dict[str, Tensor]:
         """Embeddings per slot of (B, L + 1) ids, user states and loss."""
@@ -80,7 +79,7 @@ class Baseline(nn.Module):
 
 def run_iisan(golden: Golden) -> Ours:
     """One training step of a file."""
-    names = _names(golden)
+    names = names_by_part(golden.weights, _PARTS)
     weights = {
         part: {ours: golden.weights[public] for public, ours in found.items()}
         for part, found in names.items()
@@ -102,15 +101,6 @@ def run_iisan(golden: Golden) -> Ours:
     }  # type: ignore[union-attr]
     trains = {name for name, x in ours.items() if x is not None and x.requires_grad}
     return Ours(outputs, gradients, trains)
-
-
-def _names(golden: Golden) -> Names:
-    found: Names = {}
-    for part, (prefix, renames) in _PARTS.items():
-        inside = [name.removeprefix(prefix) for name in golden.weights if name.startswith(prefix)]
-        ours = our_names(dict.fromkeys(inside, torch.empty(0)), renames)
-        found[part] = {prefix + name: our for name, our in ours.items()}
-    return found
 
 
 def _linear(weight: Tensor) -> nn.Linear:

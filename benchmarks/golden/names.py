@@ -3,8 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from torch import Tensor
-
 Rename = tuple[str, str]  # a pattern, and what stands instead
 
 _ADAPTER4REC: tuple[Rename, ...] = (
@@ -22,6 +20,7 @@ _CORES: tuple[Rename, ...] = (  # of bottlenecks, after their place is renamed
 _LOW_RANK: tuple[Rename, ...] = ((r"\.(lora_[AB])$", r".\1.default.weight"),)
 
 _PEFT: tuple[Rename, ...] = (
+    (r"^base_model\.", ""),
     (r"^.*LayerNorm\.base_layer\..*$", r"unused.\g<0>"),  # LN tuning computes with copies
     (r"layernorm(_\w+)?\.base_layer\.(.*)$", r"unused.\g<0>"),
     (r"ln_tuning_layers\.default\.", ""),
@@ -98,7 +97,7 @@ VIT: tuple[Rename, ...] = (
     (r"attention\.output\.dense\.", "attention.o_proj."),
     (r"intermediate\.dense\.", "mlp.fc1."),
     (r"^(layers\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
-    *_PEFT[2:4],
+    *_PEFT[3:5],
     (r"^(?!adapter|head\.)", "model."),
 )
 USER: tuple[Rename, ...] = (
@@ -125,7 +124,23 @@ def renamed(name: str, renames: Iterable[Rename]) -> str:
     return name
 
 
-def our_names(weights: Mapping[str, Tensor], renames: Iterable[Rename]) -> dict[str, str]:
+def our_names(weights: Iterable[str], renames: Iterable[Rename]) -> dict[str, str]:
     """Our name of every public weight."""
     renames = list(renames)
     return {name: renamed(name, renames) for name in weights}
+
+
+def names_by_part(
+    weights: Iterable[str], parts: Mapping[str, tuple[str, Iterable[Rename]]]
+) -> dict[str, dict[str, str]]:
+    """Our name of every public weight in each part of a model, without the part's own name.
+
+    Args:
+        weights: public names.
+        parts: by our name of a part, the start of its public names and the renames of what follows.
+    """
+    found = {}
+    for part, (start, renames) in parts.items():
+        ours = our_names([x.removeprefix(start) for x in weights if x.startswith(start)], renames)
+        found[part] = {start + name: our for name, our in ours.items()}
+    return found

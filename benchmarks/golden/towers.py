@@ -1,6 +1,6 @@
 """Encoders of the shapes of a golden file, adapted by our methods, with the file's weights and loss."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,12 +28,14 @@ class Method:
         settings: of it.
         change: what the published form does differently, to an encoder that is adapted.
         note: says so.
+        names: our names of weights whose public name does not tell the method.
     """
 
     name: str
     settings: Any = None
     change: Change | None = None
     note: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,18 +82,18 @@ def _rows(weights: dict[str, Tensor], part: str, default: Tensor) -> int:
     return max([x.shape[0] for name, x in weights.items() if part in name] or [default.shape[0]])
 
 
-def vit_model(weights: dict[str, Tensor], *, heads: int, eps: float = 1e-12) -> ViTModel:
-    """ViT of the shapes of weights under our names."""
+def vit_model(
+    weights: dict[str, Tensor], images: Tensor, *, heads: int, eps: float = 1e-12
+) -> ViTModel:
+    """ViT of the shapes of weights under our names, for images (B, channels, height, width)."""
     patches = next(x for name, x in weights.items() if name.endswith("projection.weight"))
-    positions = next(x for name, x in weights.items() if name.endswith("position_embeddings"))
-    side = round((positions.shape[1] - 1) ** 0.5) * patches.shape[2]
     config = ViTConfig(
         hidden_size=patches.shape[0],
         num_hidden_layers=count(weights, "model.layers."),
         num_attention_heads=heads,
         intermediate_size=weights["model.layers.0.mlp.fc1.weight"].shape[0],
-        image_size=side,
-        patch_size=patches.shape[2],
+        image_size=tuple(images.shape[2:]),
+        patch_size=tuple(patches.shape[2:]),
         num_channels=patches.shape[1],
         layer_norm_eps=eps,
     )
@@ -132,7 +134,7 @@ def _run_normed(model: Any, inputs: dict[str, Tensor]) -> Hidden:
 
 def run_bert(golden: Golden, method: Method) -> Ours:
     """A BERT: the loss is the sum of squares of the last states of unpadded tokens."""
-    names = our_names(golden.weights, BERT)
+    names = our_names(golden.weights, BERT) | dict(method.names)
     weights = {names[name]: x for name, x in golden.weights.items()}
     model = bert_model(weights, heads=golden.meta["heads"], eps=_eps(golden))
     encoder = as_encoder(model, dict(golden.inputs), source="title")
@@ -194,7 +196,8 @@ def run_vit(golden: Golden, method: Method) -> Ours:
     """A ViT: the loss is the sum of squares of logits of the final norm's class token, or of the final states."""
     names = our_names(golden.weights, VIT)
     weights = {names[name]: x for name, x in golden.weights.items()}
-    model = vit_model(weights, heads=golden.meta["heads"], eps=_eps(golden))
+    images = golden.inputs["pixel_values"]
+    model = vit_model(weights, images, heads=golden.meta["heads"], eps=_eps(golden))
     joins = method.name == "k-adapter"  # before the final norm
     encoder = as_encoder(model, dict(golden.inputs), source="cover", final_norm=not joins)
     trains = _adapt(encoder, method)
@@ -304,6 +307,7 @@ def _adapt(encoder: nn.Module, method: Method) -> set[str]:
     adapt(encoder, method.name, method.settings)
     if method.change is not None:
         method.change(encoder)
+    encoder.double()  # what a method adds is float32
     return {name for name, x in encoder.named_parameters() if x.requires_grad}
 
 

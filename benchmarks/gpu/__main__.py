@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.made import PAPER, TOY
-from benchmarks.gpu.parts import ALWAYS, PARTS, compare_losses, guarded, summary
+from benchmarks.gpu.parts import ALWAYS, PARTS, compare_losses, guarded, score_ladder, summary
 from toolkit.json_files import write_json
 
 
@@ -58,6 +58,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             found["part_seconds"] = round(time.monotonic() - started, 1)
             report["parts"][name] = found
             compare_losses(report["parts"])
+            score_ladder(report["parts"])
             write_json(options.output, report)
             print(f"{name}: {summary(found)}", flush=True)
             if found.get("device") == "cpu" and not options.toy:

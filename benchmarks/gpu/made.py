@@ -57,7 +57,7 @@ class Size:
     width: int = 768
     batch: int = 64
     epochs: int = 3
-    live_users: int = 640
+    live_users: int = 256
     live_items: int = 2_000
     encoder: tuple[tuple[str, int], ...] = ()
     pixels: int = 224

@@ -11,10 +11,11 @@ from typing import Any
 
 from benchmarks.gpu.breakdown import breakdown, floor
 from benchmarks.gpu.copies import residency
-from benchmarks.gpu.costs import costs
-from benchmarks.gpu.made import Size, write_step_data
+from benchmarks.gpu.made import Size, write_live_data, write_step_data
 from benchmarks.gpu.smoke import captions, presets, versions
 from benchmarks.gpu.step import measure
+from benchmarks.rungs import METHODS, rung
+from models.efficiency import tpme
 
 Part = Callable[[Path, Size], dict[str, Any]]
 WAYS = {
@@ -23,6 +24,14 @@ WAYS = {
     "compiled": {"compiled": True, "graphs": False},
     "compiled graphs": {"compiled": True, "graphs": True},
 }
+
+
+def climb(work: Path, size: Size, *, name: str) -> dict[str, Any]:
+    """One method of the table of IISAN, timed and counted (`benchmarks.ladder`), over BERT-base and ViT-base."""
+    data = work / "live"
+    return rung(name, data if data.exists() else write_live_data(work, size))
+
+
 # By priority. The keys are the names for `--parts`.
 PARTS: dict[str, Part] = {
     "versions": versions,
@@ -32,10 +41,10 @@ PARTS: dict[str, Part] = {
         for (name, way), precision in product(WAYS.items(), ("no", "bf16"))
     },
     "floor": floor,
+    **{f"ladder {name}": partial(climb, name=name) for name in METHODS},
     "breakdown plain": partial(breakdown, precision="bf16", **WAYS["plain"]),
     "breakdown compiled graphs": partial(breakdown, precision="bf16", **WAYS["compiled graphs"]),
     "residency": residency,
-    "costs": costs,
     "captions covers": partial(captions, frames=0),
     "captions clips": partial(captions, frames=5),
     "presets": presets,
@@ -90,6 +99,19 @@ def compare_losses(parts: dict[str, Any]) -> None:
             pairs = zip(plain, found["losses"], strict=True)
             found["largest_loss_difference"] = max(abs(a - b) / abs(a) for a, b in pairs)
             found["passed"] = found["largest_loss_difference"] <= LOSS_TOLERANCE[precision]
+
+
+def score_ladder(parts: dict[str, Any]) -> None:
+    """Adds TPME to the methods of the ladder so far, over all of them."""
+    rungs = [
+        found for name, found in parts.items() if name.startswith("ladder") and "error" not in found
+    ]
+    costs = [
+        (one["seconds_per_epoch"], one["trainable_parameters"], one["peak_memory_bytes"])
+        for one in rungs
+    ]
+    for one, score in zip(rungs, tpme(costs) if costs else [], strict=True):
+        one["tpme"] = score
 
 
 def summary(found: dict[str, Any]) -> str:

@@ -1,10 +1,18 @@
 """What of an encoder trains, and what is added to it. `ADAPTATIONS` holds the methods' declarations by name."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from models.adaptation.adapt import Adapted, apply_adaptation, find_adaptation
+from models.adaptation.adapt import (
+    Adapted,
+    MethodSetting,
+    apply_adaptation,
+    find_adaptation,
+    merge_adaptation,
+    settings_of,
+)
 from models.adaptation.bottlenecks import HOULSBY, PARALLEL, PFEIFFER
 from models.adaptation.compacter import COMPACTER
 from models.adaptation.gradients import check_gradients, expect_zero
@@ -38,7 +46,8 @@ def adapt(encoder: nn.Module, method: str, settings: Any = None, *, prefix: str 
 
     Afterwards `requires_grad` is true of exactly what trains, each trainable parameter lies in a learning-rate group
     that the method declares (`models.parameters`), parts without trainable parameters stay in evaluation mode
-    whatever `train()` is called with, and the outputs are what they were (not K-Adapter's).
+    whatever `train()` is called with, and the outputs are what they were (not K-Adapter's). `encoder.adapted` is what
+    is returned.
 
     Args:
         encoder: an `Encoder` of `toolkit.backbones`, or a sequence encoder. Not adapted before.
@@ -47,18 +56,49 @@ def adapt(encoder: nn.Module, method: str, settings: Any = None, *, prefix: str 
         prefix: of the names of the learning-rate groups: with `text`, `text_encoder`, `text_adapter`, `text_norm`.
 
     Raises:
-        UserError: if the method is unknown, or the encoder cannot take it.
+        UserError: if the method is unknown, the encoder cannot take it, or it is adapted already.
     """
     return apply_adaptation(encoder, method, settings, prefix=prefix, kinds=ADAPTATIONS)
+
+
+def merge(encoder: nn.Module, method: str) -> None:
+    """Puts what a method added into the encoder's weights, in place: its model is then as its library builds it.
+
+    The outputs stay what they were, up to rounding.
+
+    Args:
+        encoder: that was adapted.
+        method: with which.
+
+    Raises:
+        UserError: if the weights cannot hold what it added.
+    """
+    merge_adaptation(encoder, method, kinds=ADAPTATIONS)
+
+
+def method_settings(method: str, chosen: Mapping[str, MethodSetting] | None = None) -> Any:
+    """The settings of a method.
+
+    Args:
+        method: such as `lora` or `top-2`.
+        chosen: those that are not its defaults.
+
+    Raises:
+        UserError: if the method is not registered, or has no such setting.
+    """
+    return settings_of(method, chosen, kinds=ADAPTATIONS)
 
 
 __all__ = [
     "ADAPTATIONS",
     "AdaptationKind",
     "Adapted",
+    "MethodSetting",
     "Target",
     "adapt",
     "check_gradients",
     "expect_zero",
     "find_adaptation",
+    "merge",
+    "method_settings",
 ]

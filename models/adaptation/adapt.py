@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import nn
 
@@ -11,6 +11,7 @@ from models.adaptation.kind import AdaptationKind, Target
 from models.adaptation.modes import EvaluationMode
 from toolkit.errors import UserError
 
+MethodSetting = bool | int | float | str | list[int] | list[str]
 _TOP = re.compile(r"top-(\d+)")
 
 
@@ -47,6 +48,44 @@ def find_adaptation(
     return kinds[method], {}
 
 
+def settings_of(
+    method: str,
+    chosen: Mapping[str, MethodSetting] | None,
+    *,
+    kinds: Mapping[str, AdaptationKind],
+) -> Any:
+    """See `models.adaptation.method_settings`."""
+    kind, named = find_adaptation(method, kinds)
+    known = [field.name for field in fields(kind.settings)]
+    unknown = sorted(set(chosen or {}) - set(known) | set(chosen or {}) & set(named))
+    if unknown:
+        raise UserError(
+            f"adapt_settings names {', '.join(unknown)}, and adapt {method} has "
+            f"{', '.join(name for name in known if name not in named) or 'no settings'}"
+        )
+    hints = get_type_hints(kind.settings)
+    for name, value in (chosen or {}).items():
+        _refuse_other_type(method, name, value, hints[name])
+    return kind.settings(**named, **(chosen or {}))
+
+
+def _refuse_other_type(method: str, name: str, value: Any, hint: Any) -> None:
+    """Refuses a value that a setting cannot have."""
+    if get_origin(hint) is Literal:
+        fits, expected = value in get_args(hint), f"one of {', '.join(get_args(hint))}"
+    else:
+        kind = get_origin(hint) or hint
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        fits = (isinstance(value, kind) and (whole or kind is not int)) or (kind is float and whole)
+        expected = {"bool": "true or false", "int": "a whole number", "float": "a number"}.get(
+            kind.__name__, f"a {kind.__name__}"
+        )
+    if not fits:
+        raise UserError(
+            f"adapt_settings: {name} of adapt {method} is {value!r}; expected {expected}"
+        )
+
+
 def apply_adaptation(
     encoder: nn.Module,
     method: str,
@@ -57,6 +96,11 @@ def apply_adaptation(
 ) -> Adapted:
     """See `models.adaptation.adapt`."""
     kind, named = find_adaptation(method, kinds)
+    if (before := getattr(encoder, "adapted", None)) is not None:
+        raise UserError(
+            f"adapt {method}: the encoder is adapted already, by {before.method}; an encoder takes one method, so load it "
+            "again to apply another"
+        )
     if settings is None:
         settings = kind.settings(**named)
     target = Target(encoder, prefix)
@@ -65,7 +109,9 @@ def apply_adaptation(
     kind.apply(target, settings)
     encoder.register_forward_pre_hook(EvaluationMode(encoder))
     trainable = tuple(name for name, x in encoder.named_parameters() if x.requires_grad)
-    return Adapted(method, settings, tuple(map(target.group, kind.groups)), trainable)
+    adapted = Adapted(method, settings, tuple(map(target.group, kind.groups)), trainable)
+    encoder.adapted = adapted  # type: ignore[assignment]
+    return adapted
 
 
 def refuse_unfit(target: Target, method: str, kinds: Mapping[str, AdaptationKind]) -> None:
@@ -88,3 +134,17 @@ def refuse_unfit(target: Target, method: str, kinds: Mapping[str, AdaptationKind
     raise UserError(
         f"adapt {method} needs {' and '.join(lacking)}, and {name} has none that are known; take one of {', '.join(can)}"
     )
+
+
+def merge_adaptation(
+    encoder: nn.Module, method: str, *, kinds: Mapping[str, AdaptationKind]
+) -> None:
+    """See `models.adaptation.merge`."""
+    kind, _ = find_adaptation(method, kinds)
+    if kind.merge is None:
+        can = ", ".join(name for name, other in kinds.items() if other.merge is not None)
+        raise UserError(
+            f"adapt {method} adds modules that an encoder's weights cannot hold; those of {can} can be merged: train with "
+            "one of these, or use the run itself (models.load, models recommend)"
+        )
+    kind.merge(Target(encoder).model)

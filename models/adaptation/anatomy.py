@@ -236,6 +236,7 @@ ANATOMIES: tuple[Anatomy, ...] = (
         feed_forward_reads="ffn",
         feed_forward_norm="output_layer_norm",
         **_projections("attention", ("q_lin", "k_lin", "v_lin")),
+        embeddings="embeddings",
     ),
     Anatomy(
         "ModernBERT",
@@ -255,6 +256,7 @@ ANATOMIES: tuple[Anatomy, ...] = (
         feed_forward_reads="norm2",
         **_projections("attention", _QKV_PROJ),
         final_norm=("layernorm",),
+        embeddings="embeddings",
     ),
     Anatomy(
         "VideoMAE",

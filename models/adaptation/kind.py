@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from models.adaptation.anatomy import Anatomy, Block, anatomy_of, members, part
 from models.adaptation.reach import reached_parameters
 from models.parameters import in_group
+from toolkit.backbones.final_norm import is_layer_norm
 
 # What a method needs of an encoder.
 Need = Literal[
@@ -72,7 +73,8 @@ class Target:
     @property
     def final_norm(self) -> nn.Module | None:
         """The norm after the last layer, if the outputs depend on it."""
-        names = self.anatomy.final_norm if self.anatomy else ()
+        read = getattr(self.encoder, "final_norm", None)
+        names = ((read.path,) if read else ()) + (self.anatomy.final_norm if self.anatomy else ())
         norms = (part(self.model, name) for name in names)
         return next((x for x in norms if x is not None and self._is_reached(x)), None)
 
@@ -152,6 +154,8 @@ class AdaptationKind:
         groups: the learning-rate groups that it may declare.
         needs: what an encoder must have.
         identity: whether the encoder's outputs are at first what they were.
+        merge: puts what it added to an encoder's model into the weights of that model, in place, which is then as its
+            library builds it; None if the weights cannot hold it.
     """
 
     settings: type
@@ -159,14 +163,8 @@ class AdaptationKind:
     groups: tuple[str, ...]
     needs: tuple[Need, ...] = ()
     identity: bool = True
+    merge: Callable[[nn.Module], None] | None = None
 
     def takes(self, target: Target) -> bool:
         """Whether the method can be applied to an encoder."""
         return all(target.has(need) for need in self.needs)
-
-
-def is_layer_norm(module: nn.Module) -> bool:
-    """Whether a module is a LayerNorm or an RMSNorm, whatever library it is of."""
-    return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith(
-        ("RMSNorm", "LayerNorm")
-    )

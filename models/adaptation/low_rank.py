@@ -105,6 +105,7 @@ def _inject_low_rank(
         target_modules=_names(target.model, chosen),
         use_rslora=settings.rslora,
         use_dora=dora,
+        bias="lora_only" if getattr(settings, "biases", False) else "none",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in chosen),
     )
     layers = _inject(target, config)
@@ -154,6 +155,17 @@ def _inject(target: Target, config: Any) -> list[Any]:
     return layers
 
 
+def _merge(model: nn.Module) -> None:
+    """Puts each layer of peft back to a layer of the encoder, with the update in its weights."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge(safe_merge=True)
+            model.set_submodule(name, layer.get_base_layer())
+    del model.peft_config
+
+
 def _chosen(target: Target, layers: Layers) -> Iterable[nn.Module]:
     """The dense layers that are updated; those that hold queries and values at once count once."""
     for block in target.blocks:
@@ -181,10 +193,19 @@ LORA = AdaptationKind(
     apply=_lora,
     groups=("adapter", "encoder"),
     needs=("query layers",),
+    merge=_merge,
 )
 DORA = AdaptationKind(
-    settings=DoraSettings, apply=_dora, groups=("adapter",), needs=("query layers",)
+    settings=DoraSettings,
+    apply=_dora,
+    groups=("adapter",),
+    needs=("query layers",),
+    merge=_merge,
 )
 IA3 = AdaptationKind(
-    settings=Ia3Settings, apply=_ia3, groups=("adapter",), needs=("key layers of their own",)
+    settings=Ia3Settings,
+    apply=_ia3,
+    groups=("adapter",),
+    needs=("key layers of their own",),
+    merge=_merge,
 )

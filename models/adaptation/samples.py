@@ -1,41 +1,33 @@
 """A smallest input for an encoder, to see what its outputs depend on and whether a method leaves them as they were."""
 
-import io
-from typing import Any
-
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from toolkit.backbones import Encoder
 from toolkit.backbones.encoder import Inputs
+from toolkit.backbones.samples import sample_payload
 
-_WORDS = "a few words"
 _LENGTH = 2  # items of a sequence
 
 
 def sample_outputs(encoder: nn.Module) -> Tensor:
     """States of one item, (1, K, D), or those of one sequence, (1, L, E)."""
     if isinstance(encoder, Encoder):
-        return encoder(encoder.prepare([_payload(encoder)]))
+        return encoder(encoder.prepare([sample_payload(encoder.modality, encoder.frames)]))
     like = next(encoder.parameters())
     width = _sequence_width(encoder)
     items = torch.linspace(-1, 1, _LENGTH * width, device=like.device, dtype=like.dtype)
     real = torch.ones(1, _LENGTH, dtype=torch.bool, device=like.device)
-    return encoder(items.view(1, _LENGTH, width), real)
+    inputs = [items.view(1, _LENGTH, width), real]
+    if getattr(encoder, "takes_mask", False):  # a mask token at the end
+        inputs.append(torch.arange(_LENGTH, device=like.device)[None] == _LENGTH - 1)
+    return encoder(*inputs)
 
 
 def spare_inputs(encoder: Encoder, count: int) -> list[Inputs]:
     """Inputs of one item, to call an encoder with `count` times for no item of a step."""
-    return [encoder.prepare([_payload(encoder)])] * count if count else []
-
-
-def _payload(encoder: Encoder) -> Any:
-    if encoder.modality == "text":
-        return _WORDS
-    file = io.BytesIO()
-    Image.new("RGB", (64, 64), "gray").save(file, "JPEG")
-    return file.getvalue() if encoder.frames is None else [file.getvalue()] * encoder.frames
+    sample = sample_payload(encoder.modality, encoder.frames)
+    return [encoder.prepare([sample])] * count if count else []
 
 
 def _sequence_width(encoder: nn.Module) -> int:

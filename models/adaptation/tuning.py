@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from models.adaptation.gradients import expect_zero
 from models.adaptation.kind import AdaptationKind, Target
 from models.parameters import in_group
@@ -74,6 +76,10 @@ def _layernorm(target: Target, settings: LayerNormSettings) -> None:
     target.train_norms()
 
 
+def _keep_weights(model: nn.Module) -> None:
+    """These methods add nothing that has to be merged."""
+
+
 def _expect_zeros(target: Target) -> None:
     """A bias of keys adds the same to all scores of a query, which softmax ignores; and what is idle at first."""
     for block in target.blocks:
@@ -83,12 +89,22 @@ def _expect_zeros(target: Target) -> None:
         expect_zero(target.layers[0].get_submodule(path), "always", "weight", "bias")
 
 
-FROZEN = AdaptationKind(settings=FrozenSettings, apply=_frozen, groups=())
-FULL = AdaptationKind(settings=FullSettings, apply=_full, groups=("encoder",))
-TOP = AdaptationKind(settings=TopSettings, apply=_top, groups=("encoder",), needs=("layers",))
+FROZEN = AdaptationKind(settings=FrozenSettings, apply=_frozen, groups=(), merge=_keep_weights)
+FULL = AdaptationKind(settings=FullSettings, apply=_full, groups=("encoder",), merge=_keep_weights)
+TOP = AdaptationKind(
+    settings=TopSettings, apply=_top, groups=("encoder",), needs=("layers",), merge=_keep_weights
+)
 BITFIT = AdaptationKind(
-    settings=BitFitSettings, apply=_bitfit, groups=("encoder",), needs=("biases",)
+    settings=BitFitSettings,
+    apply=_bitfit,
+    groups=("encoder",),
+    needs=("biases",),
+    merge=_keep_weights,
 )
 LAYERNORM = AdaptationKind(
-    settings=LayerNormSettings, apply=_layernorm, groups=("norm",), needs=("layer norms",)
+    settings=LayerNormSettings,
+    apply=_layernorm,
+    groups=("norm",),
+    needs=("layer norms",),
+    merge=_keep_weights,
 )

@@ -18,11 +18,13 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> Answer:
-    """Uploads the weights, the configuration and the card, and nothing else of the run."""
-    from models.runs.files import MODEL
-    from models.runs.pretrained import push_to_hub
+    """Uploads the weights, adapters, the configuration and the card, and nothing else of the run."""
+    from models.runs.files import CONFIG, MODEL, read_run_config
+    from models.runs.pretrained import base_of, push_to_hub
 
-    address = push_to_hub(Path(options.run) / MODEL, options.name, private=not options.public)
+    run = Path(options.run)
+    base = base_of(read_run_config(run)) if (run / CONFIG).is_file() else {}
+    address = push_to_hub(run / MODEL, options.name, private=not options.public, **base)
     return Answer(address, {"address": address})
 
 

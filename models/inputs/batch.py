@@ -18,9 +18,11 @@ class Batch(LossInputs):
         shared: whether the M columns of the loss are the items of all processes, U per process, or only this
             process's U items.
         share: weight of this step's loss in its update; 1 without gradient accumulation.
+        times: (B, L) time of each input in milliseconds since 1970, 0 at padding; None if they were not read.
     """
 
     features: Any
     items: Tensor
     shared: bool
     share: float = 1.0
+    times: Tensor | None = None

@@ -32,7 +32,7 @@ class Batches:
     communication.
 
     Args:
-        splits: splits with the `train` sequences.
+        splits: splits with the `train` sequences, and their times if the sequence encoder reads them.
         features: inputs of the item encoder.
         batch_size: B, per process; the last batch of an epoch may be smaller.
         seed: seed of the order of users and of sampled items, together with epoch and step alone.
@@ -70,6 +70,7 @@ class Batches:
         items_at_once: int = 0,
     ) -> None:
         self.sequences = splits.train
+        self.times = splits.train_times
         self.features = features
         self.loss = loss or InBatch(splits)
         self.objective = objective
@@ -116,7 +117,8 @@ class Batches:
 
         def make(number: int) -> Batch:
             sequences, seed = self._step(order, epoch, number)
-            return self.batch(sequences, seed=seed, share=float(shares[number]))
+            times = None if self.times is None else self.times[self._rows(order, number)]
+            return self.batch(sequences, seed=seed, share=float(shares[number]), times=times)
 
         numbers = range(first, len(self))
         prefetch = self.features.prefetch or self.device.type == "cuda"
@@ -126,12 +128,20 @@ class Batches:
         self, order: NDArray[np.int64], epoch: int, number: int
     ) -> tuple[NDArray[np.int32], tuple[int, ...]]:
         """A step's sequences in all processes, (G, L + 1), and the seed of its random choices."""
+        return self.sequences[self._rows(order, number)], (self.seed, epoch, number)
+
+    def _rows(self, order: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+        """(G,) rows of `train` in one step of all processes."""
         size = self.batch_size * self.world
-        rows = order[number * size : (number + 1) * size]
-        return self.sequences[rows], (self.seed, epoch, number)
+        return order[number * size : (number + 1) * size]
 
     def batch(
-        self, sequences: NDArray[np.int32], *, seed: tuple[int, ...] = (0,), share: float = 1.0
+        self,
+        sequences: NDArray[np.int32],
+        *,
+        seed: tuple[int, ...] = (0,),
+        share: float = 1.0,
+        times: NDArray[np.int64] | None = None,
     ) -> Batch:
         """This process's batch of a step.
 
@@ -139,6 +149,7 @@ class Batches:
             sequences: (G, L + 1) left-padded sequences of all processes; process r has sequences r, r + W, ….
             seed: seed of the step's random choices.
             share: weight of the step in its update.
+            times: (G, L + 1) times of the sequences; None if they were not read.
         """
         examples = self.objective(sequences, seed)
         own_rows = examples.sequence_of_rows() % self.world == self.rank
@@ -152,6 +163,9 @@ class Batches:
             columns = self.loss.columns(own, (*seed, self.rank))
         weight = self.world / max(len(examples.rows), 1)
         arrays = loss_arrays(own, columns, weight=weight, fixed_sizes=self.fixed_sizes)
+        if times is not None:
+            mine = times[self.rank :: self.world, : own.inputs.shape[1]]
+            arrays["times"] = np.pad(mine, ((0, len(own.inputs) - len(mine)), (0, 0)))
         if self.fixed_sizes:
             columns = pad_columns(columns)
         items = torch.from_numpy(columns.items)

@@ -29,44 +29,64 @@ class Histories:
         items: concatenated item numbers of all users; the newest item of each user is last.
         starts: (S,) index of each user's first entry in `items`.
         stops: (S,) index after each user's last entry.
+        times: times of `items` in milliseconds since 1970; None if they were not read.
     """
 
     user_ids: pa.Array
     items: Ints
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
+    times: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __getitem__(self, rows: slice) -> "Histories":
-        return Histories(self.user_ids[rows], self.items, self.starts[rows], self.stops[rows])
+        starts, stops = self.starts[rows], self.stops[rows]
+        return Histories(self.user_ids[rows], self.items, starts, stops, self.times)
 
     def inputs(self, length: int) -> Ints:
         """(S, L): the newest L items of each user, left-padded with 0."""
         first = np.maximum(self.starts, self.stops - length)
         return cut(self.items, first, self.stops, width=length)
 
+    def input_times(self, length: int) -> NDArray[np.int64]:
+        """(S, L): the times of `inputs`, 0 at padding.
+
+        Raises:
+            UserError: if the histories have no times.
+        """
+        if self.times is None:
+            raise UserError(
+                "the sequence encoder reads the times of the items, and the histories have none; recommend for users of "
+                "the dataset, or from a file with a row per interaction and timestamp_ms"
+            )
+        first = np.maximum(self.starts, self.stops - length)
+        return cut(self.times, first, self.stops, width=length)
+
     def pairs(self) -> tuple[NDArray[np.int64], Ints]:
         """(V,) user rows, from 0, and (V,) items of all interactions."""
         return pairs(self.items, self.starts, self.stops)
 
 
-def dataset_histories(dataset: Dataset, users: Iterable[str | int] | None = None) -> Histories:
+def dataset_histories(
+    dataset: Dataset, users: Iterable[str | int] | None = None, *, times: bool = False
+) -> Histories:
     """The complete histories of a dataset's users.
 
     Args:
         dataset: dataset with the interactions.
         users: ids of the users (`toolkit.ids.as_ids`), whose order is kept; duplicates are removed. All users by
             default.
+        times: whether to read the time of each interaction.
 
     Raises:
-        UserError: if a user id is invalid or unknown.
+        UserError: if a user id is invalid or unknown, or if times are wanted and missing.
     """
-    items, bounds, names = dataset.histories()
+    items, bounds, names, moments = dataset.histories(times=times)
     known = pa.array(names, pa.string())
     if users is None:
-        return Histories(known, items, bounds[:-1], bounds[1:])
+        return Histories(known, items, bounds[:-1], bounds[1:], moments)
     ids = as_ids(users, what="users", one="user id")
     wanted = pa.array(list(dict.fromkeys(ids)), pa.string())
     rows = pc.index_in(wanted, value_set=known)
@@ -74,7 +94,7 @@ def dataset_histories(dataset: Dataset, users: Iterable[str | int] | None = None
         unknown = wanted[first_true(rows.is_null())].as_py()
         raise UserError(f"user {unknown!r} is not in dataset {dataset.path}")
     indices = rows.to_numpy()
-    return Histories(wanted, items, bounds[:-1][indices], bounds[1:][indices])
+    return Histories(wanted, items, bounds[:-1][indices], bounds[1:][indices], moments)
 
 
 def list_histories(lists: Sequence[Sequence[str | int]], dataset: Dataset) -> Histories:

@@ -167,9 +167,11 @@ class _HistoryFile:
             )
         users = self.users.dictionary_encode().combine_chunks()
         codes = users.indices.to_numpy()[self.rows]
-        order = np.lexsort([*self._times(), codes])  # by user, then time, then file order
+        times = self._times()
+        order = np.lexsort([*times, codes])  # by user, then time, then file order
         stops = np.cumsum(np.bincount(codes))
-        return Histories(users.dictionary, numbers[order], np.append(0, stops[:-1]), stops)
+        ordered = times[0][order] if times else None
+        return Histories(users.dictionary, numbers[order], np.append(0, stops[:-1]), stops, ordered)
 
     def _lists(self) -> tuple[Rows, pa.ChunkedArray]:
         """(V,) rows, from 0, and (V,) items of all interactions."""

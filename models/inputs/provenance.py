@@ -3,7 +3,7 @@
 Keys are those of prep's configuration, so that `recipe` can return a `prep.yaml`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from toolkit.backbones import EncoderSpec
@@ -20,7 +20,11 @@ _COMMIT = 40  # hexadecimal digits of a commit on the hub
 
 
 def describe_towers(
-    dataset: Dataset, towers: Iterable[str], *, encoders: Mapping[str, EncoderSpec] | None = None
+    dataset: Dataset,
+    towers: Iterable[str],
+    *,
+    encoders: Mapping[str, EncoderSpec] | None = None,
+    tokens: Collection[str] = (),
 ) -> dict[str, Any]:
     """Provenance of towers, JSON-serialisable: encoders, captioners and media settings.
 
@@ -30,6 +34,7 @@ def describe_towers(
         dataset: dataset with the towers.
         towers: tower names.
         encoders: encoders that the model runs itself, by tower; the states of the other towers are stored.
+        tokens: towers of these whose encoders run on stored token states.
 
     Returns:
         `encode` by tower, `caption` by name of the captions that the towers read, and `media`, the settings of the
@@ -39,6 +44,7 @@ def describe_towers(
     encoders = encoders or {}
     encode = {
         name: _live_tower(dataset, encoders[name])
+        | _tokens(dataset, name if name in tokens else None)
         if name in encoders
         else _tower(dataset.states_metadata(name), steps, name)
         for name in towers
@@ -102,6 +108,14 @@ def _live_tower(dataset: Dataset, spec: EncoderSpec) -> dict[str, Any]:
     return tower
 
 
+def _tokens(dataset: Dataset, name: str | None) -> dict[str, str]:
+    """Provenance of a tower's token states, beside that of its encoder; nothing where there is no name."""
+    if name is None:
+        return {}
+    metadata = dataset.tokens_metadata(name)
+    return {f"tokens_{key}": metadata[key] for key in ("layer", "precision") if key in metadata}
+
+
 def _tower(metadata: dict[str, str], steps: dict[str, Any], name: str) -> dict[str, Any]:
     step = steps.get(f"encode:{name}", {})
     settings = {} if is_imported(metadata) else step.get("config", {})
@@ -135,6 +149,8 @@ def _captioner(step: dict[str, Any]) -> dict[str, Any]:
 def _encoding(tower: dict[str, Any]) -> dict[str, Any]:
     settings = _settings(tower, ("source", "encoder", "pooling", *_ENCODING_KEYS, "quantize"))
     resolved = {"dtype": tower.get("precision"), "store": tower.get("dtype")}  # instead of `auto`
+    if "tokens_layer" in tower:
+        settings["tokens"] = int(tower["tokens_layer"])
     return {**settings, **{key: value for key, value in resolved.items() if value}}
 
 

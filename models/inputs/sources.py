@@ -1,4 +1,5 @@
-"""Raw content of items for encoders that train: texts, covers, frames and clips, tokenised or decoded ahead of the step.
+"""Inputs of encoders that train: texts, covers, frames and clips, tokenised or decoded ahead of the step, or stored states
+of their tokens.
 
 N items, numbered 1..N; U items of a batch.
 """
@@ -14,6 +15,10 @@ from models.inputs.features import SOURCES_AT_ONCE, first_of_equals, source_dige
 from toolkit.backbones.encoder import Preparer
 from toolkit.backbones.prepared import Prepared, prepare_items
 from toolkit.dataset import Dataset
+from toolkit.errors import UserError
+from toolkit.tokens import TokenTable
+
+_LOOKED_AT = 64  # clips whose length is read where the dataset does not record it
 
 
 class Sources:
@@ -23,6 +28,7 @@ class Sources:
         dataset: whose sources are read.
         preparers: by tower, the `prepare` of its encoder.
         sources: by tower, what it reads.
+        tokens: by tower, the token states that its encoder reads instead of the source.
         device: where inputs are wanted.
     """
 
@@ -32,11 +38,13 @@ class Sources:
         preparers: Mapping[str, Preparer],
         sources: Mapping[str, str],
         *,
+        tokens: Mapping[str, TokenTable] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.dataset = dataset
         self.preparers = dict(preparers)
         self.sources = dict(sources)
+        self.tokens = dict(tokens or {})
         self.device = torch.device(device)
         self.readers = {name: dataset.source_reader(source) for name, source in sources.items()}
         self.residency = None
@@ -52,11 +60,13 @@ class Sources:
         return self._same_as
 
     def missing(self) -> dict[str, int]:
-        """By tower, how many of the N items have no source."""
-        return {
+        """By tower, how many of the N items have no source, or no token states."""
+        absent = {
             name: int((~torch.tensor(present, dtype=torch.bool)).sum())
             for name, present in self._facts[1].items()
         }
+        stored = {name: table.lengths()[1:] for name, table in self.tokens.items()}
+        return absent | {name: int((lengths == 0).sum()) for name, lengths in stored.items()}
 
     @cached_property
     def _same_as(self) -> Tensor:
@@ -79,7 +89,11 @@ class Sources:
         return digests, present
 
     def _prepared(self, name: str, numbers: list[int]) -> Prepared:
-        payloads = self.readers[name].read(numbers).to_pylist()
+        payloads: list[Any] = (
+            self.tokens[name].read(numbers)
+            if name in self.tokens
+            else self.readers[name].read(numbers).to_pylist()
+        )
         prepared, broken = prepare_items(self.preparers[name], payloads)
         self.broken[name].update(numbers[row] for row in broken)
         if self.device.type != "cuda":
@@ -87,3 +101,45 @@ class Sources:
         # Pinned alone: the encoder copies what it reads, so that a GPU never holds the pictures of a whole step.
         batches = tuple(inputs.moved(Tensor.pin_memory) for inputs in prepared.batches)
         return Prepared(batches, prepared.rows.pin_memory())
+
+
+def refuse_short_clips(
+    dataset: Dataset, preparers: Mapping[str, Preparer], sources: Mapping[str, str]
+) -> None:
+    """Refuses a video encoder that reads more frames than the dataset stores of a clip.
+
+    A shorter clip among longer ones is a missing source of its item (`Sources.broken`).
+
+    Args:
+        dataset: whose sources are read.
+        preparers: by tower, the `prepare` of its encoder.
+        sources: by tower, what it reads.
+
+    Raises:
+        UserError: naming the tower and both numbers of frames, or a tower whose source is no clip.
+    """
+    for name, prepare in preparers.items():
+        if prepare.frames is None:
+            continue
+        who = f"tower {name!r}: its encoder reads clips of {prepare.frames} frames"
+        if sources[name] != "frames":
+            raise UserError(
+                f"{who}, and its source is {sources[name]}; set --encoders.{name}.source frames"
+            )
+        stored = _stored_frames(dataset)
+        if stored is not None and stored < prepare.frames:
+            raise UserError(
+                f"{who}, and the dataset stores {stored} of each clip; store more with prep build "
+                f"--media.frame_count {prepare.frames}, or choose an encoder of at most {stored}"
+            )
+
+
+def _stored_frames(dataset: Dataset) -> int | None:
+    """How many frames of each clip a dataset stores; None if it stores none."""
+    steps = dataset.manifest.get("steps", {})
+    recorded: int | None = steps.get("frames", {}).get("config", {}).get("frame_count")
+    if recorded is not None:
+        return recorded
+    numbers = list(range(1, min(dataset.items.num_rows, _LOOKED_AT) + 1))
+    clips = dataset.source_reader("frames").read(numbers).to_pylist()
+    return max((len(clip) for clip in clips if clip is not None), default=None)

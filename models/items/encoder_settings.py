@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from models.adaptation import ADAPTATIONS, find_adaptation
+from models.adaptation import MethodSetting, method_settings
 from toolkit.backbones import EncoderSpec
 from toolkit.backbones.spec import Pooling, Precision, Quantize
 from toolkit.errors import UserError
 from toolkit.sources import refuse_unknown
 from toolkit.towers import IMPORTED, PICTURES
 
-MethodSetting = bool | int | float | str | list[str]
 LAST = "group-1"  # the layers that are kept: the last one alone, beside the embedding output
 
 
@@ -34,6 +33,8 @@ class EncoderSettings:
         dropout: probability of all dropout in the encoder; null keeps the encoder's own.
         adapt: what of it trains (`--adapt`); null takes that of the run.
         adapt_settings: of that method, by name; where null, those of the run.
+        from_layer: `stored` trains the top layers alone (`adapt top-K`), on the states of the tokens below them that prep
+            stored (`--encode.TOWER.tokens L`, where K + L is the encoder's number of layers).
         shared: whether it is one set of weights with another tower's encoder of the same name and settings.
     """
 
@@ -49,6 +50,7 @@ class EncoderSettings:
     dropout: float | None = None
     adapt: str | None = None
     adapt_settings: dict[str, MethodSetting] | None = None
+    from_layer: Literal["stored"] | None = None
     shared: bool = True
 
     def __post_init__(self) -> None:
@@ -70,27 +72,6 @@ class EncoderSettings:
         return EncoderSpec(**chosen, layers=LAST)
 
 
-def method_settings(method: str, chosen: Mapping[str, MethodSetting] | None = None) -> Any:
-    """The settings of a way to adapt an encoder.
-
-    Args:
-        method: such as `lora` or `top-2`.
-        chosen: those that are not its defaults.
-
-    Raises:
-        UserError: if the method is not registered, or has no such setting.
-    """
-    kind, named = find_adaptation(method, ADAPTATIONS)
-    known = [field.name for field in fields(kind.settings)]
-    unknown = sorted(set(chosen or {}) - set(known) | set(chosen or {}) & set(named))
-    if unknown:
-        raise UserError(
-            f"adapt_settings names {', '.join(unknown)}, and adapt {method} has "
-            f"{', '.join(name for name in known if name not in named) or 'no settings'}"
-        )
-    return kind.settings(**named, **(chosen or {}))
-
-
 class StoredTowers(Protocol):
     """What of a dataset says how towers were encoded (`toolkit.dataset.Dataset`)."""
 
@@ -102,6 +83,10 @@ class StoredTowers(Protocol):
 
     def states_metadata(self, tower: str) -> dict[str, str]:
         """Of the states of a tower."""
+        ...
+
+    def token_towers(self) -> list[str]:
+        """Names of the towers whose token states are stored."""
         ...
 
     def caption_names(self) -> list[str]:
@@ -140,6 +125,11 @@ def resolve_encoders(
             own = dict(adapt_settings or {}) if one.adapt in (None, adapt) else {}
         method = one.adapt or adapt
         method_settings(method, own)
+        if one.from_layer and name not in data.token_towers():
+            raise UserError(
+                f"encoders.{name}.from_layer stored: no token states of tower {name!r} are stored (stored: "
+                f"{', '.join(data.token_towers()) or 'none'}); store them with prep encode and --encode.{name}.tokens LAYER"
+            )
         resolved[name] = replace(_with_defaults(name, one, data), adapt=method, adapt_settings=own)
     return resolved
 

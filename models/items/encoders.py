@@ -10,16 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.adaptation import adapt, check_gradients, expect_zero
+from models.adaptation import adapt, check_gradients, expect_zero, method_settings
 from models.adaptation.anatomy import anatomy_of, members
 from models.adaptation.samples import spare_inputs
 from models.fusion import FUSIONS, Concat, MakeFusion
 from models.fusion.kind import describe_fusion
-from models.items.encoder_settings import EncoderSettings, method_settings
+from models.items.encoder_settings import EncoderSettings
 from models.items.heads import Head, HeadSettings
 from models.items.kind import ID_TOWER, ItemKind
 from models.items.part_names import by_tower, part_name
 from models.items.pooled import about_parts, check_parts, join, make_fusion, make_vectors
+from models.items.stored_tokens import keep_trained_layers, required_tokens
 from toolkit.backbones import Encoder, EncoderSpec, load_encoder
 from toolkit.backbones.encoder import Preparer
 from toolkit.backbones.prepared import Prepared, prepare_items
@@ -27,14 +28,21 @@ from toolkit.backbones.resolve import portable
 from toolkit.errors import UserError
 
 Load = Callable[[EncoderSpec], Encoder]
-_NOT_SAVED = {"trust_remote_code"}  # which is the decision of whoever loads the model
+# Of a model folder, which holds a whole model: code and stored token states are the decision of whoever loads it.
+_NOT_SAVED = {"trust_remote_code", "from_layer"}
+
+
+def load_to_train(spec: EncoderSpec) -> Encoder:
+    """An encoder that reads the state of its last layer through its final norm, which then trains too."""
+    return load_encoder(spec, final_norm=True)
 
 
 class TrainedEncoders(nn.Module):
     """Item vectors from encoders that train, a head each, and a learned vector per item where `id` is a tower.
 
     Each item is encoded once, whatever its position in the sequences of a step. An item without a source has a learned
-    state of its tower. Towers whose encoders are the same, and are to be shared, are one set of weights.
+    state of its tower. A tower that trains on stored token states (`tokens` has the settings that these must have) reads
+    them instead of its source. Towers whose encoders are the same, and are to be shared, are one set of weights.
 
     Args:
         encoders: settings of each tower's encoder, complete (`resolve_encoders`).
@@ -66,7 +74,7 @@ class TrainedEncoders(nn.Module):
         initial_std: float | None = None,
         fusion: MakeFusion = Concat,
         revisions: Mapping[str, str] | None = None,
-        load: Load = load_encoder,
+        load: Load = load_to_train,
     ) -> None:
         super().__init__()
         self.chosen = dict(encoders)
@@ -78,16 +86,26 @@ class TrainedEncoders(nn.Module):
         self.owners = _owners(self.chosen)
         self.preparers: dict[str, Preparer] = {}
         self.revisions: dict[str, str] = {}
+        self.tokens: dict[str, dict[str, Any]] = {}
         loaded: dict[str, Encoder] = {}
+        removed: dict[str, int] = {}  # layers of each encoder that stored token states stand for
         base: set[int] = set()
         for name, settings in self.chosen.items():
             encoder = load(settings.spec)
             _refuse_other_base(name, encoder, (revisions or {}).get(name))
-            self.preparers[name] = encoder.prepare
             self.revisions[name] = encoder.revision
             if self.owners[name] == name:
-                base |= {id(tensor) for tensor in _tensors(encoder)}
+                before = {id(tensor) for tensor in _tensors(encoder)}
                 loaded[name] = _adapted(encoder, settings)
+                if settings.from_layer:
+                    removed[name] = keep_trained_layers(encoder, settings.adapt or "full")
+                base |= before & {id(tensor) for tensor in _tensors(encoder)}
+            if settings.from_layer:
+                owner = self.owners[name]
+                self.tokens[name] = required_tokens(encoder, removed[owner])
+                self.preparers[name] = loaded[owner].prepare
+            else:
+                self.preparers[name] = encoder.prepare
         self.encoders = by_tower(loaded, loaded.values())
         widths = {name: loaded[owner].widths[-1] for name, owner in self.owners.items()}
         self.heads = by_tower(
@@ -262,7 +280,7 @@ def _owners(chosen: Mapping[str, EncoderSettings]) -> dict[str, str]:
         spec = settings.spec
         same = (spec.encoder, spec.revision, spec.modality, spec.pooling, spec.dtype, spec.quantize)
         method = method_settings(settings.adapt or "full", settings.adapt_settings)
-        key = (*same, settings.dropout, settings.adapt, repr(method))
+        key = (*same, settings.dropout, settings.adapt, repr(method), settings.from_layer)
         owners[name] = first.setdefault(key, name) if settings.shared else name
     return owners
 

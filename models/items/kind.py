@@ -86,8 +86,13 @@ class ItemKind:
         """The features of a run with these towers."""
         return (*self.reads, "numbers") if self.has_id_tower(towers) else self.reads
 
+    def describe(self, module: nn.Module) -> dict[str, Any]:
+        """What `load` needs to rebuild a module, as a JSON object."""
+        settings: dict[str, Any] = module.settings()  # type: ignore[operator]
+        return settings
+
     def load(self, settings: Mapping[str, Any]) -> nn.Module:
-        """Rebuilds a module from the result of its `settings()`."""
+        """Rebuilds a module from the result of `describe`."""
         arguments = dict(settings)
         if "towers" in arguments:
             arguments["towers"] = [TowerSpec(**spec) for spec in arguments["towers"]]

@@ -8,11 +8,16 @@ from models.losses.candidates import Full, InBatch, Sampled
 from models.losses.kind import LossKind, ObjectiveKind
 from models.losses.loss import Columns, Loss, LossInputs
 from models.losses.objectives import MASK, Examples, last_item, masked_item, next_item
+from models.losses.pairwise import BCE, BPR, GBCE
 
+_NEGATIVES = {"count": "negatives_per_target", "by": "sampled_by"}
 LOSSES: dict[str, LossKind] = {
     "in-batch": LossKind(InBatch),
     "full": LossKind(Full, encodes_catalogue=True),
     "sampled": LossKind(Sampled, reads={"count": "sampled_items", "by": "sampled_by"}),
+    "bce": LossKind(BCE, reads=_NEGATIVES),
+    "gbce": LossKind(GBCE, reads=_NEGATIVES),
+    "bpr": LossKind(BPR, reads=_NEGATIVES),
 }
 OBJECTIVES: dict[str, ObjectiveKind] = {
     "next-item": ObjectiveKind(next_item),

@@ -51,7 +51,10 @@ def rank_targets(
         inputs = torch.from_numpy(evaluation.inputs[numpy_rows].astype(np.int64)).to(device)
         targets = torch.from_numpy(evaluation.targets[numpy_rows].astype(np.int64)).to(device)
         masked = _masked(evaluation, numpy_rows)
-        users = model.encode_users(inputs, catalogue.embeddings)
+        times = None
+        if evaluation.input_times is not None:
+            times = torch.from_numpy(evaluation.input_times[numpy_rows]).to(device)
+        users = model.encode_users(inputs, catalogue.embeddings, times)
         for start in range(0, len(rows), size):
             block = slice(start, start + size)
             first, end = np.searchsorted(masked[0], (start, start + size))

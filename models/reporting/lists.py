@@ -18,11 +18,9 @@ K = 10
 
 def whole_histories(trained: TrainedRecommender, split: Split) -> Evaluation:
     """The split with each user's complete history before the target, under any protocol of the run."""
-    config = trained.config
-    if config.protocol == "clean":
+    if trained.config.protocol == "clean":
         return trained.splits.evaluation(split)
-    clean = trained.dataset.splits(protocol="clean", max_len=config.sequence.max_len)
-    return clean.evaluation(split)
+    return trained.splits_under("clean").evaluation(split)
 
 
 def refuse_other_users(trained: TrainedRecommender, evaluated: Evaluated, targets: Ints) -> None:
@@ -49,7 +47,9 @@ def top_k_lists(trained: TrainedRecommender, evaluation: Evaluation) -> Ints:
         evaluation: evaluation with complete histories, whose items are not recommended.
     """
     users = pa.array(trained.splits.user_ids, pa.string())
-    histories = Histories(users, evaluation.history, evaluation.starts, evaluation.stops)
+    histories = Histories(
+        users, evaluation.history, evaluation.starts, evaluation.stops, evaluation.times
+    )
     lists = np.zeros((len(evaluation), K), np.int32)
     for top_k in trained.top_items(histories, K):
         lists[top_k.rows, top_k.ranks - 1] = top_k.items

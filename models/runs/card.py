@@ -45,8 +45,9 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         run: run folder.
     """
     run = Path(run)
+    reads = trained.config.reads
     provenance = describe_towers(
-        trained.dataset, trained.config.content, encoders=trained.config.reads["encoders"]
+        trained.dataset, reads["towers"], encoders=reads["encoders"], tokens=reads["tokens"]
     )
     reports = _reports(run)
     data = _metadata(run, trained, reports)
@@ -197,11 +198,12 @@ def _limits(trained: TrainedRecommender) -> str:
     new = "Their vectors are untrained, and items outside the dataset have no vector."
     if trained.config.knows_new_items:
         new = "The model scores them by content alone. The quality of these scores was not measured separately."
+    moments = "with their times" if trained.model.takes_times else "without timestamps"
     limits = [
         f"Masking depends on the protocol: under {code(protocol)}, the run's own, {MASKED[protocol]}. "
         "Results under different protocols are not comparable.",
         f"{unseen:,} of the {len(splits.catalogue):,} items in the catalogue occur in no training sequence. {new}",
-        f"The model reads the last {trained.config.sequence.max_len} items of a user in order, without timestamps.",
+        f"The model reads the last {trained.config.sequence.max_len} items of a user in order, {moments}.",
         f"Users with fewer than {MIN_INTERACTIONS} interactions were excluded from training and evaluation.",
         "The results are measured on held-out interactions of the same dataset.",
         "The licences of the dataset, encoders and captioners are not recorded.",

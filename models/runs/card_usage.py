@@ -122,6 +122,10 @@ def _snippet(trained: TrainedRecommender) -> str:
         tables[name] for name in trained.config.item_kind.reads_of(trained.config.towers)
     )
     ids = [trained.dataset.item_ids.id(int(number)) for number in trained.splits.catalogue[:3]]
+    times, argument = "", ""
+    if trained.model.takes_times:
+        times = "    times = torch.arange(len(seen)) * 86_400_000  # of each item, in milliseconds since 1970\n"
+        argument = ", times[None]"
     return f"""import torch
 
 import models
@@ -133,7 +137,7 @@ history = {json.dumps(ids, ensure_ascii=False)}  # item ids of one user, the new
 with torch.no_grad():
     items = model.encode_items({features})
     seen = torch.from_numpy(data.item_ids.numbers(history[-{trained.config.sequence.max_len}:])).long()
-    user = model.encode_users(seen[None], items)
+{times}    user = model.encode_users(seen[None], items{argument})
 scores = (user @ items.T)[0]
 scores[0] = -torch.inf  # padding
 scores[seen] = -torch.inf

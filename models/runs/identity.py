@@ -9,12 +9,13 @@ reads the hidden states that prep stored and `live` if it runs the encoders.
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow.compute as pc
 
 from models.inputs.provenance import describe_towers
 from models.machine.parallel import rank_and_world
@@ -24,14 +25,20 @@ from toolkit.dataset import Dataset, open_dataset
 from toolkit.digests import remembered
 from toolkit.errors import UserError
 from toolkit.json_files import MANIFEST
-from toolkit.store import Table, read_file
+from toolkit.store import Table, read_file, read_schema
 
 ITEMS = "items_sha256"
 # Runs of older versions lack the next three.
 INTERACTIONS = "interactions_sha256"
 _STATES = "states_sha256"  # of a tower's stored states
 _SOURCE = "source_sha256"  # of the content that a live encoder reads
-_NAMES = {INTERACTIONS: "interactions", _STATES: "hidden states", _SOURCE: "content"}
+_TOKENS = "tokens_sha256"  # of the token states that a trained encoder reads
+_NAMES = {
+    INTERACTIONS: "interactions",
+    _STATES: "hidden states",
+    _SOURCE: "content",
+    _TOKENS: "token states",
+}
 _STORAGE = ("dtype", "items", "layers")  # storage settings; `kept` names the layers
 # Every version that records provenance records these keys: a missing key means that it was not set.
 _ALWAYS = ("encoder", "revision", "source", "modality", "pooling", "kept", "precision", "quantize", "captions",
@@ -47,6 +54,7 @@ def describe_data(
     towers: Sequence[str],
     states: States,
     encoders: Mapping[str, EncoderSpec] | None = None,
+    tokens: Collection[str] = (),
 ) -> dict[str, Any]:
     """Everything in a dataset that a run depends on, as environment.json records it under `dataset`.
 
@@ -55,7 +63,9 @@ def describe_data(
         `tower NAME states_sha256` of the states (for live states, `source_sha256` of the encoder's input);
         `media …`, the settings of the pictures that the towers depend on; and `interactions_sha256`.
     """
-    return {key: compute() for key, compute in _facts(dataset, towers, states, encoders or {})}
+    return {
+        key: compute() for key, compute in _facts(dataset, towers, states, encoders or {}, tokens)
+    }
 
 
 def refuse_other_data(
@@ -65,6 +75,7 @@ def refuse_other_data(
     towers: Sequence[str],
     states: States,
     encoders: Mapping[str, EncoderSpec] | None = None,
+    tokens: Collection[str] = (),
 ) -> None:
     """Refuses a dataset whose content differs from that of the run's training data.
 
@@ -74,11 +85,14 @@ def refuse_other_data(
         towers: names of the towers that the run reads.
         states: `stored` or `live`.
         encoders: by tower, those that the run trains.
+        tokens: towers of these that read stored token states.
 
     Raises:
         UserError: naming the first difference.
     """
-    difference = other_data(run, dataset, towers=towers, states=states, encoders=encoders)
+    difference = other_data(
+        run, dataset, towers=towers, states=states, encoders=encoders, tokens=tokens
+    )
     if difference is not None:
         raise UserError(difference)
 
@@ -90,6 +104,7 @@ def refuse_to_resume_on_other_data(
     towers: Sequence[str],
     states: States,
     encoders: Mapping[str, EncoderSpec] | None = None,
+    tokens: Collection[str] = (),
 ) -> None:
     """Like `refuse_other_data`, but accepts a run without environment.json, which has not trained a step.
 
@@ -97,7 +112,9 @@ def refuse_to_resume_on_other_data(
         UserError: as `refuse_other_data` does.
     """
     if (run / ENVIRONMENT).exists():
-        refuse_other_data(run, dataset, towers=towers, states=states, encoders=encoders)
+        refuse_other_data(
+            run, dataset, towers=towers, states=states, encoders=encoders, tokens=tokens
+        )
 
 
 def other_data(
@@ -107,6 +124,7 @@ def other_data(
     towers: Sequence[str],
     states: States,
     encoders: Mapping[str, EncoderSpec] | None = None,
+    tokens: Collection[str] = (),
 ) -> str | None:
     """A message with the first difference between a dataset and the run's training data; None if there is none.
 
@@ -114,8 +132,8 @@ def other_data(
     """
     then = read_environment(run)["dataset"]
     encoders = encoders or {}
-    facts = dict(_facts(dataset, towers, states, encoders))
-    whole = any(key.endswith((f" {_STATES}", f" {_SOURCE}")) for key in then)
+    facts = dict(_facts(dataset, towers, states, encoders, tokens))
+    whole = any(key.endswith((f" {_STATES}", f" {_SOURCE}", f" {_TOKENS}")) for key in then)
     missing = [key for key in then if key.rpartition(" ")[2] in _ALWAYS and key not in facts]
     for key, compute in [*facts.items(), *((key, lambda: None) for key in missing)]:
         last = key.rpartition(" ")[2]
@@ -149,6 +167,7 @@ def refuse_other_states(
     *,
     towers: Sequence[str],
     encoders: Mapping[str, EncoderSpec] | None = None,
+    tokens: Collection[str] = (),
 ) -> None:
     """Refuses another dataset if its states have another provenance than those that the model was trained on.
 
@@ -158,6 +177,7 @@ def refuse_other_states(
         made_with: provenance of the states that the model was trained on (`models.inputs.provenance`).
         towers: names of the towers that the run reads.
         encoders: by tower, those that the run trains.
+        tokens: towers of these that read stored token states.
 
     Raises:
         UserError: if the provenance differs, or the model does not record its own.
@@ -168,7 +188,7 @@ def refuse_other_states(
             "cannot be checked; train again, or leave out --data"
         )
     then = dict(_settings(made_with))
-    now = dict(_settings(describe_towers(dataset, towers, encoders=encoders)))
+    now = dict(_settings(describe_towers(dataset, towers, encoders=encoders, tokens=tokens)))
     for key in sorted({*then, *now}):
         both = key in then and key in now
         must = key.startswith("media ") or key.rpartition(" ")[2] in _ALWAYS
@@ -214,20 +234,23 @@ def _facts(
     towers: Sequence[str],
     states: States,
     encoders: Mapping[str, EncoderSpec],
+    tokens: Collection[str],
 ) -> Iterator[Fact]:
     """The facts that identify the data of a run, the cheapest first."""
     yield ITEMS, lambda: hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
-    for key, value in _settings(describe_towers(dataset, towers, encoders=encoders)):
+    for key, value in _settings(describe_towers(dataset, towers, encoders=encoders, tokens=tokens)):
         yield key, lambda value=value: value  # type: ignore[misc]
     yield INTERACTIONS, dataset.interactions_sha256
     live = states == "live"
     for name in towers:
+        if name in tokens:
+            yield f"tower {name} {_TOKENS}", partial(_states_sha256, dataset, f"tokens/{name}")
         if name in encoders:
             source = encoders[name].source
         elif live:
             source = dataset.states_metadata(name)["source"]
         else:
-            yield f"tower {name} {_STATES}", partial(_states_sha256, dataset, name)
+            yield f"tower {name} {_STATES}", partial(_states_sha256, dataset, f"states/{name}")
             continue
         yield f"tower {name} {_SOURCE}", partial(_source_sha256, dataset, source)
 
@@ -242,28 +265,33 @@ def _settings(provenance: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield f"media {key}", value
 
 
-def _states_sha256(dataset: Dataset, tower: str) -> str:
-    """The sum of the SHA-256 of each item's states, which does not depend on shards or their order."""
-    shards = Table(dataset.path / "states" / tower).shards()
+def _states_sha256(dataset: Dataset, folder: str) -> str:
+    """The sum of the SHA-256 of each item's states, which does not depend on shards or their order.
+
+    Args:
+        dataset: the dataset.
+        folder: of the table, in the dataset.
+    """
+    shards = Table(dataset.path / folder).shards()
     parts = (int(remembered(shard.path, "rows", _rows_sha256), 16) for shard in shards)
     return f"{sum(parts) % 2**256:064x}"
 
 
 def _rows_sha256(path: Path) -> str:
-    """The sum, modulo 2^256, of the SHA-256 of each row's item number and states."""
+    """The sum, modulo 2^256, of the SHA-256 of each row's item number and states or token states."""
     total = 0
-    for batch in read_file(path, ["item", "states"]).to_batches():
+    column = next(name for name in ("states", "tokens") if name in read_schema(path).names)
+    for batch in read_file(path, ["item", column]).to_batches():
         numbers = batch.column("item").to_numpy().astype("<i4")
-        values = batch.column("states").flatten()
-        rows = np.frombuffer(values.buffers()[1], np.uint8)
-        start, size = (
-            values.offset * values.type.bit_width // 8,
-            len(values) * values.type.bit_width // 8,
-        )
-        rows = rows[start : start + size].reshape(len(numbers), -1)
-        for number, row in zip(numbers, rows, strict=True):
+        lists = batch.column(column)
+        values = lists.flatten()
+        width = values.type.bit_width // 8
+        sizes = pc.list_value_length(lists).to_numpy().astype(np.int64) * width
+        buffer = np.frombuffer(values.buffers()[1], np.uint8)
+        ends = values.offset * width + np.cumsum(sizes)
+        for number, end, size in zip(numbers, ends.tolist(), sizes.tolist(), strict=True):
             digest = hashlib.sha256(number.tobytes())
-            digest.update(row.data)
+            digest.update(buffer[end - size : end].data)
             total += int.from_bytes(digest.digest())
     return f"{total % 2**256:064x}"
 

@@ -1,8 +1,9 @@
-"""Builds a network from the two files of a model folder, which may be untrusted.
+"""Builds a network from the files of a model folder, which may be untrusted.
 
 A network that the weights cannot fill is refused before it is built.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,32 +17,42 @@ from models.items import ITEMS, ItemKind
 from models.migrate import named_by_tower
 from models.parameters import kept_state, load_kept_state
 from models.recommender import Recommender
+from models.runs.adapter_files import adapter_weights, adapters_of
 from models.sequence import SEQUENCES, SequenceKind
 from toolkit.digests import sha256_of
 from toolkit.errors import UserError
 
 Kinds = Mapping[str, ItemKind] | Mapping[str, SequenceKind]
 PARTS: dict[str, Kinds] = {"item_encoder": ITEMS, "sequence_encoder": SEQUENCES}
-_BOOLEANS = {"wide_heads", "lowercase", "shared", "trust_remote_code"}
+_BOOLEANS = {"wide_heads", "output_layer", "biases", "lowercase", "shared", "trust_remote_code"}
 _MAX_DEPTH = 4096  # kept layers of a tower, or blocks
 
 
 class Weights:
-    """The tensors of a model file.
+    """The tensors of a model folder.
 
     Args:
-        path: the file.
-        tensors: the tensors by name.
+        path: its `model.safetensors`.
+        tensors: the tensors of this file by name.
+        adapters: those of the files of its adapters (`models.runs.adapter_files`) by path in the folder, under peft's
+            names.
     """
 
-    def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tensors: Mapping[str, Tensor],
+        adapters: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> None:
         self.path = path
         self.tensors = tensors
+        self.adapters = adapters or {}
 
     @property
     def values(self) -> int:
         """Number of values in all tensors."""
-        return sum(tensor.numel() for tensor in self.tensors.values())
+        parts = (self.tensors, *self.adapters.values())
+        return sum(tensor.numel() for part in parts for tensor in part.values())
 
     def named_by_tower(self, model: nn.Module) -> "Weights":
         """The weights of a folder of format 2 or older, under the current names."""
@@ -54,19 +65,30 @@ class Weights:
             UserError: if they do not fit the model, or are not finite.
         """
         parameters = kept_state(model)
-        for name in sorted({*parameters, *self.tensors}):
-            expected, actual = (_shape(tensors.get(name)) for tensors in (parameters, self.tensors))
+        saved = {**self.tensors, **self._named_by_model(model)}
+        for name in sorted({*parameters, *saved}):
+            expected, actual = (_shape(tensors.get(name)) for tensors in (parameters, saved))
             if actual != expected:
                 raise UserError(
                     f"{self.path}: the weights do not fit the model's config.json: {name} is {actual}, expected "
                     f"{expected}; use both files of the same run"
                 )
-        for name, tensor in self.tensors.items():
+        for name, tensor in saved.items():
             if not torch.isfinite(tensor).all():
                 raise UserError(
                     f"{self.path}: {name} has values that are not finite; the model diverged, or the file is damaged"
                 )
-        load_kept_state(model, self.tensors, assign=True)
+        load_kept_state(model, saved, assign=True)
+
+    def _named_by_model(self, model: nn.Module) -> dict[str, Tensor]:
+        """The tensors of the adapters under the names that the model has for them."""
+        named = {}
+        for adapter in adapters_of(model) if self.adapters else []:
+            tensors = self.adapters.get(adapter.file, {})
+            named |= {
+                ours: tensors[theirs] for ours, theirs in adapter.names.items() if theirs in tensors
+            }
+        return named
 
     def refuse_changed(self, recorded: Any) -> None:
         """Refuses a file that has changed since it was saved.
@@ -79,7 +101,9 @@ class Weights:
         """
         if recorded is None:
             return
-        digest = sha256_of(self.path)
+        digest = weights_digest(
+            {file: sha256_of(self.path.parent / file) for file in (self.path.name, *self.adapters)}
+        )
         if not isinstance(recorded, list) or digest not in recorded:
             raise UserError(
                 f"{self.path}: changed since it was saved (SHA-256 is {digest}, config.json has {recorded}); restore "
@@ -87,14 +111,34 @@ class Weights:
             )
 
 
+def weights_digest(digests: Mapping[str, str]) -> str:
+    """The digest of the weights of a model folder: that of the only file, or one over the digests of several.
+
+    Args:
+        digests: SHA-256 of each file, by its path in the folder.
+    """
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    lines = "".join(f"{file} {digests[file]}\n" for file in sorted(digests))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 def read_weights(path: Path) -> Weights:
-    """Reads a file of weights.
+    """Reads the weights of a model folder.
+
+    Args:
+        path: its `model.safetensors`; adapters lie beside it.
 
     Raises:
-        UserError: if the file is not a safetensors file, or is damaged.
+        UserError: if a file is not a safetensors file, or is damaged.
     """
+    files = adapter_weights(path.parent)
+    return Weights(path, _read(path), {file: _read(path.parent / file) for file in files})
+
+
+def _read(path: Path) -> dict[str, Tensor]:
     try:
-        return Weights(path, load_file(path))
+        return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
             f"{path}: not a readable file of weights ({_in_one_line(error)}); restore the file, or train again"

@@ -1,9 +1,13 @@
-"""The model folder: weights as safetensors, settings as JSON, and a model card. No file in it can execute code."""
+"""The model folder: weights as safetensors, settings as JSON, and a model card. No file in it can execute code.
+
+LoRA-like adapters lie beside the weights, as peft lays them out (`models.runs.adapter_files`).
+"""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
 from safetensors.torch import save
@@ -13,7 +17,10 @@ from models.config import RunConfig
 from models.migrate import FORMATS, migrate
 from models.parameters import gathered, kept_state
 from models.recommender import Recommender
-from models.runs.model_files import PARTS, Kinds, build_model, read_weights
+from models.runs.adapter_files import CONFIG as ADAPTER_CONFIG
+from models.runs.adapter_files import FOLDER as ADAPTERS
+from models.runs.adapter_files import adapter_weights, adapters_of
+from models.runs.model_files import PARTS, Kinds, build_model, read_weights, weights_digest
 from toolkit.arguments import a_path
 from toolkit.atomic import write_atomically
 from toolkit.digests import sha256_of
@@ -28,14 +35,16 @@ _NAMED_BY_TOWER = 3  # first format in which the parts of a network are named af
 
 
 def save_pretrained(model: Recommender, folder: str | Path, *, write: bool = True) -> None:
-    """Writes `config.json` and `model.safetensors`, each atomically. All processes call it if the model is sharded.
+    """Writes `config.json`, `model.safetensors` and the files of adapters, each atomically.
+
+    All processes call it if the model is sharded.
 
     The config records the shapes, the provenance of the towers' states (`models.inputs.provenance`), and the SHA-256 of
     the weights.
 
     A run saves the same model repeatedly. The shapes do not change, so a reader between the two writes loads the older
     weights. While the weights are written, the config lists the digests of both versions, so a run that is killed at
-    that point leaves a readable model.
+    that point leaves a readable model; of a model with adapters, one that is refused if it is killed between the files.
 
     Args:
         model: the model.
@@ -46,19 +55,31 @@ def save_pretrained(model: Recommender, folder: str | Path, *, write: bool = Tru
     if not write:
         return
     folder = Path(folder)
-    data = save(tensors)
+    files: dict[str, bytes] = {}
+    for adapter in adapters_of(model):
+        own = {theirs: tensors.pop(ours) for ours, theirs in adapter.names.items()}
+        files[adapter.file] = save(own, metadata={"format": "pt"})
+        write_json((folder / adapter.file).with_name(ADAPTER_CONFIG), adapter.config)
+    files = {WEIGHTS: save(tensors), **files}
     config = {
         "format": FORMAT,
         **{part: _describe(getattr(model, part), kinds) for part, kinds in PARTS.items()},
         "made_with": model.made_with,
     }
-    digest = hashlib.sha256(data).hexdigest()
-    weights = folder / WEIGHTS
-    replaced = [sha256_of(weights)] if weights.is_file() else []
+    digest = weights_digest(
+        {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    )
+    older = {name: sha256_of(folder / name) for name in files if (folder / name).is_file()}
+    replaced = [weights_digest(older)] if older else []
     write_json(folder / CONFIG, {**config, "weights_sha256": [digest, *replaced]})
-    write_atomically(weights, lambda file: file.write(data))
+    for name, data in files.items():
+        write_atomically(folder / name, partial(_write, data))
     if replaced:
         write_json(folder / CONFIG, {**config, "weights_sha256": [digest]})
+
+
+def _write(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
 
 
 def from_pretrained(
@@ -66,6 +87,7 @@ def from_pretrained(
     *,
     revision: str | None = None,
     encoders: Mapping[str, str] | None = None,
+    stored_tokens: Collection[str] = (),
     trust_remote_code: bool = False,
 ) -> Recommender:
     """Reads a model folder, or downloads one from the hub by name.
@@ -75,6 +97,7 @@ def from_pretrained(
         revision: hub revision.
         encoders: by tower, where the base encoder of a model of trained encoders lies, if not where its name says: the
             name of a folder is recorded without the path to it.
+        stored_tokens: towers whose encoders are to run on stored token states instead of raw content.
         trust_remote_code: runs code that comes with the base encoders.
 
     Raises:
@@ -92,7 +115,10 @@ def from_pretrained(
             f"{folder}: not a model folder, because it has no {WEIGHTS}; pass RUN/model"
         )
     weights = read_weights(folder / WEIGHTS)
-    config = _with_base(config, encoders or {}, trust_remote_code, where=folder / CONFIG)
+    own = {name: {"encoder": place} for name, place in (encoders or {}).items()}
+    for name in stored_tokens:
+        own[name] = {**own.get(name, {}), "from_layer": "stored"}
+    config = _with_base(config, own, trust_remote_code, where=folder / CONFIG)
     model = build_model(config, weights, where=folder / CONFIG)
     if record.get("format", 0) < _NAMED_BY_TOWER:
         weights = weights.named_by_tower(model)
@@ -102,44 +128,50 @@ def from_pretrained(
 
 
 def base_of(config: RunConfig) -> dict[str, Any]:
-    """Where a run's base encoders lie, and whether their code is run, as `from_pretrained` takes it."""
+    """Where a run's base encoders lie, what they read, and whether their code is run, as `from_pretrained` takes it."""
     return {
         "encoders": {name: str(one.encoder) for name, one in config.encoders.items()},
+        "stored_tokens": config.reads["tokens"],
         "trust_remote_code": any(one.trust_remote_code for one in config.encoders.values()),
     }
 
 
 def _with_base(
-    config: dict[str, Any], encoders: Mapping[str, str], trust: bool, *, where: Path
+    config: dict[str, Any], own: Mapping[str, Mapping[str, str]], trust: bool, *, where: Path
 ) -> dict[str, Any]:
-    """A model's config with base encoders where they lie; whether to run their code is only the caller's to say."""
+    """A model's config with the caller's own settings of base encoders: where they lie, and whether to run their code."""
     item = config.get("item_encoder")
     towers = item.get("encoders") if isinstance(item, dict) else None
     if not isinstance(item, dict) or not isinstance(towers, dict):
         return config
     if not all(isinstance(tower, dict) for tower in towers.values()):
         raise UserError(f"{where}: item_encoder.encoders is damaged; restore the file")
-    unknown = sorted(set(encoders) - set(towers))
+    unknown = sorted(set(own) - set(towers))
     if unknown:
         raise UserError(f"encoders names {unknown}; the model's towers are {list(towers)}")
     placed = {
-        name: {
-            **tower,
-            "encoder": encoders.get(name, tower.get("encoder")),
-            "trust_remote_code": trust,
-        }
+        name: {**tower, "from_layer": None, **own.get(name, {}), "trust_remote_code": trust}
         for name, tower in towers.items()
     }
     return {**config, "item_encoder": {**item, "encoders": placed}}
 
 
-def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
-    """Uploads a model folder to the hub: weights, config and, if present, the card. Other files are not uploaded.
+def push_to_hub(
+    folder: str | Path,
+    name: str,
+    *,
+    private: bool = True,
+    encoders: Mapping[str, str] | None = None,
+    trust_remote_code: bool = False,
+) -> str:
+    """Uploads a model folder to the hub: weights, adapters, config and, if present, the card. Other files are not uploaded.
 
     Args:
         folder: model folder.
         name: `owner/name` on the hub; created if it does not exist.
         private: whether a newly created repository is visible to its owner only.
+        encoders: see `from_pretrained`; the model is loaded once before the upload.
+        trust_remote_code: see `from_pretrained`.
 
     Returns:
         URL of the repository.
@@ -154,14 +186,18 @@ def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
             raise UserError(
                 f"{folder}: not a model folder, because it has no {file}; pass RUN/model"
             )
-    files = [file for file in (CONFIG, WEIGHTS, CARD) if (folder / file).is_file()]
+    adapters = adapter_weights(folder)
+    configs = [Path(file).with_name(ADAPTER_CONFIG).as_posix() for file in adapters]
+    known = (CONFIG, WEIGHTS, CARD, *adapters, *configs)
+    files = [file for file in known if (folder / file).is_file()]
     for file in files:  # a link in an untrusted run could point to any file of this machine
         if not (folder / file).resolve().is_relative_to(folder.resolve()):
             raise UserError(
                 f"{folder / file}: a link to a file outside the folder, which is not uploaded; replace it by a copy of "
                 "the file"
             )
-    from_pretrained(folder)  # refuses a damaged model before the upload
+    # Refuses a damaged model before the upload.
+    from_pretrained(folder, encoders=encoders, trust_remote_code=trust_remote_code)
     try:
         api = HfApi()
         repository = api.create_repo(name, private=private, exist_ok=True)
@@ -181,7 +217,7 @@ def push_to_hub(folder: str | Path, name: str, *, private: bool = True) -> str:
 def _describe(module: nn.Module, kinds: Kinds) -> dict[str, Any]:
     for name, kind in kinds.items():
         if type(module) is kind.encoder:
-            return {"kind": name, **module.settings()}  # type: ignore[operator]
+            return {"kind": name, **kind.describe(module)}
     raise ValueError(
         f"{type(module).__name__} cannot be saved, because its kind is not registered; known kinds: {list(kinds)}"
     )
@@ -191,7 +227,8 @@ def _download(name: str, revision: str | None) -> Path:
     if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
         raise UserError(f"{name}: no such model folder")
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
+        wanted = [CONFIG, WEIGHTS, f"{ADAPTERS}/*"]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises many types
         raise UserError(
             f"{name!r} is not a local folder, and its download from the hub failed ({_first_line(error)}); check the "

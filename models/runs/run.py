@@ -1,5 +1,6 @@
 """Opens a run folder."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,12 @@ from toolkit.towers import TowerSpec
 
 
 def load(
-    run: str | Path, *, data: str | Path | None = None, device: torch.device | str = "cpu"
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    encoders: Mapping[str, str] | None = None,
+    trust_remote_code: bool = False,
 ) -> TrainedRecommender:
     """Opens a run folder: its best model with a dataset.
 
@@ -31,12 +37,17 @@ def load(
             another dataset with the run's towers; their content decides. All items of another dataset can be
             recommended, including items that the model was not trained on.
         device: device of the model.
+        encoders: by tower, the path of the base encoder of a run of trained encoders, if it has moved.
+        trust_remote_code: runs code that comes with the base encoders.
 
     Raises:
         UserError: if the folder is not a run or has no model yet; if one of its files is damaged; if the dataset has
-            changed; or if the model cannot read the states of another dataset.
+            changed; if the model cannot read the states of another dataset; or if a base encoder is missing or has
+            changed.
     """
-    return _open(run, data, device, other=data is not None)
+    run = a_path(run, name="run")
+    config = _with_encoders(read_run_config(run), encoders or {}, trust=trust_remote_code, run=run)
+    return _open(run, config, data, device, other=data is not None)
 
 
 def load_own(
@@ -47,14 +58,35 @@ def load_own(
     Raises:
         UserError: as `load` does, and if `data` is another dataset.
     """
-    return _open(run, data, device, other=False)
+    run = a_path(run, name="run")
+    return _open(run, read_run_config(run), data, device, other=False)
+
+
+def _with_encoders(
+    config: RunConfig, encoders: Mapping[str, str], *, trust: bool, run: Path
+) -> RunConfig:
+    """The config with base encoders at other paths."""
+    unknown = sorted(set(encoders) - set(config.encoders))
+    if unknown:
+        raise UserError(
+            f"encoders names {', '.join(unknown)}, but {run} trains encoders of "
+            f"{', '.join(config.encoders) or 'no tower'}"
+        )
+    placed = {
+        name: replace(one, encoder=encoders.get(name, one.encoder), trust_remote_code=trust)
+        for name, one in config.encoders.items()
+    }
+    return replace(config, encoders=placed)
 
 
 def _open(
-    run: str | Path, data: str | Path | None, device: torch.device | str, *, other: bool
+    run: Path,
+    config: RunConfig,
+    data: str | Path | None,
+    device: torch.device | str,
+    *,
+    other: bool,
 ) -> TrainedRecommender:
-    run = a_path(run, name="run")
-    config = read_run_config(run)
     if not (run / MODEL).is_dir():
         raise UserError(
             f"{run}: the run has no model, because it ended before its first evaluation; continue it with --resume"
@@ -72,7 +104,7 @@ def _open(
                 f"{run}: {config.item_kind.noun} has vectors for its training items only, and none for the items of "
                 f"{config.data}; leave out --data, or use a run that reads content"
             )
-        others = {key: config.reads[key] for key in ("towers", "encoders")}
+        others = {key: config.reads[key] for key in ("towers", "encoders", "tokens")}
         refuse_other_states(run, dataset, model.made_with, **others)
     _refuse_misfit(run, config, dataset, model)
     # The default residency: the run's own was chosen for the machine that trained it.

@@ -20,7 +20,7 @@ from toolkit.console.progress import track
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.ids import as_ids
-from toolkit.splits import Ints, Splits
+from toolkit.splits import Ints, Protocol, Splits
 
 
 class TrainedRecommender:
@@ -62,8 +62,14 @@ class TrainedRecommender:
     @cached_property
     def splits(self) -> Splits:
         """Train, valid and test under the run's own protocol."""
+        return self.splits_under(self.config.protocol)
+
+    def splits_under(self, protocol: Protocol) -> Splits:
+        """Train, valid and test under a protocol, with times if the sequence encoder reads them."""
         return self.dataset.splits(
-            protocol=self.config.protocol, max_len=self.config.sequence.max_len
+            protocol=protocol,
+            max_len=self.config.sequence.max_len,
+            times=self.model.takes_times,
         )
 
     @cached_property
@@ -186,10 +192,12 @@ class TrainedRecommender:
     @torch.no_grad()
     def _encode(self, histories: Histories) -> Tensor:
         """User states after each history, (B, E)."""
-        inputs = histories.inputs(self.config.sequence.max_len).astype(np.int64)
-        return self.model.encode_users(
-            torch.from_numpy(inputs).to(self.device), self.catalogue.embeddings
-        )
+        length = self.config.sequence.max_len
+        inputs = torch.from_numpy(histories.inputs(length).astype(np.int64)).to(self.device)
+        times = None
+        if self.model.takes_times:
+            times = torch.from_numpy(histories.input_times(length)).to(self.device)
+        return self.model.encode_users(inputs, self.catalogue.embeddings, times)
 
 
 def _blocks(count: int, size: int) -> list[slice]:

@@ -4,7 +4,8 @@ B sequences, L positions, P computed positions (`models.sequence.positions`), E 
 the newest item is last.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
 
@@ -29,6 +31,9 @@ class SASRecSettings:
         heads: number of attention heads.
         blocks: number of transformer blocks.
         dropout: dropout probability.
+        adapt: what trains of an encoder with initial weights (`init_from`), by a method of `--adapt` such as `houlsby`;
+            empty to train all of it in the group `base`.
+        adapt_settings: settings of this method by name.
     """
 
     kind: str = "sasrec"
@@ -36,24 +41,27 @@ class SASRecSettings:
     heads: int = 2
     blocks: int = 2
     dropout: float = 0.1
+    adapt: str = ""
+    adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
 
 
 class SelfAttention(nn.Module):
-    """Causal multi-head self-attention without biases, followed by residual and LayerNorm.
+    """Multi-head self-attention, followed by residual and LayerNorm.
 
     Args:
         width: E, divisible by `heads`.
         heads: number of attention heads.
         dropout: dropout probability of attention weights and output.
+        biases: whether the four linear layers have biases.
     """
 
-    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, *, heads: int, dropout: float, biases: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.output = nn.Linear(width, width, bias=False)
+        self.query = nn.Linear(width, width, bias=biases)
+        self.key = nn.Linear(width, width, bias=biases)
+        self.value = nn.Linear(width, width, bias=biases)
+        self.output = nn.Linear(width, width, bias=biases)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
@@ -75,23 +83,33 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers with ReLU and inner width 4·E, followed by residual and LayerNorm.
+    """Two layers with an activation between them, followed by residual and LayerNorm.
 
     Args:
         width: E.
         dropout: dropout probability of the output.
+        inner: inner width as a multiple of E.
+        activation: function of the inner values.
     """
 
-    def __init__(self, width: int, *, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        dropout: float,
+        inner: int = 4,
+        activation: Callable[[Tensor], Tensor] = F.relu,
+    ) -> None:
         super().__init__()
-        self.expand = nn.Linear(width, 4 * width)
-        self.contract = nn.Linear(4 * width, width)
+        self.activation = activation
+        self.expand = nn.Linear(width, inner * width)
+        self.contract = nn.Linear(inner * width, width)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         """(P, E) -> (P, E)."""
-        return self.norm(x + self.dropout(self.contract(F.relu(self.expand(x)))))
+        return self.norm(x + self.dropout(self.contract(self.activation(self.expand(x)))))
 
 
 class Block(nn.Module):
@@ -101,12 +119,24 @@ class Block(nn.Module):
         width: E.
         heads: number of attention heads.
         dropout: dropout probability of both layers.
+        biases: whether the attention's linear layers have biases.
+        inner: inner width of the feed-forward network as a multiple of E.
+        activation: function of its inner values.
     """
 
-    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int,
+        dropout: float,
+        biases: bool = False,
+        inner: int = 4,
+        activation: Callable[[Tensor], Tensor] = F.relu,
+    ) -> None:
         super().__init__()
-        self.attention = SelfAttention(width, heads=heads, dropout=dropout)
-        self.feed_forward = FeedForward(width, dropout=dropout)
+        self.attention = SelfAttention(width, heads=heads, dropout=dropout, biases=biases)
+        self.feed_forward = FeedForward(width, dropout=dropout, inner=inner, activation=activation)
 
     def forward(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
         """(P, E), (B, 1, L, L) -> (P, E)."""
@@ -152,7 +182,7 @@ class SASRec(nn.Module):
         self.blocks = nn.ModuleList(
             Block(embedding_dim, heads=heads, dropout=dropout) for _ in range(blocks)
         )
-        self.apply(partial(_initialise, std=initial_std))
+        self.apply(partial(initialise, std=initial_std))
 
     def settings(self) -> dict[str, Any]:
         """Arguments that rebuild the encoder (`SASRec(**settings)`), as a JSON object."""
@@ -183,9 +213,7 @@ class SASRec(nn.Module):
             raise ValueError(
                 f"sequences have {length} items; expected at most max_len {self.max_len}"
             )
-        visible = torch.ones(length, length, dtype=torch.bool, device=items.device).tril()
-        visible = visible & real[:, None, None, :]
-        bias = torch.zeros(visible.shape, device=items.device).masked_fill(~visible, MASKED)
+        bias = attention_bias(real, causal=True)
         positions = Positions(real, skip_padding=self.skip_padding)
         embedded = positions.pick(items + self.positions.weight[self.max_len - length :])
         x = self.dropout(self.norm(embedded))
@@ -194,7 +222,25 @@ class SASRec(nn.Module):
         return positions.spread(x)
 
 
-def _initialise(module: nn.Module, *, std: float | None) -> None:
+def attention_bias(real: Tensor, *, causal: bool) -> Tensor:
+    """The values added to attention scores: 0 for visible keys, `MASKED` for padding and, if causal, for later keys.
+
+    Args:
+        real: (B, L) false at padding.
+        causal: whether a position sees itself and earlier positions only.
+
+    Returns:
+        (B, 1, 1, L), or (B, 1, L, L) if causal.
+    """
+    visible = real[:, None, None, :]
+    if causal:
+        length = real.shape[1]
+        visible = torch.ones(length, length, dtype=torch.bool, device=real.device).tril() & visible
+    return torch.zeros(visible.shape, device=real.device).masked_fill(~visible, MASKED)
+
+
+def initialise(module: nn.Module, *, std: float | None) -> None:
+    """Sets the initial weights of a linear layer or table: Xavier normal, or with a standard deviation; biases are 0."""
     if isinstance(module, nn.Linear | nn.Embedding):
         if std is None:
             nn.init.xavier_normal_(module.weight)
@@ -205,8 +251,10 @@ def _initialise(module: nn.Module, *, std: float | None) -> None:
 
 
 def _about(settings: SASRecSettings) -> str:
+    adapted = f", adapted by {settings.adapt}" if settings.adapt else ""
     return (
         f"SASRec, {settings.blocks} blocks of {settings.heads} heads, over {settings.max_len} items"
+        f"{adapted}"
     )
 
 

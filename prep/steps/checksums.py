@@ -18,6 +18,9 @@ from toolkit.errors import UserError
 from toolkit.json_files import MANIFEST
 from toolkit.manifest import read_manifest
 
+# Prefixes of the names of steps that have a table per name, and the folders of these tables.
+_FOLDERS = {"encode:": "states/", "tokens:": "tokens/", "caption:": "captions/"}
+
 
 def files_of(dataset: Path, step: str) -> list[Path]:
     """The files that a step of prep has written: shards of its tables and of its errors."""
@@ -32,13 +35,14 @@ def files_of(dataset: Path, step: str) -> list[Path]:
 def tables_of(step: str) -> tuple[str, ...]:
     """Folders of the tables that a step writes.
 
-    >>> tables_of("ingest"), tables_of("encode:title"), tables_of("covers")
-    (('items', 'interactions'), ('states/title',), ('covers',))
+    >>> tables_of("ingest"), tables_of("encode:title"), tables_of("tokens:title"), tables_of("covers")
+    (('items', 'interactions'), ('states/title',), ('tokens/title',), ('covers',))
     """
     if step == "ingest":
         return ("items", "interactions")
-    folder = step.replace("encode:", "states/", 1).replace("caption:", "captions/", 1)
-    return (folder,)
+    for prefix, folder in _FOLDERS.items():
+        step = step.replace(prefix, folder, 1)
+    return (step,)
 
 
 def errors_name(step: str) -> str:
@@ -48,7 +52,9 @@ def errors_name(step: str) -> str:
 
 def step_of(folder: str) -> str:
     """The step that writes a table with one row per item, by its name in `errors/` and `dataset.json`."""
-    return folder.replace("states/", "encode:", 1).replace("captions/", "caption:", 1)
+    for prefix, table in _FOLDERS.items():
+        folder = folder.replace(table, prefix, 1)
+    return folder
 
 
 def belongs_to(name: str, step: str) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -92,6 +92,15 @@ class Encoding:
                     "theirs; run prep caption to go on"
                 )
 
+    def payloads(self, batch: pa.RecordBatch) -> list[Any]:
+        """What the encoder reads of each item; None for an item without a source.
+
+        Args:
+            batch: with the column item.
+        """
+        reader = self.data.source_reader(self.config.source)
+        return reader.read(batch.column("item").to_numpy()).to_pylist()
+
     @cached_property
     def data(self) -> Dataset:
         """Where the sources are."""
@@ -124,7 +133,7 @@ def encode_batch(
     """
     encoder, source = frozen.encoder, frozen.encoder.spec.source
     payloads = data.source_reader(source).read(batch.column("item").to_numpy()).to_pylist()
-    outcomes = [_outcome(source, payload, encoder) for payload in payloads]
+    outcomes = [outcome_of(source, payload, encoder) for payload in payloads]
     complete = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
 
     def broken(index: int, error: ValueError) -> None:
@@ -136,12 +145,12 @@ def encode_batch(
     encoded = frozen.batches([payloads[row] for row in complete], on_broken=broken)
     for indices, batch_states in encoded:
         values = batch_states.flatten(1).cpu().numpy()
-        _refuse_what_does_not_fit(values, dtype, encoder.spec.encoder)
+        refuse_what_does_not_fit(values, dtype, encoder.spec.encoder)
         states[[complete[index] for index in indices]] = values
     return state_rows(batch, states, outcomes, dtype)
 
 
-def _outcome(
+def outcome_of(
     source: str, payload: str | bytes | list[bytes] | None, encoder: "Encoder"
 ) -> tuple[Status, str | None]:
     """Whether an item has all that the encoder reads, and if not, why. Images are not decoded here."""
@@ -162,7 +171,18 @@ def _no_text(source: str) -> tuple[Status, str]:
     return "missing", f"it has no usable caption (why: step caption:{source})"
 
 
-def _refuse_what_does_not_fit(values: NDArray[np.float32], dtype: StatesDtype, name: str) -> None:
+def refuse_what_does_not_fit(values: NDArray[np.float32], dtype: StatesDtype, name: str) -> None:
+    """Refuses states that cannot be stored.
+
+    Args:
+        values: at least one.
+        dtype: to store them in.
+        name: of the encoder, for the message.
+
+    Raises:
+        BeyondFloat16Error: if a state does not fit float16, and dtype is float16.
+        UserError: if a state is not finite.
+    """
     largest = float(np.abs(values).max())
     if not np.isfinite(largest):
         raise UserError(

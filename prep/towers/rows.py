@@ -29,7 +29,7 @@ def state_rows(
         dtype: to store them in. Values beyond its range become infinite.
     """
     flat_type = schema.states(1, states.shape[1], dtype).field("states").type
-    flat = pa.array(_as_stored(states.reshape(-1), dtype))
+    flat = pa.array(as_stored(states.reshape(-1), dtype))
     return pa.table(
         {
             "item_id": batch.column("item_id"),
@@ -48,7 +48,8 @@ def all_finite(stored: NDArray[Any], dtype: StatesDtype) -> bool:
     return bool(np.isfinite(stored).all())
 
 
-def _as_stored(values: NDArray[np.floating], dtype: StatesDtype) -> NDArray[Any]:
+def as_stored(values: NDArray[np.floating], dtype: StatesDtype) -> NDArray[Any]:
+    """Values in the type in which tables store them (`toolkit.schema.STATES_TYPES`)."""
     if dtype != "bfloat16":
         return values.astype(dtype, copy=False)
     import torch  # here, because NumPy has no bfloat16 and prep's commands start without torch

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from circle import train_on, write_circle
 from reported_runs import train_runs, write_reported_dataset
-from tiny_dataset import ITEMS, walks, write_dataset
+from tiny_dataset import ITEMS, walks, write_covers, write_dataset
+from tiny_encoders import jpegs
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(
         tmp_path_factory.mktemp("data") / "tiny", walks(), items=ITEMS, towers=towers
     )
+
+
+@pytest.fixture(scope="session")
+def raw_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Titles and covers, and no stored tower."""
+    folder = write_dataset(tmp_path_factory.mktemp("raw") / "data", walks(), items=ITEMS)
+    ids = [f"i{number}" for number in range(1, ITEMS + 1)]
+    write_covers(folder, dict(zip(ids, jpegs(0, ITEMS), strict=True)))
+    return folder
 
 
 @pytest.fixture(scope="session")

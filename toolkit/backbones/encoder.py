@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from toolkit.backbones.final_norm import FinalNorm
 from toolkit.backbones.network import Hidden, Network, Preparation, dtype_of
 from toolkit.backbones.pooling import POOLINGS
 from toolkit.backbones.resolve import revision_as
@@ -73,12 +74,21 @@ class Encoder(nn.Module):
         network: as its library loads it.
         spec: which encoder it is, what it reads, and which layers and pooling are used.
         revision: hub commit, or fingerprint of a local folder.
+        final_norm: the norm through which `forward` reads the state of the last layer, as encoders that train do; None
+            for the state itself, which prep stores.
 
     Raises:
         UserError: if the network does not have the layers of `spec`.
     """
 
-    def __init__(self, network: Network, spec: EncoderSpec, *, revision: str = "unknown") -> None:
+    def __init__(
+        self,
+        network: Network,
+        spec: EncoderSpec,
+        *,
+        revision: str = "unknown",
+        final_norm: FinalNorm | None = None,
+    ) -> None:
         super().__init__()
         self.model = network.model
         self.spec = spec
@@ -90,6 +100,7 @@ class Encoder(nn.Module):
         self.kept = kept_states(spec.layers, network.depth)
         widths = network.widths or (network.width,) * (network.depth + 1)
         self.widths = tuple(widths[index] for index in self.kept)
+        self.final_norm = final_norm
         self.run = network.run
 
     @property
@@ -142,8 +153,7 @@ class Encoder(nn.Module):
         States of a clip that an image encoder reads are the mean over its frames.
         """
         hidden = self.hidden(inputs)
-        pooled = [self._pool(hidden.states[index], hidden.mask) for index in self.kept]
-        states = torch.stack(pooled, dim=1)
+        states = torch.stack([self._read(hidden, index) for index in self.kept], dim=1)
         if inputs.images is None:
             return states
         return torch.stack([clip.mean(dim=0) for clip in states.split(list(inputs.images))])
@@ -193,13 +203,25 @@ class Encoder(nn.Module):
     def _move(self, x: Tensor) -> Tensor:
         return x.to(self.device, self.dtype if x.is_floating_point() else None, non_blocking=True)
 
-    def _pool(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        """(U, S, at most D) -> (U, D); layers of a model that is spread over GPUs lie on several of them."""
+    def _read(self, hidden: Hidden, index: int) -> Tensor:
+        """The pooled state of one layer, (U, D). Layers of a model that is spread over GPUs lie on several of them."""
+        states, mask = hidden.states[index], hidden.mask
         if mask is None:
             mask = torch.ones(states.shape[:2], dtype=torch.long)
+        norm = self.final_norm if index == len(hidden.states) - 1 else None
+        if norm is not None and not norm.pooled:
+            states = self._normed(norm, states)
         pooled = POOLINGS[self.spec.pooling](states, mask.to(states.device))
+        if norm is not None and norm.pooled:
+            pooled = self._normed(norm, pooled)
         pooled = F.pad(pooled, (0, self.width - pooled.shape[1]))
         return pooled.to(self.device, torch.float32)
+
+    def _normed(self, norm: FinalNorm, states: Tensor) -> Tensor:
+        module = self.model.get_submodule(norm.path)
+        weight = next(module.parameters(), states)
+        normed: Tensor = module(states.to(weight.device, weight.dtype))
+        return normed
 
 
 def kept_states(layers: str | Sequence[int], depth: int) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ TOKENS_A_THREAD = 1024  # a CPU is fastest with what its caches hold (benchmarks
 TOKENS_ON_GPU = 8192
 
 OnBroken = Callable[[int, ValueError], None]
+Compute = Callable[[Inputs], Any]  # of a batch: the states of each of its members
 
 
 class FrozenEncoder:
@@ -69,21 +70,57 @@ class FrozenEncoder:
         Raises:
             ValueError: if an image cannot be decoded, and there is no `on_broken`.
         """
-        if not payloads:
-            return
-        readable = self._readable(payloads, on_broken)
         if not self.encoder.prepare.splits_clips(payloads):
-            yield from self._encoded(readable)
+            if payloads:
+                yield from self._encoded(self._readable(payloads, on_broken), self.encoder)
             return
+        for row, frames in self._clips(payloads, on_broken, self.encoder):
+            yield [row], torch.stack(frames).mean(dim=0, keepdim=True)
+
+    def tokens(
+        self, payloads: Sequence[Any], layer: int, *, on_broken: OnBroken | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """States of all tokens of each payload after a layer: its row, and (S, D) without padding.
+
+        Args:
+            payloads: see `encode`. Of a clip whose frames an image encoder reads one by one, the tokens of all frames
+                follow each other.
+            layer: index of the state; 0 is the embedding output.
+            on_broken: see `batches`.
+
+        Raises:
+            ValueError: if an image cannot be decoded, and there is no `on_broken`.
+        """
+
+        def compute(inputs: Inputs) -> list[Tensor]:
+            hidden = self.encoder.hidden(inputs)
+            states, mask = hidden.states[layer], hidden.mask
+            if mask is None:
+                return list(states)
+            return [
+                one[real] for one, real in zip(states, mask.to(states.device) != 0, strict=True)
+            ]
+
+        if self.encoder.prepare.splits_clips(payloads):
+            for row, frames in self._clips(payloads, on_broken, compute):
+                yield row, torch.cat(frames)
+        elif payloads:
+            for rows, states in self._encoded(self._readable(payloads, on_broken), compute):
+                yield from zip(rows, states, strict=True)
+
+    def _clips(
+        self, payloads: Sequence[Any], on_broken: OnBroken | None, compute: Compute
+    ) -> Iterator[tuple[int, list[Tensor]]]:
+        """Row and states of every frame of each clip."""
+        readable = self._readable(payloads, on_broken)
         frames = (((row, len(clip)), frame) for row, clip in readable for frame in clip)
         states = (
             pair
-            for labels, batch in self._encoded(frames)
+            for labels, batch in self._encoded(frames, compute)
             for pair in zip(labels, batch, strict=True)
         )
         for (row, length), first in states:
-            rest = [state for _, state in islice(states, length - 1)]
-            yield [row], torch.stack([first, *rest]).mean(dim=0, keepdim=True)
+            yield row, [first, *(state for _, state in islice(states, length - 1))]
 
     def _readable(
         self, payloads: Sequence[Any], on_broken: OnBroken | None
@@ -105,12 +142,14 @@ class FrozenEncoder:
                 yield row, pixels
 
     @torch.no_grad()
-    def _encoded(self, items: Iterator[tuple[Any, Any]]) -> Iterator[tuple[list[Any], Tensor]]:
-        """Batches of labelled tokens or pixels: the labels of each batch, and its states."""
+    def _encoded(
+        self, items: Iterator[tuple[Any, Any]], compute: Compute
+    ) -> Iterator[tuple[list[Any], Any]]:
+        """Batches of labelled tokens or pixels: the labels of each batch, and the states of each of its members."""
         preparation = self.encoder.prepare.preparation
         for batch in self._batched(items):
             inputs = Inputs(preparation.collate([read for _, read in batch]))
-            yield [label for label, _ in batch], self.encoder(inputs)
+            yield [label for label, _ in batch], compute(inputs)
 
     def _batched(self, items: Iterator[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:
         if self.encoder.modality == "text":

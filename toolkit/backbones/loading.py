@@ -7,10 +7,12 @@ import torch
 
 from toolkit.backbones import image, text, video
 from toolkit.backbones.encoder import Encoder
+from toolkit.backbones.final_norm import find_final_norm
 from toolkit.backbones.frozen import BATCH_SIZE, FrozenEncoder
 from toolkit.backbones.kinds import frames_of, read_config, refuse_other
 from toolkit.backbones.network import Network
 from toolkit.backbones.resolve import OPEN_CLIP, revision_of
+from toolkit.backbones.samples import sample_payload
 from toolkit.backbones.spec import EncoderSpec, Pooling, Precision, Quantize
 from toolkit.backbones.weights import Weights
 from toolkit.errors import UserError
@@ -18,7 +20,11 @@ from toolkit.towers import Modality
 
 
 def load_encoder(
-    spec: EncoderSpec, *, device: str | torch.device = "cpu", device_map: str | None = None
+    spec: EncoderSpec,
+    *,
+    device: str | torch.device = "cpu",
+    device_map: str | None = None,
+    final_norm: bool = False,
 ) -> Encoder:
     """Loads an encoder that training can differentiate through, from safetensors only.
 
@@ -28,6 +34,8 @@ def load_encoder(
         spec: which encoder, what it reads, and which of its states are kept.
         device: where to compute.
         device_map: instead of a device, how transformers spreads the model: auto, balanced, ...
+        final_norm: whether the state of the last layer is read through the network's final norm, if that state comes
+            before it (ViT, CLIP). Stored states are those before it.
 
     Raises:
         UserError: if the encoder cannot be found, or lacks what `spec` asks for.
@@ -54,8 +62,11 @@ def load_encoder(
             f"encoder {spec.encoder!r} ({type(network.model).__name__}) has no [CLS] token, and pooling is cls; "
             "set pooling mean"
         )
-    encoder = Encoder(network, spec, revision=revision_of(spec.encoder, network.commit))
-    return encoder.eval()
+    encoder = Encoder(network, spec, revision=revision_of(spec.encoder, network.commit)).eval()
+    if final_norm:
+        sample = encoder.prepare([sample_payload(encoder.modality, encoder.frames)])
+        encoder.final_norm = find_final_norm(encoder.model, lambda: encoder.hidden(sample))
+    return encoder
 
 
 def load_backbone(

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolkit.backbones.batching import by_length
+from toolkit.backbones.batching import least_padding
 from toolkit.backbones.encoder import Inputs, Preparer
 
 IMAGES_AT_ONCE = 64
 TOKENS_AT_ONCE = 8192
+BATCH_TOKENS = 128  # what another batch of texts costs beside its tokens, for the choice of batches
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def prepare_items(
 ) -> tuple[Prepared, list[int]]:
     """Tokenises or decodes the sources of U items, on the CPU; it may be called from several threads.
 
-    Texts of similar length go together, so that few tokens are padding.
+    Texts are cut into batches by length, so that few tokens are padding (`least_padding`).
 
     Args:
         prepare: of the encoder.
@@ -124,7 +125,7 @@ def _batched(
         if batch:
             yield batch
         return
-    for together in by_length(lengths, tokens):
+    for together in least_padding(lengths, tokens, overhead=BATCH_TOKENS):
         yield [rows[index] for index in together]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from toolkit.backbones.network import Network
@@ -22,6 +22,9 @@ from toolkit.backbones.weights import Weights
 from toolkit.errors import UserError
 
 Tokens = dict[str, list[int]]  # of one text: input_ids and whatever else its tokenizer returns
+
+# What models call their table of learned positions.
+_POSITIONS = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
 
 TOKENIZING = (
     threading.Lock()
@@ -76,7 +79,8 @@ def load(
     """Loads a text encoder; see `toolkit.backbones.load_encoder`.
 
     Raises:
-        UserError: if it cannot be found, its layers have no single width, or it cannot be pooled so.
+        UserError: if it cannot be found, its layers have no single width, it cannot be pooled so, or `max_tokens` exceeds
+            its learned positions.
     """
     tokenizer, model = load_pretrained(
         name,
@@ -88,6 +92,7 @@ def load(
     if hasattr(model, "text_model"):  # CLIP, SigLIP, ...
         model = model.text_model
         max_tokens = min(max_tokens, model.config.max_position_embeddings)
+    _refuse_beyond_positions(name, model, max_tokens)
     _pad_right(name, tokenizer, model)
     if getattr(model.config, "is_encoder_decoder", False):  # T5, BART
         model = model.get_encoder()
@@ -103,6 +108,21 @@ def load(
         commit=commit_of(name, revision),
         processor=processor_name(tokenizer),
     )
+
+
+def _refuse_beyond_positions(name: str, model: nn.Module, max_tokens: int) -> None:
+    """Refuses texts longer than the table of learned positions; relative and rotary positions have no such table."""
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and path.rpartition(".")[2] in _POSITIONS:
+            before = (
+                0 if module.padding_idx is None else module.padding_idx + 1
+            )  # rows that no text uses
+            positions = module.num_embeddings - max(before, getattr(module, "offset", 0))
+            if max_tokens > positions:
+                raise UserError(
+                    f"encoder {name!r} has {positions} positions, and max_tokens is {max_tokens}; set max_tokens to at most "
+                    f"{positions}"
+                )
 
 
 def _pad_right(name: str, tokenizer: Any, model: Any) -> None:

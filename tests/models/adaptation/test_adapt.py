@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_encoders import ALL, payloads_of, source_of, write_model
+from tiny_encoders import ALL, MORE, payloads_of, source_of, write_model
 from torch import Tensor, nn
 
-from models.adaptation import ADAPTATIONS, adapt, check_gradients
-from models.adaptation.bottlenecks import HoulsbySettings
+from models.adaptation import ADAPTATIONS, adapt, check_gradients, method_settings
+from models.adaptation.bottlenecks import HoulsbySettings, PfeifferSettings
 from models.adaptation.compacter import CompacterSettings
 from models.adaptation.k_adapter import KAdapterSettings
 from models.adaptation.low_rank import LoraSettings
@@ -31,6 +31,12 @@ NEVER = {  # what a family cannot take
     "open_clip text": {"lora", "dora", "ia3", "prompt", "prefix"},
     "open_clip image": {"lora", "dora", "ia3", "prompt", "prefix"},
     "user": {"prompt", "prefix"},
+    "deberta": {"prompt", "prefix"},
+    "mpnet": {"prompt", "prefix"},
+    "modernbert": {"bitfit", "ia3", "prompt", "prefix"},
+    "gpt2": {"ia3", "prompt", "prefix"},
+    "timesformer": {"ia3", "prompt", "prefix"},
+    "timm": {"ia3", "prompt", "prefix"},
 }
 SMALL = {"k-adapter": KAdapterSettings(width=8, heads=2)}
 REAL = torch.tensor([[0, 0, 1, 1, 1, 1], [1] * 6, [0, 0, 0, 0, 1, 1]]).bool()
@@ -70,7 +76,7 @@ def backward(outputs: Tensor) -> None:
     (outputs * torch.randn(outputs.shape)).sum().backward()
 
 
-@pytest.mark.parametrize("family", [*ALL, "user"])
+@pytest.mark.parametrize("family", [*ALL, *MORE, "timm", "user"])
 def test_each_method_starts_as_the_identity_and_trains_what_it_declares(
     family: str, loaded: Callable[[str], tuple[nn.Module, Compute]]
 ) -> None:
@@ -85,9 +91,10 @@ def test_each_method_starts_as_the_identity_and_trains_what_it_declares(
                 adapt(encoder, method)
             continue
         adapted = adapt(encoder, method, SMALL.get(method), prefix="text")
-        assert compute(encoder).shape == outputs.shape
+        started = compute(encoder).detach()
+        assert started.shape == outputs.shape
         if ADAPTATIONS[method.replace("-1", "-K")].identity:
-            torch.testing.assert_close(compute(encoder), outputs, atol=1e-6, rtol=1e-6)
+            torch.testing.assert_close(started, outputs, atol=1e-6, rtol=1e-6)
         groups = {group for group, _ in rate_groups(encoder)}
         assert groups <= set(adapted.groups), method
         assert bool(groups) == (method != "frozen")
@@ -95,6 +102,20 @@ def test_each_method_starts_as_the_identity_and_trains_what_it_declares(
             encoder.train()
             backward(compute(encoder))
         check_gradients(encoder)
+        flags = {name for name, x in encoder.named_parameters() if x.requires_grad}
+        assert flags == set(adapted.trainable), method
+        if method != "frozen":
+            assert_an_update_changes_what_trains_alone(encoder, compute, started)
+
+
+def assert_an_update_changes_what_trains_alone(
+    encoder: nn.Module, compute: Compute, before: Tensor
+) -> None:
+    weights = {name: x.clone() for name, x in encoder.named_parameters()}
+    torch.optim.SGD([x for x in encoder.parameters() if x.requires_grad], lr=1.0).step()
+    for name, x in encoder.named_parameters():
+        assert x.requires_grad or torch.equal(x, weights[name]), name
+    assert not torch.allclose(compute(encoder.eval()), before, atol=1e-6)
 
 
 def test_after_an_update_every_factor_has_a_gradient(
@@ -207,12 +228,19 @@ def test_a_copy_has_adapters_of_its_own(
     assert not torch.allclose(compute(copied), before)
 
 
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [("houlsby", HoulsbySettings(width=8)), ("pfeiffer", PfeifferSettings(width=8, places="both"))],
+)
 def test_an_adapter_in_a_pre_norm_encoder_learns(
-    loaded: Callable[[str], tuple[nn.Module, Compute]],
+    method: str, settings: Any, loaded: Callable[[str], tuple[nn.Module, Compute]]
 ) -> None:
+    """adapter-hub/adapters, issue 764: a bottleneck in a ViT that did not learn."""
     encoder, compute = loaded("vit")
-    goal = torch.randn(compute(encoder)[:, -1].shape)
-    adapt(encoder, "houlsby", HoulsbySettings(width=8))
+    before = compute(encoder).detach()
+    goal = torch.randn(before[:, -1].shape, generator=torch.Generator().manual_seed(0))
+    adapt(encoder, method, settings)
+    torch.testing.assert_close(compute(encoder), before, atol=1e-6, rtol=0)
     optimizer = torch.optim.Adam([x for x in encoder.parameters() if x.requires_grad], lr=1e-2)
     losses = []
     for _ in range(60):
@@ -296,6 +324,20 @@ def test_refusals(
         adapt(encoder, method, settings)
 
 
+def test_a_second_method_is_refused(
+    loaded: Callable[[str], tuple[nn.Module, Compute]],
+) -> None:
+    encoder, _ = loaded("bert")
+    trainable = adapt(encoder, "houlsby").trainable
+    for method in ("lora", "houlsby"):
+        with pytest.raises(
+            UserError, match=f"^adapt {method}: the encoder is adapted already, by houlsby; .*$"
+        ):
+            adapt(encoder, method)
+    flags = {name for name, x in encoder.named_parameters() if x.requires_grad}
+    assert flags == set(trainable)
+
+
 def test_peft_is_an_extra(
     monkeypatch: pytest.MonkeyPatch, loaded: Callable[[str], tuple[nn.Module, Compute]]
 ) -> None:
@@ -337,3 +379,28 @@ class TestCheckGradients:
         encoder.positions.weight.requires_grad_(False)  # type: ignore[union-attr]
         with pytest.raises(UserError, match=r"positions\.weight are frozen and got a gradient"):
             check_gradients(encoder)
+
+
+@pytest.mark.parametrize(
+    ("method", "chosen", "message"),
+    [
+        ("lora", {"rank": 2.5}, "rank of adapt lora is 2.5; expected a whole number"),
+        ("lora", {"rank": True}, "rank of adapt lora is True; expected a whole number"),
+        ("lora", {"alpha": "much"}, "alpha of adapt lora is 'much'; expected a number"),
+        ("lora", {"layers": "some"}, "is 'some'; expected one of query-value, attention, all"),
+        ("houlsby", {"norms": 1}, "norms of adapt houlsby is 1; expected true or false"),
+        ("k-adapter", {"layers": 3}, "layers of adapt k-adapter is 3; expected a list"),
+        ("top-2", {"layers": 3}, "adapt_settings names layers, and adapt top-2 has no settings"),
+    ],
+)
+def test_settings_of_other_types_are_refused(
+    method: str, chosen: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        method_settings(method, chosen)
+
+
+def test_settings_are_taken() -> None:
+    assert method_settings("lora", {"alpha": 8}) == LoraSettings(alpha=8)
+    assert method_settings("k-adapter", {"layers": [0, 1]}) == KAdapterSettings(layers=[0, 1])
+    assert method_settings("top-2").layers == 2

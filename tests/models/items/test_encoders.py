@@ -15,13 +15,16 @@ from tiny_dataset import ITEMS, walks, write_dataset, write_tower
 import models
 from models.adaptation import ADAPTATIONS
 from models.build import build, make_features
+from models.cli import main
 from models.config import parse_run_config
 from models.inputs.batches import Batches
 from models.items import TrainedEncoders
 from models.recommender import Recommender
+from models.runs.adapter_files import adapters_of
 from models.runs.model_files import read_weights
 from models.train import train
 from toolkit import UserError, open_dataset, schema
+from toolkit.backbones import Encoder, EncoderSpec, load_encoder
 from toolkit.backbones.prepared import Prepared
 from toolkit.json_files import read_json
 from toolkit.store import Table
@@ -131,7 +134,9 @@ def test_gradients_are_those_of_encoding_every_slot(
     for name, parameter in model.named_parameters():
         if name in grads:
             assert parameter.grad is not None
-            scale = max(float(grads[name].abs().max()), 1e-6)
+            scale = max(
+                float(grads[name].abs().max()), 1e-5
+            )  # a key's bias has rounding errors alone
             assert (parameter.grad - grads[name]).abs().max() <= 1e-4 * scale, name
 
 
@@ -204,6 +209,37 @@ def test_a_missing_or_changed_base_encoder_is_refused(
         models.load(output)
 
 
+def test_a_base_encoder_that_has_moved_is_named(
+    run: Path, data: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    config = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(config.replace(str(tiny_bert), "/gone/bert"))
+    commands = {
+        "evaluate": [], "recommend": [], "export": [str(tmp_path / "items.npy")],
+        "report": ["--output", str(tmp_path / "report.html")],
+    }  # fmt: skip
+    for command, more in commands.items():
+        with pytest.raises(UserError, match=r"^encoder '/gone/bert': no such folder$"):
+            main([command, str(moved), *more])
+        assert main([command, str(run), *more]) == 0
+    found = models.load(moved, encoders={"title": str(tiny_bert)})
+    assert torch.equal(found.item_embeddings(), models.load(run).item_embeddings())
+    with pytest.raises(UserError, match=r"encoders names cover, but .* trains encoders of title"):
+        models.load(moved, encoders={"cover": str(tiny_bert)})
+    trusted = []
+
+    def note(spec: EncoderSpec) -> Encoder:
+        trusted.append(spec.trust_remote_code)
+        return load_encoder(spec, final_norm=True)
+
+    monkeypatch.setattr("models.items.encoders.load_encoder", lambda spec, **_: note(spec))
+    models.load(run)
+    models.load(run, trust_remote_code=True)
+    assert trusted == [False, True]
+
+
 def test_resumed_runs_are_bit_equal(
     data: Path, title: list[str], run: Path, tmp_path: Path
 ) -> None:
@@ -227,7 +263,8 @@ def test_every_method_is_resumed_bit_for_bit_and_saves_what_trains(
     whole, parts = (models.load(tmp_path / name).model for name in ("whole", "parts"))
     ours, theirs = parts.state_dict(), whole.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    kept = read_weights(tmp_path / "whole" / "model" / "model.safetensors").tensors
+    weights = read_weights(tmp_path / "whole" / "model" / "model.safetensors")
+    kept = {*weights.tensors, *(n for one in adapters_of(whole) for n in one.names)}
     assert {n for n, p in whole.named_parameters() if p.requires_grad} <= set(kept)
     assert not {f"item_encoder.{name}" for name in whole.item_encoder.base_names} & set(kept)
 

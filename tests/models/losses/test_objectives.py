@@ -107,6 +107,7 @@ def hide(sequences: Ints, seed: tuple[int, ...]) -> Examples:
 def splits(sequences: Ints) -> Splits:
     class Made:
         train = sequences
+        train_times = None
         train_counts = np.bincount(sequences.ravel(), minlength=ITEMS + 1) * (
             np.arange(ITEMS + 1) > 0
         )

@@ -25,7 +25,7 @@ from toolkit.splits import Splits
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LOSSES, "bce", KIND)
+    monkeypatch.setitem(LOSSES, "own-bce", KIND)
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +118,17 @@ def test_global_negatives_are_those_of_one_process(splits: Splits) -> None:
 @pytest.mark.usefixtures("registered")
 def test_it_is_trained_saved_loaded_and_evaluated(dataset: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["--config=id", f"--data={dataset}", f"--output={run}", "--train.loss=bce",
+    words = ["--config=id", f"--data={dataset}", f"--output={run}", "--train.loss=own-bce",
              "--train.loss_settings={negatives: 3}", "--sequence.max_len=5", "--train.epochs=8",
              "--train.batch_size=16", "--train.rates.base=0.01", "--train.trackers=[]"]  # fmt: skip
     report = train(parse_run_config(words))
     assert report["metrics"]["HR@10"]["value"] > 0.6  # of 60 items: chance is 1/6
-    del LOSSES["bce"]  # another process, which does not know the loss
+    del LOSSES["own-bce"]  # another process, which does not know the loss
     assert load_run_config(run / "config.yaml").train.loss_settings == {"negatives": 3}
     trained = models.load(run)
     assert evaluate(run) == json.loads((run / "metrics" / "test.json").read_text())
     assert trained.recommend([["i1", "i2", "i3"]], k=3).num_rows == 3
-    with pytest.raises(UserError, match=r"train\.loss: Expected one of .*'sampled', got 'bce'"):
+    with pytest.raises(UserError, match=r"train\.loss: Expected one of .*'bpr', got 'own-bce'"):
         train(parse_run_config(words))
 
 
@@ -136,8 +136,8 @@ def test_it_is_trained_saved_loaded_and_evaluated(dataset: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--train.loss=bce", "--train.loss_settings={negative: 3}"],
-         r"train\.loss_settings: train\.loss bce .*unexpected keyword argument 'negative'"),
+        (["--train.loss=own-bce", "--train.loss_settings={negative: 3}"],
+         r"train\.loss_settings: train\.loss own-bce .*unexpected keyword argument 'negative'"),
         (["--train.loss=sampled", "--train.loss_settings={count: 3}"],
          r"train\.loss_settings: train\.loss sampled .*multiple values .*'count'"),
     ],

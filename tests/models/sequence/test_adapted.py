@@ -1,0 +1,155 @@
+"""A user encoder that is adapted (`--sequence.adapt`): built, trained, saved, loaded, resumed and refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from public_iisan import public_weights
+from safetensors.torch import load_file
+from torch import nn
+
+import models
+from models.adaptation import ADAPTATIONS, check_gradients
+from models.build import build
+from models.config import load_run_config, parse_run_config
+from models.parameters import rate_groups
+from models.recommender import Recommender
+from models.runs.pretrained import from_pretrained, save_pretrained
+from models.sequence import SEQUENCES
+from models.train import train
+from toolkit import UserError, open_dataset
+from toolkit.json_files import read_json
+
+METHODS = {name.replace("K", "1"): "{}" for name in ADAPTATIONS if name not in ("prompt", "prefix")}
+METHODS["k-adapter"] = "{width: 8, heads: 2, layers: [1]}"
+METHODS["compacter"] = "{width: 8}"
+SHAPES = {"text": (3, 16), "image": (4, 24)}  # the tiny dataset's towers: kept states, width
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("public") / "epoch-3.pt"
+    torch.save({"model_state_dict": public_weights(*SHAPES.values())}, file)
+    return file
+
+
+def words(data: Path, output: Path | str, *more: str) -> list[str]:
+    return ["--config=raw-image", f"--data={data}", f"--output={output}", "--train.trackers=[]",
+            "--side.embedding_dim=16", "--side.bottlenecks={title: 5, cover: 7}", *more]  # fmt: skip
+
+
+def built(data: Path, checkpoint: Path, *more: str) -> Recommender:
+    config = parse_run_config(words(data, "unused", f"--init_from={checkpoint}", *more))
+    return build(config, open_dataset(data))
+
+
+def states_of(encoder: nn.Module) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    items = torch.randn(2, 10, 16, generator=generator)
+    states: torch.Tensor = encoder(items, torch.ones(2, 10, dtype=torch.bool))
+    return states
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_starts_from_the_initial_weights_and_is_saved_and_loaded(
+    dataset: Path, checkpoint: Path, tmp_path: Path, method: str
+) -> None:
+    more = [f"--sequence.adapt={method}", f"--sequence.adapt_settings={METHODS[method]}"]
+    plain = built(dataset, checkpoint).eval().sequence_encoder
+    model = built(dataset, checkpoint, *more).eval()
+    encoder = model.sequence_encoder
+    if method != "k-adapter":  # its join begins at random
+        torch.testing.assert_close(states_of(encoder), states_of(plain), atol=1e-6, rtol=1e-6)
+    groups = {group for group, _ in rate_groups(encoder)}
+    assert groups <= {"sequence_encoder", "sequence_adapter", "sequence_norm"}
+    assert bool(groups) == (method != "frozen")
+    if method != "frozen":
+        (states_of(encoder) * torch.randn(2, 10, 16)).sum().backward()
+    check_gradients(encoder)
+    with torch.no_grad():
+        for x in encoder.parameters():
+            x.add_(0.1 * x.requires_grad)
+    save_pretrained(model, tmp_path / "model")
+    loaded = from_pretrained(tmp_path / "model").sequence_encoder
+    assert torch.equal(states_of(loaded), states_of(encoder))
+    flags = [{n for n, x in e.named_parameters() if x.requires_grad} for e in (encoder, loaded)]
+    assert flags[0] == flags[1]
+    assert not torch.allclose(states_of(loaded), states_of(plain)) or method == "frozen"
+
+
+def final(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(sorted((run / "checkpoints").iterdir())[-1])
+
+
+@pytest.mark.parametrize(
+    "method", ["lora", *(pytest.param(x, marks=pytest.mark.slow) for x in ("houlsby", "k-adapter"))]
+)
+def test_a_resumed_run_is_the_whole_run_bit_for_bit(
+    dataset: Path, checkpoint: Path, tmp_path: Path, method: str
+) -> None:
+    more = [f"--init_from={checkpoint}", f"--sequence.adapt={method}", "--sequence.dropout=0.2",
+            f"--sequence.adapt_settings={METHODS[method]}", "--train.batch_size=32"]  # fmt: skip
+    train(parse_run_config(words(dataset, tmp_path / "whole", *more, "--train.epochs=2")))
+    train(parse_run_config(words(dataset, tmp_path / "run", *more, "--train.epochs=1")))
+    train(parse_run_config(words(dataset, tmp_path / "run", *more, "--train.epochs=2", "--resume")))
+    whole, ours = final(tmp_path / "whole"), final(tmp_path / "run")
+    assert whole.keys() == ours.keys() and all(torch.equal(ours[n], x) for n, x in whole.items())
+    before = built(dataset, checkpoint).sequence_encoder.state_dict()
+    after = models.load(tmp_path / "run").model.sequence_encoder.state_dict()
+    same = {name for name, x in before.items() if name in after and torch.equal(after[name], x)}
+    assert "blocks.0.feed_forward.norm.weight" in same and "positions.weight" in same
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert log[0]["rates"]["sequence_adapter"] == 1e-4
+    config = load_run_config(tmp_path / "run" / "config.yaml")
+    assert config.sequence.adapt == method  # type: ignore[attr-defined]
+    assert f"adapted by {method}" in (tmp_path / "run" / "model" / "README.md").read_text()
+    saved = read_json(tmp_path / "run" / "model" / "config.json")["sequence_encoder"]
+    assert saved["adapt"] == method and saved["adapt_settings"]
+
+
+@pytest.mark.parametrize(("method", "warned"), [("houlsby", 1), ("full", 0)])
+def test_random_weights_that_stay_are_warned_of_once(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str, warned: int
+) -> None:
+    more = ["--item=id", f"--sequence.adapt={method}", "--train.epochs=1", "--train.batch_size=64"]
+    train(parse_run_config([f"--data={dataset}", f"--output={tmp_path / 'run'}", *more]))
+    text = f"warning: sequence.adapt {method} keeps random weights of the sequence encoder"
+    assert capsys.readouterr().err.count(text) == warned
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--sequence.adapt=loraa"], "sequence: adapt 'loraa' is unknown; expected one of frozen"),
+        (
+            ["--sequence.adapt=lora", "--sequence.adapt_settings={ranks: 2}"],
+            "sequence: adapt_settings names ranks, and adapt lora has rank, alpha",
+        ),
+        (["--sequence.adapt_settings={rank: 2}"], "needs a method; add --sequence.adapt METHOD"),
+        (["--sequence.adapt=top-3"], "sequence: adapt top-3: .* depend on 2 layers"),
+        (
+            ["--sequence.adapt=prompt"],
+            "sequence: adapt prompt needs .* SASRec .* take one of frozen",
+        ),
+    ],
+)
+def test_what_a_user_encoder_cannot_take_is_refused_before_anything_is_written(
+    dataset: Path, tmp_path: Path, more: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        train(parse_run_config(words(dataset, tmp_path / "run", *more)))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+
+def test_a_kind_without_the_settings_is_built_as_before() -> None:
+    class Settings:
+        kind = "sasrec"
+        max_len = 5
+
+    kind: Any = SEQUENCES["sasrec"]
+    kind.check(Settings())
+    encoder = kind.load({"embedding_dim": 8, "max_len": 5})
+    assert kind.describe(encoder) == encoder.settings() and not hasattr(encoder, "adapted")
