@@ -52,12 +52,12 @@ from benchmarks.trials import (
     Outcome,
     comparisons,
     fix_design,
-    interval,
     markdown,
     outcome_of,
     show_cost,
     show_interval,
     show_paired,
+    summary,
     try_out,
 )
 from prep import EncodeConfig, MediaConfig, PrepConfig
@@ -331,10 +331,10 @@ def oracle_ndcg(dataset: Path, truth: Path) -> float:
 def describe(found: dict[str, list[Outcome]], seeds: Sequence[int]) -> dict[str, Any]:
     """Means and comparisons for each seed and over the users of all seeds; costs, measured for the first seed alone."""
     columns = {
-        f"seed {seed}": {name: of[row].ndcg for name, of in found.items()}
+        f"seed {seed}": {name: of[row].ranks for name, of in found.items()}
         for row, seed in enumerate(seeds)
     }
-    columns["all"] = {name: np.concatenate([one.ndcg for one in of]) for name, of in found.items()}
+    columns["all"] = {name: np.concatenate([one.ranks for one in of]) for name, of in found.items()}
     return {
         "columns": {name: describe_users(of) for name, of in columns.items()},
         "costs": {name: asdict(of[0].cost) for name, of in found.items()},
@@ -343,18 +343,20 @@ def describe(found: dict[str, list[Outcome]], seeds: Sequence[int]) -> dict[str,
     }
 
 
-def describe_users(of: dict[str, Floats]) -> dict[str, Any]:
-    """NDCG@10 of some users by method, and the comparisons of methods that are there."""
-    values = {method: interval(ndcg) for method, ndcg in of.items()}
-    pairs = [pair for pair in COMPARED if set(pair) <= set(of)]
-    return {"NDCG@10": values, "comparisons": comparisons(of, pairs)}
+def describe_users(ranks: dict[str, Floats]) -> dict[str, Any]:
+    """Metrics of some users by method, and the comparisons of methods that are there."""
+    pairs = [pair for pair in COMPARED if set(pair) <= set(ranks)]
+    return {
+        "metrics": {name: summary(of) for name, of in ranks.items()},
+        "comparisons": comparisons(ranks, pairs),
+    }
 
 
 def show(report: dict[str, Any]) -> str:
     """Three tables in Markdown: NDCG@10 in percent, comparisons and costs."""
     columns = report["columns"]
     values = [
-        [method, *(show_interval(of["NDCG@10"][method]) for of in columns.values())]
+        [method, *(show_interval(of["metrics"][method]["NDCG@10"]) for of in columns.values())]
         for method in report["costs"]
     ]
     oracle_cells = [f"{100 * value:.2f}" for value in report["oracle"]]
@@ -380,8 +382,8 @@ def show(report: dict[str, Any]) -> str:
 def verdict(report: dict[str, Any], costs: dict[str, Cost]) -> str:
     """Whether the cheaper method is within the interval of the other, and at which share of its cost."""
     dear, cheap, times = CHEAPER
-    value = report["columns"]["all"]["NDCG@10"]
-    within = value[cheap]["value"] >= value[dear]["low"]
+    found = report["columns"]["all"]["metrics"]
+    within = found[cheap]["NDCG@10"]["value"] >= found[dear]["NDCG@10"]["low"]
     flops, cpu = (
         getattr(costs[dear], name) / getattr(costs[cheap], name)
         for name in ("flops", "cpu_seconds")
