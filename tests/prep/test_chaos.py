@@ -27,7 +27,7 @@ FORKS, COMMANDS = 14, 6
 FORKING = """
 import os, random, signal, sys
 import torch, transformers
-import prep
+import prep.build
 from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.pictures import covers, frames
 from toolkit import backbones, store
