@@ -13,7 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["models.train"])
+# Beside the command, what its first optimizer and its first table import.
+_CONTEXT.set_forkserver_preload(["models.train", "torch._dynamo", "pandas"])
 _TIMEOUT_SECONDS = 300
 
 
