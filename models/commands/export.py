@@ -44,7 +44,7 @@ def add_options(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> Answer:
     """Encodes the items, on a GPU if there is one, and writes the encoder."""
     from models.export import export_items
-    from models.export_merged import export_encoder
+    from models.runs.export_merged import export_encoder
 
     _check(options)
     written: dict[str, Path] = {}
