@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.golden.adapters import CHOOSERS, run_adapters
+from benchmarks.golden.evaluations import RUNS as EVALUATIONS
 from benchmarks.golden.files import Golden, Ours, compare, read_golden
 from benchmarks.golden.iisan import run_iisan
 from benchmarks.golden.losses import RUNS as LOSSES
@@ -29,6 +30,7 @@ KINDS: dict[str, Run] = {
     "morec_id_plus_modality": run_id_plus_modality,
     **SEQUENCES,
     **LOSSES,
+    **EVALUATIONS,
 }
 LATER = (
     "adapter4rec_",
@@ -55,8 +57,9 @@ def double_precision() -> Iterator[None]:
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of a file: the longest known one that its name holds."""
-    return max((kind for kind in KINDS if kind in name), key=len, default=None)
+    """The kind of a file: the longest known one that its name holds; evaluations are of other kinds than what they evaluate."""
+    kinds = (kind for kind in KINDS if kind in name and ("_eval" in kind) == ("_eval" in name))
+    return max(kinds, key=len, default=None)
 
 
 def check(path: Path) -> tuple[bool, str]:

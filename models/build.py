@@ -216,7 +216,8 @@ def _sources(
         name: open_required_tokens(dataset, name, required)
         for name, required in item_encoder.tokens.items()
     }
-    refuse_short_clips(dataset, item_encoder.preparers, item_encoder.sources)
+    read = {name: x for name, x in item_encoder.preparers.items() if name not in tokens}
+    refuse_short_clips(dataset, read, item_encoder.sources)
     return Sources(
         dataset, item_encoder.preparers, item_encoder.sources, tokens=tokens, device=device
     )

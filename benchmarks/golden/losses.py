@@ -50,7 +50,7 @@ def run_in_batch(golden: Golden) -> Ours:
         states.flatten(0, 1)[rows],
         F.pad(items.reshape(-1, width), (0, 0, 1, 0)),
         (torch.arange(slots).view(ids.shape)[:, 1:] + 1).flatten()[rows],
-        weights=torch.full((len(rows),), 1 / len(rows)),
+        weights=torch.full((len(rows),), 1 / len(rows), dtype=torch.float32),  # as the loss is
         bias=-popularity[flat].log(),
         log_counts=(flat != 0).float().log(),
         hidden=hidden[rows // states.shape[1]],

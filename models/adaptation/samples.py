@@ -20,6 +20,8 @@ def sample_outputs(encoder: nn.Module) -> Tensor:
     inputs = [items.view(1, _LENGTH, width), real]
     if getattr(encoder, "takes_mask", False):  # a mask token at the end
         inputs.append(torch.arange(_LENGTH, device=like.device)[None] == _LENGTH - 1)
+    if getattr(encoder, "takes_times", False):  # a second apart
+        return encoder(*inputs, times=1000 * torch.arange(_LENGTH, device=like.device)[None])
     return encoder(*inputs)
 
 

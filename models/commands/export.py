@@ -1,5 +1,7 @@
 """`python -m models export RUN [OUT.npy] [--merged FOLDER]`."""
 
+from pathlib import Path
+
 from jsonargparse import ArgumentParser, Namespace
 
 from models.commands.command import Command, best_device
@@ -45,7 +47,7 @@ def run(options: Namespace) -> Answer:
     from models.export_merged import export_encoder
 
     _check(options)
-    written = {}
+    written: dict[str, Path] = {}
     if options.merged:
         written |= export_encoder(options.run, options.merged, tower=options.tower)
     if options.file:

@@ -4,7 +4,7 @@ B sequences, L positions, E embedding. Sequences are left-padded: the newest ite
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
 from models.sequence.sasrec import LAYER_NORM_EPS, Block, attention_bias, initialise
@@ -35,6 +36,9 @@ class BERT4RecSettings:
         activation: activation of the feed-forward networks: `gelu`, as in the paper, or `relu`, as in NineRec.
         biases: whether the attention's linear layers have biases, as in the paper; NineRec has none.
         output_layer: whether a linear layer, GELU and LayerNorm follow the last block, as in the paper.
+        adapt: what trains of an encoder with initial weights, by a method of `--adapt`; empty to train all of it in the
+            group `base`.
+        adapt_settings: settings of this method by name.
     """
 
     kind: str = "bert4rec"
@@ -46,6 +50,8 @@ class BERT4RecSettings:
     activation: Activation = "gelu"
     biases: bool = True
     output_layer: bool = False
+    adapt: str = ""
+    adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
 
 
 class BERT4Rec(nn.Module):

@@ -3,11 +3,12 @@
 B sequences, L positions, E embedding, H width of the GRU. Sequences are left-padded: the newest item is last.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
+from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
 
 
@@ -23,6 +24,9 @@ class GRU4RecSettings:
         output_layer: whether a linear layer with bias follows the GRU, as in RecBole; required if `hidden` differs from
             the width of the item embeddings.
         dropout: dropout probability of the inputs.
+        adapt: what trains of an encoder with initial weights, by a method of `--adapt`; empty to train all of it in the
+            group `base`.
+        adapt_settings: settings of this method by name.
     """
 
     kind: str = "gru4rec"
@@ -31,6 +35,8 @@ class GRU4RecSettings:
     hidden: int = 0
     output_layer: bool = False
     dropout: float = 0.1
+    adapt: str = ""
+    adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
 
 
 class GRU4Rec(nn.Module):

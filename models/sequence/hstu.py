@@ -4,7 +4,7 @@ B sequences, L positions, P computed positions (`models.sequence.positions`), H 
 left-padded: the newest item is last.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
 from models.sequence.sasrec import LAYER_NORM_EPS, initialise
@@ -31,6 +32,9 @@ class HSTUSettings:
         heads: number of attention heads.
         blocks: number of layers.
         dropout: dropout probability.
+        adapt: what trains of an encoder with initial weights, by a method of `--adapt`; empty to train all of it in the
+            group `base`.
+        adapt_settings: settings of this method by name.
     """
 
     kind: str = "hstu"
@@ -38,6 +42,8 @@ class HSTUSettings:
     heads: int = 2
     blocks: int = 2
     dropout: float = 0.1
+    adapt: str = ""
+    adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
 
 
 class RelativeBias(nn.Module):

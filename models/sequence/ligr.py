@@ -4,13 +4,14 @@ B sequences, L positions, P computed positions (`models.sequence.positions`), E 
 the newest item is last.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
 from models.sequence.sasrec import attention_bias, initialise
@@ -27,6 +28,9 @@ class LiGRSettings:
         blocks: number of blocks.
         dropout: dropout probability.
         inner: inner width of the feed-forward networks as a multiple of the embedding width.
+        adapt: what trains of an encoder with initial weights, by a method of `--adapt`; empty to train all of it in the
+            group `base`.
+        adapt_settings: settings of this method by name.
     """
 
     kind: str = "ligr"
@@ -35,6 +39,8 @@ class LiGRSettings:
     blocks: int = 2
     dropout: float = 0.1
     inner: int = 4
+    adapt: str = ""
+    adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
 
 
 class Attention(nn.Module):

@@ -10,6 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
 from models.sequence.sasrec import initialise
 
@@ -28,6 +29,9 @@ class NextItNetSettings:
         kernel: positions that a convolution reads.
         output_layer: whether a linear layer with bias follows the last residual block, as in RecBole.
         dropout: dropout probability of the inputs.
+        adapt: what trains of an encoder with initial weights, by a method of `--adapt`; empty to train all of it in the
+            group `base`.
+        adapt_settings: settings of this method by name.
     """
 
     kind: str = "nextitnet"
@@ -37,6 +41,8 @@ class NextItNetSettings:
     kernel: int = 3
     output_layer: bool = False
     dropout: float = 0.1
+    adapt: str = ""
+    adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
 
 
 class CausalConvolution(nn.Module):

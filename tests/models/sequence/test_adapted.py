@@ -1,11 +1,14 @@
 """A user encoder that is adapted (`--sequence.adapt`): built, trained, saved, loaded, resumed and refused."""
 
 import json
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from public_iisan import public_weights
 from safetensors.torch import load_file
 from torch import nn
@@ -52,12 +55,17 @@ def states_of(encoder: nn.Module) -> torch.Tensor:
     return states
 
 
+@pytest.fixture(scope="module")
+def plain(dataset: Path, checkpoint: Path) -> nn.Module:
+    """The user encoder with the checkpoint's weights, not adapted."""
+    return built(dataset, checkpoint).eval().sequence_encoder
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_starts_from_the_initial_weights_and_is_saved_and_loaded(
-    dataset: Path, checkpoint: Path, tmp_path: Path, method: str
+    dataset: Path, checkpoint: Path, plain: nn.Module, tmp_path: Path, method: str
 ) -> None:
     more = [f"--sequence.adapt={method}", f"--sequence.adapt_settings={METHODS[method]}"]
-    plain = built(dataset, checkpoint).eval().sequence_encoder
     model = built(dataset, checkpoint, *more).eval()
     encoder = model.sequence_encoder
     if method != "k-adapter":  # its join begins at random
@@ -87,7 +95,7 @@ def final(run: Path) -> dict[str, torch.Tensor]:
     "method", ["lora", *(pytest.param(x, marks=pytest.mark.slow) for x in ("houlsby", "k-adapter"))]
 )
 def test_a_resumed_run_is_the_whole_run_bit_for_bit(
-    dataset: Path, checkpoint: Path, tmp_path: Path, method: str
+    dataset: Path, checkpoint: Path, plain: nn.Module, tmp_path: Path, method: str
 ) -> None:
     more = [f"--init_from={checkpoint}", f"--sequence.adapt={method}", "--sequence.dropout=0.2",
             f"--sequence.adapt_settings={METHODS[method]}", "--train.batch_size=32"]  # fmt: skip
@@ -96,7 +104,7 @@ def test_a_resumed_run_is_the_whole_run_bit_for_bit(
     train(parse_run_config(words(dataset, tmp_path / "run", *more, "--train.epochs=2", "--resume")))
     whole, ours = final(tmp_path / "whole"), final(tmp_path / "run")
     assert whole.keys() == ours.keys() and all(torch.equal(ours[n], x) for n, x in whole.items())
-    before = built(dataset, checkpoint).sequence_encoder.state_dict()
+    before = plain.state_dict()
     after = models.load(tmp_path / "run").model.sequence_encoder.state_dict()
     same = {name for name, x in before.items() if name in after and torch.equal(after[name], x)}
     assert "blocks.0.feed_forward.norm.weight" in same and "positions.weight" in same
@@ -142,6 +150,45 @@ def test_what_a_user_encoder_cannot_take_is_refused_before_anything_is_written(
         train(parse_run_config(words(dataset, tmp_path / "run", *more)))
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+
+def run_of(encoder: nn.Module, items: torch.Tensor) -> torch.Tensor:
+    """States of two sequences of six items, the last of them behind a mask token where the encoder has one."""
+    given = [items, torch.ones(2, 6, dtype=torch.bool)]
+    if getattr(encoder, "takes_mask", False):
+        given.append(torch.arange(6).expand(2, -1) == 5)
+    times = 60_000 * torch.arange(6).expand(2, -1)
+    more = {"times": times} if getattr(encoder, "takes_times", False) else {}
+    states: torch.Tensor = encoder(*given, **more)
+    return states
+
+
+@pytest.mark.parametrize("name", [name for name in SEQUENCES if name != "sasrec"])
+def test_other_user_encoders_take_the_methods_that_they_can(name: str) -> None:
+    kind, items = SEQUENCES[name], torch.randn(2, 6, 16)
+    settings = kind.settings(max_len=6, dropout=0.0)
+    plain = kind.build(settings, embedding_dim=16).eval()
+    taken = []
+    for method, chosen in METHODS.items():
+        encoder = deepcopy(plain)
+        chosen_settings = yaml.safe_load(chosen)
+        adapted = replace(settings, adapt=method, adapt_settings=chosen_settings)
+        try:
+            kind.adapt(encoder, adapted)
+        except UserError as error:
+            assert f"sequence: adapt {method} needs" in str(error)
+            continue
+        taken.append(method)
+        if method != "k-adapter":
+            torch.testing.assert_close(run_of(encoder, items), run_of(plain, items))
+        loaded = kind.load(kind.describe(encoder)).eval()
+        loaded.load_state_dict(encoder.state_dict())
+        assert torch.equal(run_of(loaded, items), run_of(encoder, items))
+        if method != "frozen":
+            (run_of(encoder, items) * torch.randn(2, 6, 16)).sum().backward()
+        check_gradients(encoder)
+    assert {"frozen", "full"} <= set(taken)
+    assert ("houlsby" in taken) == (name == "bert4rec")
 
 
 def test_a_kind_without_the_settings_is_built_as_before() -> None:
