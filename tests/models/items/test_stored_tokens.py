@@ -114,6 +114,17 @@ def test_gradients_are_those_of_live_layers_on_the_same_states(data: Path, tmp_p
     assert [any(name.startswith(below) for name in each) for each in names] == [False, True]
 
 
+def test_a_step_in_which_no_item_has_states_calls_the_encoder(data: Path, tmp_path: Path) -> None:
+    """Its gradients are zero, and there: other processes wait for them."""
+    model, batches = recommender(
+        config(data, tmp_path, *STILL, "--encoders.cover.from_layer=stored")
+    )
+    encoder = model.item_encoder.train()
+    encoder(batches.features.gather(torch.tensor([BROKEN, NO_COVER]))).sum().backward()
+    trained = [p for p in encoder.encoders["cover"].parameters() if p.requires_grad]
+    assert trained and all(p.grad is not None and not p.grad.any() for p in trained)
+
+
 def test_a_run_is_trained_resumed_and_kept_whole(
     run: Path, data: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
