@@ -16,9 +16,9 @@ import prep
 from models.build import build, make_features
 from models.config import RunConfig, parse_run_config
 from models.evaluate import evaluate
-from models.export_merged import export_encoder
 from models.inputs.batches import Batches
 from models.recommender import Recommender
+from models.runs.export_merged import export_encoder
 from models.runs.model_files import read_weights
 from models.train import train
 from prep import EncodeConfig, PrepConfig
