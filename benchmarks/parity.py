@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.golden.adapters import CHOOSERS, run_adapters
+from benchmarks.golden.evaluations import RUNS as EVALUATIONS
 from benchmarks.golden.files import Golden, Ours, compare, read_golden
 from benchmarks.golden.iisan import run_iisan
 from benchmarks.golden.losses import RUNS as LOSSES
@@ -29,6 +30,7 @@ KINDS: dict[str, Run] = {
     "morec_id_plus_modality": run_id_plus_modality,
     **SEQUENCES,
     **LOSSES,
+    **EVALUATIONS,
 }
 LATER = (
     "adapter4rec_",

@@ -34,13 +34,13 @@ from benchmarks.trials import (
     Outcome,
     comparisons,
     fix_design,
-    interval,
     markdown,
     outcome_of,
     show_cost,
     show_interval,
     show_paired,
     step_seconds,
+    summary,
     try_out,
 )
 from prep import EncodeConfig, PrepConfig
@@ -95,7 +95,7 @@ def main() -> None:
         try_out(dataset, run, [*common, *words.split()], seed=SEED)
         found[name] = outcome_of(run, options.work / "costs")
         print(f"{name}: {found[name]}", flush=True)
-    tests = comparisons({name: outcome.ndcg for name, outcome in found.items()}, COMPARED)
+    tests = comparisons({name: outcome.ranks for name, outcome in found.items()}, COMPARED)
     report = {"methods": {name: describe(outcome) for name, outcome in found.items()}, "comparisons of NDCG@10": tests}  # fmt: skip
     (options.work / "texts.json").write_text(json.dumps(report, indent=1) + "\n")
     text = show(found, tests)
@@ -142,8 +142,7 @@ def core(histories: dict[str, list[str]], k: int) -> dict[str, list[str]]:
 def describe(outcome: Outcome) -> dict[str, object]:
     """An outcome as JSON holds it."""
     return {
-        "NDCG@10": interval(outcome.ndcg),
-        "HR@10": interval(outcome.hr),
+        **summary(outcome.ranks),
         "kept epoch": outcome.best_epoch,
         "alarms": outcome.alarms,
         "cost": asdict(outcome.cost),
@@ -154,7 +153,7 @@ def show(found: Mapping[str, Outcome], tests: Mapping[str, Mapping[str, float]])
     """Two tables in Markdown: metrics in percent with costs, and comparisons."""
     head = ["", "NDCG@10", "HR@10", "kept epoch", "seconds per epoch", "CPU s", "GFLOPs", "trainable parameters"]  # fmt: skip
     rows = [
-        [name, *(show_interval(interval(of)) for of in (one.ndcg, one.hr)), str(one.best_epoch), *show_cost(one.cost)]
+        [name, *map(show_interval, summary(one.ranks).values()), str(one.best_epoch), *show_cost(one.cost)]
         for name, one in found.items()
     ]  # fmt: skip
     compared = [[name, show_paired(test)] for name, test in tests.items()]

@@ -31,6 +31,7 @@ from toolkit.significance import paired_test
 from toolkit.store import read_file
 
 Floats = NDArray[np.float64]
+METRICS = ("NDCG@10", "HR@10")
 QUIET = ("--train.trackers", "[]", "--train.keep_checkpoints", "1")
 
 
@@ -100,22 +101,21 @@ class Outcome:
     """What a trial led to.
 
     Args:
-        ndcg: NDCG@10 of each test user, (S,), ordered by user id.
-        hr: HR@10 of each test user, (S,).
-        best_epoch: the epoch that was kept.
+        ranks: rank of each test user's target, (S,), ordered by user id.
+    best_epoch: the epoch that was kept.
         alarms: alarms that the run raised, such as collapsed item vectors.
         cost: of an epoch.
     """
 
-    ndcg: Floats
-    hr: Floats
+    ranks: Floats
     best_epoch: int
     alarms: list[str]
     cost: Cost
 
     def __str__(self) -> str:
-        told = "; ".join([f"kept epoch {self.best_epoch}", *self.alarms])
-        return f"NDCG@10 {show_interval(interval(self.ndcg))}, HR@10 {show_interval(interval(self.hr))}, {told}"
+        found = summary(self.ranks)
+        told = [f"{name} {show_interval(found[name])}" for name in METRICS]
+        return ", ".join([*told, f"kept epoch {self.best_epoch}", *self.alarms])
 
 
 def outcome_of(run: Path, costs: Path) -> Outcome:
@@ -123,8 +123,7 @@ def outcome_of(run: Path, costs: Path) -> Outcome:
     ranks = read_file(run / "ranks" / "test.arrow").sort_by("user_id").column("rank").to_numpy()
     log = log_of(run)
     return Outcome(
-        metrics.ndcg(ranks, 10),
-        metrics.hit_rate(ranks, 10),
+        ranks,
         next(entry["best_epoch"] for entry in log if "best_epoch" in entry),
         [entry["alarm"] for entry in log if "alarm" in entry],
         kept_cost(run, costs),
@@ -192,15 +191,21 @@ def kept_cost(run: Path, costs: Path) -> Cost:
     return Cost(**json.loads(path.read_text()))
 
 
-def interval(values: Floats) -> dict[str, float]:
-    """Mean of (S,) values with its 95% interval over users."""
-    mean, half = values.mean(), metrics.Z_95 * values.std(ddof=1) / len(values) ** 0.5
-    return {"value": float(mean), "low": float(mean - half), "high": float(mean + half)}
+def summary(ranks: Floats) -> dict[str, dict[str, float]]:
+    """NDCG@10 and HR@10 of (S,) ranks, each with its 95% interval over users: value, low, high."""
+    found = metrics.summarise(ranks, (10,))
+    return {name: found[name] for name in METRICS}
 
 
-def comparisons(of: Mapping[str, Floats], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Paired tests of b against a over the same users for pairs (a, b), with Holm's correction over the pairs."""
-    tests = {f"{b} - {a}": paired_test(of[a], of[b])._asdict() for a, b in pairs}
+def comparisons(ranks: Mapping[str, Floats], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Paired tests of NDCG@10, b against a for pairs (a, b), with Holm's correction over the pairs.
+
+    Args:
+        ranks: by method, the rank of each test user's target, (S,), users in the same order.
+        pairs: of methods.
+    """
+    gains = {name: metrics.ndcg(of, 10) for name, of in ranks.items()}
+    tests = {f"{b} - {a}": paired_test(gains[a], gains[b])._asdict() for a, b in pairs}
     corrected = holm([test["p_value"] for test in tests.values()])
     return {
         name: {**test, "corrected": p_value}

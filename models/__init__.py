@@ -7,11 +7,11 @@ from toolkit.console.starting import guard
 
 if TYPE_CHECKING:
     from models.export import export_items
-    from models.export_merged import export_encoder
     from models.fusion import FUSIONS, FusionKind
     from models.items import ITEMS, IdEmbedding, ItemKind, SideNetwork
     from models.public_iisan.weights import load_official_iisan
     from models.recommender import Recommender
+    from models.runs.export_merged import export_encoder
     from models.runs.pretrained import from_pretrained, push_to_hub, save_pretrained
     from models.runs.run import load
     from models.runs.trained import TrainedRecommender
@@ -52,7 +52,7 @@ _MODULES = {
     "SequenceKind": "models.sequence",
     "SideNetwork": "models.items",
     "TrainedRecommender": "models.runs.trained",
-    "export_encoder": "models.export_merged",
+    "export_encoder": "models.runs.export_merged",
     "export_items": "models.export",
     "from_pretrained": "models.runs.pretrained",
     "load": "models.runs.run",

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from prep.steps.problems import ItemProblem
 from toolkit import UserError
 
 LEAKED: list[bytes] = []
+
+
+def imported(*names: str) -> list[str]:
+    """Which of these modules this process has imported."""
+    return [name for name in names if name in sys.modules]
 
 
 def double(value: int) -> int:

@@ -38,6 +38,16 @@ OWN = {  # scenarios that a user writes into a file of his own
     "captioned": ["image_caption"],
     "joined": ["joined", "cover"],
 }
+# `python -m models` for several commands, in one process: each process would import torch for seconds.
+IN_TURN = """
+import runpy, sys
+for words in {commands}:
+    sys.argv = ["models", *words]
+    try:
+        runpy.run_module("models", run_name="__main__")
+    except SystemExit as ended:
+        assert not ended.code, words
+"""
 SOURCES = {  # what the towers of some scenarios read
     "raw-video": ["title", "frames"],
     "captioned": ["image_caption"],
@@ -220,13 +230,14 @@ def test_an_installed_wheel_does_the_main_job_outside_the_repository(tmp_path: P
     launch = ["-m", "accelerate.commands.launch", "--num_processes", "1", "-m", "models.train"]
     options = ["--config", "all-towers", "--data", "data", "--output", "run", "--train.epochs", "1"]
     python(*launch, *options)
-    assert "HR@10" in python("-m", "models", "evaluate", "run", "--protocol", "clean")
-    python("-m", "models", "recommend", "run", "-k", "3", "--output", "best.arrow")
+    commands = [
+        ["evaluate", "run", "--protocol", "clean"],
+        ["recommend", "run", "-k", "3", "--output", "best.arrow"],
+        ["report", "run", "--output", "report.html"],  # its look is in the wheel too
+    ]
+    assert "HR@10" in python("-c", IN_TURN.format(commands=commands))
     table = pyarrow.ipc.open_file(work / "best.arrow").read_all()
     assert table.num_rows == 40 * 3
-    python(
-        "-m", "models", "report", "run", "--output", "report.html"
-    )  # its look is in the wheel too
     assert "<script>" in (work / "report.html").read_text()
 
 

@@ -90,7 +90,7 @@ def compare(golden: Golden, ours: Ours) -> tuple[bool, str]:
             found = "missing" if mine is None else f"of shape {tuple(mine.shape)}"
             off.append(f"{kind} {name} {found}")
             continue
-        error = float((mine.detach() - theirs).abs().max()) / (largest or scale)
+        error = _largest(mine.detach().double() - theirs.double()) / (largest or scale)
         worst[kind] = max(worst[kind], error)
         if not error <= limit:
             off.append(f"{kind} {name} {error:.1e}")
@@ -102,7 +102,7 @@ def compare(golden: Golden, ours: Ours) -> tuple[bool, str]:
 
 
 def _largest(x: Tensor) -> float:
-    return float(x.abs().max()) if x.numel() else 0.0
+    return float(x.double().abs().max()) if x.numel() else 0.0
 
 
 def _other_trainables(golden: Golden, ours: Ours) -> list[str]:

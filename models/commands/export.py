@@ -1,5 +1,7 @@
 """`python -m models export RUN [OUT.npy] [--merged FOLDER]`."""
 
+from pathlib import Path
+
 from jsonargparse import ArgumentParser, Namespace
 
 from models.commands.command import Command, best_device
@@ -42,10 +44,10 @@ def add_options(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> Answer:
     """Encodes the items, on a GPU if there is one, and writes the encoder."""
     from models.export import export_items
-    from models.export_merged import export_encoder
+    from models.runs.export_merged import export_encoder
 
     _check(options)
-    written = {}
+    written: dict[str, Path] = {}
     if options.merged:
         written |= export_encoder(options.run, options.merged, tower=options.tower)
     if options.file:

@@ -24,7 +24,13 @@ def run(options: Namespace) -> Answer:
 
     run = Path(options.run)
     base = base_of(read_run_config(run)) if (run / CONFIG).is_file() else {}
-    address = push_to_hub(run / MODEL, options.name, private=not options.public, **base)
+    address = push_to_hub(
+        run / MODEL,
+        options.name,
+        private=not options.public,
+        encoders=base.get("encoders"),
+        trust_remote_code=base.get("trust_remote_code", False),
+    )
     return Answer(address, {"address": address})
 
 

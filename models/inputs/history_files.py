@@ -170,7 +170,7 @@ class _HistoryFile:
         times = self._times()
         order = np.lexsort([*times, codes])  # by user, then time, then file order
         stops = np.cumsum(np.bincount(codes))
-        ordered = times[0][order] if times else None
+        ordered = self._milliseconds(times[0][order]) if times else None
         return Histories(users.dictionary, numbers[order], np.append(0, stops[:-1]), stops, ordered)
 
     def _lists(self) -> tuple[Rows, pa.ChunkedArray]:
@@ -204,6 +204,12 @@ class _HistoryFile:
             row = self._row(first_true(times.is_null()))
             raise UserError(f"{row}: no timestamp_ms; complete the column, or remove it")
         return [times.cast(pa.int64()).to_numpy()]
+
+    def _milliseconds(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Times of a timestamp column of any unit in milliseconds; whole numbers already are."""
+        kind = self.table.column("timestamp_ms").type
+        unit = kind.unit if pa.types.is_timestamp(kind) else "ms"
+        return times * 1000 if unit == "s" else times // {"ms": 1, "us": 1000, "ns": 10**6}[unit]
 
     def _ids(self, ids: pa.ChunkedArray, rows: Rows, what: str) -> pa.ChunkedArray:
         """Ids as text. `rows` are their row indices, for messages."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.inputs.features import SOURCES_AT_ONCE, first_of_equals, source_digests
 from toolkit.backbones.encoder import Preparer
-from toolkit.backbones.prepared import Prepared, prepare_items
+from toolkit.backbones.prepared import OVERHEAD_TOKENS, Prepared, prepare_items
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.tokens import TokenTable
@@ -94,7 +94,8 @@ class Sources:
             if name in self.tokens
             else self.readers[name].read(numbers).to_pylist()
         )
-        prepared, broken = prepare_items(self.preparers[name], payloads)
+        overhead = OVERHEAD_TOKENS.get(self.device.type, OVERHEAD_TOKENS["cuda"])
+        prepared, broken = prepare_items(self.preparers[name], payloads, overhead_tokens=overhead)
         self.broken[name].update(numbers[row] for row in broken)
         if self.device.type != "cuda":
             return prepared

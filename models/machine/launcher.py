@@ -165,11 +165,12 @@ def _unsharded(*, shards: bool) -> Iterator[None]:
 
 
 def refuse_cut_up(kind: DistributedType) -> None:
-    """Refuses launchers that shard the model: saving, resuming and evaluating need all of it in every process."""
+    """Refuses launchers that shard the model: only encoders that train can be sharded, by FSDP2."""
     if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UserError(
             f"the launcher asks for {kind.value}, and training takes a whole model in every process: what trains is "
-            "small; launch with --multi_gpu (models/configs/accelerate/multi-gpu.yaml)"
+            "small; launch with --multi_gpu (models/configs/accelerate/multi-gpu.yaml). Encoders that train (--item "
+            "encoders) are sharded with --use_fsdp --fsdp_version 2 (sharded.yaml)"
         )
 
 

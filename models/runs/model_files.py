@@ -82,7 +82,7 @@ class Weights:
 
     def _named_by_model(self, model: nn.Module) -> dict[str, Tensor]:
         """The tensors of the adapters under the names that the model has for them."""
-        named = {}
+        named: dict[str, Tensor] = {}
         for adapter in adapters_of(model) if self.adapters else []:
             tensors = self.adapters.get(adapter.file, {})
             named |= {

@@ -59,10 +59,12 @@ class Alarms:
         ranked = contents[order]
         first = order[torch.cat([ranked.new_ones(1), ranked.diff()])[: len(ranked)] != 0]
         cosine = loss.new_zeros(())
-        if vectors is not None:
-            distinct = vectors if len(first) == len(contents) else vectors[first.to(vectors.device)]
-            cosine = mean_cosine(distinct) if len(first) > 1 else loss.new_ones(())
-        noted = torch.stack([loss.float(), loss.new_tensor(float(len(first))), -cosine.float()])
+        if vectors is not None and len(first) > 1:
+            rows = first.to(vectors.device, non_blocking=True)
+            cosine = mean_cosine(vectors.index_select(0, rows)).float()
+        elif vectors is not None:
+            cosine = loss.new_ones(())  # one item tells nothing
+        noted = torch.stack([loss.float(), loss.new_full((), len(first)).float(), -cosine])
         if self.steps % STEPS == 0:
             self.windows = [*self.windows[-1:], noted]
         else:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 
 from prep.readers.delimited import csv_rows
@@ -23,6 +23,9 @@ from prep.readers.text import first_lines
 from prep.readers.times import Times, integers
 from prep.steps.problems import Problem
 from toolkit.errors import UserError
+
+if TYPE_CHECKING:  # each function imports it: half a second, which decoding processes save
+    import pandas as pd
 
 _PAIR = "user,item,timestamp"
 _EXCEL_LINE = re.compile(
@@ -112,12 +115,14 @@ def _strangers(
     return [Problem(None, "unknown_item", message)]
 
 
-def read_titles(path: Path) -> pd.DataFrame:
+def read_titles(path: Path) -> "pd.DataFrame":
     """Titles as columns item_id, title, line (from 1), from files with or without header.
 
     Raises:
         UserError: if the header or a line cannot be parsed.
     """
+    import pandas as pd
+
     text = text_of(path)
     begin, skipped = text[: 1 << 20].split("\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT], 0
     if _EXCEL_LINE.fullmatch(begin[0].strip()):
@@ -185,12 +190,14 @@ def read_pairs(path: Path) -> Iterator[pa.RecordBatch]:
         yield interactions(batch.column("user"), batch.column("item"), read, line)
 
 
-def read_likes_and_views(path: Path) -> pd.DataFrame:
+def read_likes_and_views(path: Path) -> "pd.DataFrame":
     """Likes and views by item, as columns item_id, likes, views; keeps the first of repeated lines.
 
     Raises:
         UserError: if a line is not `item<TAB>likes<TAB>views` with integers.
     """
+    import pandas as pd
+
     names = ["item_id", "likes", "views"]
     form, roles = "item<TAB>likes<TAB>views", ["item", "likes", "views"]
     begin = first_lines(path, LINES_LOOKED_AT)
@@ -209,12 +216,14 @@ def read_likes_and_views(path: Path) -> pd.DataFrame:
     return frame.drop_duplicates("item_id")
 
 
-def read_tags(path: Path) -> pd.DataFrame:
+def read_tags(path: Path) -> "pd.DataFrame":
     """Tags by item in the file's order, as columns item_id, tags (lists without repeats).
 
     Raises:
         UserError: if a line is not `item,tag`.
     """
+    import pandas as pd
+
     tags: dict[str, dict[str, None]] = {}
     text = text_of(path)
     begin = text[: 1 << 20].split("\n", LINES_LOOKED_AT)[:LINES_LOOKED_AT]
@@ -235,7 +244,7 @@ def read_tags(path: Path) -> pd.DataFrame:
     return pd.DataFrame({"item_id": tags.keys(), "tags": [list(known) for known in tags.values()]})
 
 
-_EXTRAS: dict[str, Callable[[Path], pd.DataFrame]] = {
+_EXTRAS: "dict[str, Callable[[Path], pd.DataFrame]]" = {
     "likes": read_likes_and_views,
     "tags": read_tags,
 }

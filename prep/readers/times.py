@@ -8,7 +8,6 @@ The first value decides whether a column holds numbers or ISO times.
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -72,6 +71,8 @@ class Times:
         return values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
 
     def _from_iso(self, values: pa.Array, line: pa.Array) -> pa.Array:
+        import pandas as pd  # here: half a second, which decoding processes save
+
         plain = pc.replace_substring_regex(values, r"\s*UTC\s*$", "Z")
         points = pd.to_datetime(
             pd.Series(plain.to_pylist(), dtype="str").str.strip().str.replace(",", "."),

@@ -3,15 +3,17 @@
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import duckdb
 import pyarrow as pa
 
 from prep.steps.writing import clear_scratch
 from toolkit.errors import UserError
 
-Connection: TypeAlias = duckdb.DuckDBPyConnection
+if TYPE_CHECKING:  # each function imports it, so that decoding processes do not
+    import duckdb
+
+Connection: TypeAlias = "duckdb.DuckDBPyConnection"
 
 
 @contextlib.contextmanager
@@ -25,12 +27,21 @@ def engine(folder: Path, *, memory_gib: float) -> Iterator[Connection]:
     Raises:
         UserError: if memory or disk space is insufficient.
     """
+    import duckdb
+
+    # If the disk is full at the end of a transaction, DuckDB reports a failed transaction and closes the database.
+    no_space = (
+        duckdb.IOException,
+        duckdb.OutOfMemoryException,
+        duckdb.TransactionException,
+        duckdb.FatalException,
+    )
     clear_scratch(folder)
     folder.mkdir(parents=True)
     try:
         with contextlib.closing(_connect(folder, memory_gib)) as connection:
             yield connection
-    except _NO_SPACE as error:
+    except no_space as error:
         raise UserError(
             f"{folder}: sorting needs more space ({str(error).splitlines()[0]}); free space on this disk, or raise "
             "the memory limit (--memory_gib), and run the same command again"
@@ -39,16 +50,9 @@ def engine(folder: Path, *, memory_gib: float) -> Iterator[Connection]:
         clear_scratch(folder)
 
 
-# If the disk is full at the end of a transaction, DuckDB reports a failed transaction and closes the database.
-_NO_SPACE = (
-    duckdb.IOException,
-    duckdb.OutOfMemoryException,
-    duckdb.TransactionException,
-    duckdb.FatalException,
-)
-
-
 def _connect(folder: Path, memory_gib: float) -> Connection:
+    import duckdb
+
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{int(memory_gib * 1024)}MiB",
         "temp_directory": str(folder),
@@ -73,6 +77,8 @@ def create(
     Raises:
         Exception: the original exception if producing a batch fails.
     """
+    import duckdb
+
     relays = {name: _Relay(batches) for name, batches in inputs.items()}
     for name, relay in relays.items():
         connection.register(name, relay.reader())

@@ -46,6 +46,22 @@ def test_tpme_needs_the_memory_of_all() -> None:
 
 
 @pytest.mark.slow
+def test_runs_of_trained_encoders_are_measured(
+    raw_dataset: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    more = ["--towers=[title]", f"--encoders.title.encoder={tiny_bert}"]
+    runs = [
+        write_run(tmp_path / name, raw_dataset, f"--config={name}", *more)
+        for name in ("fft", "lora")
+    ]
+    report = efficiency.efficiency(runs, states=["stored"], epochs=1, warmup=0)
+    fft, lora = report["methods"]
+    assert fft["states"] is None and fft["method"] == str(runs[0])
+    assert fft["trainable_parameters"] > lora["trainable_parameters"] > 0
+    assert all(one["seconds_per_epoch"] > 0 and one["peak_memory_bytes"] > 0 for one in (fft, lora))
+
+
+@pytest.mark.slow
 def test_a_run_is_measured_with_stored_and_with_live_states(
     synth_dump: Path,
     tiny_bert: Path,

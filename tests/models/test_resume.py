@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -23,7 +23,6 @@ from models.training.stopping import SIGNALS, Stopped, Stopping
 from toolkit import UserError
 from toolkit.lock import locked
 
-ROOT = Path(__file__).parents[2]
 THREADS = len(os.sched_getaffinity(0))
 SETTINGS = ["--config=raw-image", "--train.batch_size=16", "--train.epochs=4", "--train.patience=9",
             "--train.log_every_steps=1", "--train.checkpoint_every_steps=4", "--train.optimizer=adamw",
@@ -76,15 +75,9 @@ def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def command(data: Path, output: Path) -> subprocess.Popen[str]:
+def resume(data: Path, output: Path, told: Path) -> BaseProcess:
     words = [*SETTINGS, f"--data={data}", f"--output={output}", "--resume"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "models.train", *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(THREADS)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return forked.start("models.train", words, log=told, threads=THREADS)
 
 
 def steps_in(run: Path) -> int:
@@ -98,17 +91,19 @@ def test_killed_at_any_step_and_resumed_it_is_the_same_run(
 ) -> None:
     """The process is killed from outside, three times in one run."""
     run, total = tmp_path / "run", sum("loss" in line for line in curve(whole))
+    told = tmp_path / "told"
     for share in (0.15, 0.5, 0.8):
-        process = command(dataset, run)
-        while steps_in(run) < share * total and process.poll() is None:
+        process = resume(dataset, run, told)
+        while steps_in(run) < share * total and process.is_alive():
             time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        told, _ = process.communicate(timeout=300)
-        assert process.returncode == -signal.SIGKILL, told
-    process = command(dataset, run)
-    told, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, told
-    assert "resuming at epoch" in told
+        process.kill()
+        process.join(300)
+        assert process.exitcode == -signal.SIGKILL, told.read_text()
+    told.unlink()
+    process = resume(dataset, run, told)
+    process.join(120)
+    assert process.exitcode == 0, told.read_text()
+    assert "resuming at epoch" in told.read_text()
     assert_same_run(run, whole)
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
@@ -204,8 +205,7 @@ def test_bad_histories_are_named(runs: dict[str, Path]) -> None:
 def test_two_processes_train_and_measure_as_one_does(dataset: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["--config", "raw-image", "--data", str(dataset), "--output", str(run), *FAST]
-    done = launch("models.train", *arguments, "--train.epochs=8", processes=2)
-    assert done.returncode == 0, done.stderr
+    forked.run_two("models.train", *arguments, "--train.epochs=8", log=tmp_path / "told")
     assert json.loads((run / "environment.json").read_text())["processes"] == 2
     two = json.loads((run / "metrics" / "test.json").read_text())
     assert evaluate(run) == two  # one process, the same checkpoint

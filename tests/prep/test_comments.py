@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-import sys
+from importlib import import_module
 
 import pyarrow as pa
 import pytest
@@ -62,7 +62,7 @@ def test_comments_become_a_table(dump, tmp_path, capsys):
 
 
 def test_blocks_are_shards_and_lines_are_counted_through_them(dump, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["prep.comments"], "SHARD", 3)
+    monkeypatch.setattr(import_module("prep.comments"), "SHARD", 3)
     data = commented(dump, tmp_path / "out")
     assert len(Table(data.path / "comments").shards()) == 3
     assert rows_of(data) == KEPT
@@ -102,7 +102,7 @@ def test_another_file_is_refused(dump, tmp_path, change):
 
 @pytest.mark.parametrize("done_before", [False, True])
 def test_a_killed_run_starts_afresh(dump, tmp_path, monkeypatch, done_before):
-    monkeypatch.setattr(sys.modules["prep.comments"], "SHARD", 3)
+    monkeypatch.setattr(import_module("prep.comments"), "SHARD", 3)
     out = tmp_path / "out"
     prep.ingest(dump, out)
     if done_before:
@@ -113,7 +113,7 @@ def test_a_killed_run_starts_afresh(dump, tmp_path, monkeypatch, done_before):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sys.modules["prep.comments"], "write_table", killed)  # after the last shard
+        patch.setattr(import_module("prep.comments"), "write_table", killed)  # after the last shard
         prep.comments(dump, out)
     assert not (out / "comments").exists()
     prep.comments(dump, out)

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-import sys
+from importlib import import_module
 
 import numpy as np
 import pyarrow as pa
@@ -205,7 +205,7 @@ def test_the_same_layers_by_another_name_are_the_same(dataset, tiny_bert):
 def test_shards_do_not_change_the_states(dataset, tiny_bert, monkeypatch):
     whole = encoded(dataset, encoder=str(tiny_bert)).states("title").clone()
     prep.encode(dataset, towers(once=EncodeConfig(str(tiny_bert))))
-    monkeypatch.setattr(sys.modules["prep.encode"], "SHARD", 2)
+    monkeypatch.setattr(import_module("prep.encode"), "SHARD", 2)
     prep.encode(dataset, towers(twice=EncodeConfig(str(tiny_bert))))
     data = toolkit.open_dataset(dataset)
     assert len(Table(dataset / "states" / "twice").shards()) == 3
@@ -215,10 +215,10 @@ def test_shards_do_not_change_the_states(dataset, tiny_bert, monkeypatch):
 
 def test_resumed_states_are_the_same(dataset, tiny_bert, monkeypatch):
     whole = encoded(dataset, encoder=str(tiny_bert)).states("title").clone()
-    monkeypatch.setattr(sys.modules["prep.encode"], "SHARD", 2)
+    monkeypatch.setattr(import_module("prep.encode"), "SHARD", 2)
     prep.encode(dataset, towers(parts=EncodeConfig(str(tiny_bert))))
     Table(dataset / "states" / "parts").shards()[1].path.unlink()
-    monkeypatch.setattr(sys.modules["prep.encode"], "SHARD", 1)
+    monkeypatch.setattr(import_module("prep.encode"), "SHARD", 1)
     prep.encode(dataset, towers(parts=EncodeConfig(str(tiny_bert), batch_tokens=1)))
     parts = toolkit.open_dataset(dataset).states("parts")
     assert torch.allclose(parts.float(), whole.float(), rtol=2**-10)
@@ -250,7 +250,7 @@ def test_a_table_that_has_begun_in_float16_is_written_afresh(
     dataset, tiny_bert, monkeypatch, capsys
 ):
     """The last text alone has states that are too large; those before it are stored by then."""
-    monkeypatch.setattr(sys.modules["prep.encode"], "SHARD", 1)
+    monkeypatch.setattr(import_module("prep.encode"), "SHARD", 1)
     loud = pooling.cls
 
     def cls(states, mask):
@@ -418,7 +418,7 @@ def test_another_processor_is_refused(dataset, tiny_bert):
 
 def test_states_of_an_older_versa_go_on(dataset, tiny_bert, tmp_path, monkeypatch, capsys):
     """Its fingerprint is of parts of the files, and it did not record the processor."""
-    monkeypatch.setattr(sys.modules["prep.encode"], "SHARD", 2)
+    monkeypatch.setattr(import_module("prep.encode"), "SHARD", 2)
     copy = shutil.copytree(tiny_bert, tmp_path / "bert")
     whole = encoded(dataset, encoder=str(copy)).states("title").clone()
     then = fingerprint_of_parts(copy)

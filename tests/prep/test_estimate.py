@@ -1,8 +1,8 @@
 """The estimate against the dataset that is then built."""
 
 import shutil
-import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +122,7 @@ def test_captions_lie_within_the_stated_range(estimated, built):
 
 
 def test_what_cannot_be_had_is_told_before_the_dump_is_read(dump, monkeypatch):
-    monkeypatch.setattr(sys.modules["prep.estimate"], "number_items", None)
+    monkeypatch.setattr(import_module("prep.estimate"), "number_items", None)
     absent = CaptionConfig(model="./absent")
     with pytest.raises(UserError, match=r"captions 'told': .*'\./absent': no such folder"):
         prep.estimate(dump, PrepConfig(caption={"told": absent}))

@@ -15,7 +15,8 @@ from toolkit.backbones.encoder import Inputs, Preparer
 
 IMAGES_AT_ONCE = 64
 TOKENS_AT_ONCE = 8192
-BATCH_TOKENS = 128  # what another batch of texts costs beside its tokens, for the choice of batches
+# What another batch of texts costs beside its tokens, in tokens: a GPU waits for the launches of its kernels.
+OVERHEAD_TOKENS = {"cpu": 32, "cuda": 1024}
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def prepare_items(
     *,
     images_at_once: int = IMAGES_AT_ONCE,
     tokens_at_once: int = TOKENS_AT_ONCE,
+    overhead_tokens: int = OVERHEAD_TOKENS["cpu"],
 ) -> tuple[Prepared, list[int]]:
     """Tokenises or decodes the sources of U items, on the CPU; it may be called from several threads.
 
@@ -63,6 +65,7 @@ def prepare_items(
         payloads: text, image or clip of each item; None for an item without one.
         images_at_once: images of a batch, every frame of a clip counted; a longer clip goes alone.
         tokens_at_once: tokens of a batch, padding counted; a longer text goes alone.
+        overhead_tokens: what another batch of texts costs, in tokens (`OVERHEAD_TOKENS`).
 
     Returns:
         The inputs, and the rows of items that have a source which cannot be read: a picture that cannot be decoded, or
@@ -84,7 +87,7 @@ def prepare_items(
             broken.append(row)
     rows = torch.full((len(payloads),), len(read))
     batches, done = [], 0
-    for batch in _batched(prepare, read, images_at_once, tokens_at_once):
+    for batch in _batched(prepare, read, images_at_once, tokens_at_once, overhead_tokens):
         rows[batch] = torch.arange(done, done + len(batch))
         done += len(batch)
         batches.append(_collated(prepare, [read[row] for row in batch]))
@@ -107,7 +110,7 @@ def _pixels(prepare: Preparer, payload: Any) -> Any:
 
 
 def _batched(
-    prepare: Preparer, read: dict[int, Any], images: int, tokens: int
+    prepare: Preparer, read: dict[int, Any], images: int, tokens: int, overhead: int
 ) -> Iterator[list[int]]:
     """Rows of each batch."""
     rows = list(read)
@@ -125,7 +128,7 @@ def _batched(
         if batch:
             yield batch
         return
-    for together in least_padding(lengths, tokens, overhead=BATCH_TOKENS):
+    for together in least_padding(lengths, tokens, overhead=overhead):
         yield [rows[index] for index in together]
 
 

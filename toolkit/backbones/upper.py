@@ -154,7 +154,6 @@ def keep_upper_part(encoder: Encoder, layer: int) -> None:
     above = [index for index in encoder.kept if index > layer]
     encoder.widths = encoder.widths[-len(above) :]
     encoder.kept = tuple(index - layer for index in above)
-    encoder.depth -= layer
     encoder.prepare = Preparer(TokenPreparation(stack.entry, fixed=encoder.modality == "image"))
 
 

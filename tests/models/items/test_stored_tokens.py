@@ -16,7 +16,7 @@ import prep
 from models.build import build, make_features
 from models.config import RunConfig, parse_run_config
 from models.evaluate import evaluate
-from models.export_merged import export_merged
+from models.export_merged import export_encoder
 from models.inputs.batches import Batches
 from models.recommender import Recommender
 from models.runs.model_files import read_weights
@@ -133,7 +133,7 @@ def test_a_run_is_trained_resumed_and_kept_whole(
     # They differ from those of stored states by the rounding to float16.
     difference = (vectors - models.load(run).item_embeddings()[1:]).abs().max()
     assert 0 < difference < 2e-3 * vectors.abs().max()
-    (tuned,) = export_merged(run, tmp_path / "tuned").values()
+    (tuned,) = export_encoder(run, tmp_path / "tuned").values()
     layers = AutoModel.from_pretrained(tuned).encoder.layer
     assert len(layers) == 3 and torch.equal(
         layers[2].output.dense.weight,

@@ -34,7 +34,7 @@ def splits(seed: int = 0) -> Splits:
     counts = np.bincount(train.ravel(), minlength=N + 1)
     counts[0] = 0
     catalogue = np.arange(1, N, dtype=np.int32)
-    return SimpleNamespace(train=train, train_counts=counts, catalogue=catalogue)  # type: ignore[return-value]
+    return SimpleNamespace(train=train, train_times=None, train_counts=counts, catalogue=catalogue)  # type: ignore[return-value]
 
 
 def model() -> Recommender:

@@ -84,6 +84,7 @@ def test_encoding_unique_items_equals_encoding_every_occurrence() -> None:
     sequences[:, 0] = 0
 
     class Splits:
+        train_times = None
         train = sequences
         train_counts = np.bincount(sequences.ravel(), minlength=31)
 

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -34,16 +35,6 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(folder, walks(users=49), items=ITEMS, towers=towers)
 
 
-def launch_two(*arguments: str) -> None:
-    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "models.train", *arguments],
-        env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-
-
 def losses(run: Path) -> list[float]:
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [line["loss"] for line in lines if "loss" in line]
@@ -55,9 +46,8 @@ def test_two_processes_with_global_negatives_are_one_with_the_joined_batch(
     uneven: Path, tmp_path: Path, loss: str
 ) -> None:
     words = [*SETTINGS, f"--data={uneven}", f"--train.loss={loss}", "--train.sampled_items=20"]
-    launch_two(
-        *words, "--train.batch_size=8", "--train.negatives=global", f"--output={tmp_path / 'two'}"
-    )
+    shared = ["--train.batch_size=8", "--train.negatives=global", f"--output={tmp_path / 'two'}"]
+    forked.run_two("models.train", *words, *shared, log=tmp_path / "told")
     train(parse_run_config([*words, "--train.batch_size=16", f"--output={tmp_path / 'one'}"]))
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == 8
@@ -115,6 +105,7 @@ def test_a_signal_to_one_process_stops_both_at_one_checkpoint(uneven: Path, tmp_
     before = losses(tmp_path / "run")
     assert len(before) == step  # of which none is made again
     epochs = step // 7 + 1
-    launch_two(*words, f"--train.epochs={epochs}", "--resume")
+    again = [*words, f"--train.epochs={epochs}", "--resume"]
+    forked.run_two("models.train", *again, log=tmp_path / "told")
     after = losses(tmp_path / "run")
     assert after[:step] == before and len(after) == 7 * epochs

@@ -46,8 +46,8 @@ def test_bert4rec_is_trained_with_masks_and_ranked_without_them(
     """120 users walk along 60 items. Chance is 1/6. The mask is no candidate: columns are items alone."""
     run = tmp_path / "run"
     words = ["--sequence.kind=bert4rec", "--sequence.blocks=1", "--train.objective=masked-item",
-             "--train.mask_ratio=0.4", "--train.loss=full", "--train.epochs=30",
-             "--train.evaluate_every=10"]  # fmt: skip
+             "--train.mask_ratio=0.4", "--train.loss=full", "--train.epochs=16",
+             "--train.evaluate_every=16"]  # fmt: skip
     report = train(config(dataset, run, *words))
     assert report["metrics"]["HR@10"]["value"] > 0.5
     assert evaluate(run) == read_json(run / "metrics" / "test.json")

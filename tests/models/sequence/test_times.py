@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from sequence_data import ITEMS, E, L, first_hit_share, times_of, train_model
@@ -14,6 +16,7 @@ from models.evaluate import evaluate
 from models.export import export_items
 from models.inputs.batches import Batches
 from models.inputs.features import ItemNumbers
+from models.inputs.history_files import read_histories
 from models.recommend import recommend
 from models.report import report
 from models.sequence import HSTU, SASRec
@@ -105,6 +108,19 @@ def test_recommendations_read_times_from_the_dataset_or_a_file(run: Path, tmp_pa
         file.write_text("\n".join(["user_id,item_id,timestamp_ms", *rows]) + "\n")
         scores = recommend(run, histories=file, k=5).column("score").to_numpy()
         assert np.allclose(scores, own.column("score").to_numpy(), atol=1e-6) == same
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_timestamps_of_a_file_are_read_in_their_unit(
+    unit: str, timed: Path, tmp_path: Path
+) -> None:
+    moments = pa.array(MOMENTS[7], pa.int64()).cast(pa.timestamp("ms")).cast(pa.timestamp(unit))
+    items = [f"i{item}" for item in HISTORIES[7]]
+    table = pa.table({"user_id": ["u7"] * len(items), "item_id": items, "timestamp_ms": moments})
+    pq.write_table(table, tmp_path / "histories.parquet")
+    found = read_histories(tmp_path / "histories.parquet", open_dataset(timed))
+    expected = MOMENTS[7]  # whole days, so that no unit rounds them
+    assert found.input_times(20)[0, -len(items) :].tolist() == expected
 
 
 def test_missing_times_are_refused(run: Path, dataset: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Numbering, sorting and the k-core of interactions, against slow references."""
 
-import sys
 from collections import Counter
+from importlib import import_module
 
 import numpy as np
 import pyarrow as pa
@@ -142,7 +142,7 @@ def test_a_user_without_items_is_told(tmp_path):
 
 
 def test_errors_fill_several_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["prep.ingest"], "ERRORS_SHARD", 3)
+    monkeypatch.setattr(import_module("prep.ingest"), "ERRORS_SHARD", 3)
     log = [("u", f"gone{number}", number) for number in range(7)]
     known = [("v", "i0", number) for number in range(7)]
     data = ingested(write(tmp_path / "d", [*log, *known], items=1), tmp_path / "out")

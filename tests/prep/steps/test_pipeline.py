@@ -200,7 +200,7 @@ def test_a_worker_that_dies_is_a_message_not_a_traceback(tmp_path):
 
 # --- a build that is killed (more of it in test_chaos.py) ---
 
-SMALL_SHARDS = "import sys, prep; sys.modules['prep.media'].COVERS_SHARD = sys.modules['prep.media'].FRAMES_SHARD = 5"
+SMALL_SHARDS = "import sys, prep.media; sys.modules['prep.media'].COVERS_SHARD = sys.modules['prep.media'].FRAMES_SHARD = 5"
 
 
 def build_in_a_process(dump: Path, out: Path, *, workers: int = 1) -> subprocess.Popen:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ CARD = "README.md"
 
 
 def export_encoder(
-    run: str | Path, folder: str | Path, *, tower: str | None = None
+    run: str | Path,
+    folder: str | Path,
+    *,
+    tower: str | None = None,
+    encoders: Mapping[str, str] | None = None,
+    trust_remote_code: bool = False,
 ) -> dict[str, Path]:
     """Writes an encoder that a run trained, its adapters merged into its weights.
 
@@ -36,6 +42,8 @@ def export_encoder(
         run: run folder.
         folder: folder to write; absent or empty.
         tower: whose encoder; may be left out if the run trains one encoder.
+        encoders: by tower, the path of the base encoder, if it has moved.
+        trust_remote_code: runs code that comes with the base encoders.
 
     Returns:
         The folder, as `encoder`.
@@ -55,9 +63,17 @@ def export_encoder(
         raise UserError(f"{folder}: not an empty folder; choose another name")
     if not (run / MODEL).is_dir():
         raise UserError(f"{run}: the run has no model yet; continue it with --resume")
+<<<<<<< HEAD:models/export_merged.py
     # Whole, also where the run read stored token states.
     whole = base_of(config) | {"stored_tokens": ()}
     items: Any = from_pretrained(run / MODEL, **whole).item_encoder
+=======
+    items: Any = from_pretrained(
+        run / MODEL,
+        encoders={**base_of(config)["encoders"], **(encoders or {})},
+        trust_remote_code=trust_remote_code,
+    ).item_encoder
+>>>>>>> keep:models/runs/export_merged.py
     chosen = items.chosen[name]
     encoder: Encoder = items.encoders[part_name(items.owners[name])]
     merge(encoder, chosen.adapt)

@@ -1,0 +1,65 @@
+"""Commands in processes that share one import of torch: a server that has imported `models.train` forks them.
+
+Starting Python and importing torch costs several CPU seconds a process, and a launcher costs as much again.
+"""
+
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+# Beside the command, what its first optimizer and its first table import.
+_CONTEXT.set_forkserver_preload(["models.train", "torch._dynamo", "pandas"])
+_TIMEOUT_SECONDS = 300
+
+
+def start(
+    module: str, words: Sequence[str], *, log: Path, threads: int = 1, **environment: str
+) -> BaseProcess:
+    """Starts `python -m MODULE WORDS`, with stdout and stderr appended to a file.
+
+    Args:
+        module: `models.train`, or another whose function `run` is the whole process.
+        words: its arguments.
+        log: the file.
+        threads: of torch.
+        environment: variables of this process only.
+    """
+    arguments = (module, list(words), str(log), threads, environment)
+    process = _CONTEXT.Process(target=_run, args=arguments)
+    process.start()
+    return process
+
+
+def run_two(module: str, *words: str, log: Path) -> None:
+    """Runs a command in two processes that compute together, as `accelerate launch --multi_gpu` starts them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+              "ACCELERATE_USE_CPU": "1"}  # fmt: skip
+    processes = [
+        start(module, words, log=log, **common, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")
+    ]
+    for process in processes:
+        process.join(_TIMEOUT_SECONDS)
+    assert [process.exitcode for process in processes] == [0, 0], log.read_text()
+
+
+def _run(
+    module: str, words: list[str], log: str, threads: int, environment: dict[str, str]
+) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.environ.update(environment)
+    sys.argv = [module, *words]
+
+    import torch
+
+    torch.set_num_threads(threads)
+    import_module(module).run()
