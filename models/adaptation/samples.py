@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from toolkit.backbones import Encoder
 from toolkit.backbones.encoder import Inputs
-from toolkit.backbones.samples import sample_payload
 
 _LENGTH = 2  # items of a sequence
 
@@ -13,7 +12,7 @@ _LENGTH = 2  # items of a sequence
 def sample_outputs(encoder: nn.Module) -> Tensor:
     """States of one item, (1, K, D), or those of one sequence, (1, L, E)."""
     if isinstance(encoder, Encoder):
-        return encoder(encoder.prepare([sample_payload(encoder.modality, encoder.frames)]))
+        return encoder(encoder.prepare([encoder.example]))
     like = next(encoder.parameters())
     width = _sequence_width(encoder)
     items = torch.linspace(-1, 1, _LENGTH * width, device=like.device, dtype=like.dtype)
@@ -28,8 +27,7 @@ def sample_outputs(encoder: nn.Module) -> Tensor:
 
 def spare_inputs(encoder: Encoder, count: int) -> list[Inputs]:
     """Inputs of one item, to call an encoder with `count` times for no item of a step."""
-    sample = sample_payload(encoder.modality, encoder.frames)
-    return [encoder.prepare([sample])] * count if count else []
+    return [encoder.prepare([encoder.example])] * count if count else []
 
 
 def _sequence_width(encoder: nn.Module) -> int:

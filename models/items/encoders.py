@@ -136,7 +136,8 @@ class TrainedEncoders(nn.Module):
         """Each encoder, with its layers."""
         for encoder in self.encoders.values():
             anatomy = anatomy_of(encoder.model)  # type: ignore[arg-type]
-            yield encoder, list(members(encoder.model, anatomy.layers)) if anatomy else []  # type: ignore[arg-type]
+            layers = members(encoder.model, anatomy.layers) if anatomy else ()  # type: ignore[arg-type]
+            yield encoder, [layer for layer in layers if any(True for _ in layer.parameters())]
 
     def checkpoint_activations(self) -> None:
         """Has each encoder compute the activations in its layers again in the backward pass, instead of keeping them.

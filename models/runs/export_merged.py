@@ -63,17 +63,15 @@ def export_encoder(
         raise UserError(f"{folder}: not an empty folder; choose another name")
     if not (run / MODEL).is_dir():
         raise UserError(f"{run}: the run has no model yet; continue it with --resume")
-<<<<<<< HEAD:models/export_merged.py
-    # Whole, also where the run read stored token states.
-    whole = base_of(config) | {"stored_tokens": ()}
-    items: Any = from_pretrained(run / MODEL, **whole).item_encoder
-=======
+    base = base_of(config) | {"stored_tokens": ()}  # whole, also where the run read token states
     items: Any = from_pretrained(
         run / MODEL,
-        encoders={**base_of(config)["encoders"], **(encoders or {})},
-        trust_remote_code=trust_remote_code,
+        **{
+            **base,
+            "encoders": {**base["encoders"], **(encoders or {})},
+            "trust_remote_code": trust_remote_code,
+        },
     ).item_encoder
->>>>>>> keep:models/runs/export_merged.py
     chosen = items.chosen[name]
     encoder: Encoder = items.encoders[part_name(items.owners[name])]
     merge(encoder, chosen.adapt)

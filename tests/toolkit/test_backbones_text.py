@@ -1,5 +1,6 @@
 """Text families: every kept state equals the library's own, computed text by text without padding."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -280,3 +281,24 @@ def test_weights_ask_transformers_for_what_they_say(monkeypatch: pytest.MonkeyPa
     assert eight.load_in_8bit and not eight.load_in_4bit
     assert four.load_in_4bit and four.bnb_4bit_quant_type == "nf4"
     assert four.bnb_4bit_compute_dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("overhead", [0, 3, 40])
+def test_batches_with_the_least_padding(overhead: int) -> None:
+    """Against every way to cut the sorted texts."""
+    lengths = [5, 1, 9, 5, 2, 9, 7, 5]
+    ordered = sorted(lengths, reverse=True)
+
+    def cost(groups: list[list[int]]) -> int:
+        return sum(len(group) * max(group) + overhead for group in groups)
+
+    ways = itertools.product([False, True], repeat=len(ordered) - 1)
+    cuts = [[0, *(i + 1 for i, cut in enumerate(way) if cut), len(ordered)] for way in ways]
+    best = min(cost([ordered[a:b] for a, b in itertools.pairwise(each)]) for each in cuts)
+    found = batching.least_padding(lengths, 1000, overhead=overhead)
+    assert sorted(itertools.chain(*found)) == list(range(len(lengths)))
+    assert cost([[lengths[row] for row in group] for group in found]) == best
+    small = batching.least_padding(lengths, 10, overhead=overhead)
+    assert all(
+        len(group) == 1 or len(group) * max(lengths[r] for r in group) <= 10 for group in small
+    )

@@ -17,6 +17,7 @@ from toolkit.backbones.final_norm import FinalNorm
 from toolkit.backbones.network import Hidden, Network, Preparation, dtype_of
 from toolkit.backbones.pooling import POOLINGS
 from toolkit.backbones.resolve import revision_as
+from toolkit.backbones.samples import sample_payload
 from toolkit.backbones.spec import EncoderSpec
 from toolkit.towers import Modality, select_layers
 
@@ -68,7 +69,7 @@ class Encoder(nn.Module):
     network's own.
 
     Its attribute `run`, from the model and the tensors of a batch to hidden states, may be replaced: methods that add to
-    what the network reads or returns wrap it.
+    what the network reads or returns wrap it. Its attribute `example` is a smallest payload that `prepare` takes.
 
     Args:
         network: as its library loads it.
@@ -102,6 +103,7 @@ class Encoder(nn.Module):
         self.widths = tuple(widths[index] for index in self.kept)
         self.final_norm = final_norm
         self.run = network.run
+        self.example: Any = sample_payload(spec.modality, network.frames)
 
     @property
     def layers(self) -> int:

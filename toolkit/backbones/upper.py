@@ -154,6 +154,7 @@ def keep_upper_part(encoder: Encoder, layer: int) -> None:
     above = [index for index in encoder.kept if index > layer]
     encoder.widths = encoder.widths[-len(above) :]
     encoder.kept = tuple(index - layer for index in above)
+    encoder.example = torch.zeros(1, encoder.width)
     encoder.prepare = Preparer(TokenPreparation(stack.entry, fixed=encoder.modality == "image"))
 
 

@@ -16,9 +16,9 @@ import prep
 from models.build import build, make_features
 from models.config import RunConfig, parse_run_config
 from models.evaluate import evaluate
-from models.export_merged import export_encoder
 from models.inputs.batches import Batches
 from models.recommender import Recommender
+from models.runs.export_merged import export_encoder
 from models.runs.model_files import read_weights
 from models.train import train
 from prep import EncodeConfig, PrepConfig
@@ -112,6 +112,17 @@ def test_gradients_are_those_of_live_layers_on_the_same_states(data: Path, tmp_p
     below = "item_encoder.encoders.title.model.encoder.layer.0."
     names = [[name for name, _ in model.named_parameters()] for model in (stored, live)]
     assert [any(name.startswith(below) for name in each) for each in names] == [False, True]
+
+
+def test_a_step_in_which_no_item_has_states_calls_the_encoder(data: Path, tmp_path: Path) -> None:
+    """Its gradients are zero, and there: other processes wait for them."""
+    model, batches = recommender(
+        config(data, tmp_path, *STILL, "--encoders.cover.from_layer=stored")
+    )
+    encoder = model.item_encoder.train()
+    encoder(batches.features.gather(torch.tensor([BROKEN, NO_COVER]))).sum().backward()
+    trained = [p for p in encoder.encoders["cover"].parameters() if p.requires_grad]
+    assert trained and all(p.grad is not None and not p.grad.any() for p in trained)
 
 
 def test_a_run_is_trained_resumed_and_kept_whole(
