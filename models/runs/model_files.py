@@ -197,8 +197,11 @@ def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int | float]]
     """Every number in some settings, with its key."""
     if isinstance(settings, dict):
         for key, value in settings.items():
-            if key != "adapt_settings" and not (key in _BOOLEANS and isinstance(value, bool)):
-                yield from _numbers(value, str(key))
+            numbers = _numbers(value, str(key))
+            if key == "adapt_settings":  # a method checks its types
+                yield from (pair for pair in numbers if not isinstance(pair[1], bool))
+            elif not (key in _BOOLEANS and isinstance(value, bool)):
+                yield from numbers
     elif isinstance(settings, list | tuple):
         for value in settings:
             yield from _numbers(value, name)

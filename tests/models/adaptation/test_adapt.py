@@ -38,6 +38,7 @@ NEVER = {  # what a family cannot take
     "timesformer": {"ia3", "prompt", "prefix"},
     "timm": {"ia3", "prompt", "prefix"},
 }
+ALIKE = ("vit of frames", "clip image", "mae")  # of the same build as others
 SMALL = {"k-adapter": KAdapterSettings(width=8, heads=2)}
 REAL = torch.tensor([[0, 0, 1, 1, 1, 1], [1] * 6, [0, 0, 0, 0, 1, 1]]).bool()
 
@@ -76,7 +77,13 @@ def backward(outputs: Tensor) -> None:
     (outputs * torch.randn(outputs.shape)).sum().backward()
 
 
-@pytest.mark.parametrize("family", [*ALL, *MORE, "timm", "user"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ALIKE else ())
+        for name in (*ALL, *MORE, "timm", "user")
+    ],
+)
 def test_each_method_starts_as_the_identity_and_trains_what_it_declares(
     family: str, loaded: Callable[[str], tuple[nn.Module, Compute]]
 ) -> None:

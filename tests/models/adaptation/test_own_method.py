@@ -1,9 +1,10 @@
 """A method that somebody registers without a fork: applied by its name, with settings, saved and loaded."""
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-import own_adaptation
 import pytest
 import torch
 from torch import nn
@@ -18,9 +19,9 @@ NAME = "scale-shift"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def registered() -> Iterator[None]:
-    """Importing the module registered its method; afterwards it is gone, so that no other test sees it."""
-    yield
+def own() -> Iterator[Any]:
+    """Importing the module registers its method; afterwards it is gone, so that no other test sees it."""
+    yield import_module("own_adaptation")
     del ADAPTATIONS[NAME]
 
 
@@ -30,12 +31,12 @@ def states(encoder: nn.Module) -> torch.Tensor:
     return out
 
 
-def test_it_is_applied_by_name_and_is_the_identity_at_first() -> None:
+def test_it_is_applied_by_name_and_is_the_identity_at_first(own: Any) -> None:
     encoder = SASRec(embedding_dim=8, max_len=4).eval()
     before = states(encoder)
     adapt(encoder, NAME, method_settings(NAME, {"places": "attention"}))
     torch.testing.assert_close(states(encoder), before)
-    parts = [m for m in encoder.modules() if isinstance(m, own_adaptation.ScaleShift)]
+    parts = [m for m in encoder.modules() if isinstance(m, own.ScaleShift)]
     assert len(parts) == 2 and {group for group, _ in rate_groups(encoder)} == {"adapter"}
     (states(encoder) * before).sum().backward()
     check_gradients(encoder)

@@ -23,7 +23,7 @@ from models.runs.pretrained import from_pretrained, save_pretrained
 from models.sequence import SEQUENCES
 from models.train import train
 from toolkit import UserError, open_dataset
-from toolkit.json_files import read_json
+from toolkit.json_files import read_json, write_json
 
 METHODS = {name.replace("K", "1"): "{}" for name in ADAPTATIONS if name not in ("prompt", "prefix")}
 METHODS["k-adapter"] = "{width: 8, heads: 2, layers: [1]}"
@@ -85,6 +85,29 @@ def test_every_method_starts_from_the_initial_weights_and_is_saved_and_loaded(
     flags = [{n for n, x in e.named_parameters() if x.requires_grad} for e in (encoder, loaded)]
     assert flags[0] == flags[1]
     assert not torch.allclose(states_of(loaded), states_of(plain)) or method == "frozen"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"width": 10**9}, "width is 1000000000, which does not fit the weights"),
+        (
+            {"width": 4, "activation": "odd"},
+            "activation of adapt houlsby is 'odd'; expected one of",
+        ),
+        ({"width": 4, "norms": True}, "the weights do not fit"),
+    ],
+)
+def test_a_damaged_record_of_a_method_is_refused(
+    dataset: Path, checkpoint: Path, tmp_path: Path, chosen: dict[str, Any], message: str
+) -> None:
+    more = ["--sequence.adapt=houlsby", "--sequence.adapt_settings={width: 8, norms: true}"]
+    save_pretrained(built(dataset, checkpoint, *more), tmp_path)
+    record = read_json(tmp_path / "config.json")
+    record["sequence_encoder"]["adapt_settings"] = chosen
+    write_json(tmp_path / "config.json", record)
+    with pytest.raises(UserError, match=message):
+        from_pretrained(tmp_path)
 
 
 def final(run: Path) -> dict[str, torch.Tensor]:
