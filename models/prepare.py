@@ -90,6 +90,11 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
     settings, device = config.train, accelerator.device
     if settings.cuda_graphs:
         _refuse_graphs(config, accelerator)
+    if settings.compile and config.item_kind.trains_encoders:
+        raise UserError(
+            f"train.compile is not supported with item {config.item}, whose batches vary in number and length; leave out "
+            "train.compile"
+        )
     dataset = open_dataset(config.data)
     splits = dataset.splits(
         protocol=config.protocol,
@@ -176,7 +181,6 @@ def _shard(config: RunConfig, model: Recommender, accelerator: Accelerator) -> N
     if not config.item_kind.trains_encoders:
         refuse_cut_up(DistributedType.FSDP)
     reasons = {
-        "train.compile": config.train.compile,
         "mixed precision fp16": accelerator.mixed_precision == "fp16",
         "a quantized encoder": any(
             one.quantize not in (None, "none") for one in config.encoders.values()

@@ -352,6 +352,14 @@ def test_what_cannot_be_is_refused(data: Path, tmp_path: Path) -> None:
     assert typed.encoders["title"].trust_remote_code
 
 
+def test_compilation_of_encoders_that_train_is_refused(
+    data: Path, title: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"train\.compile is not supported with item encoders"):
+        train(parse_run_config(words(data, tmp_path / "run", *title, "--train.compile=true")))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_with_the_gradient_cache_is_the_run_without(
     data: Path, title: list[str], tmp_path: Path
 ) -> None:
