@@ -26,11 +26,15 @@ FORKS, COMMANDS = 14, 6
 # argv: the dump, the encoder, then an output folder and the system call at which it is killed, in turn.
 FORKING = """
 import os, random, signal, sys
-import torch, transformers
+import duckdb, pandas
 import prep.build
 from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.pictures import covers, frames, watchdog
-from toolkit import backbones, store
+from prep.towers.encoding import load
+from toolkit import store
+
+tower = EncodeConfig(encoder=sys.argv[2], pooling="mean")
+load(tower)  # here, where it also imports torch and the model's modules, and not in every fork
 
 # Decodes in the fork: a decoding process costs a second of imports per build, and this test kills only writes.
 watchdog.shared = lambda read, **limits: read
@@ -60,7 +64,6 @@ def build(out, call):
         sys.stdout = open(os.devnull, "w")
         left = die_at(call)
         media = MediaConfig(workers=1, frame_count=2)
-        tower = EncodeConfig(encoder=sys.argv[2], pooling="mean")
         prep.build(sys.argv[1], out, PrepConfig(media=media, encode={"title": tower}))
         if call > 10**6:
             open(out + ".calls", "w").write(str(call - left[0]))
@@ -90,7 +93,8 @@ def forked(dump, encoder, *runs):
         [sys.executable, "-c", FORKING, str(dump), str(encoder), *words],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # One thread, because a fork loses all others.
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     return [int(word) for word in done.stdout.split() if word.isdigit()], done.stderr
