@@ -70,9 +70,7 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
         config.sequence, embedding_dim=embedding_dim, initial_std=initial_std
     )
     refuse_other_objective(config.train.objective, sequence_encoder)
-    made_with = describe_towers(
-        dataset, config.content, encoders=config.reads["encoders"], tokens=config.reads["tokens"]
-    )
+    made_with = describe_towers(dataset, config.reads)
     model = Recommender(
         item_encoder, sequence_encoder, criterion=loss or softmax_of_batch, made_with=made_with
     )

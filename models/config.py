@@ -15,6 +15,7 @@ from models.adaptation import MethodSetting, method_settings
 from models.fusion import FUSIONS, FusionKind
 from models.fusion.concat import ConcatSettings
 from models.fusion.kind import FusionSettings
+from models.inputs.reads import Reads
 from models.items import ITEMS, ItemKind
 from models.items.encoder_settings import (
     EncoderSettings,
@@ -330,15 +331,15 @@ class RunConfig:
         return replace(self, encoders=encoders)
 
     @property
-    def reads(self) -> dict[str, Any]:
-        """What of a dataset the run reads, as `models.runs.identity` takes it."""
-        trains = self.item_kind.trains_encoders
-        return {
-            "towers": self.content,
-            "states": "live" if trains else self.states,
-            "encoders": {name: one.spec for name, one in self.encoders.items()},
-            "tokens": [name for name, one in self.encoders.items() if one.from_layer],
-        }
+    def reads(self) -> Reads:
+        """What of a dataset the run reads."""
+        return Reads(
+            towers=self.content,
+            states="live" if self.item_kind.trains_encoders else self.states,
+            encoders={name: one.spec for name, one in self.encoders.items()},
+            tokens=[name for name, one in self.encoders.items() if one.from_layer],
+            times=self.sequence_kind.takes_times,
+        )
 
     @property
     def knows_new_items(self) -> bool:

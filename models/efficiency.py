@@ -18,11 +18,12 @@ import psutil  # type: ignore[import-untyped]
 import torch
 
 from models.config import RunConfig
+from models.inputs.reads import States
 from models.machine.launcher import start_accelerator
 from models.prepare import Training, prepare, settled
 from models.results.plots import plot_bars
 from models.runs.files import read_run_config
-from models.runs.identity import States, open_data, refuse_to_resume_on_other_data
+from models.runs.identity import open_data, refuse_to_resume_on_other_data
 from models.training.step import GraphStep, Step, TrainingBatches
 from toolkit.arguments import a_path, one_of, paths, whole_number
 from toolkit.console.printable import printable
@@ -184,7 +185,7 @@ def _variants(
         config = replace(config, data=str(a_path(data, name="data")))
     dataset = open_data(run, config.data)
     # A folder with settings alone can be measured too.
-    refuse_to_resume_on_other_data(run, dataset, **config.reads)
+    refuse_to_resume_on_other_data(run, dataset, config.reads)
     # The initial weights do not change the costs, and their file may be untrusted.
     config = replace(config, init_from="")
     kind = config.item_kind

@@ -109,7 +109,7 @@ def _run(
 
     # The position from which the run trains: the start, or the newest checkpoint.
     reads = config.reads
-    refuse_to_resume_on_other_data(output, run.dataset, **reads)
+    refuse_to_resume_on_other_data(output, run.dataset, reads)
     log = RunLog(output, enabled=main)
     checkpoints = Checkpoints(
         output,
@@ -127,7 +127,7 @@ def _run(
         config_text=save_run_config(config),
         describe=lambda: describe_environment(
             accelerator,
-            dataset={"name": run.dataset.name, **describe_data(run.dataset, **reads)},
+            dataset={"name": run.dataset.name, **describe_data(run.dataset, reads)},
             residency=run.features.residency,
         ),
     )

@@ -3,9 +3,10 @@
 Keys are those of prep's configuration, so that `recipe` can return a `prep.yaml`.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from models.inputs.reads import Reads
 from toolkit.backbones import EncoderSpec
 from toolkit.backbones.resolve import commit_of, portable, revision_of
 from toolkit.dataset import Dataset
@@ -19,35 +20,26 @@ _RELEASED = "released"  # recorded instead of a backend if the dump contained th
 _COMMIT = 40  # hexadecimal digits of a commit on the hub
 
 
-def describe_towers(
-    dataset: Dataset,
-    towers: Iterable[str],
-    *,
-    encoders: Mapping[str, EncoderSpec] | None = None,
-    tokens: Collection[str] = (),
-) -> dict[str, Any]:
+def describe_towers(dataset: Dataset, reads: Reads) -> dict[str, Any]:
     """Provenance of towers, JSON-serialisable: encoders, captioners and media settings.
 
     A local path is reduced to its last part; its revision, a fingerprint, identifies the folder.
 
     Args:
         dataset: dataset with the towers.
-        towers: tower names.
-        encoders: encoders that the model runs itself, by tower; the states of the other towers are stored.
-        tokens: towers of these whose encoders run on stored token states.
+        reads: what the run reads of it.
 
     Returns:
         `encode` by tower, `caption` by name of the captions that the towers read, and `media`, the settings of the
         images that towers and captioners read; `{}` for no towers. Unknown settings are left out.
     """
     steps: dict[str, Any] = dataset.manifest.get("steps", {})
-    encoders = encoders or {}
     encode = {
-        name: _live_tower(dataset, encoders[name])
-        | _tokens(dataset, name if name in tokens else None)
-        if name in encoders
+        name: _live_tower(dataset, reads.encoders[name])
+        | _tokens(dataset, name if name in reads.tokens else None)
+        if name in reads.encoders
         else _tower(dataset.states_metadata(name), steps, name)
-        for name in towers
+        for name in reads.towers
     }
     if not encode:
         return {}

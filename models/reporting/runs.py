@@ -60,7 +60,7 @@ def describe_run(
 
 def describe_towers(trained: TrainedRecommender) -> dict[str, str]:
     """The encoder and source of each tower."""
-    encoders = trained.config.reads["encoders"]
+    encoders = trained.config.reads.encoders
     towers = {
         name: vars(encoders[name]) if name in encoders else trained.dataset.states_metadata(name)
         for name in trained.config.content

@@ -45,10 +45,7 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         run: run folder.
     """
     run = Path(run)
-    reads = trained.config.reads
-    provenance = describe_towers(
-        trained.dataset, reads["towers"], encoders=reads["encoders"], tokens=reads["tokens"]
-    )
+    provenance = describe_towers(trained.dataset, trained.config.reads)
     reports = _reports(run)
     data = _metadata(run, trained, reports)
     sections = [

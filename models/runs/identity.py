@@ -2,25 +2,22 @@
 
 Training on resume, evaluate, recommend, export, report and efficiency call `refuse_other_data` or `other_data`; compare
 calls `differing_data` on the records of two runs. Identity is content, not a path: a dataset may move.
-
-Two arguments describe the run: `towers`, the names of the towers that it reads, and `states`, which is `stored` if it
-reads the hidden states that prep stored and `live` if it runs the encoders.
 """
 
 import hashlib
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from models.inputs.provenance import describe_towers
+from models.inputs.reads import Reads
 from models.machine.parallel import rank_and_world
 from models.runs.files import CONFIG, ENVIRONMENT, read_environment
-from toolkit.backbones import EncoderSpec
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.digests import remembered
 from toolkit.errors import UserError
@@ -32,9 +29,11 @@ ITEMS = "items_sha256"
 INTERACTIONS = "interactions_sha256"
 _STATES = "states_sha256"  # of a tower's stored states
 _SOURCE = "source_sha256"  # of the content that a live encoder reads
+_TIMES = "times_sha256"  # of the interactions' times, if the sequence encoder reads them
 _TOKENS = "tokens_sha256"  # of the token states that a trained encoder reads
 _NAMES = {
     INTERACTIONS: "interactions",
+    _TIMES: "times of interactions",
     _STATES: "hidden states",
     _SOURCE: "content",
     _TOKENS: "token states",
@@ -45,17 +44,9 @@ _ALWAYS = ("encoder", "revision", "source", "modality", "pooling", "kept", "prec
            "max_tokens", "lowercase")  # fmt: skip
 _SOURCE_BATCH = 1024  # items per read
 Fact = tuple[str, Callable[[], Any]]
-States = Literal["stored", "live"]
 
 
-def describe_data(
-    dataset: Dataset,
-    *,
-    towers: Sequence[str],
-    states: States,
-    encoders: Mapping[str, EncoderSpec] | None = None,
-    tokens: Collection[str] = (),
-) -> dict[str, Any]:
+def describe_data(dataset: Dataset, reads: Reads) -> dict[str, Any]:
     """Everything in a dataset that a run depends on, as environment.json records it under `dataset`.
 
     Returns:
@@ -63,76 +54,42 @@ def describe_data(
         `tower NAME states_sha256` of the states (for live states, `source_sha256` of the encoder's input);
         `media …`, the settings of the pictures that the towers depend on; and `interactions_sha256`.
     """
-    return {
-        key: compute() for key, compute in _facts(dataset, towers, states, encoders or {}, tokens)
-    }
+    return {key: compute() for key, compute in _facts(dataset, reads)}
 
 
-def refuse_other_data(
-    run: Path,
-    dataset: Dataset,
-    *,
-    towers: Sequence[str],
-    states: States,
-    encoders: Mapping[str, EncoderSpec] | None = None,
-    tokens: Collection[str] = (),
-) -> None:
+def refuse_other_data(run: Path, dataset: Dataset, reads: Reads) -> None:
     """Refuses a dataset whose content differs from that of the run's training data.
 
     Args:
         run: run folder.
         dataset: dataset to check.
-        towers: names of the towers that the run reads.
-        states: `stored` or `live`.
-        encoders: by tower, those that the run trains.
-        tokens: towers of these that read stored token states.
+        reads: what the run reads.
 
     Raises:
         UserError: naming the first difference.
     """
-    difference = other_data(
-        run, dataset, towers=towers, states=states, encoders=encoders, tokens=tokens
-    )
+    difference = other_data(run, dataset, reads)
     if difference is not None:
         raise UserError(difference)
 
 
-def refuse_to_resume_on_other_data(
-    run: Path,
-    dataset: Dataset,
-    *,
-    towers: Sequence[str],
-    states: States,
-    encoders: Mapping[str, EncoderSpec] | None = None,
-    tokens: Collection[str] = (),
-) -> None:
+def refuse_to_resume_on_other_data(run: Path, dataset: Dataset, reads: Reads) -> None:
     """Like `refuse_other_data`, but accepts a run without environment.json, which has not trained a step.
 
     Raises:
         UserError: as `refuse_other_data` does.
     """
     if (run / ENVIRONMENT).exists():
-        refuse_other_data(
-            run, dataset, towers=towers, states=states, encoders=encoders, tokens=tokens
-        )
+        refuse_other_data(run, dataset, reads)
 
 
-def other_data(
-    run: Path,
-    dataset: Dataset,
-    *,
-    towers: Sequence[str],
-    states: States,
-    encoders: Mapping[str, EncoderSpec] | None = None,
-    tokens: Collection[str] = (),
-) -> str | None:
+def other_data(run: Path, dataset: Dataset, reads: Reads) -> str | None:
     """A message with the first difference between a dataset and the run's training data; None if there is none.
 
     Runs of older versions lack some records. The parts that cannot be checked are listed on stderr.
     """
     then = read_environment(run)["dataset"]
-    encoders = encoders or {}
-    facts = dict(_facts(dataset, towers, states, encoders, tokens))
+    facts = dict(_facts(dataset, reads))
     whole = any(key.endswith((f" {_STATES}", f" {_SOURCE}", f" {_TOKENS}")) for key in then)
     missing = [key for key in then if key.rpartition(" ")[2] in _ALWAYS and key not in facts]
     for key, compute in [*facts.items(), *((key, lambda: None) for key in missing)]:
@@ -146,7 +103,7 @@ def other_data(
         for key in facts
         if key not in then and key.split()[-1] in _NAMES
     ]
-    stored = (name for name in towers if name not in encoders)
+    stored = (name for name in reads.towers if name not in reads.encoders)
     for name in stored:  # older versions recorded a tower in one line
         recorded, now = then.get(f"tower {name}"), _encoder_of(dataset.states_metadata(name))
         if recorded not in (None, now):
@@ -161,13 +118,7 @@ def other_data(
 
 
 def refuse_other_states(
-    run: Path,
-    dataset: Dataset,
-    made_with: dict[str, Any],
-    *,
-    towers: Sequence[str],
-    encoders: Mapping[str, EncoderSpec] | None = None,
-    tokens: Collection[str] = (),
+    run: Path, dataset: Dataset, made_with: dict[str, Any], reads: Reads
 ) -> None:
     """Refuses another dataset if its states have another provenance than those that the model was trained on.
 
@@ -175,9 +126,7 @@ def refuse_other_states(
         run: run folder.
         dataset: the other dataset.
         made_with: provenance of the states that the model was trained on (`models.inputs.provenance`).
-        towers: names of the towers that the run reads.
-        encoders: by tower, those that the run trains.
-        tokens: towers of these that read stored token states.
+        reads: what the run reads.
 
     Raises:
         UserError: if the provenance differs, or the model does not record its own.
@@ -188,7 +137,7 @@ def refuse_other_states(
             "cannot be checked; train again, or leave out --data"
         )
     then = dict(_settings(made_with))
-    now = dict(_settings(describe_towers(dataset, towers, encoders=encoders, tokens=tokens)))
+    now = dict(_settings(describe_towers(dataset, reads)))
     for key in sorted({*then, *now}):
         both = key in then and key in now
         must = key.startswith("media ") or key.rpartition(" ")[2] in _ALWAYS
@@ -229,25 +178,20 @@ def open_data(run: Path, data: str | Path) -> Dataset:
     return open_dataset(data)
 
 
-def _facts(
-    dataset: Dataset,
-    towers: Sequence[str],
-    states: States,
-    encoders: Mapping[str, EncoderSpec],
-    tokens: Collection[str],
-) -> Iterator[Fact]:
+def _facts(dataset: Dataset, reads: Reads) -> Iterator[Fact]:
     """The facts that identify the data of a run, the cheapest first."""
     yield ITEMS, lambda: hashlib.sha256("\n".join(dataset.item_ids.ids).encode()).hexdigest()
-    for key, value in _settings(describe_towers(dataset, towers, encoders=encoders, tokens=tokens)):
+    for key, value in _settings(describe_towers(dataset, reads)):
         yield key, lambda value=value: value  # type: ignore[misc]
     yield INTERACTIONS, dataset.interactions_sha256
-    live = states == "live"
-    for name in towers:
-        if name in tokens:
+    if reads.times:
+        yield _TIMES, partial(_times_sha256, dataset)
+    for name in reads.towers:
+        if name in reads.tokens:
             yield f"tower {name} {_TOKENS}", partial(_states_sha256, dataset, f"tokens/{name}")
-        if name in encoders:
-            source = encoders[name].source
-        elif live:
+        if name in reads.encoders:
+            source = reads.encoders[name].source
+        elif reads.states == "live":
             source = dataset.states_metadata(name)["source"]
         else:
             yield f"tower {name} {_STATES}", partial(_states_sha256, dataset, f"states/{name}")
@@ -263,6 +207,12 @@ def _settings(provenance: dict[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield f"tower {name} {key}", value
     for key, value in provenance.get("media", {}).items():
         yield f"media {key}", value
+
+
+def _times_sha256(dataset: Dataset) -> str:
+    """SHA-256 of the time of every interaction, in the order of `Dataset.interactions_sha256`."""
+    times = dataset.histories(times=True).times
+    return hashlib.sha256(np.ascontiguousarray(times, "<i8").data).hexdigest()
 
 
 def _states_sha256(dataset: Dataset, folder: str) -> str:

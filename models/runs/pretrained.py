@@ -131,7 +131,7 @@ def base_of(config: RunConfig) -> dict[str, Any]:
     """Where a run's base encoders lie, what they read, and whether their code is run, as `from_pretrained` takes it."""
     return {
         "encoders": {name: str(one.encoder) for name, one in config.encoders.items()},
-        "stored_tokens": config.reads["tokens"],
+        "stored_tokens": config.reads.tokens,
         "trust_remote_code": any(one.trust_remote_code for one in config.encoders.values()),
     }
 

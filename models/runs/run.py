@@ -95,7 +95,7 @@ def _open(
         config = replace(config, data=str(a_path(data, name="data")))
     dataset = open_data(run, config.data)
     model = from_pretrained(run / MODEL, **base_of(config)).to(device)
-    difference = other_data(run, dataset, **config.reads)
+    difference = other_data(run, dataset, config.reads)
     if difference is not None:
         if not other:
             raise UserError(difference)
@@ -104,8 +104,7 @@ def _open(
                 f"{run}: {config.item_kind.noun} has vectors for its training items only, and none for the items of "
                 f"{config.data}; leave out --data, or use a run that reads content"
             )
-        others = {key: config.reads[key] for key in ("towers", "encoders", "tokens")}
-        refuse_other_states(run, dataset, model.made_with, **others)
+        refuse_other_states(run, dataset, model.made_with, config.reads)
     _refuse_misfit(run, config, dataset, model)
     # The default residency: the run's own was chosen for the machine that trained it.
     local = replace(config, residency=ResidencyConfig())

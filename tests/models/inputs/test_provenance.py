@@ -8,6 +8,7 @@ import pytest
 from tiny_dataset import ITEMS, walks, write_dataset, write_tower
 
 from models.inputs.provenance import describe_towers, recipe
+from models.inputs.reads import Reads
 from prep.config import CaptionConfig, EncodeConfig, MediaConfig
 from toolkit import Dataset, open_dataset
 from toolkit.json_files import read_json, write_json
@@ -43,18 +44,18 @@ def data(tmp_path: Path) -> Dataset:
 
 
 def test_towers_captions_and_pictures_are_told(data: Dataset) -> None:
-    made = describe_towers(data, ["title", "said", "clip"])
+    made = describe_towers(data, Reads(towers=["title", "said", "clip"]))
     assert made["encode"]["title"]["revision"] == COMMIT
     assert made["encode"]["title"]["items"] == {"ok": 59, "missing": 1}
     assert made["caption"]["words"]["prompt_text"] == "What is it?"
     assert made["media"] == {"cover_px": 64, "frame_count": 3, "frame_px": 32, "backend": "released"}  # fmt: skip
-    assert describe_towers(data, ["title"])["caption"] == {}
-    assert describe_towers(data, ["title"])["media"] == {}
-    assert describe_towers(data, []) == {} and recipe({}) == {}
+    assert describe_towers(data, Reads(towers=["title"]))["caption"] == {}
+    assert describe_towers(data, Reads(towers=["title"]))["media"] == {}
+    assert describe_towers(data, Reads(towers=[])) == {} and recipe({}) == {}
 
 
 def test_a_folder_of_this_machine_is_named_by_its_last_part(data: Dataset) -> None:
-    made = describe_towers(data, ["title", "said", "clip"])
+    made = describe_towers(data, Reads(towers=["title", "said", "clip"]))
     assert [made["encode"][name]["encoder"] for name in ("title", "clip", "said")] == [
         "owner/bert", "open_clip:clip", "bert"
     ]  # fmt: skip
@@ -63,7 +64,7 @@ def test_a_folder_of_this_machine_is_named_by_its_last_part(data: Dataset) -> No
 
 
 def test_the_recipe_is_preps_own_and_pins_what_the_hub_can_pin(data: Dataset) -> None:
-    made = recipe(describe_towers(data, ["title", "said", "clip"]))
+    made = recipe(describe_towers(data, Reads(towers=["title", "said", "clip"])))
     title = EncodeConfig(**made["encode"]["title"])
     assert (title.encoder, title.revision, title.layers) == ("owner/bert", COMMIT, [1])
     assert (title.max_tokens, title.lowercase) == (9, False)

@@ -15,6 +15,7 @@ from models import efficiency
 from models.config import load_run_config, parse_run_config
 from models.evaluate import evaluate
 from models.export import export_items
+from models.inputs.reads import Reads
 from models.recommend import recommend
 from models.report import report
 from models.runs.identity import describe_data, differing_data
@@ -123,24 +124,20 @@ def test_whatever_has_changed_is_named_and_nothing_is_written(copied: Path, chan
 def test_shards_and_their_order_do_not_show(copied: Path) -> None:
     data = open_dataset(copied / "data")
     config = load_run_config(copied / "run" / "config.yaml")
-    before = describe_data(data, towers=config.towers, states=config.states)
+    before = describe_data(data, config.reads)
     rows = Table(data.path / "states" / "title").read()
     shutil.rmtree(data.path / "states")
     parts = Table(data.path / "states" / "title", compression=None)
     for start in (40, 0, 20):
         parts.append(rows.slice(start, 20))
-    assert (
-        describe_data(open_dataset(data.path), towers=config.towers, states=config.states) == before
-    )
+    assert describe_data(open_dataset(data.path), config.reads) == before
     swapped = rows.column("item").to_numpy().copy()
     swapped[[3, 4]] = swapped[[4, 3]]  # the same states, of other items
     shutil.rmtree(data.path / "states")
     Table(data.path / "states" / "title", compression=None).append(
         rows.set_column(1, rows.schema.field("item"), pa.array(swapped))
     )
-    assert (
-        describe_data(open_dataset(data.path), towers=config.towers, states=config.states) != before
-    )
+    assert describe_data(open_dataset(data.path), config.reads) != before
 
 
 def test_a_dataset_that_moved_is_the_same_once_it_is_named(
@@ -195,15 +192,15 @@ def test_a_run_of_an_older_versa_is_opened_and_says_what_is_not_known(
 
 def test_what_a_live_encoder_reads_belongs_to_a_run_that_is_live(copied: Path) -> None:
     data, config = copied / "data", load_run_config(copied / "run" / "config.yaml")
-    before = describe_data(open_dataset(data), towers=config.towers, states="live")
+    before = describe_data(open_dataset(data), Reads(towers=config.towers, states="live"))
     assert "tower title source_sha256" in before and "tower title states_sha256" not in before
     one_value(data)
-    assert describe_data(open_dataset(data), towers=config.towers, states="live") == before
+    assert describe_data(open_dataset(data), Reads(towers=config.towers, states="live")) == before
     items = Table(data / "items").read()
     titles = [*items.column("title").to_pylist()[:-1], "another title"]
     field = items.schema.field("title")
     Table(data / "items").replace(0, items.set_column(2, field, pa.array(titles)))
-    assert describe_data(open_dataset(data), towers=config.towers, states="live") != before
+    assert describe_data(open_dataset(data), Reads(towers=config.towers, states="live")) != before
 
 
 def test_runs_over_other_towers_are_of_the_same_data() -> None:

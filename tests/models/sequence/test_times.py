@@ -1,5 +1,6 @@
 """Times of interactions, from the dataset to a sequence encoder that reads them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from sequence_data import ITEMS, E, L, first_hit_share, times_of, train_model
 from tiny_dataset import write_dataset
 
 import models
-from models.config import parse_run_config
+from models.config import load_run_config, parse_run_config
 from models.evaluate import evaluate
 from models.export import export_items
 from models.inputs.batches import Batches
@@ -19,7 +20,9 @@ from models.inputs.features import ItemNumbers
 from models.inputs.history_files import read_histories
 from models.recommend import recommend
 from models.report import report
+from models.runs.identity import describe_data
 from models.sequence import HSTU, SASRec
+from models.sequence.sasrec import SASRecSettings
 from models.train import train
 from toolkit import UserError, open_dataset
 from toolkit.json_files import read_json
@@ -134,6 +137,19 @@ def test_missing_times_are_refused(run: Path, dataset: Path, tmp_path: Path) -> 
     net = models.load(run).model
     with pytest.raises(ValueError, match="HSTU reads the times of the inputs, and there are none"):
         net.encode_users(torch.ones(1, 4).long(), torch.randn(21, 64))
+
+
+def test_other_times_in_the_same_order_are_other_data(run: Path, tmp_path: Path) -> None:
+    later = [[moment + step for step, moment in enumerate(moments)] for moments in MOMENTS]
+    other = write_dataset(tmp_path / "data", HISTORIES, items=20, times=later)
+    refused = "trained on other times of interactions than"
+    with pytest.raises(UserError, match=refused):
+        evaluate(run, data=other)
+    config = load_run_config(run / "config.yaml")
+    with pytest.raises(UserError, match=refused):
+        train(replace(config, data=str(other), resume=True))
+    blind = replace(config, sequence=SASRecSettings(max_len=4))
+    assert "times_sha256" not in describe_data(open_dataset(other), blind.reads)
 
 
 def test_hstu_learns_what_only_times_tell() -> None:
