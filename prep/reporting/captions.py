@@ -25,16 +25,16 @@ def describe_captions(data: Dataset, connection: Connection) -> list[dict[str, A
     """
     steps = data.manifest.get("steps", {})
     return [
-        _describe(data, name, steps[f"caption:{name}"]["config"], connection)
+        _describe(data, name, steps[f"caption:{name}"], connection)
         for name in data.caption_names()
         if f"caption:{name}" in steps
     ]
 
 
 def _describe(
-    data: Dataset, name: str, config: dict[str, Any], connection: Connection
+    data: Dataset, name: str, step: dict[str, Any], connection: Connection
 ) -> dict[str, Any]:
-    table = data.captions(name)
+    table, config = data.captions(name), step["config"]
     connection.register("captions", table.select(["text", "status"]))
     (counts,) = records(
         connection,
@@ -45,6 +45,7 @@ def _describe(
         **{key: config.get(key) for key in ("source", "model", "revision", "prompt")},
         **counts,
         **_requests(data, config.get("source"), table),
+        "cut": sum(step.get("cut", {}).values()),
         "characters": _lengths(connection),
         "most_common": records(
             connection,

@@ -17,6 +17,7 @@ SAME_SHARE, SAME_ITEMS = 0.10, 20
 # Minimum share of interactions later than a user's test time, and minimum number of users, for a finding.
 LEAKAGE_SHARE, LEAKAGE_USERS = 0.05, 100
 FAILED_SHARE = 0.05  # of the items that a model captioned
+CUT_SHARE = 0.05  # of the items that a model captioned
 
 
 class Finding(NamedTuple):
@@ -350,6 +351,11 @@ def _captions(facts: Facts) -> Iterator[Finding]:
         if entry["asked"] and failed > FAILED_SHARE * entry["asked"]:
             what = f"Captions {name}: the model failed on {failed:,} of {number(entry['asked'], 'item')}"
             yield Finding("warning", "model_fails", what, _SAMPLE_ADVICE)
+        if entry["cut"]:
+            what = f"Captions {name}: max_new_tokens cut {number(entry['cut'], 'answer')}"
+            many = entry["cut"] > CUT_SHARE * (entry["asked"] or ok)
+            advice = f"ask for shorter answers in the prompt, or raise caption.{name}.max_new_tokens and caption again"
+            yield Finding("warning" if many else "note", "cut_captions", what, advice)
 
 
 _SAMPLE_ADVICE = (

@@ -87,7 +87,12 @@ def put_media(dataset: Path) -> None:
     put_table(dataset, "frames", schema.FRAMES, clips)
 
 
-def put_captions(dataset: Path, told: dict[str, tuple[str, str | None]], **config: Any) -> None:
+def put_captions(
+    dataset: Path,
+    told: dict[str, tuple[str, str | None]],
+    cut: dict[str, int] | None = None,
+    **config: Any,
+) -> None:
     """Writes captions of covers by hand: status and text by item."""
     made_by = {"model": "m", "revision": "r", "prompt_hash": "p"}
     rows = [{"item_id": i, "status": s, "text": t, **made_by} for i, (s, t) in told.items()]
@@ -96,7 +101,7 @@ def put_captions(dataset: Path, told: dict[str, tuple[str, str | None]], **confi
     write_table(path, problems.table("caption:said", bad), compression="zstd")
     Table(dataset / "captions" / "said").append(pa.Table.from_pylist(rows, schema=schema.CAPTIONS))
     about = {"source": "cover", "model": "m", "revision": "r", "prompt": "image-plain@1"}
-    manifest.record_step(dataset, "caption:said", about | config)
+    manifest.record_step(dataset, "caption:said", about | config, **({"cut": cut} if cut else {}))
 
 
 @pytest.fixture
@@ -365,6 +370,7 @@ def test_captions_are_described(ingested):
             "distinct": 2,
             "asked": 3,
             "failed": 1,
+            "cut": 0,
             "characters": {"min": 5, "median": 5, "mean": 8.5, "p95": 12, "max": 12},
             "most_common": [{"text": "a dog", "items": 1}, {"text": "ein Hündchen", "items": 1}],
         }
@@ -404,14 +410,16 @@ def test_captions_that_are_configured_and_not_made_are_said(ingested):
     assert "<h2>Captions" not in read_page(dataset)[0]
 
 
-def captioned(ingested: Callable[..., Path], texts: list[str | None]) -> dict[str, Any]:
+def captioned(
+    ingested: Callable[..., Path], texts: list[str | None], cut: dict[str, int] | None = None
+) -> dict[str, Any]:
     """The report on as many items as texts, all with covers; None is a caption that failed."""
     ids = [f"i{number}" for number in range(len(texts))]
     titles = "item,title\n" + "".join(f"{id_},t{id_}\n" for id_ in ids)
     dataset = ingested(titles=titles, pairs_csv="user,item,timestamp\nu,i0,1\n", likes=None)
     put_table(dataset, "covers", schema.COVERS, [cover(i, "ok", i.encode()) for i in ids])
     told = {i: ("ok" if t else "empty", t) for i, t in zip(ids, texts, strict=True)}
-    put_captions(dataset, told)
+    put_captions(dataset, told, cut)
     return prep.report(dataset)
 
 
@@ -442,6 +450,23 @@ def test_a_model_that_says_one_thing_of_everything_is_suspected(ingested, same, 
 def test_a_model_that_fails_often_is_said(ingested, failed, is_said):
     found = captioned(ingested, [None] * failed + [f"t{number}" for number in range(100 - failed)])
     assert (("warning", "model_fails") in kinds(found)) == is_said
+
+
+@pytest.mark.parametrize(
+    ("cut", "severity"),
+    [
+        (None, None),
+        ({"shortened": 0, "flagged": 0}, None),
+        ({"shortened": 4, "flagged": 1}, "note"),  # of 100: 5 %
+        ({"shortened": 5, "flagged": 1}, "warning"),
+    ],
+)
+def test_the_verdict_names_captions_that_the_token_limit_cut(ingested, cut, severity):
+    found = captioned(ingested, [f"text {number}" for number in range(100)], cut)
+    assert [s for s, kind in kinds(found) if kind == "cut_captions"] == [severity] * bool(severity)
+    if severity:
+        expected = f"Captions said: max_new_tokens cut {sum(cut.values())} answers; "
+        assert finding(found, "cut_captions").startswith(expected)
 
 
 def test_what_a_model_says_is_escaped(ingested):
