@@ -359,7 +359,6 @@ def test_a_launcher_that_cuts_the_model_up_is_refused(kind: DistributedType) -> 
         ({"FSDP_VERSION": "1"}, "FSDP_VERSION is 1.*add --fsdp_version 2"),
         ({"FSDP_OFFLOAD_PARAMS": "true"}, "FSDP_OFFLOAD_PARAMS is true.*leave out"),
         ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "use --train.activation_checkpointing true"),
-        ({}, "FSDP.*takes a whole model in every process"),  # of a side network
     ],
 )  # fmt: skip
 def test_fsdp_that_training_does_not_do_is_refused(
@@ -374,6 +373,14 @@ def test_fsdp_that_training_does_not_do_is_refused(
     with pytest.raises(UserError, match=message):
         train(config("raw-image", dataset, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_only_encoders_that_train_are_sharded(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.prepare.launcher_shards", lambda: True)
+    with pytest.raises(UserError, match=r"FSDP.*what trains is small.*--item encoders"):
+        train(config("raw-image", dataset, tmp_path / "run"))
 
 
 @pytest.mark.usefixtures("other_precision")
