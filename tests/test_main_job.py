@@ -34,6 +34,7 @@ PRESETS = {
     "all-towers": ["title", "cover", "frames", "image_caption", "video_caption"],
 }
 RECIPES = {"modern", "paper", "paper-microlens"}
+OVERLAYS = {"adapter", "bitfit", "fft", "lora", "top-2"}
 OWN = {  # scenarios that a user writes into a file of his own
     "captioned": ["image_caption"],
     "joined": ["joined", "cover"],
@@ -88,7 +89,7 @@ def runs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_preset_is_here() -> None:
-    assert {*PRESETS, *RECIPES} == set(presets())
+    assert {*PRESETS, *RECIPES, *OVERLAYS} == set(presets())
 
 
 @pytest.mark.parametrize("scenario", [*PRESETS, *OWN])
