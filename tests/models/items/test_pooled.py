@@ -102,7 +102,7 @@ def test_id_is_one_of_the_towers(dataset: Path, tmp_path: Path, fusion: str) -> 
         saved = read_json(tmp_path / "run" / "model" / "config.json")["item_encoder"]["fusion"]
         assert saved == {"kind": "concat", "activation": "gelu", "dropout": 0.1}
     card = (tmp_path / "run" / "model" / "README.md").read_text()
-    assert "a learned vector per item" in card and "the model knows no other items" in card
+    assert "a learned vector per item" in card and "the model has no vectors for other items" in card
 
 
 def test_what_two_stage_models_cannot_do_is_refused(dataset: Path, tmp_path: Path) -> None:
