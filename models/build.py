@@ -88,8 +88,8 @@ def refuse_no_towers(config: RunConfig, dataset: Dataset) -> None:
     """
     if not config.content:
         raise UserError(
-            "towers: none named; use a preset (--config text-only) or --towers '[title]'; "
-            f"stored in {config.data}: {dataset.towers() or 'none'}"
+            "towers: the list is empty; use a preset (--config text-only) or --towers '[title]'; "
+            f"towers stored in {config.data}: {dataset.towers() or 'none'}"
         )
 
 

@@ -87,7 +87,8 @@ def test_a_checkpoint_of_an_older_format_is_gone_on_from(
     with monkeypatch.context() as patch:  # as the older Versa wrote it
         state, name_all = model.state_dict(), made._optimized
         patch.setattr(module, "_FORMAT", "2")
-        patch.setattr(model, "state_dict", lambda: {numbered(n): v for n, v in state.items()})
+        older = {numbered(name): value for name, value in state.items()}
+        patch.setattr(model, "state_dict", lambda **options: older)
         patch.setattr(made, "_optimized", lambda: [numbered(name) for name in name_all()])
         made.save(Place(step=1))
     names = load_file(made.paths()[0])

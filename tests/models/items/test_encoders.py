@@ -332,7 +332,7 @@ def test_what_cannot_be_is_refused(data: Path, tmp_path: Path) -> None:
         "no content is named 'blurb'": ["--towers=[blurb]", "--encoders.blurb.encoder=x"],
         "encoders.title.encoder: not set": ["--towers=[title]"],
         r"encoders names \['cover'\]": ["--towers=[title]", "--encoders.cover.encoder=x"],
-        "towers: none named": [],
+        "towers: the list is empty": [],
         "adapt 'loraa' is unknown": ["--towers=[title]", "--adapt=loraa"],
     }
     for message, more in cases.items():

@@ -102,12 +102,14 @@ def test_id_is_one_of_the_towers(dataset: Path, tmp_path: Path, fusion: str) -> 
         saved = read_json(tmp_path / "run" / "model" / "config.json")["item_encoder"]["fusion"]
         assert saved == {"kind": "concat", "activation": "gelu", "dropout": 0.1}
     card = (tmp_path / "run" / "model" / "README.md").read_text()
-    assert "a learned vector per item" in card and "the model has no vectors for other items" in card
+    assert (
+        "a learned vector per item" in card and "the model has no vectors for other items" in card
+    )
 
 
 def test_what_two_stage_models_cannot_do_is_refused(dataset: Path, tmp_path: Path) -> None:
     where = [f"--data={dataset}", f"--output={tmp_path / 'run'}"]
-    with pytest.raises(UserError, match="towers: none named"):
+    with pytest.raises(UserError, match="towers: the list is empty"):
         train(parse_run_config([*FAST, *where, "--towers=[id]"]))
     with pytest.raises(UserError, match=r"items\.layers is -1"):
         parse_run_config([*FAST, *where, "--towers=[title]", "--items.layers=-1"])

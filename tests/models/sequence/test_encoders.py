@@ -52,7 +52,10 @@ def random_items(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_every_encoder_is_tested() -> None:
-    assert SMALL.keys() == SEQUENCES.keys()
+    built_in = {
+        name for name, kind in SEQUENCES.items() if kind.encoder.__module__.startswith("models.")
+    }
+    assert built_in == SMALL.keys()  # other tests register kinds of their own
 
 
 @pytest.mark.parametrize("name", CAUSAL)
