@@ -8,7 +8,8 @@ that to every third user in the order of the file, for all methods alike, becaus
 
 - `two-stage`: an MLP over MiniLM's last pooled state (`--item pooled`);
 - `side network`: IISAN-Versa over all stored hidden states (`--item side-network`);
-- `top-2`, `LoRA`, `FFT`: MiniLM trains in the graph (`--item encoders --adapt top-2`, `lora`, `full`);
+- `top-2`: the two highest of MiniLM's six layers train on the stored states of the tokens below them;
+- `LoRA`, `FFT`: MiniLM trains in the graph (`--item encoders --adapt lora`, `full`);
 - `two-stage, longer` and `side network, longer`: the first two for as many epochs as fit into the seconds of about one
   epoch of `FFT` or less, with patience 5.
 
@@ -49,13 +50,13 @@ from toolkit.console.door import run_command
 CORE = 5
 SEED = 1
 ITEMS, USERS = "Industrial_and_Scientific_items.tsv", "am_Industrial_and_Scientific_users.tsv"
-TOWER = EncodeConfig(source="title", encoder=MINILM, pooling="mean", max_tokens=30)
+TOWER = EncodeConfig(source="title", encoder=MINILM, pooling="mean", max_tokens=30, tokens=4)
 BASE = "--towers [title] --train.rates.base 1e-3"
 LONGER = "--train.epochs 60 --train.patience 5 --train.evaluate_every 3"
 METHODS = {
     "two-stage": f"--item pooled --items.layers 1 {BASE}",
     "side network": f"--item side-network {BASE} --train.rates.side_block 1e-3 --train.rates.text_head 1e-3",
-    "top-2": f"--item encoders --adapt top-2 {BASE} --train.rates.text_encoder 1e-4",
+    "top-2": f"--item encoders --adapt top-2 --encoders.title.from_layer stored {BASE} --train.rates.text_encoder 1e-4",
     "LoRA": f"--item encoders --adapt lora {BASE} --train.rates.text_adapter 1e-3",
     "FFT": f"--item encoders --adapt full {BASE} --train.rates.text_encoder 1e-4",
 }
