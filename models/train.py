@@ -35,7 +35,7 @@ from models.runs.model_files import read_weights
 from models.runs.pretrained import WEIGHTS, base_of, from_pretrained, save_pretrained
 from models.runs.trained import TrainedRecommender
 from models.schedule import rate_factor
-from models.training.alarms import Alarms, last_alarms
+from models.training.alarms import Alarms, recorded_alarms
 from models.training.checkpoints import Checkpoints, Place
 from models.training.divergence import Divergence
 from models.training.log import RunLog
@@ -147,7 +147,7 @@ def _run(
         )
     broken = BrokenSources(run.features, run.dataset)
     alarms = Alarms(enabled=main, write=log.write, gather=accelerator.gather)
-    alarms.now = decided_by_first(lambda: last_alarms(output))
+    alarms.first, alarms.now = decided_by_first(lambda: recorded_alarms(output))
     contents = run.features.same_as()
     watched = config.item_kind.trains_encoders
     watch = Divergence(

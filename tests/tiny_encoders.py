@@ -96,7 +96,7 @@ def write_model(folder: Path, family: str) -> str:
         return f"open_clip:{folder}"
     if family == "timm":
         return write_timm(folder)
-    config, _, source = (FAMILIES | MORE)[family]
+    config, _, source = (MORE | FAMILIES)[family]
     hf.AutoModel.from_config(config).save_pretrained(folder)
     if source == "title":
         words = [*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
@@ -123,10 +123,10 @@ def write_timm(folder: Path) -> str:
 def payloads_of(family: str) -> list[Any]:
     if family == "timm":
         return IMAGES
-    return OPEN_CLIP[family][0] if family in OPEN_CLIP else (FAMILIES | MORE)[family][1]
+    return OPEN_CLIP[family][0] if family in OPEN_CLIP else (MORE | FAMILIES)[family][1]
 
 
 def source_of(family: str) -> str:
     if family == "timm":
         return "cover"
-    return OPEN_CLIP[family][1] if family in OPEN_CLIP else (FAMILIES | MORE)[family][2]
+    return OPEN_CLIP[family][1] if family in OPEN_CLIP else (MORE | FAMILIES)[family][2]

@@ -6,7 +6,7 @@ U items of a step, R distinct items, E embedding.
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,16 +14,19 @@ from torch import Tensor
 from models.training.log import read_log
 from toolkit.errors import UserError
 
-COLLAPSED = 0.999  # mean cosine of distinct items from which their vectors count as one
+ALIKE = 0.999  # mean cosine of distinct items from which their vectors count as nearly equal
+COLLAPSED = 0.1  # they have collapsed if 1 - cosine has also fallen below this part of its value at the start
 STEPS = 10  # a sign holds once every one of at least so many steps has it
 
 
 class Alarms:
     """Warns of each sign once, and refuses to call a run a success that ends with one.
 
-    A single step proves nothing: the last batch of an epoch may have one user, whose items have no negatives, and a
-    randomly initialised encoder starts with vectors that are nearly equal. So the last 10 to 19 steps must all have the
-    sign, or all steps of a shorter run, and a sign that has passed is forgotten.
+    A single step proves nothing: the last batch of an epoch may have one user, whose items have no negatives. So the last
+    10 to 19 steps must all have the sign, or all steps of a shorter run, and a sign that has passed is forgotten.
+
+    Vectors that are nearly equal have collapsed only if they were not so at the start: a randomly initialised encoder
+    starts with them, and small differences can be enough to rank by. Such a run has a warning, and may be a success.
 
     Args:
         enabled: whether this process prints.
@@ -42,6 +45,7 @@ class Alarms:
         self.write = write
         self.gather = gather
         self.now: dict[str, str] = {}
+        self.first: float | None = None  # mean cosine at the start
         self.warned: set[str] = set()
         # Largest loss, most distinct items and largest negative cosine, (3,), in the current and the previous window.
         self.windows: list[Tensor] = []
@@ -107,17 +111,28 @@ class Alarms:
             )
 
     def _set_collapse(self, cosine: float, which: str, where: dict[str, Any]) -> None:
-        text = (
-            f"item vectors have collapsed: the mean cosine of {which} is {cosine:.4f}; lower the learning rates of "
-            "encoders (--train.rates.text_encoder, ...), or warm up (--train.warmup_updates)"
+        if self.first is None:
+            self.first = cosine
+            self.write(**where, item_cosine=cosine)
+        text = f"the mean cosine of {which} is {cosine:.4f}"
+        advice = (
+            "lower the learning rates of encoders (--train.rates.text_encoder, ...), or warm up "
+            "(--train.warmup_updates)"
         )
-        self._set("collapse", cosine >= COLLAPSED, text, where)
+        alike = cosine >= ALIKE
+        collapsed = alike and 1 - cosine < COLLAPSED * (1 - self.first)
+        self._set("collapse", collapsed, f"item vectors have collapsed: {text}; {advice}", where)
+        if alike and not collapsed:
+            self._warn("alike", f"item vectors are nearly equal: {text}, as at the start", where)
 
     def _set(self, kind: str, holds: bool, text: str, where: dict[str, Any]) -> None:
         if not holds:
             self.now.pop(kind, None)
             return
         self.now[kind] = text
+        self._warn(kind, text, where)
+
+    def _warn(self, kind: str, text: str, where: dict[str, Any]) -> None:
         if kind in self.warned:
             return
         self.warned.add(kind)
@@ -138,8 +153,22 @@ def mean_cosine(vectors: Tensor) -> Tensor:
     return (total.square().sum() - count) / (count * (count - 1))
 
 
-def last_alarms(run: Path) -> dict[str, str]:
-    """The alarms that held at the last evaluation in a run's log; a finished run that is resumed takes no further step."""
-    evaluated = [entry for entry in read_log(run) if "valid" in entry]
+class Recorded(NamedTuple):
+    """What a run's log records of alarms, for a run that is resumed.
+
+    Args:
+        first: mean cosine at the start, if it was measured.
+        now: the alarms that held at the last evaluation; a finished run that is resumed takes no further step.
+    """
+
+    first: float | None
+    now: dict[str, str]
+
+
+def recorded_alarms(run: Path) -> Recorded:
+    """Reads the log of a run."""
+    entries = read_log(run)
+    first = next((entry["item_cosine"] for entry in entries if "item_cosine" in entry), None)
+    evaluated = [entry for entry in entries if "valid" in entry]
     held = evaluated[-1].get("alarms", {}) if evaluated else {}
-    return dict(held) if isinstance(held, dict) else {}
+    return Recorded(first, dict(held) if isinstance(held, dict) else {})

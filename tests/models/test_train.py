@@ -239,7 +239,10 @@ def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
         ),
         (["--train.epochs=many"], r"train\.epochs.*many.*text-only\.yaml"),
         (["--train.loss=ful"], r"train\.loss: Expected one of 'in-batch', 'full', 'sampled'.*ful"),
-        (["--config=unheard-of"], "neither a file nor a preset; presets: adapter, all-towers, bitfit"),
+        (
+            ["--config=unheard-of"],
+            "neither a file nor a preset; presets: adapter, all-towers, bitfit",
+        ),
         (["--towers=[smell]"], "no hidden states for tower 'smell' .stored: "),
         (["--towers=[]"], "towers: the list is empty"),
         (["--side.modality={titel: image}"], r"side\.modality names unknown towers \['titel'\]"),

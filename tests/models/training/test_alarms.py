@@ -1,11 +1,13 @@
 """Alarms: a warning once, and no success where one holds at the end."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from models.training.alarms import STEPS, Alarms, mean_cosine
+from models.training.alarms import STEPS, Alarms, mean_cosine, recorded_alarms
 from toolkit import UserError
 
 ZERO, ONE = torch.tensor(0.0), torch.tensor(1.0)
@@ -33,6 +35,7 @@ def test_an_alarm_is_written_once_and_a_run_that_recovers_is_a_success(
 ) -> None:
     lines: list[dict[str, Any]] = []
     alarm = alarms(lines)
+    alarm.first = 0.5
     for step in range(1, 3 * STEPS):
         alarm.note_step(ZERO, TWINS, ALIKE)
         alarm.look(step=step, epoch=1)
@@ -61,6 +64,7 @@ def test_a_sign_of_few_steps_among_many_is_no_alarm() -> None:
         alarm.look(step=step, epoch=1)
     alarm.look(at_end=True)
     alarm.refuse_success()
+    assert alarm.first == 0
     for _ in range(2 * STEPS):  # but what it comes to is one
         alarm.note_step(ZERO, THREE, ALIKE)
     alarm.look(at_end=True)
@@ -98,3 +102,32 @@ def test_one_process_without_a_sign_is_enough() -> None:
     alarm.note_step(ZERO, TWINS, ALIKE)
     alarm.look(at_end=True)
     alarm.refuse_success()
+
+
+def test_vectors_that_were_nearly_equal_at_the_start_are_a_warning_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines: list[dict[str, Any]] = []
+    alarm = alarms(lines)
+    near = torch.ones(3, 3) + 1e-2 * torch.eye(3)
+    for _ in range(3 * STEPS):
+        alarm.note_step(ONE, THREE, near)
+        alarm.look()
+    alarm.look_at_items(near)
+    alarm.refuse_success()
+    assert capsys.readouterr().err.count("item vectors are nearly equal") == 1
+    assert [sorted(line) for line in lines] == [["item_cosine"], ["alarm"]]
+    alarm.look_at_items(torch.ones(3, 3) + 1e-3 * torch.eye(3))  # a hundredth of the spread
+    with pytest.raises(UserError, match="item vectors have collapsed"):
+        alarm.refuse_success()
+
+
+def test_a_resumed_run_knows_how_it_began(tmp_path: Path) -> None:
+    entries = [
+        {"step": 10, "epoch": 1, "item_cosine": 0.25},
+        {"step": 20, "epoch": 1, "valid": {}, "alarms": {"loss": "is 0"}},
+        {"step": 30, "epoch": 2, "item_cosine": 0.5},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert recorded_alarms(tmp_path) == (0.25, {"loss": "is 0"})
+    assert recorded_alarms(tmp_path / "absent") == (None, {})
