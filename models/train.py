@@ -146,10 +146,14 @@ def _run(
             file=sys.stderr,
         )
     broken = BrokenSources(run.features, run.dataset)
-    alarms = Alarms(enabled=main, write=log.write, gather=accelerator.gather)
+    alarms = Alarms(
+        enabled=main,
+        write=log.write,
+        watch_items=config.item_kind.trains_encoders,
+        gather=accelerator.gather,
+    )
     alarms.first, alarms.now = decided_by_first(lambda: recorded_alarms(output))
     contents = run.features.same_as()
-    watched = config.item_kind.trains_encoders
     watch = Divergence(
         accelerator,
         checkpoints,
@@ -188,7 +192,7 @@ def _run(
                 place.step += 1
                 loss = run.step(batch, is_update=is_update)
                 watch.note(loss)
-                alarms.note_step(loss, contents[batch.items], model.encoded if watched else None)
+                alarms.note_step(loss, contents[batch.items], model.encoded)
                 if place.step % settings.log_every_steps == 0 or place.step == 1:
                     watch.check()
                     mean = float(accelerator.reduce(loss, reduction="mean"))

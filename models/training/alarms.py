@@ -31,6 +31,7 @@ class Alarms:
     Args:
         enabled: whether this process prints.
         write: appends a line to the run's log.
+        watch_items: whether to watch item vectors, which collapse where encoders train.
         gather: (1, 3) of each process -> (W, 3).
     """
 
@@ -39,10 +40,12 @@ class Alarms:
         *,
         enabled: bool,
         write: Callable[..., None],
+        watch_items: bool = True,
         gather: Callable[[Tensor], Tensor] = lambda values: values,
     ) -> None:
         self.enabled = enabled
         self.write = write
+        self.watch_items = watch_items
         self.gather = gather
         self.now: dict[str, str] = {}
         self.first: float | None = None  # mean cosine at the start
@@ -57,12 +60,14 @@ class Alarms:
         Args:
             loss: of this process.
             contents: (U,) a number for each item of the step, equal where two items have the same content.
-            vectors: (U, E) their embeddings, where they are to be watched.
+            vectors: (U, E) their embeddings; None if the model has none.
         """
         order = torch.argsort(contents, stable=True)
         ranked = contents[order]
         first = order[torch.cat([ranked.new_ones(1), ranked.diff()])[: len(ranked)] != 0]
         cosine = loss.new_zeros(())
+        if not self.watch_items:
+            vectors = None
         if vectors is not None and len(first) > 1:
             rows = first.to(vectors.device, non_blocking=True)
             cosine = mean_cosine(vectors.index_select(0, rows)).float()
@@ -93,10 +98,13 @@ class Alarms:
             where,
         )
         self._set("loss", loss == 0, "the loss of every step is 0, so nothing is learnt", where)
-        self._set_collapse(-minus_cosine if items > 1 else 0, "distinct items of a step", where)
+        if self.watch_items:
+            self._set_collapse(-minus_cosine if items > 1 else 0, "distinct items of a step", where)
 
     def look_at_items(self, vectors: Tensor, **where: Any) -> None:
         """Looks at the vectors of a catalogue's distinct items, (R, E); where: step and epoch, for the log."""
+        if not self.watch_items:
+            return
         self._set_collapse(float(mean_cosine(vectors)), f"{len(vectors):,} distinct items", where)
 
     def refuse_success(self) -> None:
