@@ -16,15 +16,15 @@ def tower_sections(trained: TrainedRecommender, provenance: dict[str, Any]) -> l
     """The encoders of the items; no section for the ID baseline."""
     if not provenance:
         return []
-    trains = trained.config.item_kind.trains_encoders
-    zeros = "a learned state" if trains else "zeros"
+    if trained.config.item_kind.trains_encoders:
+        return ["## Towers", *_trained_towers(trained, provenance["encode"])]
     head = ["tower", "source", "encoder", "revision", "kept states", "pooling", "width", "items"]
     rows = [
         [
             *map(code, (name, tower["source"], tower["encoder"], tower["revision"])),
-            tower.get("kept", "the last"),
+            tower.get("kept", ""),
             tower["pooling"],
-            "" if trains else str(trained.dataset.tower(name).width),
+            str(trained.dataset.tower(name).width),
             ", ".join(f"{count:,} {status}" for status, count in tower.get("items", {}).items()),
         ]
         for name, tower in provenance["encode"].items()
@@ -32,8 +32,30 @@ def tower_sections(trained: TrainedRecommender, provenance: dict[str, Any]) -> l
     return [
         "## Towers",
         table(head, rows),
-        "Kept states are numbered from 0, the output of the encoder's embedding layer. An item without the source has "
-        f"{zeros} in their place.",
+        "Kept states are numbered from 0, the output of the encoder's embedding layer. The states of an item without "
+        "the source are zeros.",
+    ]
+
+
+def _trained_towers(trained: TrainedRecommender, towers: dict[str, Any]) -> list[str]:
+    """A table of the encoders that the run trained, and of what trained in each."""
+    head = ["tower", "source", "base encoder", "revision", "pooling", "method", "its settings"]
+    chosen = trained.config.encoders
+    rows = [
+        [
+            *map(code, (name, tower["source"], tower["encoder"], tower["revision"])),
+            tower["pooling"],
+            code(str(chosen[name].adapt)),
+            ", ".join(
+                f"{key} {value}" for key, value in (chosen[name].adapt_settings or {}).items()
+            ),
+        ]
+        for name, tower in towers.items()
+    ]
+    return [
+        table(head, rows),
+        "The model reads the last state of each encoder, after its final norm if it has one. An item without the source "
+        "has a learned state instead.",
     ]
 
 

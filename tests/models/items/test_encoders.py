@@ -174,6 +174,7 @@ def test_a_run_of_trained_encoders_is_trained_saved_and_loaded(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     card = (run / "model" / "README.md").read_text()
     assert "encoders that were trained with it" in card and "a learned state" in card
+    assert "| `full` |" in card
     assert model.recommend([["i1", "i2"]], k=3).num_rows == 3
     environment = read_json(run / "environment.json")["dataset"]
     assert "tower title source_sha256" in environment and "tower title revision" in environment
