@@ -105,12 +105,18 @@ class _Recomputed(torch.autograd.Function):
                 _set_random_states(state, ctx.gpu)
                 with torch.enable_grad(), ctx.precision.again():
                     encoded = ctx.encode(part)
-                found = torch.autograd.grad(encoded, ctx.trained, of_chunk, allow_unused=True)
-                for index, one in enumerate(found):
-                    if one is not None:
-                        before = total[index]
-                        total[index] = one if before is None else before.add_(one)
+                found = list(torch.autograd.grad(encoded, ctx.trained, of_chunk, allow_unused=True))
+                _add_up(total, found)
+                del encoded, found  # before the next chunk is encoded
         return None, None, *total
+
+
+def _add_up(total: list[Tensor | None], found: list[Tensor | None]) -> None:
+    """Adds gradients to a total, and frees each once it is added. Not in place: two parameters may share a gradient."""
+    for index, before in enumerate(total):
+        one, found[index] = found[index], None
+        if one is not None:
+            total[index] = one if before is None else before + one
 
 
 class _Precision:
