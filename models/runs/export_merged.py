@@ -63,14 +63,10 @@ def export_encoder(
         raise UserError(f"{folder}: not an empty folder; choose another name")
     if not (run / MODEL).is_dir():
         raise UserError(f"{run}: the run has no model yet; continue it with --resume")
-    base = base_of(config) | {"stored_tokens": ()}  # whole, also where the run read token states
-    items: Any = from_pretrained(
+    items: Any = from_pretrained(  # whole, also where the run read stored token states
         run / MODEL,
-        **{
-            **base,
-            "encoders": {**base["encoders"], **(encoders or {})},
-            "trust_remote_code": trust_remote_code,
-        },
+        encoders=base_of(config)["encoders"] | dict(encoders or {}),
+        trust_remote_code=trust_remote_code,
     ).item_encoder
     chosen = items.chosen[name]
     encoder: Encoder = items.encoders[part_name(items.owners[name])]

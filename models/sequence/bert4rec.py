@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
-from models.sequence.sasrec import LAYER_NORM_EPS, Block, attention_bias, initialise
+from models.sequence.sasrec import (
+    LAYER_NORM_EPS,
+    Block,
+    attention_bias,
+    initialise,
+    refuse_indivisible,
+)
 
 Activation = Literal["gelu", "relu"]
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
@@ -96,8 +102,7 @@ class BERT4Rec(nn.Module):
         initial_std: float | None = None,
     ) -> None:
         super().__init__()
-        if embedding_dim % heads:
-            raise ValueError(f"embedding_dim {embedding_dim} is not divisible by heads {heads}")
+        refuse_indivisible(embedding_dim, heads)
         self.max_len = max_len
         self.heads, self.inner, self.activation, self.biases = heads, inner, activation, biases
         self.skip_padding = skip_padding

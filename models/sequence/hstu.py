@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
-from models.sequence.sasrec import LAYER_NORM_EPS, initialise
+from models.sequence.sasrec import LAYER_NORM_EPS, initialise, refuse_indivisible, refuse_too_long
 
 TIME_BUCKETS = 128
 BUCKET_WIDTH = 0.301  # of the natural logarithm of seconds, as in the public code
@@ -143,8 +143,7 @@ class HSTU(nn.Module):
         initial_std: float | None = None,
     ) -> None:
         super().__init__()
-        if embedding_dim % heads:
-            raise ValueError(f"embedding_dim {embedding_dim} is not divisible by heads {heads}")
+        refuse_indivisible(embedding_dim, heads)
         self.max_len, self.heads = max_len, heads
         self.skip_padding = skip_padding
         self.positions = nn.Embedding(max_len, embedding_dim)
@@ -184,10 +183,7 @@ class HSTU(nn.Module):
             ValueError: if the input is longer than `max_len`.
         """
         length = items.shape[1]
-        if length > self.max_len:
-            raise ValueError(
-                f"sequences have {length} items; expected at most max_len {self.max_len}"
-            )
+        refuse_too_long(length, self.max_len)
         earlier = torch.ones(length, length, dtype=torch.bool, device=items.device).tril()
         visible = earlier & real[:, None, None, :]
         positions = Positions(real, skip_padding=self.skip_padding)

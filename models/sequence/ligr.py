@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
-from models.sequence.sasrec import attention_bias, initialise
+from models.sequence.sasrec import attention_bias, initialise, refuse_indivisible, refuse_too_long
 
 
 @dataclass
@@ -155,8 +155,7 @@ class LiGR(nn.Module):
         initial_std: float | None = None,
     ) -> None:
         super().__init__()
-        if embedding_dim % heads:
-            raise ValueError(f"embedding_dim {embedding_dim} is not divisible by heads {heads}")
+        refuse_indivisible(embedding_dim, heads)
         self.max_len, self.heads, self.inner = max_len, heads, inner
         self.skip_padding = skip_padding
         self.positions = nn.Embedding(max_len, embedding_dim)
@@ -192,10 +191,7 @@ class LiGR(nn.Module):
             ValueError: if the input is longer than `max_len`.
         """
         length = items.shape[1]
-        if length > self.max_len:
-            raise ValueError(
-                f"sequences have {length} items; expected at most max_len {self.max_len}"
-            )
+        refuse_too_long(length, self.max_len)
         bias = attention_bias(real, causal=True)
         positions = Positions(real, skip_padding=self.skip_padding)
         x = self.dropout(positions.pick(items + self.positions.weight[self.max_len - length :]))

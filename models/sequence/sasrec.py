@@ -172,8 +172,7 @@ class SASRec(nn.Module):
         initial_std: float | None = None,
     ) -> None:
         super().__init__()
-        if embedding_dim % heads:
-            raise ValueError(f"embedding_dim {embedding_dim} is not divisible by heads {heads}")
+        refuse_indivisible(embedding_dim, heads)
         self.max_len = max_len
         self.skip_padding = skip_padding
         self.positions = nn.Embedding(max_len, embedding_dim)
@@ -209,10 +208,7 @@ class SASRec(nn.Module):
             ValueError: if the input is longer than `max_len`.
         """
         length = items.shape[1]
-        if length > self.max_len:
-            raise ValueError(
-                f"sequences have {length} items; expected at most max_len {self.max_len}"
-            )
+        refuse_too_long(length, self.max_len)
         bias = attention_bias(real, causal=True)
         positions = Positions(real, skip_padding=self.skip_padding)
         embedded = positions.pick(items + self.positions.weight[self.max_len - length :])
@@ -256,6 +252,26 @@ def _about(settings: SASRecSettings) -> str:
         f"SASRec, {settings.blocks} blocks of {settings.heads} heads, over {settings.max_len} items"
         f"{adapted}"
     )
+
+
+def refuse_indivisible(embedding_dim: int, heads: int) -> None:
+    """Refuses a width that cannot be split into heads.
+
+    Raises:
+        ValueError: if `embedding_dim` is not divisible by `heads`.
+    """
+    if embedding_dim % heads:
+        raise ValueError(f"embedding_dim {embedding_dim} is not divisible by heads {heads}")
+
+
+def refuse_too_long(length: int, max_len: int) -> None:
+    """Refuses an input that is longer than the position embeddings.
+
+    Raises:
+        ValueError: if `length` exceeds `max_len`.
+    """
+    if length > max_len:
+        raise ValueError(f"sequences have {length} items; expected at most max_len {max_len}")
 
 
 SASREC = SequenceKind(settings=SASRecSettings, encoder=SASRec, about=_about)

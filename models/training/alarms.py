@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,12 +60,10 @@ class Alarms:
 
         Args:
             loss: of this process.
-            contents: (U,) a number for each item of the step, equal where two items have the same content.
+            contents: (U,) on the CPU, a number for each item of the step, equal where two items have the same content.
             vectors: (U, E) their embeddings; None if the model has none.
         """
-        order = torch.argsort(contents, stable=True)
-        ranked = contents[order]
-        first = order[torch.cat([ranked.new_ones(1), ranked.diff()])[: len(ranked)] != 0]
+        first = torch.from_numpy(np.unique(contents.numpy(), return_index=True)[1])
         cosine = loss.new_zeros(())
         if not self.watch_items:
             vectors = None
@@ -131,7 +130,11 @@ class Alarms:
         collapsed = alike and 1 - cosine < COLLAPSED * (1 - self.first)
         self._set("collapse", collapsed, f"item vectors have collapsed: {text}; {advice}", where)
         if alike and not collapsed:
-            self._warn("alike", f"item vectors are nearly equal: {text}, as at the start", where)
+            self._warn(
+                "alike",
+                f"item vectors are nearly equal: {text}, and was {self.first:.4f} at the start",
+                where,
+            )
 
     def _set(self, kind: str, holds: bool, text: str, where: dict[str, Any]) -> None:
         if not holds:
