@@ -178,14 +178,15 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
             items=counts,
         )
 
+    tokens = None if layer is None else TokenEncoding(work, layer, settings.store)
+    if (
+        tokens is not None
+    ):  # refuses a layer that training could not begin at, before anything is encoded
+        tokens_step(tower, tokens, encoder=shape)
     run(work, "states", lambda recorded: encode_step(tower, work, encoder=shape, recorded=recorded))
-    if layer is None:
+    if tokens is None:
         return
-    tokens = TokenEncoding(work, layer, settings.store)
     with writing(dataset, f"tokens:{tower}"):
-        tokens_step(
-            tower, tokens, encoder=shape
-        )  # refuses a layer that training could not begin at
         refuse_no_room(dataset, tower, tokens, items, encoder=shape)
         run(
             tokens,

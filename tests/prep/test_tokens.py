@@ -84,6 +84,7 @@ def test_a_rerun_adds_nothing_and_other_settings_are_refused(
         prep.encode(dataset, PrepConfig(encode={"title": title}))
     with pytest.raises(UserError, match=r"after layer 3 .* 3 layers; choose from 1 to 2"):
         prep.encode(dataset, PrepConfig(encode={"more": EncodeConfig(str(tiny_bert), tokens=3)}))
+    assert open_dataset(dataset).towers() == ["title"]  # before anything is encoded
 
 
 def test_no_room_is_refused_with_the_size(
