@@ -1,0 +1,116 @@
+"""A general recommender: items and users as vectors, without the order of a history.
+
+B users, L inputs, U items that a process encodes for a batch, M columns of the loss, R rows of a batch, N items,
+C items, E width of a vector.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.general.kind import Tables
+from models.inputs.batch import Batch
+from models.inputs.users import Users
+from models.losses.softmax import softmax_of_batch
+from models.machine.parallel import gather_with_gradient
+from models.machine.recompute import Chunks, encode_in_chunks
+
+
+class GeneralRecommender(nn.Module):
+    """Scores items for a user with a general model, over the vectors of an item encoder if it reads them.
+
+    Args:
+        model: the network (`models.general.kind.GeneralModel`).
+        item_encoder: features of U items -> (U, E); None if the model does not read an item encoder's vectors.
+        criterion: loss (`models.losses.loss.Loss`); by default the softmax over the columns of a batch. It is not saved
+            with the model.
+        made_with: provenance of the towers' states (`models.inputs.provenance`), if known. It is saved with the model and
+            used in no computation.
+    """
+
+    takes_mask = False
+    takes_times = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        item_encoder: nn.Module | None = None,
+        criterion: Callable[..., Tensor] = softmax_of_batch,
+        made_with: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.made_with = made_with or {}
+        self.item_encoder = item_encoder
+        self.model = model
+        self.criterion = criterion
+        self.encoded: Tensor | None = None  # (U, E) of the last training step, without a graph
+
+    @cached_property
+    def _own_scores(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+        return {"scores": self.model.scores} if hasattr(self.model, "scores") else {}
+
+    def encode_items(self, features: Any) -> Tensor:
+        """Vectors of the item encoder, (U, E), from the features of U items; in chunks if the features are `Chunks`."""
+        assert self.item_encoder is not None
+        if isinstance(features, Chunks):
+            return encode_in_chunks(self.item_encoder, features)
+        return self.item_encoder(features)
+
+    def tables(self, vectors: Tensor | None) -> Tables:
+        """The tables of items, (N + 1, E), and users for ranking.
+
+        Args:
+            vectors: (N + 1, E) from the item encoder; None without one.
+        """
+        return self.model.tables(vectors)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of one batch, a scalar."""
+        tables = self._tables_of(batch)
+        with torch.autocast(tables.items.device.type, enabled=False):
+            tables = Tables(tables.items.float(), tables.users)
+            # With one example per row, the row is the last input of its sequence.
+            owners = batch.rows // batch.inputs.shape[1]
+            users = Users(
+                batch.inputs.index_select(0, owners),
+                None if batch.users is None else batch.users.index_select(0, owners),
+            )
+            states = self.model.user_vectors(users, tables).float()
+            loss = self.criterion(states, tables.items, batch, **self._own_scores)
+            if hasattr(self.model, "penalty"):
+                loss = loss + self.model.penalty(batch)
+        return loss
+
+    def _tables_of(self, batch: Batch) -> Tables:
+        """The tables of the columns of a batch, (M + 1, E), row 0 padding."""
+        if self.item_encoder is None:
+            whole = self.model.tables(None)
+            encoded = whole.items.index_select(0, batch.items)
+        else:
+            whole = None
+            encoded = self.encode_items(batch.features)
+        self.encoded = encoded.detach()
+        if batch.shared:
+            encoded = gather_with_gradient(encoded)[: len(batch.bias) - 1]
+        table = F.pad(encoded, (0, 0, 1, 0))
+        return self.model.tables(table) if whole is None else Tables(table, whole.users)
+
+    @torch.no_grad()
+    def encode_users(self, users: Users, tables: Tables) -> Tensor:
+        """Vectors of users, (B, E).
+
+        Args:
+            users: their inputs are item numbers.
+            tables: of all N items.
+        """
+        return self.model.user_vectors(users, tables)
+
+    def scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """(B, E) user vectors, (C, E) item vectors -> (B, C)."""
+        own = self._own_scores.get("scores")
+        return users @ items.T if own is None else own(users, items)
