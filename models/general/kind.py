@@ -54,7 +54,7 @@ class GeneralKind:
     Args:
         settings: dataclass of its settings. Its fields are the keys of `--recommender.`: `kind`, whose default is its name
             in `GENERAL`, and the module's own arguments.
-        model: class of the module, built as `model(users=S, items=N, embedding_dim=E, **settings)` without the arguments
+        module: class of the module, built as `module(users=S, items=N, embedding_dim=E, **settings)` without the arguments
             among users, items, embedding_dim and initial_std that its signature does not have.
         noun: name of such a model in messages, such as `an EASE model`.
         about: returns a sentence for the model card; its argument is the settings.
@@ -65,7 +65,7 @@ class GeneralKind:
     """
 
     settings: type
-    model: type[nn.Module]
+    module: type[nn.Module]
     noun: str
     about: Callable[[Any], str]
     reads: ReadsItems = "numbers"
@@ -97,10 +97,10 @@ class GeneralKind:
         shared = {"users": users, "items": items, "embedding_dim": embedding_dim}
         if initial_std is not None:
             shared["initial_std"] = initial_std  # type: ignore[assignment]
-        known = signature(self.model).parameters
+        known = signature(self.module).parameters
         shared = {key: value for key, value in shared.items() if key in known}
         try:
-            return self.model(**shared, **values)
+            return self.module(**shared, **values)
         except ValueError as error:
             raise UserError(f"recommender.kind {settings.kind}: {error}") from None
 
@@ -111,7 +111,7 @@ class GeneralKind:
 
     def load(self, settings: Mapping[str, Any]) -> nn.Module:
         """Rebuilds a model from the result of `describe`."""
-        return self.model(**settings)
+        return self.module(**settings)
 
 
 def observe(

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.inputs.features import Features
-from models.inputs.tables import Tables
+from models.inputs.tables import Scores, Tables
 from models.machine.autocast import autocast
 from models.machine.parallel import gather_shares, rank_and_world, share
 from models.machine.precision import Precision
 from models.machine.prefetch import make_each
-from models.ranking.scorer import Scorer, Scores
+from models.ranking.scorer import Scorer
 from toolkit.errors import UserError
 
 ITEMS_AT_ONCE = 1024
