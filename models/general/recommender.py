@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.general.kind import Tables
 from models.inputs.batch import Batch
 from models.inputs.users import Users
+from models.losses.loss import Scores
 from models.losses.softmax import softmax_of_batch
 from models.machine.parallel import gather_with_gradient
 from models.machine.recompute import Chunks, encode_in_chunks
@@ -51,8 +52,10 @@ class GeneralRecommender(nn.Module):
         self.encoded: Tensor | None = None  # (U, E) of the last training step, without a graph
 
     @cached_property
-    def _own_scores(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-        return {"scores": self.model.scores} if hasattr(self.model, "scores") else {}
+    def _own_scores(self) -> dict[str, Scores]:
+        if not hasattr(self.model, "scores"):
+            return {}
+        return {"scores": Scores(self.model.scores, self.model.values_per_score)}
 
     def encode_items(self, features: Any) -> Tensor:
         """Vectors of the item encoder, (U, E), from the features of U items; in chunks if the features are `Chunks`."""
@@ -89,8 +92,8 @@ class GeneralRecommender(nn.Module):
     def _tables_of(self, batch: Batch) -> Tables:
         """The tables of the columns of a batch, (M + 1, E), row 0 padding."""
         if self.item_encoder is None:
-            whole = self.model.tables(None)
-            encoded = whole.items.index_select(0, batch.items)
+            whole = self._own_tables(batch.items)
+            encoded = whole.items
         else:
             whole = None
             encoded = self.encode_items(batch.features)
@@ -99,6 +102,13 @@ class GeneralRecommender(nn.Module):
             encoded = gather_with_gradient(encoded)[: len(batch.bias) - 1]
         table = F.pad(encoded, (0, 0, 1, 0))
         return self.model.tables(table) if whole is None else Tables(table, whole.users)
+
+    def _own_tables(self, items: Tensor) -> Tables:
+        """The tables of a model without an item encoder, with the rows of (U,) items, (U, E)."""
+        if hasattr(self.model, "tables_of"):
+            return self.model.tables_of(items)
+        whole = self.model.tables(None)
+        return Tables(whole.items.index_select(0, items), whole.users)
 
     @torch.no_grad()
     def encode_users(self, users: Users, tables: Tables) -> Tensor:
