@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from models.general.kind import observe
 from models.general.recommender import GeneralRecommender
-from models.inputs.batch import Batch
-from models.inputs.indices import loss_arrays
+from models.inputs.batches import Batches
+from models.inputs.features import ItemNumbers
 from models.inputs.interactions import Interactions
+from models.inputs.sequences import LeaveOneOut
 from models.inputs.users import Users
 from models.losses.candidates import InBatch
 from models.losses.loss import Loss
@@ -79,30 +80,6 @@ def splits_of(train: Ints, items: int = ITEMS) -> Splits:
     return made
 
 
-def examples_of(train: Ints) -> tuple[Ints, NDArray[np.int64]]:
-    """(P, L + 1) examples, an item and before it the other items of its user, and (P,) rows of the users from 1."""
-    users, positions = train.nonzero()
-    others = [
-        np.delete(train[user], position) for user, position in zip(users, positions, strict=True)
-    ]
-    return np.column_stack([np.stack(others), train[users, positions]]), users + 1
-
-
-def batch_of(examples: Ints, users: NDArray[np.int64], loss: Loss, seed: tuple[int, ...]) -> Batch:
-    """The training batch of these examples."""
-    made = last_item(examples)
-    columns = loss.columns(made, seed)
-    arrays = loss_arrays(made, columns, weight=1 / len(made.rows), fixed_sizes=False)
-    items = torch.from_numpy(columns.items)
-    return Batch(
-        features={"id": items},
-        items=items,
-        shared=False,
-        users=torch.from_numpy(users),
-        **{name: torch.from_numpy(array) for name, array in arrays.items()},
-    )
-
-
 def train_general(
     model: nn.Module,
     train: Ints,
@@ -130,14 +107,20 @@ def train_general(
     criterion = loss(splits)
     observe(model, Interactions.of(splits), features)
     recommender = GeneralRecommender(model, item_encoder=item_encoder, criterion=criterion).train()
-    examples, users = examples_of(train)
+    laid = Batches(
+        splits,
+        ItemNumbers(ITEMS),
+        sequences=LeaveOneOut(train),
+        batch_size=batch_size,
+        seed=0,
+        loss=criterion,
+        objective=last_item,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         optimizer = torch.optim.Adam(recommender.parameters(), lr=lr) if epochs else None
-        for epoch in range(epochs):
-            order = np.random.default_rng(epoch).permutation(len(examples))
-            for step, rows in enumerate(np.split(order, range(batch_size, len(order), batch_size))):
-                batch = batch_of(examples[rows], users[rows], criterion, (epoch, step))
+        for epoch in range(1, epochs + 1):
+            for batch in laid.epoch(epoch):
                 optimizer.zero_grad()  # type: ignore[union-attr]
                 recommender(batch).backward()
                 optimizer.step()  # type: ignore[union-attr]

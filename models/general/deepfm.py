@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.general.histories import fields_of_history
-from models.general.kind import GeneralKind, Tables
+from models.general.kind import GeneralKind
 from models.general.towers import Tower, linear
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 
 

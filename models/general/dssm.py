@@ -9,8 +9,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.general.kind import GeneralKind, Tables
+from models.general.kind import GeneralKind
 from models.general.towers import Activation, Norm, Tower, vectors_of
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 
 

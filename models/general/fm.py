@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.general.histories import fields_of_history
-from models.general.kind import GeneralKind, Tables
+from models.general.kind import GeneralKind
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 
 

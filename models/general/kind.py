@@ -6,28 +6,16 @@ B users, L inputs, M columns, C items, S training users, N items, R rows of a ba
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from inspect import signature
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
 from models.inputs.interactions import Interactions
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 from toolkit.errors import UserError
 
 ReadsItems = Literal["numbers", "vectors", "features"]
-
-
-class Tables(NamedTuple):
-    """The vectors of items and users from which scores are computed.
-
-    Args:
-        items: (M + 1, E) a vector per item; row 0 is padding.
-        users: (S + 1, E) a vector per training user; row 0 is a user without one. None if user vectors are computed from
-            histories.
-    """
-
-    items: Tensor
-    users: Tensor | None = None
 
 
 class GeneralModel(Protocol):
@@ -35,7 +23,8 @@ class GeneralModel(Protocol):
 
     Optional members:
         `observe(interactions, features)`: takes the training interactions (and, if it reads features, `{tower: (N + 1, D)}`,
-            row 0 zeros) before training. It may add parameters that depend on the features. A model without a loss (`GeneralKind.trains` false) is complete afterwards.
+            row 0 zeros) before training. It may add parameters that depend on the features. A model without a loss
+            (`GeneralKind.trains` false) is complete afterwards.
         `tables_of(items)`: `tables(None)` with the rows of (U,) item numbers only, without row 0, (U, E), if they do not
             depend on other items. Training calls it.
         `scores(users, items)`: (..., B, E), (..., C, E) -> (..., B, C), if scores are not dot products; with

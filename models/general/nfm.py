@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from models.general.histories import fields_of_history
-from models.general.kind import GeneralKind, Tables
+from models.general.kind import GeneralKind
 from models.general.pair_norm import PairNorm
 from models.general.towers import Tower, linear
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 
 

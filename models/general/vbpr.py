@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.general.kind import GeneralKind, Tables
+from models.general.kind import GeneralKind
 from models.general.towers import linear, vectors_of
 from models.inputs.interactions import Interactions
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.general.histories import mean_of_history
-from models.general.kind import GeneralKind, Tables
+from models.general.kind import GeneralKind
 from models.general.towers import Tower
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 
 
