@@ -118,6 +118,7 @@ def build_general(
         users=len(splits.user_ids),
         items=dataset.items.num_rows,
         embedding_dim=config.side.embedding_dim,
+        max_len=config.sequence.max_len,
         initial_std=config.train.initial_std or None,
     )
     features = _last_states(config, dataset) if kind.reads == "features" else {}

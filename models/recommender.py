@@ -41,7 +41,6 @@ class Recommender(nn.Module):
     """
 
     own_scores: None = None
-    values_per_score: int = 1
 
     def __init__(
         self,

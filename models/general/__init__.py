@@ -1,5 +1,11 @@
 """General recommenders. `GENERAL` maps their names to their declarations; `RECOMMENDERS` also has the sequential one."""
 
+from models.general.deepfm import DEEPFM
+from models.general.dssm import DSSM_KIND
+from models.general.fm import FM_KIND
+from models.general.nfm import NFM_KIND
+from models.general.vbpr import VBPR_KIND
+from models.general.youtubednn import YOUTUBEDNN
 from collections import ChainMap
 from collections.abc import MutableMapping
 from typing import Any
@@ -16,6 +22,12 @@ GENERAL: dict[str, GeneralKind] = {
     "popularity": POPULARITY,
     "item-knn": ITEM_KNN,
     "ease": EASE,
+    "dssm": DSSM_KIND,
+    "youtubednn": YOUTUBEDNN,
+    "vbpr": VBPR_KIND,
+    "fm": FM_KIND,
+    "nfm": NFM_KIND,
+    "deepfm": DEEPFM,
 }
 RECOMMENDERS: MutableMapping[str, Any] = ChainMap(GENERAL, {"sequential": SEQUENTIAL})
 

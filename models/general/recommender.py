@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.inputs.batch import Batch
-from models.inputs.tables import Scores, Tables
+from models.inputs.tables import Tables
 from models.inputs.users import Users
+from models.losses.loss import Scores
 from models.losses.softmax import softmax_of_batch
 from models.machine.parallel import gather_with_gradient
 from models.machine.recompute import Chunks, encode_in_chunks
@@ -53,12 +54,9 @@ class GeneralRecommender(nn.Module):
     @property
     def own_scores(self) -> Scores | None:
         """Computes scores that are no dot products; None if they are dot products."""
-        return getattr(self.general, "scores", None)
-
-    @property
-    def values_per_score(self) -> int:
-        """The number of values that one score takes in memory while it is computed."""
-        return getattr(self.general, "values_per_score", 1)
+        if not hasattr(self.general, "scores"):
+            return None
+        return Scores(self.general.scores, getattr(self.general, "values_per_score", 1))
 
     def encode_items(self, features: Any) -> Tensor:
         """Vectors of the item encoder, (U, E), from the features of U items; in chunks if the features are `Chunks`."""
@@ -96,8 +94,8 @@ class GeneralRecommender(nn.Module):
     def _tables_of(self, batch: Batch) -> Tables:
         """The tables of the columns of a batch, (M + 1, E), row 0 padding."""
         if self.item_encoder is None:
-            whole = self.general.tables(None)
-            encoded = whole.items.index_select(0, batch.items)
+            whole = self._own_tables(batch.items)
+            encoded = whole.items
         else:
             whole = None
             encoded = self.encode_items(batch.features)
@@ -106,6 +104,13 @@ class GeneralRecommender(nn.Module):
             encoded = gather_with_gradient(encoded)[: len(batch.bias) - 1]
         table = F.pad(encoded, (0, 0, 1, 0))
         return self.general.tables(table) if whole is None else Tables(table, whole.users)
+
+    def _own_tables(self, items: Tensor) -> Tables:
+        """The tables of a model without an item encoder, with the rows of (U,) items, (U, E)."""
+        if hasattr(self.general, "tables_of"):
+            return self.general.tables_of(items)
+        whole = self.general.tables(None)
+        return Tables(whole.items.index_select(0, items), whole.users)
 
     @torch.no_grad()
     def user_vectors(self, users: Users, tables: Tables) -> Tensor:

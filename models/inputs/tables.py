@@ -3,13 +3,9 @@
 M items, S training users, E width of a vector.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
-
-Scores = Callable[[Tensor, Tensor], Tensor]  # (..., B, E) users, (..., C, E) items -> (..., B, C)
-
 
 class Tables(NamedTuple):
     """The tables of items and users.

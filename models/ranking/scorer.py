@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from models.inputs.tables import Scores, Tables
+from models.inputs.tables import Tables
 from models.inputs.users import Users
+from models.losses.loss import Scores
 
 
 class Scorer(Protocol):
@@ -22,11 +23,6 @@ class Scorer(Protocol):
     @property
     def own_scores(self) -> Scores | None:
         """Computes the scores; None if they are dot products."""
-        ...
-
-    @property
-    def values_per_score(self) -> int:
-        """Number of values that one score takes in memory while it is computed."""
         ...
 
     def encode_items(self, features: Any) -> Tensor:
