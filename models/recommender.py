@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.inputs.batch import Batch
+from models.inputs.tables import Tables
+from models.inputs.users import Users
 from models.losses.loss import LossInputs
 from models.losses.objectives import MASK
 from models.losses.softmax import in_batch_loss, softmax_of_batch
@@ -36,6 +38,9 @@ class Recommender(nn.Module):
         made_with: provenance of the towers' states (`models.inputs.provenance`), if known. It is saved with the model
             and used in no computation.
     """
+
+    own_scores = None
+    values_per_score = 1
 
     def __init__(
         self,
@@ -129,6 +134,20 @@ class Recommender(nn.Module):
         rows = inputs.clamp(min=0) if self.takes_mask else inputs
         # F.embedding: the backward of items[ids] is not deterministic on several CPU threads.
         return self.encode_sequences(F.embedding(rows, items), inputs != 0, masked, times)
+
+    def tables(self, vectors: Tensor | None) -> Tables:
+        """The tables for ranking: items have the vectors of the item encoder, users those of their histories.
+
+        Raises:
+            ValueError: if there are no vectors.
+        """
+        if vectors is None:
+            raise ValueError("a sequential recommender ranks the vectors of its item encoder")
+        return Tables(vectors)
+
+    def user_vectors(self, users: Users, tables: Tables) -> Tensor:
+        """(B, E) vectors of users for ranking; the arguments are those of `encode_users`."""
+        return self.encode_users(users.inputs, tables.items, users.times)
 
     @torch.no_grad()
     def encode_users(self, histories: Tensor, items: Tensor, times: Tensor | None = None) -> Tensor:

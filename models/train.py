@@ -159,7 +159,7 @@ def _run(
         checkpoints,
         place,
         lambda epoch, number, rank: [
-            splits.user_ids[row] for row in batches.rows(epoch, number, rank)
+            splits.user_ids[row] for row in batches.users(epoch, number, rank)
         ],
         noun="users",
     )

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.general.graph import InteractionGraph
-from models.general.kind import Tables
 from models.general.rows import ids_of_rows, squares_of_rows
 from models.inputs.batch import Batch
+from models.inputs.tables import Tables
 from toolkit.errors import UserError
 
 

@@ -20,11 +20,12 @@ from models.general.contents import (
     tables_of_nodes,
 )
 from models.general.graph import InteractionGraph
-from models.general.kind import GeneralKind, Tables
+from models.general.kind import GeneralKind
 from models.general.messages import Edges, dot_products, softmax_of_arriving, weighted_sums
 from models.general.rows import ids_of_rows, rows_of_users
 from models.inputs.batch import Batch
 from models.inputs.interactions import Interactions
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 
 

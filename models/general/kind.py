@@ -6,28 +6,16 @@ B users, L inputs, M columns, C items, S training users, N items, R rows of a ba
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from inspect import signature
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
 from models.inputs.interactions import Interactions
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 from toolkit.errors import UserError
 
 ReadsItems = Literal["numbers", "vectors", "features"]
-
-
-class Tables(NamedTuple):
-    """The vectors of items and users from which scores are computed.
-
-    Args:
-        items: (M + 1, E) a vector per item; row 0 is padding.
-        users: (S + 1, E) a vector per training user; row 0 is a user without one. None if user vectors are computed from
-            histories.
-    """
-
-    items: Tensor
-    users: Tensor | None = None
 
 
 class GeneralModel(Protocol):

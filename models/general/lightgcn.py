@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from models.general.graph import InteractionGraph
-from models.general.kind import GeneralKind, Tables
+from models.general.kind import GeneralKind
 from models.general.messages import weighted_sums
 from models.general.rows import ids_of_rows, rows_of_users, squares_of_rows
 from models.inputs.batch import Batch
 from models.inputs.interactions import Interactions
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 
 

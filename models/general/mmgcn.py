@@ -19,11 +19,12 @@ from models.general.contents import (
     tables_of_nodes,
 )
 from models.general.graph import Adjacency, InteractionGraph
-from models.general.kind import GeneralKind, Tables
+from models.general.kind import GeneralKind
 from models.general.messages import weighted_sums
 from models.general.rows import rows_of_users
 from models.inputs.batch import Batch
 from models.inputs.interactions import Interactions
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 
 

@@ -5,19 +5,19 @@ C items, E width of a vector.
 """
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.general.kind import Tables
 from models.inputs.batch import Batch
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 from models.losses.softmax import softmax_of_batch
 from models.machine.parallel import gather_with_gradient
 from models.machine.recompute import Chunks, encode_in_chunks
+from models.ranking.scorer import Scores
 
 
 class GeneralRecommender(nn.Module):
@@ -50,9 +50,15 @@ class GeneralRecommender(nn.Module):
         self.criterion = criterion
         self.encoded: Tensor | None = None  # (U, E) of the last training step, without a graph
 
-    @cached_property
-    def _own_scores(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-        return {"scores": self.model.scores} if hasattr(self.model, "scores") else {}
+    @property
+    def own_scores(self) -> Scores | None:
+        """Computes scores that are no dot products; None if they are dot products."""
+        return getattr(self.model, "scores", None)
+
+    @property
+    def values_per_score(self) -> int:
+        """The number of values that one score takes in memory while it is computed."""
+        return getattr(self.model, "values_per_score", 1)
 
     def encode_items(self, features: Any) -> Tensor:
         """Vectors of the item encoder, (U, E), from the features of U items; in chunks if the features are `Chunks`."""
@@ -81,7 +87,8 @@ class GeneralRecommender(nn.Module):
                 None if batch.users is None else batch.users.index_select(0, owners),
             )
             states = self.model.user_vectors(users, tables).float()
-            loss = self.criterion(states, tables.items, batch, **self._own_scores)
+            own = {} if self.own_scores is None else {"scores": self.own_scores}
+            loss = self.criterion(states, tables.items, batch, **own)
             if hasattr(self.model, "penalty"):
                 loss = loss + self.model.penalty(batch)
         return loss
@@ -101,16 +108,11 @@ class GeneralRecommender(nn.Module):
         return self.model.tables(table) if whole is None else Tables(table, whole.users)
 
     @torch.no_grad()
-    def encode_users(self, users: Users, tables: Tables) -> Tensor:
-        """Vectors of users, (B, E).
+    def user_vectors(self, users: Users, tables: Tables) -> Tensor:
+        """(B, E) vectors of users for ranking.
 
         Args:
             users: their inputs are item numbers.
             tables: of all N items.
         """
         return self.model.user_vectors(users, tables)
-
-    def scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """(B, E) user vectors, (C, E) item vectors -> (B, C)."""
-        own = self._own_scores.get("scores")
-        return users @ items.T if own is None else own(users, items)

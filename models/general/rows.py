@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.general.kind import Tables
 from models.inputs.batch import Batch
+from models.inputs.tables import Tables
 from models.inputs.users import Users
 from models.machine.parallel import gather
 

@@ -1,6 +1,6 @@
-"""The training interactions as pairs of a user and an item, and as examples that each predict one item.
+"""The training interactions as pairs of a user and an item.
 
-S users, L inputs, N items, P interactions.
+S users, N items, P interactions.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.splits import Ints, Splits
+from toolkit.splits import Splits
 
 
 @dataclass(frozen=True)
@@ -41,29 +41,3 @@ class Interactions:
             user_count=len(splits.train),
             item_count=len(splits.train_counts) - 1,
         )
-
-
-def leave_one_out(sequences: Ints) -> tuple[Ints, NDArray[np.int64]]:
-    """An example per interaction: the other items of its user, and the item itself as the last.
-
-    Args:
-        sequences: (S, L + 1) item numbers, left-padded with 0.
-
-    Returns:
-        (P, L + 1) examples, left-padded with 0, whose last item is the target, and (P,) the row of each in `sequences`.
-
-    >>> examples, rows = leave_one_out(np.array([[0, 5, 6], [7, 8, 9]]))
-    >>> examples.tolist()
-    [[0, 6, 5], [0, 5, 6], [8, 9, 7], [7, 9, 8], [7, 8, 9]]
-    >>> rows.tolist()
-    [0, 0, 1, 1, 1]
-    """
-    rows, targets = sequences.nonzero()
-    length = sequences.shape[1]
-    columns = np.arange(length - 1)
-    # The other items in their order: those before the target move right by one, which keeps the padding on the left.
-    others = np.where(columns < targets[:, None], columns, columns + 1)
-    examples = np.empty((len(rows), length), dtype=sequences.dtype)
-    examples[:, :-1] = sequences[rows[:, None], others]
-    examples[:, -1] = sequences[rows, targets]
-    return examples, rows
