@@ -124,7 +124,11 @@ def build_general(
     features = _last_states(config, dataset) if kind.reads == "features" else {}
     observe(network, Interactions.of(splits), features)
     criterion = loss or softmax_of_batch
-    if kind.trains and hasattr(network, "scores") and "scores" not in signature(criterion).parameters:
+    if (
+        kind.trains
+        and hasattr(network, "scores")
+        and "scores" not in signature(criterion).parameters
+    ):
         raise UserError(
             f"train.loss {config.train.loss} compares dot products only, and {kind.noun} computes its own scores; choose "
             "another loss"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+
 class Tables(NamedTuple):
     """The tables of items and users.
 
