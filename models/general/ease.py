@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.general.history import newest_occurrences
+from models.general.histories import newest_occurrences
 from models.general.kind import GeneralKind
 from models.inputs.interactions import Interactions
 from models.inputs.tables import Tables

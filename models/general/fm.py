@@ -61,5 +61,5 @@ def _about(settings: FMSettings) -> str:
 
 
 FM_KIND = GeneralKind(
-    settings=FMSettings, model=FM, noun="an FM model", about=_about, reads="vectors"
+    settings=FMSettings, module=FM, noun="an FM model", about=_about, reads="vectors"
 )

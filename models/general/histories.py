@@ -34,3 +34,20 @@ def fields_of_history(inputs: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     total = F.embedding_bag(inputs, items, mode="sum", padding_idx=0)
     squares = F.embedding_bag(inputs, items.square(), mode="sum", padding_idx=0)
     return total, (total.square() - squares) / 2
+
+
+def newest_occurrences(inputs: Tensor) -> Tensor:
+    """(B, L), true at the newest occurrence of each item of a history.
+
+    Args:
+        inputs: (B, L) item numbers, the newest last; 0 is padding.
+
+    >>> newest_occurrences(torch.tensor([[0, 5, 6, 5]])).tolist()
+    [[False, False, True, True]]
+    """
+    # A stable sort keeps the order of positions among equal items, so that the last of each group is the newest.
+    values, order = inputs.sort(dim=1, stable=True)
+    is_last = values != values.roll(-1, dims=1)
+    is_last[:, -1] = True
+    newest = is_last.new_zeros(inputs.shape).scatter_(1, order, is_last)
+    return newest & (inputs != 0)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.general.history import newest_occurrences
+from models.general.histories import newest_occurrences
 from models.general.kind import GeneralKind
 from models.inputs.interactions import Interactions
 from models.inputs.tables import Tables

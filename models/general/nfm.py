@@ -114,5 +114,5 @@ def _about(settings: NFMSettings) -> str:
 
 
 NFM_KIND = GeneralKind(
-    settings=NFMSettings, model=NFM, noun="an NFM model", about=_about, reads="vectors"
+    settings=NFMSettings, module=NFM, noun="an NFM model", about=_about, reads="vectors"
 )
