@@ -130,7 +130,7 @@ def train_general(
 @torch.no_grad()
 def hit_rate(recommender: GeneralRecommender, train: Ints, targets: Ints) -> float:
     """HR@10 of the held-out items among all items outside of the training sequences. Ties count against a target."""
-    encoder, model = recommender.item_encoder, recommender.model
+    encoder, model = recommender.item_encoder, recommender.general
     vectors = None if encoder is None else encoder({"id": torch.arange(ITEMS + 1)})
     tables = recommender.tables(vectors)
     rows = torch.from_numpy(train.astype(np.int64))
