@@ -356,6 +356,14 @@ class RunConfig:
         return items if self.general_kind is None else f"{self.recommender.kind} {items}".strip()
 
     @property
+    def about(self) -> str:
+        """What the model reads of items and users, for its card."""
+        sentences = [self.item_kind.about(self.towers)] if self.encodes_items else []
+        if self.general_kind is not None:
+            sentences.append(self.general_kind.about(self.recommender))
+        return " ".join(sentences)
+
+    @property
     def encodes_items(self) -> bool:
         """Whether the model has an item encoder."""
         return self.general_kind is None or self.general_kind.reads == "vectors"

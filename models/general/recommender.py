@@ -113,6 +113,11 @@ class GeneralRecommender(nn.Module):
         return Tables(whole.items.index_select(0, items), whole.users)
 
     @torch.no_grad()
+    def scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores, (B, C), of (B, E) user vectors and (C, E) item vectors."""
+        return users @ items.T if self.own_scores is None else self.own_scores(users, items)
+
+    @torch.no_grad()
     def user_vectors(self, users: Users, tables: Tables) -> Tensor:
         """(B, E) vectors of users for ranking.
 

@@ -4,7 +4,9 @@ A network that the weights cannot fill is refused before it is built.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from models.general import GENERAL, GeneralKind, GeneralRecommender
 from models.items import ITEMS, ItemKind
+from models.items.encoder_settings import EncoderSettings
 from models.migrate import named_by_tower
 from models.parameters import kept_state, load_kept_state
 from models.recommender import Model, Recommender
@@ -37,7 +40,6 @@ _COUNTS = {
     "interactions",
     "known",
 }  # sizes of tables, never of the same tensor but by their width
-_BOOLEANS = {"wide_heads", "output_layer", "biases", "lowercase", "shared", "trust_remote_code"}
 _MAX_DEPTH = 4096  # kept layers of a tower, or blocks
 
 
@@ -200,14 +202,15 @@ def _check_part(settings: Any, part: str, kinds: Kinds, weights: Weights, where:
             f"{where}: {part}: model kind {kind!r} is unknown; known: {list(kinds)}; to use your own kind, import the "
             "module that registers it first"
         )
-    for name, value in _numbers(settings):
+    booleans = _booleans(kinds[kind].module)
+    for name, value in _numbers(settings, booleans):
         limit = _MAX_DEPTH if name in ("layers", "blocks") else weights.values
         if isinstance(value, bool) or value < 0 or (value > limit and isinstance(value, int)):
             raise UserError(
                 f"{where}: {part}: {name} is {value}, which does not fit the weights in the folder; restore the file"
             )
     # Any two sizes may be those of one tensor. A network a hundred times the size of its weights would only fill memory.
-    numbers = [(name, value) for name, value in _numbers(settings) if isinstance(value, int)]
+    numbers = [(name, x) for name, x in _numbers(settings, booleans) if isinstance(x, int)]
     sizes = sorted(value for name, value in numbers if name not in _COUNTS)
     sizes = sorted([*sizes, max((value for name, value in numbers if name in _COUNTS), default=1)])
     if len(sizes) > 1 and sizes[-1] * sizes[-2] > max(100 * weights.values, 1 << 24):
@@ -217,18 +220,27 @@ def _check_part(settings: Any, part: str, kinds: Kinds, weights: Weights, where:
         )
 
 
-def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int | float]]:
-    """Every number in some settings, with its key."""
+def _booleans(module: type[nn.Module]) -> set[str]:
+    """The names of a module's arguments, and of the settings of encoders, that are true or false."""
+    arguments = signature(module).parameters.items()
+    own = {name for name, argument in arguments if argument.annotation in (bool, "bool")}
+    return own | {field.name for field in fields(EncoderSettings) if "bool" in str(field.type)}
+
+
+def _numbers(
+    settings: Any, booleans: Collection[str], name: str = ""
+) -> Iterator[tuple[str, int | float]]:
+    """Every number in some settings, with its key; a boolean too, unless its key is one of `booleans`."""
     if isinstance(settings, dict):
         for key, value in settings.items():
-            numbers = _numbers(value, str(key))
+            numbers = _numbers(value, booleans, str(key))
             if key == "adapt_settings":  # a method checks its types
                 yield from (pair for pair in numbers if not isinstance(pair[1], bool))
-            elif not (key in _BOOLEANS and isinstance(value, bool)):
+            elif not (key in booleans and isinstance(value, bool)):
                 yield from numbers
     elif isinstance(settings, list | tuple):
         for value in settings:
-            yield from _numbers(value, name)
+            yield from _numbers(value, booleans, name)
     elif isinstance(settings, int | float):
         yield name, settings
 

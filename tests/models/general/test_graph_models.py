@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from models.general import GENERAL
 from models.general.grcn import GRCN
+from models.general.kind import GeneralKind, observe
 from models.general.lightgcn import LightGCN
 from models.general.mmgcn import MMGCN
-from models.general.kind import GeneralKind, observe
 from models.inputs.batch import Batch
 from models.inputs.interactions import Interactions
 from models.inputs.users import Users
