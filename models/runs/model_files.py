@@ -25,6 +25,8 @@ from toolkit.errors import UserError
 Kinds = Mapping[str, ItemKind] | Mapping[str, SequenceKind]
 PARTS: dict[str, Kinds] = {"item_encoder": ITEMS, "sequence_encoder": SEQUENCES}
 _BOOLEANS = {"wide_heads", "output_layer", "biases", "lowercase", "shared", "trust_remote_code"}
+_BOOLEANS |= {"norm", "maps", "token_types"}
+_DEPTHS = {"layers", "blocks", "mlp"}
 _MAX_DEPTH = 4096  # kept layers of a tower, or blocks
 
 
@@ -179,7 +181,7 @@ def _check_part(settings: Any, part: str, kinds: Kinds, weights: Weights, where:
             "module that registers it first"
         )
     for name, value in _numbers(settings):
-        limit = _MAX_DEPTH if name in ("layers", "blocks") else weights.values
+        limit = _MAX_DEPTH if name in _DEPTHS else weights.values
         if isinstance(value, bool) or value < 0 or (value > limit and isinstance(value, int)):
             raise UserError(
                 f"{where}: {part}: {name} is {value}, which does not fit the weights in the folder; restore the file"
