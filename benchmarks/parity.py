@@ -16,8 +16,9 @@ import torch
 from benchmarks.golden.adapters import CHOOSERS, run_adapters
 from benchmarks.golden.evaluations import RUNS as EVALUATIONS
 from benchmarks.golden.files import Golden, Ours, compare, read_golden
-from benchmarks.golden.graphs import RUNS as GRAPHS
+from benchmarks.golden.fusions import RUNS as FUSIONS
 from benchmarks.golden.general import RUNS as GENERAL
+from benchmarks.golden.graphs import RUNS as GRAPHS
 from benchmarks.golden.iisan import run_iisan
 from benchmarks.golden.losses import RUNS as LOSSES
 from benchmarks.golden.morec import run_id_plus_modality, run_two_stage
@@ -35,6 +36,7 @@ KINDS: dict[str, Run] = {
     **EVALUATIONS,
     **GRAPHS,
     **GENERAL,
+    **FUSIONS,
 }
 LATER = (
     "adapter4rec_",

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import RunConfig
+from models.fusion import FUSIONS
 from models.general import GeneralRecommender
 from models.general.kind import observe
 from models.inputs.features import Features, ItemNumbers, StoredStates, load_live
@@ -19,6 +20,7 @@ from models.inputs.interactions import Interactions
 from models.inputs.joined_features import JoinedFeatures
 from models.inputs.provenance import describe_towers
 from models.inputs.sources import Sources, refuse_short_clips
+from models.items import ITEMS
 from models.items.stored_tokens import open_required_tokens
 from models.losses import LOSSES, OBJECTIVES
 from models.losses.kind import known_kind
@@ -70,11 +72,7 @@ def build_item_encoder(config: RunConfig, dataset: Dataset) -> nn.Module:
         UserError: if the config does not fit the run's towers.
     """
     kind, fusion = config.item_kind, config.fusion_kind
-    if kind.joins is not None and fusion.joins != kind.joins:
-        raise UserError(
-            f"fusion.kind {config.fusion.kind} joins {fusion.joins}, but the parts of {kind.noun} are {kind.joins}; "
-            f"choose a fusion of {kind.joins}"
-        )
+    refuse_unfit_fusion(config)
     config = config.with_encoders(dataset)
     if kind.reads_towers:
         refuse_no_towers(config, dataset)
@@ -158,6 +156,29 @@ def refuse_no_towers(config: RunConfig, dataset: Dataset) -> None:
         raise UserError(
             "towers: the list is empty; use a preset (--config text-only) or --towers '[title]'; "
             f"towers stored in {config.data}: {dataset.towers() or 'none'}"
+        )
+
+
+def refuse_unfit_fusion(config: RunConfig) -> None:
+    """Refuses a fusion of what the item encoder does not have, or of more towers than the run has.
+
+    Raises:
+        UserError: naming what to choose instead.
+    """
+    kind, fusion, name = config.item_kind, config.fusion_kind, config.fusion.kind
+    if not kind.joins:
+        return
+    if fusion.joins not in kind.joins:
+        items = [item for item, other in ITEMS.items() if fusion.joins in other.joins]
+        fusions = [other for other, one in FUSIONS.items() if one.joins in kind.joins]
+        raise UserError(
+            f"fusion.kind {name} joins {fusion.joins}, but the parts of {kind.noun} are {' or '.join(kind.joins)}; "
+            f"choose --item {' or '.join(items)}, or one of these fusions: {', '.join(fusions)}"
+        )
+    if 0 < len(config.towers) < fusion.least:
+        raise UserError(
+            f"fusion.kind {name} joins at least {fusion.least} towers, and the run has {config.towers}; add a tower, or "
+            "leave out fusion.kind"
         )
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.fusion import FUSIONS
 from models.general import GENERAL, GeneralKind, GeneralRecommender
 from models.items import ITEMS, ItemKind
 from models.items.encoder_settings import EncoderSettings
@@ -40,6 +41,7 @@ _COUNTS = {
     "interactions",
     "known",
 }  # sizes of tables, never of the same tensor but by their width
+_DEPTHS = {"layers", "blocks", "mlp"}
 _MAX_DEPTH = 4096  # kept layers of a tower, or blocks
 
 
@@ -204,7 +206,7 @@ def _check_part(settings: Any, part: str, kinds: Kinds, weights: Weights, where:
         )
     booleans = _booleans(kinds[kind].module)
     for name, value in _numbers(settings, booleans):
-        limit = _MAX_DEPTH if name in ("layers", "blocks") else weights.values
+        limit = _MAX_DEPTH if name in _DEPTHS else weights.values
         if isinstance(value, bool) or value < 0 or (value > limit and isinstance(value, int)):
             raise UserError(
                 f"{where}: {part}: {name} is {value}, which does not fit the weights in the folder; restore the file"
@@ -221,8 +223,9 @@ def _check_part(settings: Any, part: str, kinds: Kinds, weights: Weights, where:
 
 
 def _booleans(module: type[nn.Module]) -> set[str]:
-    """The names of a module's arguments, and of the settings of encoders, that are true or false."""
-    arguments = signature(module).parameters.items()
+    """The names of the arguments of a module and of fusions, and of the settings of encoders, that are true or false."""
+    modules = [module, *(kind.fusion for kind in FUSIONS.values())]
+    arguments = [pair for one in modules for pair in signature(one).parameters.items()]
     own = {name for name, argument in arguments if argument.annotation in (bool, "bool")}
     return own | {field.name for field in fields(EncoderSettings) if "bool" in str(field.type)}
 
