@@ -49,6 +49,7 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
             f"choose a fusion of {kind.joins}"
         )
     embedding_dim, initial_std = config.side.embedding_dim, config.train.initial_std or None
+    vector_std = config.train.vector_std or initial_std
     config = config.with_encoders(dataset)
     if kind.reads_towers:
         refuse_no_towers(config, dataset)
@@ -63,7 +64,7 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
         **content,
         embedding_dim=embedding_dim,
         fusion=fusion.make(config.fusion),
-        initial_std=initial_std,
+        initial_std=vector_std,
         **({"parts": config.towers} if kind.takes_id_tower else {}),
     )
     sequence_encoder = config.sequence_kind.build(
