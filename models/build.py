@@ -87,7 +87,7 @@ def build_item_encoder(config: RunConfig, dataset: Dataset) -> nn.Module:
         **content,
         embedding_dim=config.side.embedding_dim,
         fusion=fusion.make(config.fusion),
-        initial_std=config.train.initial_std or None,
+        initial_std=config.train.vector_std or config.train.initial_std or None,
         **({"parts": config.towers} if kind.takes_id_tower else {}),
     )
 

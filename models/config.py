@@ -122,6 +122,7 @@ class TrainConfig:
         seed: random seed of initial weights, order, sampled items and dropout.
         initial_std: standard deviation of the normal initial weights of the sequence encoder and of the vectors of
             `id`; RecBole uses 0.02. 0 selects Xavier weights, and vectors with norm 1.
+        vector_std: the same for the vectors of `id` alone; 0 selects `initial_std`.
         objective: predicted positions. `next-item` predicts every item from the items before it; `last-item` only the
             last item of a sequence; `masked-item` items behind a mask token, which the sequence encoder must support.
         mask_ratio: fraction of the items that `masked-item` hides.
@@ -138,7 +139,9 @@ class TrainConfig:
         sampled_by: distribution of drawn items: `uniform` over the catalogue, or `popularity` in training.
         full_limit: maximum catalogue size for `full` with content, which encodes the whole catalogue in every step.
         optimizer: `adam`, as in the papers, or `adamw`.
-        weight_decay: weight decay of `adamw`.
+        weight_decay: weight decay of `adamw`, for matrices: biases, norms, gates and embeddings have none.
+        group_weight_decay: weight decay of single learning-rate groups in place of `weight_decay`, such as
+            `{text_encoder: 0}`.
         schedule: learning rates after warm-up: `constant`, or decay to 0 at the end of the last epoch by `cosine` or
             `linear`.
         warmup_updates: updates over which learning rates rise linearly from 0.
@@ -167,6 +170,7 @@ class TrainConfig:
     patience: int = 10
     seed: int = 1
     initial_std: float = 0.0
+    vector_std: float = 0.0
     objective: str = "next-item"
     mask_ratio: float = 0.2
     loss: str = "in-batch"
@@ -178,6 +182,7 @@ class TrainConfig:
     full_limit: int = 25_000
     optimizer: Literal["adam", "adamw"] = "adam"
     weight_decay: float = 0.0
+    group_weight_decay: dict[str, float] = field(default_factory=dict)
     schedule: Schedule = "constant"
     warmup_updates: int = 0
     clip_norm: float = 0.0
@@ -200,7 +205,7 @@ class TrainConfig:
             **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
             "items_at_once": 0,
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
-            "initial_std": 0,
+            **dict.fromkeys(("initial_std", "vector_std"), 0),
             "checkpoint_every_steps": 0,
         }
         for key, smallest in least.items():
@@ -209,11 +214,28 @@ class TrainConfig:
                 raise UserError(f"train.{key} is {value}; it must be at least {smallest}")
         if not 0 < self.mask_ratio <= 1:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
-        if self.weight_decay and self.optimizer == "adam":
-            raise UserError(
-                f"train.weight_decay is {self.weight_decay}, but train.optimizer adam has no weight decay; use "
-                "--train.optimizer adamw, or leave out train.weight_decay"
-            )
+        self._check_decay()
+
+    def _check_decay(self) -> None:
+        groups = [f.name for f in fields(RatesConfig)]
+        for group, decay in self.group_weight_decay.items():
+            if group not in groups or decay < 0:
+                raise UserError(
+                    f"train.group_weight_decay is {{{group}: {decay}}}; it must be at least 0, for one of the groups "
+                    f"{', '.join(groups)}"
+                )
+        chosen = {
+            "weight_decay": self.weight_decay,
+            "group_weight_decay": self.group_weight_decay
+            if any(self.group_weight_decay.values())
+            else None,
+        }
+        for key, value in chosen.items():
+            if value and self.optimizer == "adam":
+                raise UserError(
+                    f"train.{key} is {value}, but train.optimizer adam has no weight decay; use "
+                    f"--train.optimizer adamw, or leave out train.{key}"
+                )
 
 
 @dataclass

@@ -138,6 +138,7 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         rates=asdict(settings.rates),
         name=settings.optimizer,
         weight_decay=settings.weight_decay,
+        group_weight_decay=settings.group_weight_decay,
         device=device,
         capturable=settings.cuda_graphs,
     )
