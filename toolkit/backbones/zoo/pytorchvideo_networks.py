@@ -40,9 +40,19 @@ def import_pytorchvideo(module: str = "models.hub") -> Any:
         ) from error
 
 
-def _build(name: str, frames: int, crop_px: int) -> nn.Module:
-    model: nn.Module = getattr(import_pytorchvideo(), name)()
+def open_residuals(model: nn.Module) -> nn.Module:
+    """Sets the gain of each residual branch to 1/√n, of n branches, so that the variance of states grows e-fold at most.
+
+    The library's own initial gain is 0: states would not depend on the branches, which would get no gradient at first.
+    """
+    last = [norm.weight for norm in model.modules() if getattr(norm, "block_final_bn", False)]
+    for gain in last:
+        nn.init.constant_(gain, len(last) ** -0.5)  # type: ignore[arg-type]
     return model
+
+
+def _build(name: str, frames: int, crop_px: int) -> nn.Module:
+    return open_residuals(getattr(import_pytorchvideo(), name)())
 
 
 def _resnet(name: str, published: str) -> VideoNetwork:

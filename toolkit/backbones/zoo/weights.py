@@ -78,9 +78,7 @@ def read_weights(file: Path, *, who: str) -> dict[str, Tensor]:
     return dict(held)
 
 
-def _resized(
-    name: str, tensor: Tensor, own: Tensor, network: VideoNetwork, *, who: str
-) -> Tensor:
+def _resized(name: str, tensor: Tensor, own: Tensor, network: VideoNetwork, *, who: str) -> Tensor:
     """A tensor of another shape in the shape of the network's own."""
     if network.is_head(name):
         return own
