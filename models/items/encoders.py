@@ -5,13 +5,14 @@ U items, N items of a dataset, S tokens, D width, E embedding.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.adaptation import adapt, check_gradients, expect_zero, method_settings
-from models.adaptation.anatomy import anatomy_of, members
+from models.adaptation.anatomy import layers_of
 from models.adaptation.samples import spare_inputs
 from models.fusion import FUSIONS, Concat, MakeFusion
 from models.fusion.kind import describe_fusion, differing, joins_of
@@ -140,8 +141,7 @@ class TrainedEncoders(nn.Module):
     def units(self) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
         """Each encoder, with its layers."""
         for encoder in self.encoders.values():
-            anatomy = anatomy_of(encoder.model)  # type: ignore[arg-type]
-            layers = members(encoder.model, anatomy.layers) if anatomy else ()  # type: ignore[arg-type]
+            layers = chain.from_iterable(layers_of(encoder))
             yield encoder, [layer for layer in layers if any(True for _ in layer.parameters())]
 
     def checkpoint_activations(self) -> None:
@@ -290,7 +290,8 @@ def _owners(chosen: Mapping[str, EncoderSettings]) -> dict[str, str]:
     first: dict[tuple[Any, ...], str] = {}
     for name, settings in chosen.items():
         spec = settings.spec
-        same = (spec.encoder, spec.revision, spec.modality, spec.pooling, spec.dtype, spec.quantize)
+        same = (spec.encoder, spec.revision, spec.modality, spec.pooling, spec.dtype, spec.quantize,
+                spec.frame_count, spec.crop_px)  # fmt: skip
         method = method_settings(settings.adapt or "full", settings.adapt_settings)
         key = (*same, settings.dropout, settings.adapt, repr(method), settings.from_layer)
         owners[name] = first.setdefault(key, name) if settings.shared else name

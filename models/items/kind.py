@@ -69,6 +69,11 @@ class ItemKind:
     restore: Callable[..., nn.Module] | None = None
 
     @property
+    def module(self) -> type[nn.Module]:
+        """The class of the module."""
+        return self.encoder
+
+    @property
     def reads_towers(self) -> bool:
         """Whether it reads content, from towers."""
         return bool(_OF_TOWERS & set(self.reads))

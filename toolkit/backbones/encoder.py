@@ -98,6 +98,8 @@ class Encoder(nn.Module):
         self.commit = network.commit
         self.processor = network.processor
         self.has_cls = network.has_cls
+        self.layer_modules = network.layer_modules
+        self.crop_px = network.crop_px
         self.prepare = Preparer(network.preparation, network.frames)
         self.kept = kept_states(spec.layers, network.depth)
         widths = network.widths or (network.width,) * (network.depth + 1)
@@ -218,6 +220,10 @@ class Encoder(nn.Module):
         }
         if self.modality == "text":
             settings |= {"max_tokens": self.spec.token_limit, "lowercase": self.spec.lowercase}
+        if self.crop_px is not None:
+            settings["crop_px"] = self.crop_px
+        if self.crop_px is not None or self.spec.frame_count is not None:
+            settings["frame_count"] = self.frames
         return settings
 
     def revision_as(self, recorded: str) -> str:
