@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_dataset import ITEMS, walks, write_dataset
 
 import models
 from models.build import make_features
@@ -105,6 +106,18 @@ def test_id_is_one_of_the_towers(dataset: Path, tmp_path: Path, fusion: str) -> 
     assert (
         "a learned vector per item" in card and "the model has no vectors for other items" in card
     )
+
+
+def test_id_and_content_leaves_the_vectors_of_unseen_items_as_they_began(tmp_path: Path) -> None:
+    towers = {"title": np.random.default_rng(1).normal(size=(ITEMS + 20, 3, 16))}
+    data = write_dataset(tmp_path / "data", walks(), items=ITEMS + 20, towers=towers)
+    words = [f"--data={data}", f"--output={tmp_path / 'run'}", "--train.epochs=2", "--sequence.max_len=5"]  # fmt: skip
+    train(parse_run_config(["--config=id-and-content", "--towers=[id, title]", *words]))
+    encoder = models.load(tmp_path / "run").model.item_encoder
+    assert isinstance(encoder, Pooled) and encoder.joined == ("id", "title")
+    vectors = encoder.vectors.table.weight
+    assert 0.018 < float(vectors[ITEMS + 1 :].std()) < 0.022  # 20 vectors of 64 normal numbers
+    assert float(vectors[1 : ITEMS + 1].std()) > 0.022
 
 
 def test_what_two_stage_models_cannot_do_is_refused(dataset: Path, tmp_path: Path) -> None:
