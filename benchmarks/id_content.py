@@ -29,7 +29,7 @@ RECIPES = {
     EASE: ["--recommender.kind", "ease"],
     "id": ["--config", "id"],
     "content": ["--config", "modern", *CONTENT],
-    "id-and-content": ["--config", "id-and-content", "--towers", "[id, title_cls, title_mean]"],
+    "id-and-content": ["--config", "id-and-content", "--towers", "[id, title_mean]"],
 }
 WITHOUT_SEEDS = ("popularity", EASE)  # nothing is drawn
 
@@ -47,7 +47,7 @@ def main() -> None:
     ranks: dict[str, NDArray[np.float64]] = {}
     for name in dict.fromkeys([EASE, *options.recipes]):
         seeds = options.seeds[:1] if name in WITHOUT_SEEDS else options.seeds
-        runs = [options.work / f"{name}-{seed}" for seed in seeds]
+        runs = [options.work / f"id-content-{name}-{seed}" for seed in seeds]
         for run, seed in zip(runs, seeds, strict=True):
             train(dataset, run, [*RECIPES[name], "--train.seed", str(seed)], options.epochs)
             if name not in WITHOUT_SEEDS:

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_dataset import ITEMS, walks, write_dataset
 
 import models
-from models.build import make_features
+from models.build import build, make_features
 from models.config import parse_run_config
 from models.fusion import Concat, Sum
 from models.items import Pooled
@@ -108,16 +107,14 @@ def test_id_is_one_of_the_towers(dataset: Path, tmp_path: Path, fusion: str) -> 
     )
 
 
-def test_id_and_content_leaves_the_vectors_of_unseen_items_as_they_began(tmp_path: Path) -> None:
-    towers = {"title": np.random.default_rng(1).normal(size=(ITEMS + 20, 3, 16))}
-    data = write_dataset(tmp_path / "data", walks(), items=ITEMS + 20, towers=towers)
-    words = [f"--data={data}", f"--output={tmp_path / 'run'}", "--train.epochs=2", "--sequence.max_len=5"]  # fmt: skip
-    train(parse_run_config(["--config=id-and-content", "--towers=[id, title]", *words]))
-    encoder = models.load(tmp_path / "run").model.item_encoder
+def test_id_and_content_adds_small_vectors_to_the_content(dataset: Path, tmp_path: Path) -> None:
+    words = [f"--data={dataset}", f"--output={tmp_path / 'run'}", "--train.epochs=1", "--sequence.max_len=5"]  # fmt: skip
+    config = parse_run_config(["--config=id-and-content", "--towers=[id, title]", *words])
+    encoder = build(config, open_dataset(dataset)).item_encoder
     assert isinstance(encoder, Pooled) and encoder.joined == ("id", "title")
-    vectors = encoder.vectors.table.weight
-    assert 0.018 < float(vectors[ITEMS + 1 :].std()) < 0.022  # 20 vectors of 64 normal numbers
-    assert float(vectors[1 : ITEMS + 1].std()) > 0.022
+    assert isinstance(encoder.fusion, Sum)
+    assert 0.018 < float(encoder.vectors.table.weight[1:].detach().std()) < 0.022
+    assert train(config)["users"] == len(open_dataset(dataset).splits(max_len=5).user_ids)
 
 
 def test_what_two_stage_models_cannot_do_is_refused(dataset: Path, tmp_path: Path) -> None:
