@@ -11,7 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.general.recommender import GeneralRecommender
 from models.inputs.batch import Batch
+from models.inputs.tables import Tables
+from models.inputs.users import Users
 from models.losses.loss import LossInputs
 from models.losses.objectives import MASK
 from models.losses.softmax import in_batch_loss, softmax_of_batch
@@ -36,6 +39,8 @@ class Recommender(nn.Module):
         made_with: provenance of the towers' states (`models.inputs.provenance`), if known. It is saved with the model
             and used in no computation.
     """
+
+    own_scores: None = None
 
     def __init__(
         self,
@@ -130,6 +135,20 @@ class Recommender(nn.Module):
         # F.embedding: the backward of items[ids] is not deterministic on several CPU threads.
         return self.encode_sequences(F.embedding(rows, items), inputs != 0, masked, times)
 
+    def tables(self, vectors: Tensor | None) -> Tables:
+        """The tables for ranking: items have the vectors of the item encoder, users those of their histories.
+
+        Raises:
+            ValueError: if there are no vectors.
+        """
+        if vectors is None:
+            raise ValueError("a sequential recommender ranks the vectors of its item encoder")
+        return Tables(vectors)
+
+    def user_vectors(self, users: Users, tables: Tables) -> Tensor:
+        """(B, E) vectors of users for ranking; the arguments are those of `encode_users`."""
+        return self.encode_users(users.inputs, tables.items, users.times)
+
     @torch.no_grad()
     def encode_users(self, histories: Tensor, items: Tensor, times: Tensor | None = None) -> Tensor:
         """User states after the last item, (B, E); at an appended mask token, if the sequence encoder uses them.
@@ -144,3 +163,6 @@ class Recommender(nn.Module):
         if self.takes_mask and times is not None:
             times = torch.cat([times, times[:, -1:]], dim=1)
         return self._states(inputs, items, times)[:, -1]
+
+
+Model = Recommender | GeneralRecommender

@@ -19,6 +19,7 @@ class Batch(LossInputs):
             process's U items.
         share: weight of this step's loss in its update; 1 without gradient accumulation.
         times: (B, L) time of each input in milliseconds since 1970, 0 at padding; None if they were not read.
+        users: (B,) row of the user of each sequence in a table of the training users, from 1; None if the model reads none.
     """
 
     features: Any
@@ -26,3 +27,4 @@ class Batch(LossInputs):
     shared: bool
     share: float = 1.0
     times: Tensor | None = None
+    users: Tensor | None = None

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.inputs.batch import Batch
 from models.inputs.features import Features
 from models.inputs.indices import loss_arrays, pad_columns
+from models.inputs.sequences import Selected, Sequences, UserSequences
 from models.losses.candidates import InBatch, Negatives
 from models.losses.loss import Loss
 from models.losses.objectives import Examples, Objective, next_item
@@ -33,6 +34,7 @@ class Batches:
 
     Args:
         splits: splits with the `train` sequences, and their times if the sequence encoder reads them.
+        sequences: what an epoch goes through; by default the training sequence of each user.
         features: inputs of the item encoder.
         batch_size: B, per process; the last batch of an epoch may be smaller.
         seed: seed of the order of users and of sampled items, together with epoch and step alone.
@@ -57,6 +59,7 @@ class Batches:
         splits: Splits,
         features: Features,
         *,
+        sequences: Sequences | None = None,
         batch_size: int,
         seed: int,
         loss: Loss | None = None,
@@ -69,8 +72,7 @@ class Batches:
         fixed_sizes: bool = False,
         items_at_once: int = 0,
     ) -> None:
-        self.sequences = splits.train
-        self.times = splits.train_times
+        self.sequences = sequences or UserSequences(splits)
         self.features = features
         self.loss = loss or InBatch(splits)
         self.objective = objective
@@ -88,13 +90,18 @@ class Batches:
         return -(-len(self.sequences) // (self.batch_size * self.world))
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Rows of `train` in the order of an epoch, over all processes."""
+        """Indices of the sequences in the order of an epoch, over all processes."""
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.sequences))
 
     def rows(self, epoch: int, number: int, rank: int) -> NDArray[np.int64]:
-        """Rows of `train` in one batch of process `rank`."""
+        """Indices of the sequences in one batch of process `rank`."""
         size = self.batch_size * self.world
         return self.order(epoch)[number * size : (number + 1) * size][rank :: self.world]
+
+    def users(self, epoch: int, number: int, rank: int) -> NDArray[np.int64]:
+        """Rows in the splits of the users of one batch of process `rank`, in order and without repetitions."""
+        users = self.sequences.users(self.rows(epoch, number, rank))
+        return users[np.sort(np.unique(users, return_index=True)[1])]
 
     def ends_update(self, number: int) -> bool:
         """Whether an update follows batch `number` (from 0) of an epoch. The last update may have fewer batches."""
@@ -104,7 +111,7 @@ class Batches:
         """(len(self),) each batch's fraction of the predicted positions of its update."""
         order = self.order(epoch)
         counts = [
-            len(self.objective(*self._step(order, epoch, number)).rows)
+            len(self.objective(self._step(order, number).items, (self.seed, epoch, number)).rows)
             for number in range(len(self))
         ]
         updates = np.arange(len(self)) // self.accumulation
@@ -116,24 +123,23 @@ class Batches:
         shares = self.shares(epoch) if self.accumulation > 1 else np.ones(len(self))
 
         def make(number: int) -> Batch:
-            sequences, seed = self._step(order, epoch, number)
-            times = None if self.times is None else self.times[self._rows(order, number)]
-            return self.batch(sequences, seed=seed, share=float(shares[number]), times=times)
+            items, times, users = self._step(order, number)
+            return self.batch(
+                items,
+                seed=(self.seed, epoch, number),
+                share=float(shares[number]),
+                times=times,
+                users=users,
+            )
 
         numbers = range(first, len(self))
         prefetch = self.features.prefetch or self.device.type == "cuda"
         return make_each(make, numbers, prefetch=prefetch, device=self.device)
 
-    def _step(
-        self, order: NDArray[np.int64], epoch: int, number: int
-    ) -> tuple[NDArray[np.int32], tuple[int, ...]]:
-        """A step's sequences in all processes, (G, L + 1), and the seed of its random choices."""
-        return self.sequences[self._rows(order, number)], (self.seed, epoch, number)
-
-    def _rows(self, order: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-        """(G,) rows of `train` in one step of all processes."""
+    def _step(self, order: NDArray[np.int64], number: int) -> Selected:
+        """The G sequences of one step in all processes."""
         size = self.batch_size * self.world
-        return order[number * size : (number + 1) * size]
+        return self.sequences.select(order[number * size : (number + 1) * size])
 
     def batch(
         self,
@@ -142,6 +148,7 @@ class Batches:
         seed: tuple[int, ...] = (0,),
         share: float = 1.0,
         times: NDArray[np.int64] | None = None,
+        users: NDArray[np.int64] | None = None,
     ) -> Batch:
         """This process's batch of a step.
 
@@ -150,6 +157,7 @@ class Batches:
             seed: seed of the step's random choices.
             share: weight of the step in its update.
             times: (G, L + 1) times of the sequences; None if they were not read.
+            users: (G,) row of each sequence's user among the training users, from 1; None if the model reads none.
         """
         examples = self.objective(sequences, seed)
         own_rows = examples.sequence_of_rows() % self.world == self.rank
@@ -166,6 +174,9 @@ class Batches:
         if times is not None:
             mine = times[self.rank :: self.world, : own.inputs.shape[1]]
             arrays["times"] = np.pad(mine, ((0, len(own.inputs) - len(mine)), (0, 0)))
+        if users is not None:
+            mine = users[self.rank :: self.world]
+            arrays["users"] = np.pad(mine, (0, len(own.inputs) - len(mine)))
         if self.fixed_sizes:
             columns = pad_columns(columns)
         items = torch.from_numpy(columns.items)

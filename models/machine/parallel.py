@@ -98,6 +98,16 @@ def united(sets: dict[str, set[int]]) -> dict[str, set[int]]:
     return {name: set().union(*(one[name] for one in everyone)) for name in sets}
 
 
+def gather(local: Tensor) -> Tensor:
+    """The rows of all processes in order of rank, (W·S, …), from S rows of each; all processes call it."""
+    _, world = rank_and_world()
+    if world == 1:
+        return local
+    parts = [torch.empty_like(local) for _ in range(world)]
+    dist.all_gather(parts, local.contiguous())
+    return torch.cat(parts)
+
+
 def gather_with_gradient(local: Tensor) -> Tensor:
     """The rows of all processes in order of rank, (W·S, E), from S rows of each; all processes call it.
 

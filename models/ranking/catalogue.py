@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.inputs.features import Features
+from models.inputs.tables import Tables
+from models.losses.loss import Scores
 from models.machine.autocast import autocast
 from models.machine.parallel import gather_shares, rank_and_world, share
 from models.machine.precision import Precision
 from models.machine.prefetch import make_each
-from models.recommender import Recommender
+from models.ranking.scorer import Scorer
 from toolkit.errors import UserError
 
 ITEMS_AT_ONCE = 1024
@@ -27,17 +29,31 @@ class Catalogue:
         vectors: (E, R) distinct embeddings of the catalogue, contiguous for the matrix product.
         counts: (R,) number of catalogue items per column, float32.
         column: (N + 1,) column of each catalogue item, -1 for all other items.
+        users: (S + 1, E) vectors of the training users; None if a model computes them from histories.
+        scores: computes scores that are no dot products; None for dot products.
     """
 
     embeddings: Tensor
     vectors: Tensor
     counts: Tensor
     column: Tensor
+    users: Tensor | None = None
+    scores: Scores | None = None
+
+    @property
+    def tables(self) -> Tables:
+        """The tables of all items and of the training users."""
+        return Tables(self.embeddings, self.users)
+
+    def users_at_once(self, limit_bytes: int) -> int:
+        """The number of users whose scores of all catalogue items take this many bytes; at least 1."""
+        values = 1 if self.scores is None else self.scores.values_per_score
+        return max(1, limit_bytes // (4 * max(int(self.counts.sum()), 1) * values))
 
 
 @torch.no_grad()
 def encode_catalogue(
-    model: Recommender,
+    model: Scorer,
     features: Features,
     items: NDArray[np.int32],
     *,
@@ -53,13 +69,16 @@ def encode_catalogue(
         device: device of the returned tensors.
         precision: in which the item encoder computes: that of the run. Embeddings and scores are float32.
     """
-    table = encode_all(model, features, device=device, precision=precision)
-    return make_catalogue(table, features.same_as(), items)
+    vectors = None
+    if model.item_encoder is not None:
+        vectors = encode_all(model, features, device=device, precision=precision)
+    tables = model.tables(vectors)
+    return make_catalogue(tables.items, features.same_as(), items, users=tables.users, model=model)
 
 
 @torch.no_grad()
 def encode_all(
-    model: Recommender,
+    model: Scorer,
     features: Features,
     *,
     device: torch.device | str,
@@ -94,13 +113,22 @@ def _chunks(distinct: Tensor) -> list[Tensor]:
     return chunks
 
 
-def make_catalogue(embeddings: Tensor, same_as: Tensor, items: NDArray[np.int32]) -> Catalogue:
+def make_catalogue(
+    embeddings: Tensor,
+    same_as: Tensor,
+    items: NDArray[np.int32],
+    *,
+    users: Tensor | None = None,
+    model: Scorer | None = None,
+) -> Catalogue:
     """Builds the catalogue of the given items.
 
     Args:
         embeddings: (N + 1, E) embeddings of all items.
         same_as: (N + 1,) from `Features.same_as`.
         items: (C,) item numbers of the catalogue.
+        users: (S + 1, E) vectors of the training users, if the model has them.
+        model: computes scores; None for dot products.
     """
     device = embeddings.device
     numbers = torch.from_numpy(items.astype(np.int64))
@@ -114,6 +142,8 @@ def make_catalogue(embeddings: Tensor, same_as: Tensor, items: NDArray[np.int32]
         vectors=embeddings[representatives.to(device)].T.contiguous(),
         counts=counts.float().to(device),
         column=column.to(device),
+        users=users,
+        scores=None if model is None else model.own_scores,
     )
 
 
@@ -123,7 +153,8 @@ def score(users: Tensor, catalogue: Catalogue) -> Tensor:
     Raises:
         UserError: if a score is not finite.
     """
-    scores = users @ catalogue.vectors
+    own = catalogue.scores
+    scores = users @ catalogue.vectors if own is None else own(users, catalogue.vectors.T)
     if not torch.isfinite(torch.stack(scores.aminmax())).all():  # one pass over the scores
         broken = int((~torch.isfinite(scores)).any(dim=1).sum())
         raise UserError(

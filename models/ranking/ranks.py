@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.inputs.users import Users
 from models.machine.parallel import gather_shares, share
 from models.ranking.catalogue import Catalogue, score
-from models.recommender import Recommender
+from models.ranking.scorer import Scorer
 from toolkit.console.progress import track
 from toolkit.splits import Evaluation
 
@@ -26,7 +27,7 @@ USERS_AT_ONCE = 4096
 
 @torch.no_grad()
 def rank_targets(
-    model: Recommender, catalogue: Catalogue, evaluation: Evaluation, *, progress: bool = False
+    model: Scorer, catalogue: Catalogue, evaluation: Evaluation, *, progress: bool = False
 ) -> NDArray[np.float64]:
     """Rank of each user's target, (S,); infinity for a masked target. Processes divide the work.
 
@@ -44,7 +45,8 @@ def rank_targets(
     """
     device = catalogue.embeddings.device
     chunks = share(len(evaluation)).split(USERS_AT_ONCE)
-    size = _users_per_block(catalogue)
+    on_cpu = catalogue.vectors.device.type == "cpu"
+    size = catalogue.users_at_once(SCORES_BYTES_CPU if on_cpu else SCORES_BYTES)
     ranks = []
     for rows in track(chunks, "rank", total=len(chunks), enabled=progress):
         numpy_rows = rows.numpy()
@@ -54,7 +56,8 @@ def rank_targets(
         times = None
         if evaluation.input_times is not None:
             times = torch.from_numpy(evaluation.input_times[numpy_rows]).to(device)
-        users = model.encode_users(inputs, catalogue.embeddings, times)
+        asked = Users(inputs, rows.to(device) + 1, times)
+        users = model.user_vectors(asked, catalogue.tables)
         for start in range(0, len(rows), size):
             block = slice(start, start + size)
             first, end = np.searchsorted(masked[0], (start, start + size))
@@ -63,12 +66,6 @@ def rank_targets(
             pairs = (hidden[0] - start, hidden[1])
             ranks.append(count_ranks(scores, targets[block], pairs, catalogue))
     return gather_shares(torch.cat(ranks), len(evaluation)).cpu().numpy()
-
-
-def _users_per_block(catalogue: Catalogue) -> int:
-    """Number of users whose scores fit into one block on the catalogue's device."""
-    limit_bytes = SCORES_BYTES_CPU if catalogue.vectors.device.type == "cpu" else SCORES_BYTES
-    return max(1, limit_bytes // (4 * max(len(catalogue.counts), 1)))
 
 
 def count_ranks(

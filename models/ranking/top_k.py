@@ -35,9 +35,9 @@ class TopK(NamedTuple):
 
 def users_at_once(catalogue: Catalogue) -> int:
     """Number of users per block, whose scores are in memory at once."""
-    limit_bytes = SCORES_BYTES_CPU if catalogue.column.device.type == "cpu" else SCORES_BYTES
-    items = int((catalogue.column >= 0).sum())
-    return max(1, min(USERS_AT_ONCE, limit_bytes // (4 * max(items, 1))))
+    on_cpu = catalogue.column.device.type == "cpu"
+    limit_bytes = SCORES_BYTES_CPU if on_cpu else SCORES_BYTES
+    return min(USERS_AT_ONCE, catalogue.users_at_once(limit_bytes))
 
 
 @torch.no_grad()
