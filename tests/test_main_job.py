@@ -33,7 +33,7 @@ PRESETS = {
     "video-caption": ["title", "video_caption"],
     "all-towers": ["title", "cover", "frames", "image_caption", "video_caption"],
 }
-RECIPES = {"modern", "paper", "paper-microlens"}
+RECIPES = {"id-and-content", "modern", "paper", "paper-microlens"}
 OVERLAYS = {"adapter", "bitfit", "fft", "lora", "top-2"}
 PAPERS = ("microlens-", "ninerec-", "morec-")  # tests/models/test_paper_presets.py
 OWN = {  # scenarios that a user writes into a file of his own
