@@ -120,7 +120,11 @@ def train_general(
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        optimizer = torch.optim.AdamW(recommender.parameters(), lr=lr, weight_decay=decay) if epochs else None
+        optimizer = (
+            torch.optim.AdamW(recommender.parameters(), lr=lr, weight_decay=decay)
+            if epochs
+            else None
+        )
         for epoch in range(1, epochs + 1):
             for batch in laid.epoch(epoch):
                 optimizer.zero_grad()  # type: ignore[union-attr]
