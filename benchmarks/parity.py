@@ -17,6 +17,7 @@ from benchmarks.golden.adapters import CHOOSERS, run_adapters
 from benchmarks.golden.evaluations import RUNS as EVALUATIONS
 from benchmarks.golden.files import Golden, Ours, compare, read_golden
 from benchmarks.golden.general import RUNS as GENERAL
+from benchmarks.golden.idrec import RUNS as ID_EVALUATIONS
 from benchmarks.golden.iisan import run_iisan
 from benchmarks.golden.losses import RUNS as LOSSES
 from benchmarks.golden.morec import run_id_plus_modality, run_two_stage
@@ -33,6 +34,7 @@ KINDS: dict[str, Run] = {
     **LOSSES,
     **EVALUATIONS,
     **GENERAL,
+    **ID_EVALUATIONS,
 }
 LATER = (
     "adapter4rec_",
