@@ -16,6 +16,8 @@ import torch
 from benchmarks.golden.adapters import CHOOSERS, run_adapters
 from benchmarks.golden.evaluations import RUNS as EVALUATIONS
 from benchmarks.golden.files import Golden, Ours, compare, read_golden
+from benchmarks.golden.fusions import RUNS as FUSIONS
+from benchmarks.golden.general import RUNS as GENERAL
 from benchmarks.golden.graphs import RUNS as GRAPHS
 from benchmarks.golden.iisan import run_iisan
 from benchmarks.golden.losses import RUNS as LOSSES
@@ -33,6 +35,8 @@ KINDS: dict[str, Run] = {
     **LOSSES,
     **EVALUATIONS,
     **GRAPHS,
+    **GENERAL,
+    **FUSIONS,
 }
 LATER = (
     "adapter4rec_",

@@ -8,6 +8,8 @@ from toolkit.console.starting import guard
 if TYPE_CHECKING:
     from models.export import export_items
     from models.fusion import FUSIONS, FusionKind
+    from models.general import GENERAL, GeneralKind, GeneralRecommender
+    from models.inputs.users import Users
     from models.items import ITEMS, IdEmbedding, ItemKind, SideNetwork
     from models.public_iisan.weights import load_official_iisan
     from models.recommender import Recommender
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FUSIONS",
+    "GENERAL",
     "ITEMS",
     "SEQUENCES",
     "FusionKind",
+    "GeneralKind",
+    "GeneralRecommender",
     "IdEmbedding",
     "ItemKind",
     "Recommender",
@@ -29,6 +34,7 @@ __all__ = [
     "SequenceKind",
     "SideNetwork",
     "TrainedRecommender",
+    "Users",
     "export_encoder",
     "export_items",
     "from_pretrained",
@@ -43,6 +49,9 @@ __all__ = [
 _MODULES = {
     "FUSIONS": "models.fusion",
     "FusionKind": "models.fusion",
+    "GENERAL": "models.general",
+    "GeneralKind": "models.general",
+    "GeneralRecommender": "models.general",
     "ITEMS": "models.items",
     "IdEmbedding": "models.items",
     "ItemKind": "models.items",
@@ -52,6 +61,7 @@ _MODULES = {
     "SequenceKind": "models.sequence",
     "SideNetwork": "models.items",
     "TrainedRecommender": "models.runs.trained",
+    "Users": "models.inputs.users",
     "export_encoder": "models.runs.export_merged",
     "export_items": "models.export",
     "from_pretrained": "models.runs.pretrained",

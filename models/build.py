@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from models.config import RunConfig
+from models.fusion import FUSIONS
+from models.general import GeneralRecommender
+from models.general.kind import observe
 from models.inputs.features import Features, ItemNumbers, StoredStates, load_live
+from models.inputs.interactions import Interactions
 from models.inputs.joined_features import JoinedFeatures
 from models.inputs.provenance import describe_towers
 from models.inputs.sources import Sources, refuse_short_clips
+from models.items import ITEMS
 from models.items.stored_tokens import open_required_tokens
 from models.losses import LOSSES, OBJECTIVES
 from models.losses.kind import known_kind
@@ -32,7 +38,7 @@ MakeFeatures = Callable[[RunConfig, Dataset, torch.device | str, nn.Module | Non
 
 
 def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> Recommender:
-    """Builds the recommender of a config, with new initial weights or those of `init_from`.
+    """Builds the sequential recommender of a config, with new initial weights or those of `init_from`.
 
     Args:
         config: config of the run.
@@ -42,32 +48,11 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
     Raises:
         UserError: if the config does not fit the run's towers, or the weights do not fit the config.
     """
-    kind, fusion = config.item_kind, config.fusion_kind
-    if kind.joins is not None and fusion.joins != kind.joins:
-        raise UserError(
-            f"fusion.kind {config.fusion.kind} joins {fusion.joins}, but the parts of {kind.noun} are {kind.joins}; "
-            f"choose a fusion of {kind.joins}"
-        )
-    embedding_dim, initial_std = config.side.embedding_dim, config.train.initial_std or None
-    config = config.with_encoders(dataset)
-    if kind.reads_towers:
-        refuse_no_towers(config, dataset)
-    content: dict[str, Any] = (
-        {"encoders": config.encoders}
-        if kind.trains_encoders
-        else {"towers": [dataset.tower(name) for name in config.content]}
-    )
-    item_encoder = kind.build(
-        getattr(config, kind.section),
-        items=dataset.items.num_rows,
-        **content,
-        embedding_dim=embedding_dim,
-        fusion=fusion.make(config.fusion),
-        initial_std=initial_std,
-        **({"parts": config.towers} if kind.takes_id_tower else {}),
-    )
+    item_encoder = build_item_encoder(config, dataset)
     sequence_encoder = config.sequence_kind.build(
-        config.sequence, embedding_dim=embedding_dim, initial_std=initial_std
+        config.sequence,
+        embedding_dim=config.side.embedding_dim,
+        initial_std=config.train.initial_std or None,
     )
     refuse_other_objective(config.train.objective, sequence_encoder)
     made_with = describe_towers(dataset, config.reads)
@@ -78,6 +63,87 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
         begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)
     config.sequence_kind.adapt(sequence_encoder, config.sequence)
     return model
+
+
+def build_item_encoder(config: RunConfig, dataset: Dataset) -> nn.Module:
+    """Builds the item encoder of a config, with new initial weights.
+
+    Raises:
+        UserError: if the config does not fit the run's towers.
+    """
+    kind, fusion = config.item_kind, config.fusion_kind
+    refuse_unfit_fusion(config)
+    config = config.with_encoders(dataset)
+    if kind.reads_towers:
+        refuse_no_towers(config, dataset)
+    content: dict[str, Any] = (
+        {"encoders": config.encoders}
+        if kind.trains_encoders
+        else {"towers": [dataset.tower(name) for name in config.content]}
+    )
+    return kind.build(
+        getattr(config, kind.section),
+        items=dataset.items.num_rows,
+        **content,
+        embedding_dim=config.side.embedding_dim,
+        fusion=fusion.make(config.fusion),
+        initial_std=config.train.vector_std or config.train.initial_std or None,
+        **({"parts": config.towers} if kind.takes_id_tower else {}),
+    )
+
+
+def build_general(
+    config: RunConfig, dataset: Dataset, splits: Splits, *, loss: Loss | None = None
+) -> GeneralRecommender:
+    """Builds the general recommender of a config; one that is not trained by gradient descent is complete afterwards.
+
+    Args:
+        config: config of the run.
+        dataset: dataset of the run.
+        splits: splits with the training interactions.
+        loss: training loss; by default the softmax over the columns of a batch.
+
+    Raises:
+        UserError: if the config does not fit the run's towers or training interactions.
+    """
+    kind = config.general_kind
+    assert kind is not None
+    if config.item_kind.reads_towers:
+        refuse_no_towers(config, dataset)
+    item_encoder = build_item_encoder(config, dataset) if config.encodes_items else None
+    network = kind.build(
+        config.recommender,
+        users=len(splits.user_ids),
+        items=dataset.items.num_rows,
+        embedding_dim=config.side.embedding_dim,
+        max_len=config.sequence.max_len,
+        initial_std=config.train.initial_std or None,
+    )
+    features = _last_states(config, dataset) if kind.reads == "features" else {}
+    observe(network, Interactions.of(splits), features)
+    criterion = loss or softmax_of_batch
+    if (
+        kind.trains
+        and hasattr(network, "scores")
+        and "scores" not in signature(criterion).parameters
+    ):
+        raise UserError(
+            f"train.loss {config.train.loss} compares dot products only, and {kind.noun} computes its own scores; choose "
+            "another loss"
+        )
+    return GeneralRecommender(
+        network,
+        item_encoder=item_encoder,
+        criterion=criterion,
+        made_with=describe_towers(dataset, config.reads),
+    )
+
+
+def _last_states(config: RunConfig, dataset: Dataset) -> dict[str, Tensor]:
+    """The last of the stored states of each tower, (N + 1, D), row 0 zeros."""
+    numbers = torch.arange(1, dataset.items.num_rows + 1)
+    states = _pooled(config, dataset, "cpu", None).gather(numbers)
+    return {name: F.pad(x[:, -1].float(), (0, 0, 1, 0)) for name, x in states.items()}
 
 
 def refuse_no_towers(config: RunConfig, dataset: Dataset) -> None:
@@ -93,6 +159,29 @@ def refuse_no_towers(config: RunConfig, dataset: Dataset) -> None:
         )
 
 
+def refuse_unfit_fusion(config: RunConfig) -> None:
+    """Refuses a fusion of what the item encoder does not have, or of more towers than the run has.
+
+    Raises:
+        UserError: naming what to choose instead.
+    """
+    kind, fusion, name = config.item_kind, config.fusion_kind, config.fusion.kind
+    if not kind.joins:
+        return
+    if fusion.joins not in kind.joins:
+        items = [item for item, other in ITEMS.items() if fusion.joins in other.joins]
+        fusions = [other for other, one in FUSIONS.items() if one.joins in kind.joins]
+        raise UserError(
+            f"fusion.kind {name} joins {fusion.joins}, but the parts of {kind.noun} are {' or '.join(kind.joins)}; "
+            f"choose --item {' or '.join(items)}, or one of these fusions: {', '.join(fusions)}"
+        )
+    if 0 < len(config.towers) < fusion.least:
+        raise UserError(
+            f"fusion.kind {name} joins at least {fusion.least} towers, and the run has {config.towers}; add a tower, or "
+            "leave out fusion.kind"
+        )
+
+
 def choose_loss(config: RunConfig, splits: Splits) -> Loss:
     """Builds the loss of a run.
 
@@ -103,7 +192,9 @@ def choose_loss(config: RunConfig, splits: Splits) -> Loss:
     settings = config.train
     kind = known_kind(LOSSES, settings.loss, key="train.loss")
     items = len(splits.catalogue)
-    encodes_content = kind.encodes_catalogue and config.item_kind.reads_towers
+    encodes_content = (
+        kind.encodes_catalogue and config.encodes_items and config.item_kind.reads_towers
+    )
     if encodes_content and items > settings.full_limit:
         raise UserError(
             f"train.loss {settings.loss} encodes all {items:,} items of the catalogue in every step, more than "
@@ -160,7 +251,7 @@ def make_features(
     item_encoder: nn.Module | None = None,
     device: torch.device | str = "cpu",
 ) -> Features:
-    """The inputs of the run's item encoder, as its kind declares them, by name.
+    """The inputs of the run's item encoder, as its kind declares them, by name; item numbers if it has none.
 
     Args:
         config: of the run.
@@ -172,7 +263,9 @@ def make_features(
     Raises:
         UserError: if the encoder reads towers but `towers` is empty, or if a tower cannot be read.
     """
-    reads = config.item_kind.reads_of(config.towers)
+    reads: tuple[str, ...] = ("numbers",)
+    if config.encodes_items:
+        reads = config.item_kind.reads_of(config.towers)
     if len(reads) > 1 and "id" in config.content:
         raise UserError(
             f"a tower is named 'id', which {config.item_kind.noun} reads as item numbers; rename it"

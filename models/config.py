@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
@@ -15,6 +15,8 @@ from models.adaptation import MethodSetting, method_settings
 from models.fusion import FUSIONS, FusionKind
 from models.fusion.concat import ConcatSettings
 from models.fusion.kind import FusionSettings
+from models.general import GENERAL, RECOMMENDERS, GeneralKind
+from models.general.sequential import SequentialSettings
 from models.inputs.reads import Reads
 from models.items import ITEMS, ItemKind
 from models.items.encoder_settings import (
@@ -44,10 +46,12 @@ from toolkit.yaml_files import read_yaml
 KindNames = dict[str, str]  # the names of a run's kinds by setting, such as `sequence.kind`
 # The registered kinds and the default of each setting that names a kind.
 KINDS: dict[str, tuple[Mapping[str, Any], str]] = {
+    "recommender.kind": (RECOMMENDERS, "sequential"),
     "item": (ITEMS, "side-network"),
     "sequence.kind": (SEQUENCES, "sasrec"),
     "fusion.kind": (FUSIONS, "concat"),
 }
+_BY_KIND = ("recommender", "fusion", "sequence")  # sections whose keys depend on their kind
 PRESETS = Path(__file__).parent / "configs"
 LOCAL = ("tensorboard",)  # trackers that only write local files
 ABOUT = """Trains a recommender on a dataset that prep wrote, and evaluates its best epoch on the test split.
@@ -118,6 +122,7 @@ class TrainConfig:
         seed: random seed of initial weights, order, sampled items and dropout.
         initial_std: standard deviation of the normal initial weights of the sequence encoder and of the vectors of
             `id`; RecBole uses 0.02. 0 selects Xavier weights, and vectors with norm 1.
+        vector_std: the same for the vectors of `id` alone; 0 selects `initial_std`.
         objective: predicted positions. `next-item` predicts every item from the items before it; `last-item` only the
             last item of a sequence; `masked-item` items behind a mask token, which the sequence encoder must support.
         mask_ratio: fraction of the items that `masked-item` hides.
@@ -134,7 +139,9 @@ class TrainConfig:
         sampled_by: distribution of drawn items: `uniform` over the catalogue, or `popularity` in training.
         full_limit: maximum catalogue size for `full` with content, which encodes the whole catalogue in every step.
         optimizer: `adam`, as in the papers, or `adamw`.
-        weight_decay: weight decay of `adamw`.
+        weight_decay: weight decay of `adamw`, for matrices: biases, norms, gates and embeddings have none.
+        group_weight_decay: weight decay of single learning-rate groups in place of `weight_decay`, such as
+            `{text_encoder: 0}`.
         schedule: learning rates after warm-up: `constant`, or decay to 0 at the end of the last epoch by `cosine` or
             `linear`.
         warmup_updates: updates over which learning rates rise linearly from 0.
@@ -163,6 +170,7 @@ class TrainConfig:
     patience: int = 10
     seed: int = 1
     initial_std: float = 0.0
+    vector_std: float = 0.0
     objective: str = "next-item"
     mask_ratio: float = 0.2
     loss: str = "in-batch"
@@ -174,6 +182,7 @@ class TrainConfig:
     full_limit: int = 25_000
     optimizer: Literal["adam", "adamw"] = "adam"
     weight_decay: float = 0.0
+    group_weight_decay: dict[str, float] = field(default_factory=dict)
     schedule: Schedule = "constant"
     warmup_updates: int = 0
     clip_norm: float = 0.0
@@ -196,7 +205,7 @@ class TrainConfig:
             **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
             "items_at_once": 0,
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
-            "initial_std": 0,
+            **dict.fromkeys(("initial_std", "vector_std"), 0),
             "checkpoint_every_steps": 0,
         }
         for key, smallest in least.items():
@@ -205,11 +214,28 @@ class TrainConfig:
                 raise UserError(f"train.{key} is {value}; it must be at least {smallest}")
         if not 0 < self.mask_ratio <= 1:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
-        if self.weight_decay and self.optimizer == "adam":
-            raise UserError(
-                f"train.weight_decay is {self.weight_decay}, but train.optimizer adam has no weight decay; use "
-                "--train.optimizer adamw, or leave out train.weight_decay"
-            )
+        self._check_decay()
+
+    def _check_decay(self) -> None:
+        groups = [f.name for f in fields(RatesConfig)]
+        for group, decay in self.group_weight_decay.items():
+            if group not in groups or decay < 0:
+                raise UserError(
+                    f"train.group_weight_decay is {{{group}: {decay}}}; it must be at least 0, for one of the groups "
+                    f"{', '.join(groups)}"
+                )
+        chosen = {
+            "weight_decay": self.weight_decay,
+            "group_weight_decay": self.group_weight_decay
+            if any(self.group_weight_decay.values())
+            else None,
+        }
+        for key, value in chosen.items():
+            if value and self.optimizer == "adam":
+                raise UserError(
+                    f"train.{key} is {value}, but train.optimizer adam has no weight decay; use "
+                    f"--train.optimizer adamw, or leave out train.{key}"
+                )
 
 
 @dataclass
@@ -252,6 +278,8 @@ class RunConfig:
         protocol: items that ranking masks: `paper`, `clean` or `unmasked`.
         init_from: checkpoint of the public IISAN code (.pt or .safetensors) with the initial weights, for a text and an
             image tower in this order. Empty for new weights.
+        recommender: `sequential`, with an item encoder and a sequence encoder; or a general recommender, which does not
+            read the order of a history: `popularity`, `item-knn`, `ease` and others, with their settings.
         side: side network.
         items: settings of an item encoder other than the side network, if it has any.
         fusion: fusion, which joins the parts of an item.
@@ -274,6 +302,7 @@ class RunConfig:
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
     protocol: Protocol = "paper"
     init_from: str = ""
+    recommender: Any = field(default_factory=SequentialSettings)
     side: SideSettings = field(default_factory=SideSettings)
     items: Any = None
     fusion: FusionSettings = field(default_factory=ConcatSettings)
@@ -283,6 +312,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         for key in KINDS:
             refuse_unknown_kind(key, _value(vars(self), key))
+        if self.general_kind is not None:
+            self._settle_general(self.general_kind)
         if not self.item_kind.reads_towers and self.towers:
             # Removed here, so that no record or report lists towers that the model does not read.
             print(
@@ -291,6 +322,36 @@ class RunConfig:
             )
             self.towers = []
         self._check_encoders()
+
+    def _settle_general(self, kind: GeneralKind) -> None:
+        """Removes the settings that a general recommender does not read, so that no record lists them.
+
+        Raises:
+            UserError: if a setting contradicts the recommender.
+        """
+        name, sequence = self.recommender.kind, cast(Any, type(self.sequence))
+        if self.sequence.kind != "sasrec" or vars(self.sequence).get("adapt"):
+            raise UserError(
+                f"recommender.kind {name} has no sequence encoder; leave out sequence.kind and sequence.adapt, or add "
+                "--recommender.kind sequential"
+            )
+        if self.init_from:
+            raise UserError(
+                f"init_from: recommender.kind {name} cannot begin with the weights of another model; leave out init_from"
+            )
+        self.sequence = sequence(max_len=self.sequence.max_len)
+        if kind.reads == "numbers":
+            self.item = "id"
+        elif kind.reads == "features" and self.item != "pooled":
+            raise UserError(
+                f"recommender.kind {name} reads the last of the stored states of each tower; add --item pooled"
+            )
+        if self.train.objective not in ("next-item", "last-item"):
+            raise UserError(
+                f"recommender.kind {name} predicts each interaction of a user; leave out train.objective "
+                f"{self.train.objective}"
+            )
+        self.train = replace(self.train, objective="last-item")
 
     def _check_encoders(self) -> None:
         chosen = [f"encoders.{name}" for name in self.encoders] + ["adapt"] * bool(self.adapt)
@@ -304,6 +365,36 @@ class RunConfig:
             if method:
                 method_settings(method)
         self.sequence_kind.check(self.sequence)
+
+    @property
+    def general_kind(self) -> GeneralKind | None:
+        """The declaration of the general recommender; None for a sequential one."""
+        return GENERAL.get(self.recommender.kind)
+
+    @property
+    def title(self) -> str:
+        """The kinds and towers of the run, in a few words."""
+        items = f"{self.item} {self.towers}" if self.encodes_items or self.towers else ""
+        return items if self.general_kind is None else f"{self.recommender.kind} {items}".strip()
+
+    @property
+    def about(self) -> str:
+        """What the model reads of items and users, for its card."""
+        sentences = [self.item_kind.about(self.towers)] if self.encodes_items else []
+        if self.general_kind is not None:
+            sentences.append(self.general_kind.about(self.recommender))
+        return " ".join(sentences)
+
+    @property
+    def encodes_items(self) -> bool:
+        """Whether the model has an item encoder."""
+        return self.general_kind is None or self.general_kind.reads == "vectors"
+
+    @property
+    def noun(self) -> str:
+        """Name of such a model in messages, such as `an ID model`."""
+        kind = self.general_kind
+        return self.item_kind.noun if kind is None or self.encodes_items else kind.noun
 
     @property
     def item_kind(self) -> ItemKind:
@@ -338,13 +429,14 @@ class RunConfig:
             states="live" if self.item_kind.trains_encoders else self.states,
             encoders={name: one.spec for name, one in self.encoders.items()},
             tokens=[name for name, one in self.encoders.items() if one.from_layer],
-            times=self.sequence_kind.takes_times,
+            times=self.general_kind is None and self.sequence_kind.takes_times,
         )
 
     @property
     def knows_new_items(self) -> bool:
         """Whether the model encodes items that it was not trained on."""
-        return self.item_kind.knows_new_items and not self.item_kind.has_id_tower(self.towers)
+        learns_ids = self.item_kind.has_id_tower(self.towers) or not self.encodes_items
+        return self.item_kind.knows_new_items and not learns_ids
 
     @property
     def fusion_kind(self) -> FusionKind:
@@ -491,7 +583,7 @@ def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
     values: dict[str, Any] = parser.instantiate(parsed).as_dict()
     values.pop("config", None)
     migrate({"format": values.pop("format", 0)}, "run", where=Path("--config"))
-    for section in ("sequence", "fusion"):
+    for section in _BY_KIND:
         kinds, _ = KINDS[f"{section}.kind"]
         settings = vars(values[section])
         values[section] = kinds[settings["kind"]].settings(**settings)
@@ -534,7 +626,7 @@ def refuse_unknown_kind(key: str, name: Any, *, where: str = "") -> None:
 def settings_of(kinds: KindNames) -> type[RunConfig]:
     """`RunConfig` with the settings of these kinds."""
     sections: dict[str, type] = {}
-    for section in ("sequence", "fusion"):
+    for section in _BY_KIND:
         known, _ = KINDS[f"{section}.kind"]
         name = kinds[f"{section}.kind"]
         sections[section] = _with_choices(known[name].settings, name, known)
@@ -615,7 +707,7 @@ def _without_replaced_settings(
         }
         replaced = [
             f"{section}.{key}"
-            for section in ("items", "fusion", "sequence")
+            for section in ("items", *_BY_KIND)
             for key in _replaced_keys(values.get(section), section, kinds_so_far, kinds)
         ]
         for key in replaced:

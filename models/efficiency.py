@@ -188,8 +188,12 @@ def _variants(
     refuse_to_resume_on_other_data(run, dataset, config.reads)
     # The initial weights do not change the costs, and their file may be untrusted.
     config = replace(config, init_from="")
+    if config.general_kind is not None and not config.general_kind.trains:
+        raise UserError(
+            f"{run}: {config.noun} is computed at once, without epochs; leave the run out of the comparison"
+        )
     kind = config.item_kind
-    if not kind.reads_towers or kind.trains_encoders or not states:
+    if not (config.encodes_items and kind.reads_towers) or kind.trains_encoders or not states:
         return [(run, config)]
     return [(run, replace(config, states=kind)) for kind in states]
 

@@ -14,10 +14,11 @@ from accelerate.utils import DistributedType
 from torch import nn
 
 from models.adaptation import check_gradients
-from models.build import build, choose_loss, choose_objective, make_features
+from models.build import build, build_general, choose_loss, choose_objective, make_features
 from models.config import RunConfig
 from models.inputs.batches import Batches
 from models.inputs.features import Features
+from models.inputs.sequences import LeaveOneOut, UserSequences
 from models.machine.launcher import refuse_cut_up, settle_launch
 from models.machine.sharding import (
     Shardable,
@@ -27,7 +28,7 @@ from models.machine.sharding import (
     shard_encoders,
 )
 from models.parameters import count_trainable
-from models.recommender import Recommender
+from models.recommender import Model, Recommender
 from models.training.optimizer import make_optimizer
 from models.training.step import GraphStep, Step, gpu_recorder
 from toolkit.dataset import Dataset, open_dataset
@@ -53,7 +54,7 @@ class Training:
     splits: Splits
     features: Features
     batches: Batches
-    model: Recommender
+    model: Model
     optimizer: Any
     step: Step | GraphStep
 
@@ -97,17 +98,22 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         )
     dataset = open_dataset(config.data)
     splits = dataset.splits(
-        protocol=config.protocol,
-        max_len=config.sequence.max_len,
-        times=config.sequence_kind.takes_times,
+        protocol=config.protocol, max_len=config.sequence.max_len, times=config.reads.times
     )
     loss = choose_loss(config, splits)
     torch.manual_seed(settings.seed)
-    model = build(config, dataset, loss=loss)
+    model: Model
+    if config.general_kind is None:
+        model = build(config, dataset, loss=loss)
+    else:
+        model = build_general(config, dataset, splits, loss=loss)
     features = make_features(config, dataset, item_encoder=model.item_encoder, device=device)
     batches = Batches(
         splits,
         features,
+        sequences=UserSequences(splits)
+        if config.general_kind is None
+        else LeaveOneOut(splits.train),
         batch_size=settings.batch_size,
         seed=settings.seed,
         loss=loss,
@@ -132,6 +138,7 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         rates=asdict(settings.rates),
         name=settings.optimizer,
         weight_decay=settings.weight_decay,
+        group_weight_decay=settings.group_weight_decay,
         device=device,
         capturable=settings.cuda_graphs,
     )
@@ -146,39 +153,40 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         wrapped,
         optimizer,
         clip_norm=settings.clip_norm,
-        after_backward=partial(_complete_gradients, model) if sharded else None,
+        after_backward=partial(_complete_gradients, cast(Recommender, model)) if sharded else None,
         check=_check_of(model),
     )
     step = GraphStep(plain, gpu_recorder()) if settings.cuda_graphs else plain
     return Training(dataset, splits, features, batches, model, optimizer, step)
 
 
-def compile_parts(model: Recommender, device: torch.device) -> None:
+def compile_parts(model: Model, device: torch.device) -> None:
     """Compiles the item encoder and, on a GPU, the sequence encoder at their first use.
 
     On a CPU the sequence encoder skips padding, and its sizes vary too much to compile.
     """
     # With dynamic sizes from the start, torch does not compile again for each number of items.
-    model.item_encoder.compile(dynamic=True if device.type == "cpu" else None)
-    if device.type == "cuda":
+    if model.item_encoder is not None:
+        model.item_encoder.compile(dynamic=True if device.type == "cpu" else None)
+    if device.type == "cuda" and isinstance(model, Recommender):
         model.sequence_encoder.compile()
 
 
-def _check_of(model: Recommender) -> Callable[[], bool]:
+def _check_of(model: Model) -> Callable[[], bool]:
     """The check of the first gradients: of encoders that train, and of an adapted sequence encoder."""
     item_encoder: Callable[[], bool] | None = getattr(model.item_encoder, "check_gradients", None)
 
     def check() -> bool:
-        if hasattr(model.sequence_encoder, "adapted"):
+        if isinstance(model, Recommender) and hasattr(model.sequence_encoder, "adapted"):
             check_gradients(model.sequence_encoder)
         return item_encoder is None or item_encoder()
 
     return check
 
 
-def _shard(config: RunConfig, model: Recommender, accelerator: Accelerator) -> None:
+def _shard(config: RunConfig, model: Model, accelerator: Accelerator) -> None:
     """Shards the encoders of a model, and moves the rest to this process's device."""
-    if not config.item_kind.trains_encoders:
+    if not config.item_kind.trains_encoders or config.general_kind is not None:
         refuse_cut_up(DistributedType.FSDP)
     reasons = {
         "mixed precision fp16": accelerator.mixed_precision == "fp16",
@@ -206,13 +214,13 @@ def _complete_gradients(model: Recommender, is_update: bool) -> None:
         average_whole(model)
 
 
-def _checkpoint_activations(config: RunConfig, model: Recommender) -> None:
+def _checkpoint_activations(config: RunConfig, model: Model) -> None:
     if not config.item_kind.trains_encoders:
         raise UserError(
             f"train.activation_checkpointing is for encoders that train, and item is {config.item}; leave it out, or "
             "add --item encoders"
         )
-    model.item_encoder.checkpoint_activations()  # type: ignore[operator]
+    cast(Any, model.item_encoder).checkpoint_activations()
 
 
 def _refuse_graphs(config: RunConfig, accelerator: Accelerator) -> None:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.general.recommender import GeneralRecommender
 from models.inputs.batch import Batch
 from models.inputs.tables import Tables
 from models.inputs.users import Users
@@ -39,8 +40,7 @@ class Recommender(nn.Module):
             and used in no computation.
     """
 
-    own_scores = None
-    values_per_score = 1
+    own_scores: None = None
 
     def __init__(
         self,
@@ -163,3 +163,6 @@ class Recommender(nn.Module):
         if self.takes_mask and times is not None:
             times = torch.cat([times, times[:, -1:]], dim=1)
         return self._states(inputs, items, times)[:, -1]
+
+
+Model = Recommender | GeneralRecommender

@@ -18,6 +18,7 @@ from accelerate import Accelerator, PartialState
 
 from models.config import RunConfig, make_parser, parse_run_config, save_run_config
 from models.evaluate import format_report, measure
+from models.fit import fit
 from models.inputs.absent import BrokenSources, describe_missing
 from models.machine.launcher import own_state, start_accelerator
 from models.machine.parallel import decided_by_first
@@ -26,7 +27,7 @@ from models.machine.sharding import describe_shards, has_shards
 from models.prepare import Training, prepare, settled
 from models.ranking.catalogue import encode_catalogue
 from models.ranking.ranks import rank_targets
-from models.recommender import Recommender
+from models.recommender import Model
 from models.runs.begin import Beginning, begin, record_beginning
 from models.runs.environment import describe_environment
 from models.runs.files import MODEL, read_run_settings
@@ -93,6 +94,9 @@ def train(config: RunConfig) -> dict[str, Any]:
         # The caller's random state is as before after the run.
         device = accelerator.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            general = config.general_kind
+            if general is not None and not general.trains:
+                return fit(config, output, accelerator, beginning)
             return _run(config, output, accelerator, beginning)
 
 
@@ -133,7 +137,7 @@ def _run(
     )
     log.go_back_to(place.step)
     start_trackers(accelerator, settings.trackers, output, log, asdict(config))
-    log.print(f"{config.item} {config.towers}: {splits}, {run.trainable_parameters:,} parameters")
+    log.print(f"{config.title}: {splits}, {run.trainable_parameters:,} parameters")
     if config.resume:
         log.print(f"resuming at epoch {place.epoch}, step {place.step:,}")
     if run.features.residency:
@@ -149,7 +153,7 @@ def _run(
     alarms = Alarms(
         enabled=main,
         write=log.write,
-        watch_items=config.item_kind.trains_encoders,
+        watch_items=config.encodes_items and config.item_kind.trains_encoders,
         gather=accelerator.gather,
     )
     alarms.first, alarms.now = decided_by_first(lambda: recorded_alarms(output))
@@ -272,7 +276,7 @@ def _evaluate_epoch(
         save_pretrained(model, output / MODEL, write=log.enabled)
 
 
-def _best(run: Training, config: RunConfig, output: Path) -> Recommender:
+def _best(run: Training, config: RunConfig, output: Path) -> Model:
     """The model of the best epoch; where encoders are sharded, its weights in the model that has trained."""
     if has_shards(run.model):
         read_weights(output / MODEL / WEIGHTS).load_into(run.model)

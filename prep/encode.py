@@ -125,6 +125,7 @@ def _refuse_other_clips(tower: str, settings: EncodeConfig, stored: int) -> None
         settings.encoder,
         revision=settings.revision,
         trust_remote_code=settings.trust_remote_code,
+        frame_count=settings.frame_count,
     )
     if needed is None:
         return
@@ -136,7 +137,8 @@ def _refuse_other_clips(tower: str, settings: EncodeConfig, stored: int) -> None
     if stored < needed:
         raise UserError(
             f"{who}, and the dataset's media.frame_count is {stored}; "
-            f"write it with --media.frame_count {needed}"
+            f"write it with --media.frame_count {needed}, or choose an encoder or --encode.{tower}.frame_count of at most "
+            f"{stored}"
         )
 
 

@@ -100,5 +100,5 @@ models.ITEMS["vectors-and-towers"] = models.ItemKind(
     noun="a model of vectors and towers",
     about=lambda towers: f"Items are learned vectors beside their {len(towers)} towers.",
     settings=VectorsAndTowersSettings,
-    joins="vectors",
+    joins=("vectors",),
 )

@@ -76,13 +76,22 @@ def batches(
 
 
 def train_model(
-    encoder: nn.Module, sequences: Ints, *, epochs: int, loss: Loss | None = None
+    encoder: nn.Module,
+    sequences: Ints,
+    *,
+    epochs: int,
+    loss: Loss | None = None,
+    items: nn.Module | None = None,
 ) -> Recommender:
-    """A recommender over item vectors, trained with Adam; mask tokens if the encoder takes them."""
+    """A recommender over item vectors, trained with Adam; mask tokens if the encoder takes them.
+
+    `items` is the item encoder, which reads item numbers; by default learned vectors.
+    """
     loss = loss or Full(splits_of(sequences))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = Recommender(IdEmbedding(ITEMS, embedding_dim=E), encoder, criterion=loss).train()
+        items = items or IdEmbedding(ITEMS, embedding_dim=E)
+        model = Recommender(items, encoder, criterion=loss).train()
         objective = hide if model.takes_mask else next_item
         laid = batches(sequences, loss, objective)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)

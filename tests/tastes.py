@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from models.general.kind import observe
 from models.general.recommender import GeneralRecommender
-from models.inputs.batch import Batch
-from models.inputs.indices import loss_arrays
+from models.inputs.batches import Batches
+from models.inputs.features import ItemNumbers
 from models.inputs.interactions import Interactions
+from models.inputs.sequences import LeaveOneOut
 from models.inputs.users import Users
 from models.losses.candidates import InBatch
 from models.losses.loss import Loss
@@ -27,7 +28,7 @@ Ints = NDArray[np.int32]
 
 BLOCKS = 10
 ITEMS_PER_BLOCK = 12
-USERS_PER_BLOCK = 16
+USERS_PER_BLOCK = 32
 ITEMS = BLOCKS * ITEMS_PER_BLOCK  # N
 USERS = BLOCKS * USERS_PER_BLOCK  # S
 L = 6
@@ -79,30 +80,6 @@ def splits_of(train: Ints, items: int = ITEMS) -> Splits:
     return made
 
 
-def examples_of(train: Ints) -> tuple[Ints, NDArray[np.int64]]:
-    """(P, L + 1) examples, an item and before it the other items of its user, and (P,) rows of the users from 1."""
-    users, positions = train.nonzero()
-    others = [
-        np.delete(train[user], position) for user, position in zip(users, positions, strict=True)
-    ]
-    return np.column_stack([np.stack(others), train[users, positions]]), users + 1
-
-
-def batch_of(examples: Ints, users: NDArray[np.int64], loss: Loss, seed: tuple[int, ...]) -> Batch:
-    """The training batch of these examples."""
-    made = last_item(examples)
-    columns = loss.columns(made, seed)
-    arrays = loss_arrays(made, columns, weight=1 / len(made.rows), fixed_sizes=False)
-    items = torch.from_numpy(columns.items)
-    return Batch(
-        features={"id": items},
-        items=items,
-        shared=False,
-        users=torch.from_numpy(users),
-        **{name: torch.from_numpy(array) for name, array in arrays.items()},
-    )
-
-
 def train_general(
     model: nn.Module,
     train: Ints,
@@ -110,11 +87,12 @@ def train_general(
     item_encoder: nn.Module | None = None,
     loss: Callable[[Splits], Loss] = InBatch,
     features: dict[str, Tensor] | None = None,
-    epochs: int = 30,
-    lr: float = 0.01,
+    epochs: int = 8,
+    lr: float = 0.03,
+    decay: float = 1.0,
     batch_size: int = 128,
 ) -> GeneralRecommender:
-    """A general recommender, trained with Adam on an example per interaction; `epochs` 0 only lets it observe them.
+    """A general recommender, trained with AdamW on an example per interaction; `epochs` 0 only lets it observe them.
 
     Args:
         model: the network, built for `USERS` users and `ITEMS` items.
@@ -122,22 +100,33 @@ def train_general(
         item_encoder: `{"id": (U,)}` -> (U, E), if the model reads vectors.
         loss: makes the loss from splits.
         features: what a model that reads features observes.
-        epochs: of about 9 steps each with the default batch size.
+        epochs: of about 16 steps each with the default batch size.
         lr: learning rate.
+        decay: weight decay.
         batch_size: examples per step.
     """
     splits = splits_of(train)
     criterion = loss(splits)
     observe(model, Interactions.of(splits), features)
     recommender = GeneralRecommender(model, item_encoder=item_encoder, criterion=criterion).train()
-    examples, users = examples_of(train)
+    laid = Batches(
+        splits,
+        ItemNumbers(ITEMS),
+        sequences=LeaveOneOut(train),
+        batch_size=batch_size,
+        seed=0,
+        loss=criterion,
+        objective=last_item,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        optimizer = torch.optim.Adam(recommender.parameters(), lr=lr) if epochs else None
-        for epoch in range(epochs):
-            order = np.random.default_rng(epoch).permutation(len(examples))
-            for step, rows in enumerate(np.split(order, range(batch_size, len(order), batch_size))):
-                batch = batch_of(examples[rows], users[rows], criterion, (epoch, step))
+        optimizer = (
+            torch.optim.AdamW(recommender.parameters(), lr=lr, weight_decay=decay)
+            if epochs
+            else None
+        )
+        for epoch in range(1, epochs + 1):
+            for batch in laid.epoch(epoch):
                 optimizer.zero_grad()  # type: ignore[union-attr]
                 recommender(batch).backward()
                 optimizer.step()  # type: ignore[union-attr]
@@ -147,7 +136,7 @@ def train_general(
 @torch.no_grad()
 def hit_rate(recommender: GeneralRecommender, train: Ints, targets: Ints) -> float:
     """HR@10 of the held-out items among all items outside of the training sequences. Ties count against a target."""
-    encoder, model = recommender.item_encoder, recommender.model
+    encoder, model = recommender.item_encoder, recommender.general
     vectors = None if encoder is None else encoder({"id": torch.arange(ITEMS + 1)})
     tables = recommender.tables(vectors)
     rows = torch.from_numpy(train.astype(np.int64))

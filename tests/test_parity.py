@@ -101,11 +101,11 @@ def test_what_trains_is_compared(
 
 
 def test_other_kinds_and_broken_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("mmsr_sum", "somebody_else", "adapter4rec_houlsby_bert"):
+    for name in ("mmsr_other", "somebody_else", "adapter4rec_houlsby_bert"):
         (tmp_path / f"{name}.npz").write_bytes(b"not a golden file")
     status, lines = said(tmp_path, capsys)
     assert lines[0].startswith("adapter4rec_houlsby_bert off ValueError")
-    assert lines[1:] == ["mmsr_sum off not supported yet", "somebody_else off of an unknown kind"]
+    assert lines[1:] == ["mmsr_other off not supported yet", "somebody_else off of an unknown kind"]
     assert status == 1
 
 

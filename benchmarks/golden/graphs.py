@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from benchmarks.golden.files import Golden, Ours
 from benchmarks.golden.sequences import made_loss
-from models.general import GRCN, MMGCN, GeneralRecommender, LightGCN
+from models.general import GeneralRecommender
+from models.general.grcn import GRCN
+from models.general.lightgcn import LightGCN
+from models.general.mmgcn import MMGCN
 from models.general.rows import rows_of_users
 from models.inputs.batch import Batch
 from models.inputs.interactions import Interactions

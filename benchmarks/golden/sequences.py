@@ -42,7 +42,7 @@ _RECBOLE: tuple[Rename, ...] = (
     (r"feed_forward\.LayerNorm\.", "feed_forward.norm."),
     (r"^LayerNorm\.", "norm."),
 )
-_NAMES: tuple[Rename, ...] = (
+NAMES: tuple[Rename, ...] = (
     (r"^user_encoder\.", ""),
     *_GRU,
     *_NEXTITNET,
@@ -117,7 +117,7 @@ def _built(golden: Golden, weights: Weights) -> nn.Module:
 
 def run_encoder(golden: Golden) -> Ours:
     """An encoder over given item embeddings. The objective is the sum of squares of the states at real positions."""
-    names = our_names(golden.weights, _NAMES)
+    names = our_names(golden.weights, NAMES)
     encoder = make_encoder(golden, {names[name]: x for name, x in golden.weights.items()})
     items = golden.inputs["item_embeddings"].clone().requires_grad_(True)
     real = golden.inputs["log_mask"] != 0
@@ -150,7 +150,7 @@ def _gradients(golden: Golden, mine: dict[str, nn.Parameter | None]) -> dict[str
 def run_step(golden: Golden, step: Step) -> Ours:
     """A training step over a table of item vectors, and the scores of all items after each history."""
     table_name = next(name for name in golden.weights if name.split(".")[0] in TABLES)
-    names = our_names({k: x for k, x in golden.weights.items() if k != table_name}, _NAMES)
+    names = our_names({k: x for k, x in golden.weights.items() if k != table_name}, NAMES)
     weights = {ours: golden.weights[name] for name, ours in names.items()}
     table = golden.weights[table_name].clone()
     if step.rows == "masked":

@@ -373,3 +373,13 @@ ANATOMIES: tuple[Anatomy, ...] = (
 def anatomy_of(model: nn.Module) -> Anatomy | None:
     """The anatomy that fits a model; None if none does."""
     return next((anatomy for anatomy in ANATOMIES if anatomy.fits(model)), None)
+
+
+def layers_of(encoder: nn.Module) -> list[list[nn.Module]]:
+    """The modules of each layer of an encoder, as the encoder declares them or its anatomy has them; none if unknown."""
+    model = getattr(encoder, "model", None)
+    model = model if isinstance(model, nn.Module) else encoder
+    if declared := getattr(encoder, "layer_modules", ()):
+        return [[model.get_submodule(path) for path in paths] for paths in declared]
+    anatomy = anatomy_of(model)
+    return [[layer] for layer in members(model, anatomy.layers)] if anatomy else []

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import nn
 from transformers import PreTrainedModel
 
-from models.adaptation.anatomy import Anatomy, Block, anatomy_of, members, part
+from models.adaptation.anatomy import Anatomy, Block, anatomy_of, layers_of, members, part
 from models.adaptation.reach import reached_parameters
 from models.parameters import in_group
 from toolkit.backbones.final_norm import is_layer_norm
@@ -50,9 +50,11 @@ class Target:
     @cached_property
     def layers(self) -> list[nn.Module]:
         """The layers that the outputs depend on: those up to the highest kept state."""
-        if self.anatomy is None:
-            return []
-        return [x for x in members(self.model, self.anatomy.layers) if self._is_reached(x)]
+        layers = (
+            parts[0] if len(parts) == 1 else nn.ModuleList(parts)
+            for parts in layers_of(self.encoder)
+        )
+        return [x for x in layers if self._is_reached(x)]
 
     @cached_property
     def blocks(self) -> list[Block]:

@@ -208,7 +208,7 @@ def _about(settings: GRCNSettings) -> str:
 
 GRCN_KIND = GeneralKind(
     settings=GRCNSettings,
-    model=GRCN,
+    module=GRCN,
     noun="a GRCN model",
     about=_about,
     reads="features",

@@ -23,7 +23,10 @@ class GeneralModel(Protocol):
 
     Optional members:
         `observe(interactions, features)`: takes the training interactions (and, if it reads features, `{tower: (N + 1, D)}`,
-            row 0 zeros) before training. A model without a loss (`GeneralKind.trains` false) is complete afterwards.
+            row 0 zeros) before training. It may add parameters that depend on the features. A model without a loss
+            (`GeneralKind.trains` false) is complete afterwards.
+        `tables_of(items)`: `tables(None)` with the rows of (U,) item numbers only, without row 0, (U, E), if they do not
+            depend on other items. Training calls it.
         `scores(users, items)`: (..., B, E), (..., C, E) -> (..., B, C), if scores are not dot products; with
             `values_per_score`, the number of values that one score takes in memory.
         `penalty(batch)`: a scalar that is added to the loss of a batch (`models.inputs.batch.Batch`).
@@ -54,8 +57,8 @@ class GeneralKind:
     Args:
         settings: dataclass of its settings. Its fields are the keys of `--recommender.`: `kind`, whose default is its name
             in `GENERAL`, and the module's own arguments.
-        model: class of the module, built as `model(users=S, items=N, embedding_dim=E, **settings)` without the arguments
-            among users, items, embedding_dim and initial_std that its signature does not have.
+        module: class of the module, built as `module(users=S, items=N, embedding_dim=E, **settings)` without the arguments
+            among users, items, embedding_dim, max_len and initial_std that its signature does not have.
         noun: name of such a model in messages, such as `an EASE model`.
         about: returns a sentence for the model card; its argument is the settings.
         reads: what it reads of items: `numbers`; `vectors` of an item encoder (`--item`), which trains with it; or
@@ -65,7 +68,7 @@ class GeneralKind:
     """
 
     settings: type
-    model: type[nn.Module]
+    module: type[nn.Module]
     noun: str
     about: Callable[[Any], str]
     reads: ReadsItems = "numbers"
@@ -79,6 +82,7 @@ class GeneralKind:
         users: int,
         items: int,
         embedding_dim: int,
+        max_len: int | None = None,
         initial_std: float | None = None,
     ) -> nn.Module:
         """Builds a new model.
@@ -88,6 +92,7 @@ class GeneralKind:
             users: S, number of training users.
             items: N, number of items.
             embedding_dim: E of the item encoder, or of the model's own vectors.
+            max_len: L, the maximum number of inputs, which a model with weights for each of them requires.
             initial_std: standard deviation of initial vectors; None for the model's own initialisation.
 
         Raises:
@@ -95,12 +100,14 @@ class GeneralKind:
         """
         values = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name != "kind"}
         shared = {"users": users, "items": items, "embedding_dim": embedding_dim}
+        if max_len is not None:
+            shared["max_len"] = max_len
         if initial_std is not None:
             shared["initial_std"] = initial_std  # type: ignore[assignment]
-        known = signature(self.model).parameters
+        known = signature(self.module).parameters
         shared = {key: value for key, value in shared.items() if key in known}
         try:
-            return self.model(**shared, **values)
+            return self.module(**shared, **values)
         except ValueError as error:
             raise UserError(f"recommender.kind {settings.kind}: {error}") from None
 
@@ -111,7 +118,7 @@ class GeneralKind:
 
     def load(self, settings: Mapping[str, Any]) -> nn.Module:
         """Rebuilds a model from the result of `describe`."""
-        return self.model(**settings)
+        return self.module(**settings)
 
 
 def observe(

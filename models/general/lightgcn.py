@@ -140,7 +140,7 @@ def _about(settings: LightGCNSettings) -> str:
 
 LIGHTGCN = GeneralKind(
     settings=LightGCNSettings,
-    model=LightGCN,
+    module=LightGCN,
     noun="a LightGCN model",
     about=_about,
     needs_user=True,

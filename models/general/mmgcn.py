@@ -240,7 +240,7 @@ def _about(settings: MMGCNSettings) -> str:
 
 MMGCN_KIND = GeneralKind(
     settings=MMGCNSettings,
-    model=MMGCN,
+    module=MMGCN,
     noun="an MMGCN model",
     about=_about,
     reads="features",

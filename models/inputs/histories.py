@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -30,6 +30,7 @@ class Histories:
         starts: (S,) index of each user's first entry in `items`.
         stops: (S,) index after each user's last entry.
         times: times of `items` in milliseconds since 1970; None if they were not read.
+        of_dataset: whether `user_ids` are users of the dataset, and the histories theirs.
     """
 
     user_ids: pa.Array
@@ -37,13 +38,14 @@ class Histories:
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
     times: NDArray[np.int64] | None = None
+    of_dataset: bool = False
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __getitem__(self, rows: slice) -> "Histories":
         starts, stops = self.starts[rows], self.stops[rows]
-        return Histories(self.user_ids[rows], self.items, starts, stops, self.times)
+        return replace(self, user_ids=self.user_ids[rows], starts=starts, stops=stops)
 
     def inputs(self, length: int) -> Ints:
         """(S, L): the newest L items of each user, left-padded with 0."""
@@ -86,7 +88,7 @@ def dataset_histories(
     items, bounds, names, moments = dataset.histories(times=times)
     known = pa.array(names, pa.string())
     if users is None:
-        return Histories(known, items, bounds[:-1], bounds[1:], moments)
+        return Histories(known, items, bounds[:-1], bounds[1:], moments, of_dataset=True)
     ids = as_ids(users, what="users", one="user id")
     wanted = pa.array(list(dict.fromkeys(ids)), pa.string())
     rows = pc.index_in(wanted, value_set=known)
@@ -94,7 +96,8 @@ def dataset_histories(
         unknown = wanted[first_true(rows.is_null())].as_py()
         raise UserError(f"user {unknown!r} is not in dataset {dataset.path}")
     indices = rows.to_numpy()
-    return Histories(wanted, items, bounds[:-1][indices], bounds[1:][indices], moments)
+    starts, stops = bounds[:-1][indices], bounds[1:][indices]
+    return Histories(wanted, items, starts, stops, moments, of_dataset=True)
 
 
 def list_histories(lists: Sequence[Sequence[str | int]], dataset: Dataset) -> Histories:

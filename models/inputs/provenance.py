@@ -14,7 +14,8 @@ from toolkit.sources import captions_behind, captions_of
 from toolkit.towers import IMPORTED, PICTURES
 
 _SHAPE = ("layers", "width")  # shape of the states, which the model's settings contain
-_ENCODING_KEYS = ("layers", "max_tokens", "lowercase")
+_CLIP_KEYS = ("frame_count", "crop_px")
+_ENCODING_KEYS = ("layers", "max_tokens", "lowercase", *_CLIP_KEYS)
 _MEDIA = {"cover": "covers", "frames": "frames"}  # source: the step that stores it
 _RELEASED = "released"  # recorded instead of a backend if the dump contained the frames
 _COMMIT = 40  # hexadecimal digits of a commit on the hub
@@ -97,7 +98,8 @@ def _live_tower(dataset: Dataset, spec: EncoderSpec) -> dict[str, Any]:
         tower["captions"] = captions
     if spec.modality == "text":
         tower |= {"max_tokens": spec.token_limit, "lowercase": spec.lowercase}
-    return tower
+    chosen = {key: getattr(spec, key) for key in _CLIP_KEYS}
+    return tower | {key: value for key, value in chosen.items() if value is not None}
 
 
 def _tokens(dataset: Dataset, name: str | None) -> dict[str, str]:
@@ -119,7 +121,7 @@ def _tower(metadata: dict[str, str], steps: dict[str, Any], name: str) -> dict[s
         for key, value in metadata.items()
         if key not in _SHAPE and not value.startswith("{")
     }
-    tower |= {key: settings[key] for key in _ENCODING_KEYS if key in settings}
+    tower |= {key: settings[key] for key in _ENCODING_KEYS if settings.get(key) is not None}
     tower["encoder"] = portable(tower["encoder"])
     return tower | ({"items": step["items"]} if "items" in step else {})
 

@@ -131,7 +131,8 @@ def refuse_short_clips(
         if stored is not None and stored < prepare.frames:
             raise UserError(
                 f"{who}, and the dataset stores {stored} of each clip; store more with prep build "
-                f"--media.frame_count {prepare.frames}, or choose an encoder of at most {stored}"
+                f"--media.frame_count {prepare.frames}, or choose an encoder or --encoders.{name}.frame_count of at most "
+                f"{stored}"
             )
 
 

@@ -19,7 +19,8 @@ class EncoderSettings:
     """The encoder of one tower. What is null is as prep stored the tower, or the encoder's own.
 
     Args:
-        encoder: a folder, `package:NAME/FOLDER`, a hub name, or one of these after `open_clip:`.
+        encoder: a folder, `package:NAME/FOLDER`, a hub name, or one of these after `open_clip:`; for a video network,
+            `torchvision:NETWORK@FILE` or `pytorchvideo:NETWORK@FILE` (docs/guides/encoders.md).
         source: what it reads: title, the name of captions, concat:A+B, cover or frames. By default that of the stored
             tower, or the tower's own name.
         pooling: how tokens become one vector: cls, mean or last.
@@ -30,6 +31,8 @@ class EncoderSettings:
             train.mixed_precision is what saves time.
         quantize: 8bit or 4bit quantises weights that stay frozen.
         trust_remote_code: runs code that comes with the encoder; it counts only when typed.
+        frame_count: how many frames a video encoder reads of a clip, where its weights do not depend on it.
+        crop_px: height and width of the frames that a video network of torchvision or pytorchvideo reads.
         dropout: probability of all dropout in the encoder; null keeps the encoder's own.
         adapt: what of it trains (`--adapt`); null takes that of the run.
         adapt_settings: of that method, by name; where null, those of the run.
@@ -47,6 +50,8 @@ class EncoderSettings:
     dtype: Precision | None = None
     quantize: Quantize | None = None
     trust_remote_code: bool = False
+    frame_count: int | None = None
+    crop_px: int | None = None
     dropout: float | None = None
     adapt: str | None = None
     adapt_settings: dict[str, MethodSetting] | None = None
@@ -56,8 +61,10 @@ class EncoderSettings:
     def __post_init__(self) -> None:
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise UserError(f"encoders: dropout is {self.dropout}; it must be in [0, 1)")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise UserError(f"encoders: max_tokens is {self.max_tokens}; it must be at least 1")
+        for key in ("max_tokens", "frame_count", "crop_px"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise UserError(f"encoders: {key} is {value}; it must be at least 1")
 
     @property
     def spec(self) -> EncoderSpec:

@@ -1,22 +1,23 @@
 """Item vectors from encoders that train: raw content through each tower's encoder, in the graph.
 
-U items, N items of a dataset, D width, E embedding.
+U items, N items of a dataset, S tokens, D width, E embedding.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.adaptation import adapt, check_gradients, expect_zero, method_settings
-from models.adaptation.anatomy import anatomy_of, members
+from models.adaptation.anatomy import layers_of
 from models.adaptation.samples import spare_inputs
 from models.fusion import FUSIONS, Concat, MakeFusion
-from models.fusion.kind import describe_fusion
+from models.fusion.kind import describe_fusion, differing, joins_of
 from models.items.encoder_settings import EncoderSettings
-from models.items.heads import Head, HeadSettings
+from models.items.heads import Head, HeadActivation, HeadSettings
 from models.items.kind import ID_TOWER, ItemKind
 from models.items.part_names import by_tower, part_name
 from models.items.pooled import about_parts, check_parts, join, make_fusion, make_vectors
@@ -25,6 +26,7 @@ from toolkit.backbones import Encoder, EncoderSpec, load_encoder
 from toolkit.backbones.encoder import Preparer
 from toolkit.backbones.prepared import Prepared, prepare_items
 from toolkit.backbones.resolve import portable
+from toolkit.backbones.token_states import TokenStates, single_tokens
 from toolkit.errors import UserError
 
 Load = Callable[[EncoderSpec], Encoder]
@@ -41,7 +43,8 @@ class TrainedEncoders(nn.Module):
     """Item vectors from encoders that train, a head each, and a learned vector per item where `id` is a tower.
 
     Each item is encoded once, whatever its position in the sequences of a step. An item without a source has a learned
-    state of its tower. A tower that trains on stored token states (`tokens` has the settings that these must have) reads
+    state of its tower. A fusion of tokens reads every token through its tower's head, and the learned state and the
+    learned vector as one token each; other fusions read pooled states. A tower that trains on stored token states (`tokens` has the settings that these must have) reads
     them instead of its source. Towers whose encoders are the same, and are to be shared, are one set of weights.
 
     Args:
@@ -52,6 +55,7 @@ class TrainedEncoders(nn.Module):
         embedding_dim: E.
         layers: of each head (`models.items.heads.Head`).
         dropout: of each head; that of an encoder is among its settings.
+        activation: of each head.
         initial_std: of the learned vectors.
         fusion: makes the module that joins the parts: `fusion(parts=NAMES, embedding_dim=E)`.
         revisions: by tower, the revision that its encoder must have; none is required where a tower is absent.
@@ -71,6 +75,7 @@ class TrainedEncoders(nn.Module):
         embedding_dim: int = 64,
         layers: int = 0,
         dropout: float = 0.0,
+        activation: HeadActivation = "gelu",
         initial_std: float | None = None,
         fusion: MakeFusion = Concat,
         revisions: Mapping[str, str] | None = None,
@@ -82,6 +87,7 @@ class TrainedEncoders(nn.Module):
         self.embedding_dim = embedding_dim
         self.layers = layers
         self.dropout = dropout
+        self.activation = activation
         self.items = items if ID_TOWER in self.joined else None
         self.owners = _owners(self.chosen)
         self.preparers: dict[str, Preparer] = {}
@@ -111,7 +117,7 @@ class TrainedEncoders(nn.Module):
         self.heads = by_tower(
             widths,
             (
-                Head(width, embedding_dim, layers=layers, dropout=dropout)
+                Head(width, embedding_dim, layers=layers, dropout=dropout, activation=activation)
                 for width in widths.values()
             ),
         )
@@ -135,8 +141,7 @@ class TrainedEncoders(nn.Module):
     def units(self) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
         """Each encoder, with its layers."""
         for encoder in self.encoders.values():
-            anatomy = anatomy_of(encoder.model)  # type: ignore[arg-type]
-            layers = members(encoder.model, anatomy.layers) if anatomy else ()  # type: ignore[arg-type]
+            layers = chain.from_iterable(layers_of(encoder))
             yield encoder, [layer for layer in layers if any(True for _ in layer.parameters())]
 
     def checkpoint_activations(self) -> None:
@@ -180,6 +185,7 @@ class TrainedEncoders(nn.Module):
             "embedding_dim": self.embedding_dim,
             "layers": self.layers,
             "dropout": self.dropout,
+            **differing(HeadSettings, {"activation": self.activation}),
             **({} if self.items is None else {"items": self.items}),
             **({} if self.fusion is None else {"fusion": describe_fusion(self.fusion, FUSIONS)}),
         }
@@ -190,8 +196,8 @@ class TrainedEncoders(nn.Module):
             name: prepare_items(self.preparers[name], read)[0] for name, read in payloads.items()
         }
 
-    def parts(self, features: Mapping[str, Any]) -> dict[str, Tensor]:
-        """What the fusion joins, each (U, E), in order.
+    def parts(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """What the fusion joins, in order: vectors (U, E), or the states of tokens (U, S, E).
 
         Args:
             features: by tower what `models.inputs.sources` prepares of U items; and item numbers (U,) as `id`.
@@ -208,10 +214,11 @@ class TrainedEncoders(nn.Module):
         """`{tower: inputs of U items, "id": (U,)}` -> (U, E)."""
         return join(self.fusion, self.parts(features))
 
-    def _part(self, name: str, features: Mapping[str, Any]) -> Tensor:
+    def _part(self, name: str, features: Mapping[str, Any]) -> Tensor | TokenStates:
+        of_tokens = joins_of(self.fusion, FUSIONS) == "tokens"
         if name == ID_TOWER and self.vectors is not None:
             vectors: Tensor = self.vectors(features)
-            return vectors
+            return single_tokens(vectors) if of_tokens else vectors
         prepared: Prepared = features[name]
         key = part_name(name)
         owner = part_name(self.owners[name])
@@ -221,8 +228,12 @@ class TrainedEncoders(nn.Module):
             self.used |= {owner} if calls else set()
             calls = max(calls, 1)  # so that every process has gradients of the same parameters
         spare = spare_inputs(encoder, calls - len(prepared.batches))
-        states = prepared.encode(encoder, self.missing[key].state, spare=spare)  # type: ignore[arg-type]
-        vectors = self.heads[key](states)
+        missing: Any = self.missing[key].state
+        if of_tokens:
+            states, real = prepared.encode_tokens(encoder, missing, spare=spare)
+            return TokenStates(self.heads[key](states), real)
+        pooled = prepared.encode(encoder, missing, spare=spare)
+        vectors = self.heads[key](pooled)
         return vectors
 
 
@@ -279,7 +290,8 @@ def _owners(chosen: Mapping[str, EncoderSettings]) -> dict[str, str]:
     first: dict[tuple[Any, ...], str] = {}
     for name, settings in chosen.items():
         spec = settings.spec
-        same = (spec.encoder, spec.revision, spec.modality, spec.pooling, spec.dtype, spec.quantize)
+        same = (spec.encoder, spec.revision, spec.modality, spec.pooling, spec.dtype, spec.quantize,
+                spec.frame_count, spec.crop_px)  # fmt: skip
         method = method_settings(settings.adapt or "full", settings.adapt_settings)
         key = (*same, settings.dropout, settings.adapt, repr(method), settings.from_layer)
         owners[name] = first.setdefault(key, name) if settings.shared else name
@@ -332,6 +344,7 @@ def _build(
         embedding_dim=embedding_dim,
         layers=settings.layers,
         dropout=settings.dropout,
+        activation=settings.activation,
         initial_std=initial_std,
         fusion=fusion,
     )
@@ -354,7 +367,7 @@ ENCODERS = ItemKind(
     noun="a model of trained encoders",
     about=_about,
     settings=HeadSettings,
-    joins="vectors",
+    joins=("vectors", "tokens"),
     takes_id_tower=True,
     restore=load_encoders,
 )

@@ -1,13 +1,18 @@
-"""What turns a pooled state into an item vector: the head of a tower whose encoder gives one vector per item.
+"""The head of a tower: what turns the states of an encoder into vectors of the embedding's width.
 
-U items, D width, E embedding.
+U items, S tokens, D width, E embedding.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
 from toolkit.errors import UserError
+
+HeadActivation = Literal["gelu", "none"]
+_ACTIVATIONS: dict[HeadActivation, Callable[[], nn.Module]] = {"gelu": nn.GELU, "none": nn.Identity}
 
 
 @dataclass
@@ -17,10 +22,13 @@ class HeadSettings:
     Args:
         layers: of the MLP after the first projection; 8 in the two-stage recipe of IDvs.MoRec (arXiv 2303.13835).
         dropout: of the input of each of them, while training.
+        activation: `gelu`; or `none`, with which 0 layers are one linear map, as in MMSR, NineRec and MicroLens (text and
+            images).
     """
 
     layers: int = 0
     dropout: float = 0.1
+    activation: HeadActivation = "gelu"
 
     def __post_init__(self) -> None:
         if self.layers < 0:
@@ -30,30 +38,40 @@ class HeadSettings:
 
 
 class Head(nn.Module):
-    """h = GELU(W·x + b), then `layers` times h = GELU(W·dropout(h) + b), GELU exact.  (U, D) -> (U, E).
+    """h = act(W·x + b), then `layers` times h = act(W·dropout(h) + b).  (U, D) -> (U, E).
 
-    The item head of IDvs.MoRec (arXiv 2303.13835), end to end (0 layers) and two-stage. Weights begin Xavier normal,
-    biases zero, as there.
+    With GELU (the exact one) it is the item head of IDvs.MoRec (arXiv 2303.13835), end to end (0 layers) and two-stage,
+    and MicroLens' head of videos. Without an activation, and with 0 layers, it is the linear map of MMSR, NineRec and
+    MicroLens. Weights begin Xavier normal, biases zero.
 
     Args:
         width: D.
         embedding_dim: E.
         layers: of the MLP after the first projection.
         dropout: of each layer's input, while training.
+        activation: act.
     """
 
-    def __init__(self, width: int, embedding_dim: int, *, layers: int, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        embedding_dim: int,
+        *,
+        layers: int,
+        dropout: float,
+        activation: HeadActivation = "gelu",
+    ) -> None:
         super().__init__()
         self.first = nn.Linear(width, embedding_dim)
         self.layers = nn.ModuleList(nn.Linear(embedding_dim, embedding_dim) for _ in range(layers))
-        self.activation = nn.GELU()
+        self.activation = _ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
         for linear in (self.first, *self.layers):
             nn.init.xavier_normal_(linear.weight)
             nn.init.zeros_(linear.bias)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(U, D) -> (U, E)."""
+        """(U, D) -> (U, E); or of tokens, (U, S, D) -> (U, S, E)."""
         vectors = self.activation(self.first(states))
         for layer in self.layers:
             vectors = self.activation(layer(self.dropout(vectors)))

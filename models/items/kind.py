@@ -49,7 +49,7 @@ class ItemKind:
         about: returns a sentence for the model card; its argument is the list of tower names.
         settings: dataclass of its settings; None if it has none.
         section: key of these settings in a run's config.
-        joins: what its fusion joins; None if it has no fusion.
+        joins: what its fusion can join: `vectors`, `tokens` or both; empty if it has no fusion.
         without_gates: for the report, why a model has no gates.
         takes_id_tower: whether `id`, a learned vector per item, can be one of its towers.
         restore: builds the module from its `settings()` with `fusion=MAKE`, if the class itself does not.
@@ -63,10 +63,15 @@ class ItemKind:
     about: Callable[[Sequence[str]], str]
     settings: type | None = None
     section: str = "items"
-    joins: Joins | None = None
+    joins: tuple[Joins, ...] = ()
     without_gates: str = "its item encoder has no gates"
     takes_id_tower: bool = False
     restore: Callable[..., nn.Module] | None = None
+
+    @property
+    def module(self) -> type[nn.Module]:
+        """The class of the module."""
+        return self.encoder
 
     @property
     def reads_towers(self) -> bool:

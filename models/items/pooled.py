@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.fusion import FUSIONS, Concat, MakeFusion
-from models.fusion.kind import describe_fusion
-from models.items.heads import Head, HeadSettings
+from models.fusion.kind import describe_fusion, differing
+from models.items.heads import Head, HeadActivation, HeadSettings
 from models.items.id_embedding import IdEmbedding
 from models.items.kind import ID_TOWER, ItemKind
 from models.items.part_names import by_tower, part_name
@@ -25,6 +25,7 @@ class PooledSettings(HeadSettings):
     Args:
         layers: of each tower's MLP, after its first projection.
         dropout: of the input of each layer, while training.
+        activation: `gelu`; or `none`, with which 0 layers are one linear map.
     """
 
     layers: int = 8
@@ -43,6 +44,7 @@ class Pooled(nn.Module):
         embedding_dim: E.
         layers: of each head (`models.items.heads.Head`).
         dropout: of each head.
+        activation: of each head.
         initial_std: of the learned vectors (`models.items.id_embedding.IdEmbedding`).
         fusion: makes the module that joins the parts: `fusion(parts=NAMES, embedding_dim=E)`.
 
@@ -59,6 +61,7 @@ class Pooled(nn.Module):
         embedding_dim: int = 64,
         layers: int = 8,
         dropout: float = 0.0,
+        activation: HeadActivation = "gelu",
         initial_std: float | None = None,
         fusion: MakeFusion = Concat,
     ) -> None:
@@ -68,11 +71,18 @@ class Pooled(nn.Module):
         self.embedding_dim = embedding_dim
         self.layers = layers
         self.dropout = dropout
+        self.activation = activation
         self.items = items if ID_TOWER in self.joined else None
         self.heads = by_tower(
             [spec.name for spec in towers],
             (
-                Head(last_width(spec), embedding_dim, layers=layers, dropout=dropout)
+                Head(
+                    last_width(spec),
+                    embedding_dim,
+                    layers=layers,
+                    dropout=dropout,
+                    activation=activation,
+                )
                 for spec in towers
             ),
         )
@@ -87,6 +97,7 @@ class Pooled(nn.Module):
             "embedding_dim": self.embedding_dim,
             "layers": self.layers,
             "dropout": self.dropout,
+            **differing(HeadSettings, {"activation": self.activation}),
             **({} if self.items is None else {"items": self.items}),
             **({} if self.fusion is None else {"fusion": describe_fusion(self.fusion, FUSIONS)}),
         }
@@ -193,6 +204,7 @@ def _build(
         embedding_dim=embedding_dim,
         layers=settings.layers,
         dropout=settings.dropout,
+        activation=settings.activation,
         initial_std=initial_std,
         fusion=fusion,
     )
@@ -220,6 +232,6 @@ POOLED = ItemKind(
     noun="a two-stage model",
     about=_about,
     settings=PooledSettings,
-    joins="vectors",
+    joins=("vectors",),
     takes_id_tower=True,
 )

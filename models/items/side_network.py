@@ -302,6 +302,6 @@ SIDE_NETWORK = ItemKind(
     about=_about,
     settings=SideSettings,
     section="side",
-    joins="vectors",
+    joins=("vectors",),
     without_gates="its states are added without gates (side.mixing: sum)",
 )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.losses.loss import Columns, LossInputs
+from models.losses.loss import Columns, LossInputs, Scores
 from models.losses.objectives import Examples
 from models.losses.softmax import softmax_of_batch
 from toolkit.errors import UserError
@@ -37,9 +37,11 @@ class InBatch:
         bias = -self.log_popularity[items]
         return Columns(items.astype(np.int64), counts, bias, hide_own=True)
 
-    def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+    def __call__(
+        self, states: Tensor, table: Tensor, batch: LossInputs, *, scores: Scores | None = None
+    ) -> Tensor:
         """The softmax over the columns, a scalar (`models.losses.softmax`)."""
-        return softmax_of_batch(states, table, batch)
+        return softmax_of_batch(states, table, batch, scores=scores)
 
 
 class Full:
@@ -58,9 +60,11 @@ class Full:
         """The whole catalogue."""
         return self._columns
 
-    def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+    def __call__(
+        self, states: Tensor, table: Tensor, batch: LossInputs, *, scores: Scores | None = None
+    ) -> Tensor:
         """The softmax over the columns, a scalar (`models.losses.softmax`)."""
-        return softmax_of_batch(states, table, batch)
+        return softmax_of_batch(states, table, batch, scores=scores)
 
 
 class Sampled:
@@ -102,9 +106,11 @@ class Sampled:
         counts = np.bincount(columns[-len(drawn) :], minlength=len(items))
         return Columns(items, counts, self.bias[items])
 
-    def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+    def __call__(
+        self, states: Tensor, table: Tensor, batch: LossInputs, *, scores: Scores | None = None
+    ) -> Tensor:
         """The softmax over the columns, a scalar (`models.losses.softmax`)."""
-        return softmax_of_batch(states, table, batch)
+        return softmax_of_batch(states, table, batch, scores=scores)
 
     def _draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
         if self.by == "uniform":

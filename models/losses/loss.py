@@ -3,6 +3,7 @@
 B sequences, L inputs, R predicted positions (rows), M columns of a step, n negatives per row, E embedding.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,6 +67,23 @@ class LossInputs:
         return self.hidden.index_select(0, self.rows // self.inputs.shape[1])
 
 
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a model that are not dot products.
+
+    Args:
+        compute: (..., B, E) vectors of users and (..., C, F) of items -> (..., B, C).
+        values_per_score: number of values that one score takes in memory while it is computed.
+    """
+
+    compute: Callable[[Tensor, Tensor], Tensor]
+    values_per_score: int = 1
+
+    def __call__(self, users: Tensor, items: Tensor) -> Tensor:
+        """(..., B, E), (..., C, F) -> (..., B, C)."""
+        return self.compute(users, items)
+
+
 class Loss(Protocol):
     """A training loss. It has no parameters: a saved model is loaded without it."""
 
@@ -78,12 +96,16 @@ class Loss(Protocol):
         """
         ...
 
-    def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+    def __call__(
+        self, states: Tensor, table: Tensor, batch: LossInputs, *, scores: Scores | None = None
+    ) -> Tensor:
         """Computes the loss, a scalar: the sum over rows of the row's loss times its weight in `batch.weights`.
 
         Args:
             states: (R, E) user states at `batch.rows`, in float32.
             table: (M + 1, E) item embeddings, in float32; row 0 is padding.
             batch: targets, weights and selected columns, as rows of the table.
+            scores: computes the scores of states and items; None for dot products. It is given for a model whose scores
+                are not dot products, and for no other, so a loss for dot products alone may omit this argument.
         """
         ...

@@ -4,6 +4,9 @@ R predicted positions (rows), n negatives per row, M columns, C items of the cat
 row's target, and s_j that of its negative j.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,7 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from models.losses.candidates import Sampling, occurrences
-from models.losses.loss import Columns, LossInputs
+from models.losses.loss import Columns, LossInputs, Scores
 from models.losses.negatives import NegativeSampler
 from models.losses.objectives import Examples
 from toolkit.errors import UserError
@@ -38,9 +41,11 @@ class BCE:
         """The items of the batch, and the negatives of each row."""
         return with_negatives(examples, self.draw, seed)
 
-    def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+    def __call__(
+        self, states: Tensor, table: Tensor, batch: LossInputs, *, scores: Scores | None = None
+    ) -> Tensor:
         """The weighted sum over rows, a scalar."""
-        positive, negative = scores_of_rows(states, table, batch)
+        positive, negative = scores_of_rows(states, table, batch, scores=scores)
         return ((F.softplus(-positive) + F.softplus(negative).sum(1)) * batch.weights).sum()
 
 
@@ -72,9 +77,11 @@ class GBCE:
         """The items of the batch, and the negatives of each row."""
         return with_negatives(examples, self.draw, seed)
 
-    def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+    def __call__(
+        self, states: Tensor, table: Tensor, batch: LossInputs, *, scores: Scores | None = None
+    ) -> Tensor:
         """The weighted sum over rows, a scalar."""
-        positive, negative = scores_of_rows(states, table, batch)
+        positive, negative = scores_of_rows(states, table, batch, scores=scores)
         terms = self.exponent * F.softplus(-positive) + F.softplus(negative).sum(1)
         return (terms / (1 + negative.shape[1]) * batch.weights).sum()
 
@@ -95,9 +102,11 @@ class BPR:
         """The items of the batch, and the negatives of each row."""
         return with_negatives(examples, self.draw, seed)
 
-    def __call__(self, states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
+    def __call__(
+        self, states: Tensor, table: Tensor, batch: LossInputs, *, scores: Scores | None = None
+    ) -> Tensor:
         """The weighted sum over rows, a scalar."""
-        positive, negative = scores_of_rows(states, table, batch)
+        positive, negative = scores_of_rows(states, table, batch, scores=scores)
         return (F.softplus(negative - positive[:, None]).mean(1) * batch.weights).sum()
 
 
@@ -110,7 +119,9 @@ def with_negatives(examples: Examples, draw: NegativeSampler, seed: tuple[int, .
     )
 
 
-def scores_of_rows(states: Tensor, table: Tensor, batch: LossInputs) -> tuple[Tensor, Tensor]:
+def scores_of_rows(
+    states: Tensor, table: Tensor, batch: LossInputs, *, scores: Scores | None = None
+) -> tuple[Tensor, Tensor]:
     """Scores of the targets, (R,), and of the negatives, (R, n).
 
     The embeddings of the negatives are gathered in chunks of rows, and again in the backward pass, so that they need no
@@ -120,6 +131,7 @@ def scores_of_rows(states: Tensor, table: Tensor, batch: LossInputs) -> tuple[Te
         states: (R, E) user states.
         table: (M + 1, E) item embeddings.
         batch: targets and negatives.
+        scores: computes the scores; None for dot products.
 
     Raises:
         ValueError: if the batch has no negatives per row.
@@ -127,17 +139,31 @@ def scores_of_rows(states: Tensor, table: Tensor, batch: LossInputs) -> tuple[Te
     negatives = batch.negatives
     if negatives is None:
         raise ValueError("the loss requires negatives for each row, and the batch has none")
-    positive = (states * F.embedding(batch.targets, table)).sum(1)
-    size = max(1, CHUNK_BYTES // (4 * max(negatives.shape[1], 1) * table.shape[1]))
+    values = table.shape[1]
+    compute: Callable[[Tensor, Tensor, Tensor], Tensor] = _dot_products
+    if scores is None:
+        positive = (states * F.embedding(batch.targets, table)).sum(1)
+    else:
+        values += scores.values_per_score
+        compute = partial(_own_scores, scores)
+        positive = compute(states, table, batch.targets[:, None]).squeeze(1)
+    size = max(1, CHUNK_BYTES // (4 * max(negatives.shape[1], 1) * values))
     if len(states) <= size:
-        return positive, _scores(states, table, negatives)
+        return positive, compute(states, table, negatives)
     parts = [
-        checkpoint(_scores, part, table, chosen, use_reentrant=False, preserve_rng_state=False)
+        checkpoint(
+            compute, part, table, chosen, use_reentrant=False, preserve_rng_state=scores is not None
+        )
         for part, chosen in zip(states.split(size), negatives.split(size), strict=True)
     ]
     return positive, torch.cat(parts)
 
 
-def _scores(states: Tensor, table: Tensor, items: Tensor) -> Tensor:
+def _dot_products(states: Tensor, table: Tensor, items: Tensor) -> Tensor:
     """(R, E), (M + 1, E), (R, n) -> (R, n)."""
     return torch.bmm(F.embedding(items, table), states[:, :, None]).squeeze(2)
+
+
+def _own_scores(scores: Scores, states: Tensor, table: Tensor, items: Tensor) -> Tensor:
+    """(R, E), (M + 1, F), (R, n) -> (R, n)."""
+    return scores(states[:, None], F.embedding(items, table)).squeeze(1)

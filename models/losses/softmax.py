@@ -4,13 +4,16 @@ B sequences, L inputs, M rows of the item table, E embedding, R predicted positi
 row, C rows per chunk. `models.losses.candidates` selects the columns and their multiplicities.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
-from models.losses.loss import LossInputs
+from models.losses.loss import LossInputs, Scores
 
 MASKED = -1e4
 CHUNK_BYTES = {
@@ -19,15 +22,19 @@ CHUNK_BYTES = {
 }  # of logits per chunk; small on a CPU to fit its cache
 
 
-def softmax_of_batch(states: Tensor, table: Tensor, batch: LossInputs) -> Tensor:
-    """`softmax_loss` of a batch, which `InBatch`, `Full` and `Sampled` compute over their columns.
+def softmax_of_batch(
+    states: Tensor, table: Tensor, batch: LossInputs, *, scores: Scores | None = None
+) -> Tensor:
+    """The softmax loss of a batch, which `InBatch`, `Full` and `Sampled` compute over their columns.
 
     Args:
         states: (R, E) user states at the rows of the batch.
         table: (M + 1, E) item embeddings; row 0 is padding.
         batch: targets, weights and columns.
+        scores: computes the scores; None for dot products.
     """
-    return softmax_loss(
+    loss = softmax_loss if scores is None else partial(softmax_of_scores, scores=scores)
+    return loss(
         states,
         table,
         batch.targets,
@@ -101,6 +108,52 @@ def softmax_loss(
         own = targets[:, None] if hidden is None else hidden  # the target's own logit is set later
         columns = (bias.float(), log_counts.float())
         return _Softmax.apply(states.float(), items.float(), targets, own, weights, *columns)
+
+
+def softmax_of_scores(
+    states: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    *,
+    scores: Scores,
+    weights: Tensor,
+    bias: Tensor,
+    log_counts: Tensor,
+    hidden: Tensor | None = None,
+) -> Tensor:
+    """`softmax_loss` with z_j = scores(u, v_j) + bias_j.
+
+    Scores are computed in chunks of rows, and again in the backward pass, so that they need no memory for all R·M.
+
+    Args:
+        states: (R, E) vectors of the rows.
+        items: (M, F) item table; row 0 is padding.
+        targets: (R,) rows of `items`.
+        scores: computes the scores.
+        weights: (R,) weight of each row.
+        bias: (M,) added to the scores of each column.
+        log_counts: (M,) log of the multiplicity of each column.
+        hidden: (R, H) columns that are masked in each row, except its target; None masks none.
+
+    Returns:
+        The weighted sum over the R rows, a scalar; 0 if there are no rows.
+    """
+
+    def losses(here: Tensor, target: Tensor, own: Tensor) -> Tensor:
+        """(C, E), (C, 1), (C, H) -> (C,)."""
+        found = scores(here, items) + bias
+        logits = (found + log_counts).scatter(1, own, MASKED + log_counts[own].to(found.dtype))
+        logits = logits.scatter(1, target, found.gather(1, target))
+        return F.cross_entropy(logits, target.squeeze(1), reduction="none")
+
+    own = targets[:, None] if hidden is None else hidden  # the target's own logit is set later
+    chunk_bytes = CHUNK_BYTES[items.device.type]
+    size = max(1, chunk_bytes // (4 * len(items) * scores.values_per_score))
+    parts = [x.split(size) for x in (states, targets[:, None], own)]
+    if len(states) <= size:
+        return (losses(states, targets[:, None], own) * weights).sum()
+    found = [checkpoint(losses, *chunk, use_reentrant=False) for chunk in zip(*parts, strict=True)]
+    return (torch.cat(found) * weights).sum()
 
 
 class _Softmax(torch.autograd.Function):

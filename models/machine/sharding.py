@@ -24,6 +24,7 @@ from toolkit.errors import UserError
 
 ASKED = "ACCELERATE_USE_FSDP"
 _VERSION = "FSDP_VERSION"
+_CALLED = ("token_states",)  # methods of an encoder that, beside `forward`, run it
 # What the launcher may ask for, and what to take instead.
 _REFUSED = {
     "FSDP_OFFLOAD_PARAMS": "leave out --fsdp_offload_params: weights stay on the GPUs",
@@ -72,7 +73,11 @@ def shard_encoders(encoder: Shardable, *, device: torch.device, precision: Preci
             backward pass; gradients are reduced in float32.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    from torch.distributed.fsdp import (
+        MixedPrecisionPolicy,
+        fully_shard,
+        register_fsdp_forward_method,
+    )
 
     mixed = precision != "no"
     options: dict[str, Any] = {
@@ -88,6 +93,8 @@ def shard_encoders(encoder: Shardable, *, device: torch.device, precision: Preci
         for layer in layers:
             fully_shard(layer, **options)
         fully_shard(root, **options)
+        for method in _CALLED:
+            register_fsdp_forward_method(root, method)
     encoder.calls = lambda count: most(count, device=device)
 
 

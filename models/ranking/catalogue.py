@@ -9,11 +9,12 @@ from torch import Tensor
 
 from models.inputs.features import Features
 from models.inputs.tables import Tables
+from models.losses.loss import Scores
 from models.machine.autocast import autocast
 from models.machine.parallel import gather_shares, rank_and_world, share
 from models.machine.precision import Precision
 from models.machine.prefetch import make_each
-from models.ranking.scorer import Scorer, Scores
+from models.ranking.scorer import Scorer
 from toolkit.errors import UserError
 
 ITEMS_AT_ONCE = 1024
@@ -30,7 +31,6 @@ class Catalogue:
         column: (N + 1,) column of each catalogue item, -1 for all other items.
         users: (S + 1, E) vectors of the training users; None if a model computes them from histories.
         scores: computes scores that are no dot products; None for dot products.
-        values_per_score: number of values that one score takes in memory while it is computed.
     """
 
     embeddings: Tensor
@@ -39,7 +39,6 @@ class Catalogue:
     column: Tensor
     users: Tensor | None = None
     scores: Scores | None = None
-    values_per_score: int = 1
 
     @property
     def tables(self) -> Tables:
@@ -48,8 +47,8 @@ class Catalogue:
 
     def users_at_once(self, limit_bytes: int) -> int:
         """The number of users whose scores of all catalogue items take this many bytes; at least 1."""
-        items = int(self.counts.sum())
-        return max(1, limit_bytes // (4 * max(items, 1) * self.values_per_score))
+        values = 1 if self.scores is None else self.scores.values_per_score
+        return max(1, limit_bytes // (4 * max(int(self.counts.sum()), 1) * values))
 
 
 @torch.no_grad()
@@ -145,7 +144,6 @@ def make_catalogue(
         column=column.to(device),
         users=users,
         scores=None if model is None else model.own_scores,
-        values_per_score=1 if model is None else model.values_per_score,
     )
 
 

@@ -3,26 +3,27 @@
 B users, U items, C items, N items of a dataset, E width of a vector.
 """
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.inputs.tables import Tables
 from models.inputs.users import Users
-
-Scores = Callable[[Tensor, Tensor], Tensor]  # (B, E) users, (C, E) items -> (B, C)
+from models.losses.loss import Scores
 
 
 class Scorer(Protocol):
-    """A recommender (`models.recommender`, `models.general.recommender`).
+    """A recommender (`models.recommender`, `models.general.recommender`)."""
 
-    `own_scores` computes scores that are no dot products, with `values_per_score` values in memory for each of them.
-    """
+    @property
+    def item_encoder(self) -> Any:
+        """The module; None without one."""
+        ...
 
-    item_encoder: nn.Module | None
-    own_scores: Scores | None
-    values_per_score: int
+    @property
+    def own_scores(self) -> Scores | None:
+        """Computes the scores; None if they are dot products."""
+        ...
 
     def encode_items(self, features: Any) -> Tensor:
         """Vectors of the item encoder, (U, E)."""

@@ -5,6 +5,7 @@ T towers, K kept states.
 
 from typing import Any
 
+from models.config import RunConfig
 from models.items.kind import Gated
 from models.items.side_network import INTER
 from models.runs.trained import TrainedRecommender
@@ -23,7 +24,7 @@ def describe_gates(trained: TrainedRecommender) -> dict[str, Any]:
     encoder = trained.model.item_encoder
     gates = encoder.gates() if isinstance(encoder, Gated) else {}
     if not isinstance(encoder, Gated) or not gates:
-        return {"towers": {}, "inter": None, "why_not": trained.config.item_kind.without_gates}
+        return {"towers": {}, "inter": None, "why_not": _without_gates(trained.config)}
     tower_gates = {name: values.cpu().tolist() for name, values in gates.items()}
     labels = {spec.name: _labels(trained, spec.name, spec.layers) for spec in encoder.specs}
     weights = tower_gates.pop(INTER, None)
@@ -35,6 +36,12 @@ def describe_gates(trained: TrainedRecommender) -> dict[str, Any]:
         "inter": weights and _inter(list(labels), labels, weights),
         "why_not": None,
     }
+
+
+def _without_gates(config: RunConfig) -> str:
+    if config.encodes_items:
+        return config.item_kind.without_gates
+    return f"{config.noun} has no item encoder, so it has no gates"
 
 
 def _inter(

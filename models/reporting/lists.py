@@ -48,7 +48,12 @@ def top_k_lists(trained: TrainedRecommender, evaluation: Evaluation) -> Ints:
     """
     users = pa.array(trained.splits.user_ids, pa.string())
     histories = Histories(
-        users, evaluation.history, evaluation.starts, evaluation.stops, evaluation.times
+        users,
+        evaluation.history,
+        evaluation.starts,
+        evaluation.stops,
+        evaluation.times,
+        of_dataset=True,
     )
     lists = np.zeros((len(evaluation), K), np.int32)
     for top_k in trained.top_items(histories, K):

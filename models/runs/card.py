@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from models.config import RunConfig
 from models.inputs.provenance import describe_towers
 from models.parameters import count_trainable
 from models.runs.card_usage import caption_sections, tower_sections, usage_sections
@@ -103,11 +104,23 @@ def _metadata(
 
 def _headline(run: Path, trained: TrainedRecommender) -> str:
     config, length = trained.config, trained.config.sequence.max_len
-    items = config.item_kind.about(config.towers)
+    sort = "sequential" if config.general_kind is None else "general"
     return (
-        f"# {plain(run.resolve().name)}\n\nA sequential recommender, trained with Versa on the dataset "
-        f"{code(trained.dataset.name)}. It ranks items as the next interaction of a user, given the user's last {length} "
-        f"items. {items}"
+        f"# {plain(run.resolve().name)}\n\nA {sort} recommender, trained with Versa on the dataset "
+        f"{code(trained.dataset.name)}. It ranks items as the next interaction of a user, given "
+        f"{_given(config, length)}. {config.about}"
+    )
+
+
+def _given(config: RunConfig, length: int) -> str:
+    """What the model reads of a user."""
+    kind = config.general_kind
+    if kind is None:
+        return f"the user's last {length} items"
+    if kind.needs_user:
+        return "the user, who must be one of the training users"
+    return (
+        f"the user's last {length} items, whose order within training sequences it does not learn"
     )
 
 
@@ -174,7 +187,7 @@ def _training(run: Path, trained: TrainedRecommender) -> str:
     facts = [
         ["trainable parameters", f"{count_trainable(trained.model):,}"],
         ["width of item embeddings", str(config.side.embedding_dim)],
-        ["sequence encoder", config.sequence_kind.about(config.sequence)],
+        *([["sequence encoder", config.sequence_kind.about(config.sequence)]] if config.general_kind is None else []),
         *([["initial weights", code(Path(config.init_from).name)]] if config.init_from else []),
         ["loss", f"{config.train.objective}, {config.train.loss}, {config.train.negatives} negatives"],
         ["optimizer", f"{config.train.optimizer}, {config.train.schedule} schedule, base learning rate {config.train.rates.base:g}"],
@@ -200,7 +213,7 @@ def _limits(trained: TrainedRecommender) -> str:
         f"Masking depends on the protocol: under {code(protocol)}, the run's own, {MASKED[protocol]}. "
         "Results under different protocols are not comparable.",
         f"{unseen:,} of the {len(splits.catalogue):,} items in the catalogue occur in no training sequence. {new}",
-        f"The model reads the last {trained.config.sequence.max_len} items of a user in order, {moments}.",
+        f"The model reads {_given(trained.config, trained.config.sequence.max_len)}, {moments}.",
         f"Users with fewer than {MIN_INTERACTIONS} interactions were excluded from training and evaluation.",
         "The results are measured on held-out interactions of the same dataset.",
         "The licences of the dataset, encoders and captioners are not recorded.",

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from models.general import GeneralRecommender
 from models.inputs.provenance import is_imported, recipe
 from models.runs.markdown import code, fenced, table
 from models.runs.trained import TrainedRecommender
@@ -16,7 +17,7 @@ def tower_sections(trained: TrainedRecommender, provenance: dict[str, Any]) -> l
     """The encoders of the items; no section for the ID baseline."""
     if not provenance:
         return []
-    if trained.config.item_kind.trains_encoders:
+    if trained.config.encodes_items and trained.config.item_kind.trains_encoders:
         return ["## Towers", *_trained_towers(trained, provenance["encode"])]
     head = ["tower", "source", "encoder", "revision", "kept states", "pooling", "width", "items"]
     rows = [
@@ -140,10 +141,12 @@ def _snippet(trained: TrainedRecommender) -> str:
         "model.item_encoder.prepare({name: [None, *data.source(source).to_pylist()] "
         "for name, source in model.item_encoder.sources.items()})"
     )
+    if isinstance(trained.model, GeneralRecommender):
+        return _general_snippet(trained, tables)
     features = " | ".join(
         tables[name] for name in trained.config.item_kind.reads_of(trained.config.towers)
     )
-    ids = [trained.dataset.item_ids.id(int(number)) for number in trained.splits.catalogue[:3]]
+    ids = _example_history(trained)
     times, argument = "", ""
     if trained.model.takes_times:
         times = "    times = torch.arange(len(seen)) * 86_400_000  # of each item, in milliseconds since 1970\n"
@@ -161,6 +164,41 @@ with torch.no_grad():
     seen = torch.from_numpy(data.item_ids.numbers(history[-{trained.config.sequence.max_len}:])).long()
 {times}    user = model.encode_users(seen[None], items{argument})
 scores = (user @ items.T)[0]
+scores[0] = -torch.inf  # padding
+scores[seen] = -torch.inf
+best = [data.item_ids.id(number) for number in scores.topk(5).indices.tolist()]"""
+
+
+def _example_history(trained: TrainedRecommender) -> list[str]:
+    """Item ids of the catalogue, as an example of a history."""
+    return [trained.dataset.item_ids.id(int(number)) for number in trained.splits.catalogue[:3]]
+
+
+def _general_snippet(trained: TrainedRecommender, tables: dict[str, str]) -> str:
+    """Example code for a general recommender."""
+    config = trained.config
+    vectors = "None"
+    if config.encodes_items:
+        reads = config.item_kind.reads_of(config.towers)
+        vectors = f"model.encode_items({' | '.join(tables[name] for name in reads)})"
+    rows, kind = "", config.general_kind
+    if kind is not None and kind.needs_user:
+        splits = f"data.splits(protocol={config.protocol!r}, max_len={config.sequence.max_len})"
+        user = json.dumps(trained.splits.user_ids[0], ensure_ascii=False)
+        rows = f", rows=torch.tensor([1 + {splits}.user_ids.index({user})])"
+    return f"""import torch
+
+import models
+import toolkit
+
+model = models.from_pretrained("FOLDER")  # this folder, or its name on the hub, with revision="COMMIT"
+data = toolkit.open_dataset("DATASET")
+history = {json.dumps(_example_history(trained), ensure_ascii=False)}  # item ids of one user, the newest last
+with torch.no_grad():
+    tables = model.tables({vectors})
+    seen = torch.from_numpy(data.item_ids.numbers(history[-{config.sequence.max_len}:])).long()
+    user = model.user_vectors(models.Users(seen[None]{rows}), tables)
+    scores = model.scores(user, tables.items)[0]
 scores[0] = -torch.inf  # padding
 scores[seen] = -torch.inf
 best = [data.item_ids.id(number) for number in scores.topk(5).indices.tolist()]"""

@@ -17,6 +17,7 @@ from toolkit.atomic import write_atomically
 from toolkit.backbones import Encoder
 from toolkit.backbones.resolve import portable
 from toolkit.backbones.saving import save_encoder
+from toolkit.backbones.zoo.name import parse_zoo_name
 from toolkit.errors import UserError
 from toolkit.json_files import read_json_object, write_json
 from toolkit.versions import versions
@@ -36,7 +37,9 @@ def export_encoder(
     """Writes an encoder that a run trained, its adapters merged into its weights.
 
     `transformers.AutoModel` opens the folder, and `prep encode --encode.TOWER.encoder FOLDER` stores its states, so that
-    a side network can be trained over them. `provenance.json` records the run, the method and the base encoder.
+    a side network can be trained over them. Of a video network of torchvision or pytorchvideo the folder has the weights
+    under their published names, without the classification head (`LIBRARY:NETWORK@FOLDER/model.safetensors`).
+    `provenance.json` records the run, the method and the base encoder.
 
     Args:
         run: run folder.
@@ -80,7 +83,7 @@ def export_encoder(
         "base": {"encoder": portable(str(chosen.encoder)), "revision": items.revisions[name]},
         "reads": {
             key: getattr(encoder.spec, key)
-            for key in ("source", "pooling", "lowercase", "max_tokens")
+            for key in ("source", "pooling", "lowercase", "max_tokens", "frame_count", "crop_px")
         },
         "versions": versions("torch", "transformers"),
     }
@@ -110,8 +113,9 @@ def _choose(run: Path, config: RunConfig, tower: str | None) -> str:
 
 def _card(facts: dict[str, Any]) -> str:
     base = facts["base"]
+    zoo = parse_zoo_name(base["encoder"])
     return (
-        f"---\nlibrary_name: transformers\n---\n\n# {plain(facts['run'])}: {plain(facts['tower'])}\n\n"
+        f"---\nlibrary_name: {zoo.library if zoo else 'transformers'}\n---\n\n# {plain(facts['run'])}: {plain(facts['tower'])}\n\n"
         f"The encoder {code(base['encoder'])} (revision {code(base['revision'])}), trained with Versa as a part of the "
         f"recommender {code(facts['run'])} (adapt {code(facts['adapt'])}; SHA-256 of its weights "
         f"{code(facts['weights_sha256'])}). Adapters are merged into the weights. {code(PROVENANCE)} holds the same facts."

@@ -41,7 +41,7 @@ _NAMES = {
 _STORAGE = ("dtype", "items", "layers")  # storage settings; `kept` names the layers
 # Every version that records provenance records these keys: a missing key means that it was not set.
 _ALWAYS = ("encoder", "revision", "source", "modality", "pooling", "kept", "precision", "quantize", "captions",
-           "max_tokens", "lowercase")  # fmt: skip
+           "max_tokens", "lowercase", "frame_count", "crop_px")  # fmt: skip
 _SOURCE_BATCH = 1024  # items per read
 Fact = tuple[str, Callable[[], Any]]
 

@@ -4,7 +4,9 @@ A network that the weights cannot fill is refused before it is built.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,33 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.fusion import FUSIONS
+from models.general import GENERAL, GeneralKind, GeneralRecommender
 from models.items import ITEMS, ItemKind
+from models.items.encoder_settings import EncoderSettings
 from models.migrate import named_by_tower
 from models.parameters import kept_state, load_kept_state
-from models.recommender import Recommender
+from models.recommender import Model, Recommender
 from models.runs.adapter_files import adapter_weights, adapters_of
 from models.sequence import SEQUENCES, SequenceKind
 from toolkit.digests import sha256_of
 from toolkit.errors import UserError
 
-Kinds = Mapping[str, ItemKind] | Mapping[str, SequenceKind]
-PARTS: dict[str, Kinds] = {"item_encoder": ITEMS, "sequence_encoder": SEQUENCES}
-_BOOLEANS = {"wide_heads", "output_layer", "biases", "lowercase", "shared", "trust_remote_code"}
+Kinds = Mapping[str, ItemKind] | Mapping[str, SequenceKind] | Mapping[str, GeneralKind]
+# The parts of a model, by the names that they have in it and in config.json.
+PARTS: dict[str, Kinds] = {
+    "item_encoder": ITEMS,
+    "sequence_encoder": SEQUENCES,
+    "general": GENERAL,
+}
+_SEQUENTIAL = ("item_encoder", "sequence_encoder")
+_COUNTS = {
+    "items",
+    "users",
+    "interactions",
+    "known",
+}  # sizes of tables, never of the same tensor but by their width
+_DEPTHS = {"layers", "blocks", "mlp"}
 _MAX_DEPTH = 4096  # kept layers of a tower, or blocks
 
 
@@ -145,7 +162,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def build_model(config: Mapping[str, Any], weights: Weights, *, where: Path) -> Recommender:
+def build_model(config: Mapping[str, Any], weights: Weights, *, where: Path) -> Model:
     """Builds the network that a model's config describes, without loading the weights.
 
     Args:
@@ -161,12 +178,21 @@ def build_model(config: Mapping[str, Any], weights: Weights, *, where: Path) -> 
         raise UserError(
             f"{where}: made_with is {made_with!r}, expected an object; restore the file"
         )
-    for part, kinds in PARTS.items():
-        _check_part(config.get(part), part, kinds, weights, where)
+    parts = _SEQUENTIAL if "general" not in config else [name for name in PARTS if name in config]
+    for part in parts:
+        _check_part(config.get(part), part, PARTS[part], weights, where)
     # The meta device would avoid initial weights that are discarded, but costs seconds of imports.
     with torch.random.fork_rng(devices=[]):
-        item, sequence = (_build(config[part], part, where) for part in PARTS)
-    return Recommender(item, sequence, made_with=made_with)
+        built = {part: _build(config[part], part, where) for part in parts}
+    if "general" in built:
+        item_encoder = built.get("item_encoder")
+        return GeneralRecommender(built["general"], item_encoder=item_encoder, made_with=made_with)
+    return Recommender(*(built[part] for part in _SEQUENTIAL), made_with=made_with)
+
+
+def parts_of(model: Model) -> dict[str, nn.Module]:
+    """The parts of a model, by their names in config.json."""
+    return {part: module for part in PARTS if (module := getattr(model, part, None)) is not None}
 
 
 def _check_part(settings: Any, part: str, kinds: Kinds, weights: Weights, where: Path) -> None:
@@ -178,14 +204,17 @@ def _check_part(settings: Any, part: str, kinds: Kinds, weights: Weights, where:
             f"{where}: {part}: model kind {kind!r} is unknown; known: {list(kinds)}; to use your own kind, import the "
             "module that registers it first"
         )
-    for name, value in _numbers(settings):
-        limit = _MAX_DEPTH if name in ("layers", "blocks") else weights.values
+    booleans = _booleans(kinds[kind].module)
+    for name, value in _numbers(settings, booleans):
+        limit = _MAX_DEPTH if name in _DEPTHS else weights.values
         if isinstance(value, bool) or value < 0 or (value > limit and isinstance(value, int)):
             raise UserError(
                 f"{where}: {part}: {name} is {value}, which does not fit the weights in the folder; restore the file"
             )
     # Any two sizes may be those of one tensor. A network a hundred times the size of its weights would only fill memory.
-    sizes = sorted(value for _, value in _numbers(settings) if isinstance(value, int))
+    numbers = [(name, x) for name, x in _numbers(settings, booleans) if isinstance(x, int)]
+    sizes = sorted(value for name, value in numbers if name not in _COUNTS)
+    sizes = sorted([*sizes, max((value for name, value in numbers if name in _COUNTS), default=1)])
     if len(sizes) > 1 and sizes[-1] * sizes[-2] > max(100 * weights.values, 1 << 24):
         raise UserError(
             f"{where}: {part}: sizes {sizes[-2]:,} and {sizes[-1]:,} describe a network much larger than the weights in "
@@ -193,18 +222,28 @@ def _check_part(settings: Any, part: str, kinds: Kinds, weights: Weights, where:
         )
 
 
-def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int | float]]:
-    """Every number in some settings, with its key."""
+def _booleans(module: type[nn.Module]) -> set[str]:
+    """The names of the arguments of a module and of fusions, and of the settings of encoders, that are true or false."""
+    modules = [module, *(kind.fusion for kind in FUSIONS.values())]
+    arguments = [pair for one in modules for pair in signature(one).parameters.items()]
+    own = {name for name, argument in arguments if argument.annotation in (bool, "bool")}
+    return own | {field.name for field in fields(EncoderSettings) if "bool" in str(field.type)}
+
+
+def _numbers(
+    settings: Any, booleans: Collection[str], name: str = ""
+) -> Iterator[tuple[str, int | float]]:
+    """Every number in some settings, with its key; a boolean too, unless its key is one of `booleans`."""
     if isinstance(settings, dict):
         for key, value in settings.items():
-            numbers = _numbers(value, str(key))
+            numbers = _numbers(value, booleans, str(key))
             if key == "adapt_settings":  # a method checks its types
                 yield from (pair for pair in numbers if not isinstance(pair[1], bool))
-            elif not (key in _BOOLEANS and isinstance(value, bool)):
+            elif not (key in booleans and isinstance(value, bool)):
                 yield from numbers
     elif isinstance(settings, list | tuple):
         for value in settings:
-            yield from _numbers(value, name)
+            yield from _numbers(value, booleans, name)
     elif isinstance(settings, int | float):
         yield name, settings
 

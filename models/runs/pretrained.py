@@ -16,11 +16,18 @@ from torch import nn
 from models.config import RunConfig
 from models.migrate import FORMATS, migrate
 from models.parameters import gathered, kept_state
-from models.recommender import Recommender
+from models.recommender import Model
 from models.runs.adapter_files import CONFIG as ADAPTER_CONFIG
 from models.runs.adapter_files import FOLDER as ADAPTERS
 from models.runs.adapter_files import adapter_weights, adapters_of
-from models.runs.model_files import PARTS, Kinds, build_model, read_weights, weights_digest
+from models.runs.model_files import (
+    PARTS,
+    Kinds,
+    build_model,
+    parts_of,
+    read_weights,
+    weights_digest,
+)
 from toolkit.arguments import a_path
 from toolkit.atomic import write_atomically
 from toolkit.digests import sha256_of
@@ -34,7 +41,7 @@ FORMAT = FORMATS["model"]
 _NAMED_BY_TOWER = 3  # first format in which the parts of a network are named after their towers
 
 
-def save_pretrained(model: Recommender, folder: str | Path, *, write: bool = True) -> None:
+def save_pretrained(model: Model, folder: str | Path, *, write: bool = True) -> None:
     """Writes `config.json`, `model.safetensors` and the files of adapters, each atomically.
 
     All processes call it if the model is sharded.
@@ -63,7 +70,7 @@ def save_pretrained(model: Recommender, folder: str | Path, *, write: bool = Tru
     files = {WEIGHTS: save(tensors), **files}
     config = {
         "format": FORMAT,
-        **{part: _describe(getattr(model, part), kinds) for part, kinds in PARTS.items()},
+        **{part: _describe(module, PARTS[part]) for part, module in parts_of(model).items()},
         "made_with": model.made_with,
     }
     digest = weights_digest(
@@ -89,7 +96,7 @@ def from_pretrained(
     encoders: Mapping[str, str] | None = None,
     stored_tokens: Collection[str] = (),
     trust_remote_code: bool = False,
-) -> Recommender:
+) -> Any:
     """Reads a model folder, or downloads one from the hub by name.
 
     Args:
@@ -216,7 +223,7 @@ def push_to_hub(
 
 def _describe(module: nn.Module, kinds: Kinds) -> dict[str, Any]:
     for name, kind in kinds.items():
-        if type(module) is kind.encoder:
+        if type(module) is kind.module:
             return {"kind": name, **kind.describe(module)}
     raise ValueError(
         f"{type(module).__name__} cannot be saved, because its kind is not registered; known kinds: {list(kinds)}"

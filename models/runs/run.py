@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from models.build import make_features
 from models.config import ResidencyConfig, RunConfig
-from models.recommender import Recommender
+from models.general import GENERAL, GeneralRecommender
+from models.recommender import Model
 from models.runs.files import MODEL, read_run_config
 from models.runs.identity import open_data, other_data, refuse_other_states
 from models.runs.pretrained import base_of, from_pretrained
@@ -101,7 +103,7 @@ def _open(
             raise UserError(difference)
         if not config.knows_new_items:
             raise UserError(
-                f"{run}: {config.item_kind.noun} has vectors for its training items only, and none for the items of "
+                f"{run}: {config.noun} has vectors for its training items only, and none for the items of "
                 f"{config.data}; leave out --data, or use a run that reads content"
             )
         refuse_other_states(run, dataset, model.made_with, config.reads)
@@ -115,27 +117,46 @@ def _open(
     return TrainedRecommender(config, dataset, model, features, ranked=ranked)
 
 
-def _refuse_misfit(run: Path, config: RunConfig, dataset: Dataset, model: Recommender) -> None:
+def _refuse_misfit(run: Path, config: RunConfig, dataset: Dataset, model: Model) -> None:
     """Refuses a model folder that does not fit config.yaml, as when the two come from different runs."""
-    kind, settings = config.item_kind, model.item_encoder.settings()  # type: ignore[operator]
-    stored = [] if kind.trains_encoders else [dataset.tower(name) for name in config.content]
-    specs = [TowerSpec(**spec) for spec in settings.get("towers", ())]
-    model_inputs = _describe_inputs(settings.get("items"), specs)
-    run_inputs = _describe_inputs(
-        dataset.items.num_rows if "numbers" in kind.reads_of(config.towers) else None, stored
+    found, expected = _of_model(model), _of_config(config, dataset)
+    if found == expected:
+        return
+    raise UserError(
+        f"{run / MODEL}: the model reads {found[-1]}, but the run's config reads {expected[-1]}; use model/ and "
+        "config.yaml of the same run"
     )
+
+
+def _of_model(model: Model) -> tuple[Any, ...]:
+    """The classes of a model's parts, and what they read, in words."""
+    settings = {} if model.item_encoder is None else model.item_encoder.settings()  # type: ignore[operator]
+    specs = [TowerSpec(**spec) for spec in settings.get("towers", ())]
+    if isinstance(model, GeneralRecommender):
+        own = model.general.settings()
+        inputs = _describe_inputs(settings.get("items", own.get("items")), specs)
+        names = [name for name, kind in GENERAL.items() if kind.module is type(model.general)]
+        return type(model.item_encoder), f"{inputs} with recommender {', '.join(names)}".strip()
+    inputs = _describe_inputs(settings.get("items"), specs)
     sequence = model.sequence_encoder
     length = sequence.settings()["max_len"]  # type: ignore[operator]
-    kinds = (type(model.item_encoder), type(sequence))
-    same_kinds = kinds == (kind.encoder, config.sequence_kind.encoder)
-    if same_kinds and model_inputs == run_inputs and length == config.sequence.max_len:
-        return
     names = [name for name, known in SEQUENCES.items() if known.encoder is type(sequence)]
-    raise UserError(
-        f"{run / MODEL}: the model reads {model_inputs} with sequence encoder {', '.join(names)} and max_len {length}, "
-        f"but the run's config reads {run_inputs} with sequence encoder {config.sequence.kind} and max_len "
-        f"{config.sequence.max_len}; use model/ and config.yaml of the same run"
-    )
+    words = f"{inputs} with sequence encoder {', '.join(names)} and max_len {length}"
+    return type(model.item_encoder), words
+
+
+def _of_config(config: RunConfig, dataset: Dataset) -> tuple[Any, ...]:
+    """As `_of_model`, of the model that a config describes."""
+    kind, general = config.item_kind, config.general_kind
+    stored = [] if kind.trains_encoders else [dataset.tower(name) for name in config.content]
+    reads_numbers = not config.encodes_items or "numbers" in kind.reads_of(config.towers)
+    specs = stored if config.encodes_items else []
+    inputs = _describe_inputs(dataset.items.num_rows if reads_numbers else None, specs)
+    encoder = kind.encoder if config.encodes_items else type(None)
+    if general is not None:
+        return encoder, f"{inputs} with recommender {config.recommender.kind}".strip()
+    sequence = f"sequence encoder {config.sequence.kind} and max_len {config.sequence.max_len}"
+    return encoder, f"{inputs} with {sequence}"
 
 
 def _describe_inputs(items: int | None, towers: list[TowerSpec]) -> str:

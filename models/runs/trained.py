@@ -2,25 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from models.config import RunConfig
 from models.inputs.features import Features
-from models.inputs.histories import Histories, item_numbers, list_histories
+from models.inputs.histories import Histories, first_true, item_numbers, list_histories
+from models.inputs.users import Users
 from models.ranking.catalogue import Catalogue, encode_catalogue, make_catalogue
 from models.ranking.top_k import USERS_AT_ONCE, TopK, top_k_items, users_at_once
-from models.recommender import Recommender
+from models.recommender import Model
 from toolkit import schema
 from toolkit.arguments import whole_number
 from toolkit.console.progress import track
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.ids import as_ids
-from toolkit.splits import Ints, Protocol, Splits
+from toolkit.splits import MIN_INTERACTIONS, Ints, Protocol, Splits
 
 
 class TrainedRecommender:
@@ -38,7 +41,7 @@ class TrainedRecommender:
         self,
         config: RunConfig,
         dataset: Dataset,
-        model: Recommender,
+        model: Model,
         features: Features,
         *,
         ranked: Ints | None = None,
@@ -50,14 +53,12 @@ class TrainedRecommender:
         self._ranked = ranked
 
     def __repr__(self) -> str:
-        return (
-            f"TrainedRecommender({self.config.item!r}, towers={self.config.towers}, {self.dataset})"
-        )
+        return f"TrainedRecommender({self.config.title!r}, {self.dataset})"
 
     @property
     def device(self) -> torch.device:
         """Device of the model."""
-        return next(self.model.parameters()).device
+        return next(chain(self.model.parameters(), self.model.buffers())).device
 
     @cached_property
     def splits(self) -> Splits:
@@ -85,7 +86,12 @@ class TrainedRecommender:
         )
 
     def item_embeddings(self) -> Tensor:
-        """Item embeddings, (N + 1, E); row 0 (padding) is zeros."""
+        """Item embeddings, (N + 1, E); row 0 (padding) is zeros.
+
+        Raises:
+            UserError: if the model's scores are no dot products of embeddings.
+        """
+        self._refuse_own_scores()
         return self.catalogue.embeddings.cpu()
 
     def user_states(self, histories: Histories | Sequence[Sequence[str | int]]) -> Tensor:
@@ -95,8 +101,9 @@ class TrainedRecommender:
             histories: as in `recommend`.
 
         Raises:
-            UserError: as `recommend` does.
+            UserError: as `recommend` does, and if the model's scores are no dot products of vectors.
         """
+        self._refuse_own_scores()
         numbered = self._numbered(histories)
         blocks = _blocks(len(numbered), USERS_AT_ONCE)
         parts = [self._encode(numbered[rows]).cpu() for rows in blocks]
@@ -174,14 +181,19 @@ class TrainedRecommender:
             )
         numbers = np.unique(item_numbers(ids, self.dataset))
         untrained = numbers[self.catalogue.column.cpu().numpy()[numbers] < 0]
-        kind = self.config.item_kind
         if not self.config.knows_new_items and len(untrained):
             raise UserError(
                 f"items: {len(untrained):,} of them (the first is "
-                f"{self.dataset.item_ids.id(int(untrained[0]))!r}) are outside the catalogue, and {kind.noun} "
+                f"{self.dataset.item_ids.id(int(untrained[0]))!r}) are outside the catalogue, and {self.config.noun} "
                 "has no trained vectors for them; leave them out, or use a run that reads content"
             )
-        return make_catalogue(self.catalogue.embeddings, self.features.same_as(), numbers)
+        return make_catalogue(
+            self.catalogue.embeddings,
+            self.features.same_as(),
+            numbers,
+            users=self.catalogue.users,
+            model=self.model,
+        )
 
     def _top_items(self, histories: Histories, k: int, catalogue: Catalogue) -> TopK:
         rows, seen = (
@@ -197,7 +209,43 @@ class TrainedRecommender:
         times = None
         if self.model.takes_times:
             times = torch.from_numpy(histories.input_times(length)).to(self.device)
-        return self.model.encode_users(inputs, self.catalogue.embeddings, times)
+        users = Users(inputs, self._user_rows(histories).to(self.device), times)
+        return self.model.user_vectors(users, self.catalogue.tables)
+
+    def _user_rows(self, histories: Histories) -> Tensor:
+        """(B,) row of each user among the training users, from 1; 0 for a user outside of it.
+
+        Raises:
+            UserError: if the model has vectors for its training users only, and one is not among them.
+        """
+        kind = self.config.general_kind
+        if kind is None or not kind.needs_user:
+            return torch.zeros(len(histories), dtype=torch.int64)
+        if not histories.of_dataset:
+            raise UserError(
+                f"{kind.noun} has vectors for the users that it was trained on, and none for other histories; recommend "
+                "for users of the dataset (--users), or use a recommender that reads histories"
+            )
+        rows = pc.index_in(histories.user_ids, value_set=self._trained_users)
+        if rows.null_count:
+            unknown = histories.user_ids[first_true(rows.is_null())].as_py()
+            raise UserError(
+                f"user {unknown!r} has no vector, because users with fewer than {MIN_INTERACTIONS} interactions are not "
+                "trained on; leave the user out (--users), or use a recommender that reads histories"
+            )
+        return torch.from_numpy(rows.to_numpy().astype(np.int64)) + 1
+
+    @cached_property
+    def _trained_users(self) -> pa.Array:
+        return pa.array(self.splits.user_ids, pa.string())
+
+    def _refuse_own_scores(self) -> None:
+        if self.model.own_scores is not None:
+            name = self.config.recommender.kind
+            raise UserError(
+                f"the scores of recommender.kind {name} are no dot products, so it has no embeddings to export; use "
+                "recommend"
+            )
 
 
 def _blocks(count: int, size: int) -> list[slice]:

@@ -44,6 +44,11 @@ class SequenceKind:
     about: Callable[[Any], str]
 
     @property
+    def module(self) -> type[nn.Module]:
+        """The class of the module."""
+        return self.encoder
+
+    @property
     def takes_times(self) -> bool:
         """Whether the encoder reads the times of the inputs, which it declares by `takes_times = True`."""
         return getattr(self.encoder, "takes_times", False)

@@ -1,17 +1,20 @@
 """NextItNet (arXiv 1808.05163): dilated causal convolutions over a sequence of items.
 
-B sequences, L positions, E embedding. Sequences are left-padded: the newest item is last.
+B sequences, L positions, P computed positions (`models.sequence.positions`), E embedding. Sequences are left-padded: the
+newest item is last.
 """
 
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.adaptation import MethodSetting
 from models.sequence.kind import SequenceKind
+from models.sequence.positions import EarlierPositions, Positions
 from models.sequence.sasrec import initialise
 
 LAYER_NORM_EPS = 1e-8
@@ -58,14 +61,18 @@ class CausalConvolution(nn.Module):
 
     def __init__(self, width: int, *, kernel: int, dilation: int) -> None:
         super().__init__()
-        self.reach = (kernel - 1) * dilation
         self.convolution = nn.Conv1d(width, width, kernel, dilation=dilation)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, E) -> (B, L, E)."""
-        earlier = F.pad(x.transpose(1, 2), (self.reach, 0))
-        return F.relu(self.norm(self.convolution(earlier).transpose(1, 2)))
+    def forward(self, x: Tensor, earlier: EarlierPositions) -> Tensor:
+        """(P, E) -> (P, E)."""
+        (kernel,), (dilation,) = self.convolution.kernel_size, self.convolution.dilation
+        distances = [(kernel - 1 - k) * dilation for k in range(kernel)]
+        # A matrix product of the read positions: for short sequences it is faster on a CPU than a convolution.
+        read = [k for k, distance in enumerate(distances) if distance < earlier.length]
+        inputs = torch.cat([earlier.shift(x, distances[k]) for k in read], dim=1)
+        weight = self.convolution.weight[:, :, read[0] :].transpose(1, 2).flatten(1)
+        return F.relu(self.norm(F.linear(inputs, weight, self.convolution.bias)))
 
 
 class ResidualBlock(nn.Module):
@@ -82,9 +89,9 @@ class ResidualBlock(nn.Module):
         self.first = CausalConvolution(width, kernel=kernel, dilation=dilation)
         self.second = CausalConvolution(width, kernel=kernel, dilation=2 * dilation)
 
-    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
-        """(B, L, E), and (B, L, 1) true at padding, whose values are then read as zeros -> (B, L, E)."""
-        return x + self.second(_zeroed(self.first(_zeroed(x, padding)), padding))
+    def forward(self, x: Tensor, earlier: EarlierPositions) -> Tensor:
+        """(P, E) -> (P, E)."""
+        return x + self.second(self.first(x, earlier), earlier)
 
 
 class NextItNet(nn.Module):
@@ -164,15 +171,14 @@ class NextItNet(nn.Module):
         Returns:
             (B, L, E). The state at position l depends on items 0..l only. Values at padding are meaningless.
         """
-        padding = None if self.read_padding else ~real[..., None]
-        x = self.dropout(items)
+        if self.read_padding:
+            real = torch.ones_like(real)
+        positions = Positions(real, skip_padding=True)
+        earlier = EarlierPositions(real, positions)
+        x = self.dropout(positions.pick(items))
         for block in self.blocks:
-            x = block(x, padding)
-        return x if self.output is None else self.output(x)
-
-
-def _zeroed(x: Tensor, padding: Tensor | None) -> Tensor:
-    return x if padding is None else x.masked_fill(padding, 0.0)
+            x = block(x, earlier)
+        return positions.spread(x if self.output is None else self.output(x))
 
 
 def _initialise(module: nn.Module, *, std: float | None) -> None:

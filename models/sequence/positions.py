@@ -3,6 +3,8 @@
 B sequences, L positions, P computed positions (the R real ones, or all B·L), E embedding.
 """
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -34,3 +36,38 @@ class Positions:
             padded = x.new_zeros(self.shape.numel(), x.shape[1])
             x = padded.index_copy(0, self.rows, x)
         return x.unflatten(0, self.shape)
+
+
+class EarlierPositions:
+    """Reads, for each computed position, the value some positions earlier in its sequence; zeros before the first item.
+
+    Args:
+        real: (B, L) false at padding, which is read as zeros.
+        positions: the computed positions.
+    """
+
+    def __init__(self, real: Tensor, positions: Positions) -> None:
+        self.length = real.shape[1]
+        self.positions = positions
+        computed = real if positions.rows is not None else torch.ones_like(real)
+        index = computed.flatten().cumsum(0).view_as(real)  # from 1; 0 is the row of zeros
+        self.index = index.masked_fill(~real, 0)
+        self.shifted: dict[int, Tensor] = {}
+
+    def shift(self, x: Tensor, distance: int) -> Tensor:
+        """The values at positions l - `distance`.
+
+        Args:
+            x: (P, E).
+            distance: at least 0 and less than L.
+
+        Returns:
+            (P, E), at positions l.
+        """
+        if not distance and self.positions.rows is not None:
+            return x
+        if distance not in self.shifted:
+            earlier = F.pad(self.index[:, : self.length - distance], (distance, 0))
+            self.shifted[distance] = self.positions.pick(earlier[..., None]).squeeze(1)
+        # F.embedding: the backward of x[index] is not deterministic on several CPU threads.
+        return F.embedding(self.shifted[distance], F.pad(x, (0, 0, 1, 0)))

@@ -17,6 +17,7 @@ def make_optimizer(
     rates: Mapping[str, float],
     name: Name = "adam",
     weight_decay: float = 0.0,
+    group_weight_decay: Mapping[str, float] | None = None,
     device: torch.device | str = "cpu",
     capturable: bool = False,
 ) -> torch.optim.Optimizer:
@@ -27,6 +28,7 @@ def make_optimizer(
         rates: learning rate by group; `base` is the group of all that declare none.
         name: `adam` or `adamw`.
         weight_decay: of the matrices (`models.parameters.decayed`).
+        group_weight_decay: of the matrices of single groups, in place of `weight_decay`.
         device: where the model computes. The update is one fused kernel on a CPU and on a GPU: three times as fast on
             a CPU.
         capturable: whether CUDA graphs record the update (`models.training.step.GraphStep`). Learning rates are then
@@ -39,7 +41,7 @@ def make_optimizer(
     if name not in kinds:
         raise ValueError(f"optimizer {name!r}; expected one of {', '.join(kinds)}")
     device = torch.device(device)
-    groups = parameter_groups(model, rates, weight_decay)
+    groups = parameter_groups(model, rates, weight_decay, group_weight_decay)
     options: dict[str, Any] = {"fused": device.type in ("cpu", "cuda")}
     if capturable:
         options["capturable"] = True
@@ -63,19 +65,24 @@ def rates_now(optimizer: Any) -> dict[str, float]:
 
 
 def parameter_groups(
-    model: nn.Module, rates: Mapping[str, float], weight_decay: float = 0.0
+    model: nn.Module,
+    rates: Mapping[str, float],
+    weight_decay: float = 0.0,
+    group_weight_decay: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Optimizer groups: each trainable parameter under the rate of its declared group; decayed and sharded ones apart.
 
     Raises:
         ValueError: if a group has no rate.
     """
-    matrices = decayed(model) if weight_decay else set()
+    decays = dict.fromkeys(rates, weight_decay) | dict(group_weight_decay or {})
+    matrices = decayed(model) if any(decays.values()) else set()
     groups: dict[tuple[str, bool, bool], list[nn.Parameter]] = {}
     for group, parameter in rate_groups(model):
         if group not in rates:
             raise ValueError(f"no learning rate for group {group!r}; rates has {sorted(rates)}")
-        key = (group, parameter in matrices, is_sharded(parameter))  # one kernel updates a group
+        is_decayed = bool(decays[group]) and parameter in matrices
+        key = (group, is_decayed, is_sharded(parameter))  # one kernel updates a group
         groups.setdefault(key, []).append(parameter)
     return [
         {
@@ -83,7 +90,7 @@ def parameter_groups(
             "name": name,
             "lr": rates[name],
             "rate": rates[name],
-            "weight_decay": weight_decay if decays else 0.0,
+            "weight_decay": decays[name] if is_decayed else 0.0,
         }
-        for (name, decays, _), group in groups.items()
+        for (name, is_decayed, _), group in groups.items()
     ]

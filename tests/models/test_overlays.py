@@ -1,23 +1,16 @@
 """The overlays of encoders that train: IISAN's baselines, counted against the public code, and combined with presets."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from transformers import BertConfig, BertModel, ViTConfig, ViTModel
+from meta_encoders import on_meta
 
-from benchmarks.golden.towers import GivenInputs
 from models.config import PRESETS, RunConfig, parse_run_config
 from models.items import TrainedEncoders
 from models.items.encoder_settings import EncoderSettings
 from models.parameters import count_trainable, rate_groups
 from models.train import train
 from toolkit import UserError, open_dataset
-from toolkit.backbones import Encoder, EncoderSpec, Network
-from toolkit.backbones.final_norm import FinalNorm
-from toolkit.backbones.image import _run as run_image
-from toolkit.backbones.pretrained import run as run_text
 from toolkit.yaml_files import read_yaml
 
 OVERLAYS = ("fft", "adapter", "lora", "bitfit", "top-2")
@@ -49,20 +42,6 @@ RATES = {
 
 def config_of(*more: str) -> RunConfig:
     return parse_run_config([*more, "--data=data", "--output=run"])
-
-
-def on_meta(spec: EncoderSpec) -> Encoder:
-    """BERT-base or ViT-base without weights."""
-    with torch.device("meta"):
-        if spec.modality == "text":
-            model: Any = BertModel(BertConfig())
-            inputs, run, norm = {"input_ids": torch.ones(1, 4, dtype=torch.long)}, run_text, None
-        else:
-            model = ViTModel(ViTConfig(), add_pooling_layer=False)
-            inputs, run = {"pixel_values": torch.ones(1, 3, 224, 224)}, run_image
-            norm = FinalNorm("layernorm", pooled=False)
-    network = Network(model, GivenInputs(inputs), run, depth=12, width=768)
-    return Encoder(network, spec, final_norm=norm).eval()
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

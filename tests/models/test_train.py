@@ -241,7 +241,7 @@ def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
         (["--train.loss=ful"], r"train\.loss: Expected one of 'in-batch', 'full', 'sampled'.*ful"),
         (
             ["--config=unheard-of"],
-            "neither a file nor a preset; presets: adapter, all-towers, bitfit",
+            "neither a file nor a preset; presets: adapter, all-towers, bert4rec-recbole",
         ),
         (["--towers=[smell]"], "no hidden states for tower 'smell' .stored: "),
         (["--towers=[]"], "towers: the list is empty"),

@@ -19,6 +19,7 @@ from toolkit.backbones.pooling import POOLINGS
 from toolkit.backbones.resolve import revision_as
 from toolkit.backbones.samples import sample_payload
 from toolkit.backbones.spec import EncoderSpec
+from toolkit.backbones.token_states import TokenStates
 from toolkit.towers import Modality, select_layers
 
 
@@ -97,6 +98,8 @@ class Encoder(nn.Module):
         self.commit = network.commit
         self.processor = network.processor
         self.has_cls = network.has_cls
+        self.layer_modules = network.layer_modules
+        self.crop_px = network.crop_px
         self.prepare = Preparer(network.preparation, network.frames)
         self.kept = kept_states(spec.layers, network.depth)
         widths = network.widths or (network.width,) * (network.depth + 1)
@@ -160,6 +163,27 @@ class Encoder(nn.Module):
             return states
         return torch.stack([clip.mean(dim=0) for clip in states.split(list(inputs.images))])
 
+    def token_states(self, inputs: Inputs) -> TokenStates:
+        """The last kept state of every token before pooling, float32, differentiable, of what `prepare` returned.
+
+        Each token is normalised by the final norm, if there is one. States of a clip that an image encoder reads are
+        the mean over its frames.
+        """
+        hidden = self.hidden(inputs)
+        index = self.kept[-1]
+        states, norm = hidden.states[index], self._norm_of(hidden, index)
+        if norm is not None:
+            states = self._normed(norm, states)
+        states = states.to(self.device, torch.float32)
+        real = _mask(hidden, states).to(self.device) != 0
+        if inputs.images is None:
+            return TokenStates(states, real)
+        clips, masks = (x.split(list(inputs.images)) for x in (states, real))
+        return TokenStates(
+            torch.stack([clip.mean(dim=0) for clip in clips]),
+            torch.stack([mask[0] for mask in masks]),
+        )
+
     def hidden(self, inputs: Inputs) -> Hidden:
         """Hidden states of every token and layer, before pooling, of what `prepare` returned."""
         return self.run(self.model, inputs.moved(self._move).tensors)
@@ -196,6 +220,10 @@ class Encoder(nn.Module):
         }
         if self.modality == "text":
             settings |= {"max_tokens": self.spec.token_limit, "lowercase": self.spec.lowercase}
+        if self.crop_px is not None:
+            settings["crop_px"] = self.crop_px
+        if self.crop_px is not None or self.spec.frame_count is not None:
+            settings["frame_count"] = self.frames
         return settings
 
     def revision_as(self, recorded: str) -> str:
@@ -207,10 +235,8 @@ class Encoder(nn.Module):
 
     def _read(self, hidden: Hidden, index: int) -> Tensor:
         """The pooled state of one layer, (U, D). Layers of a model that is spread over GPUs lie on several of them."""
-        states, mask = hidden.states[index], hidden.mask
-        if mask is None:
-            mask = torch.ones(states.shape[:2], dtype=torch.long)
-        norm = self.final_norm if index == len(hidden.states) - 1 else None
+        states, norm = hidden.states[index], self._norm_of(hidden, index)
+        mask = _mask(hidden, states)
         if norm is not None and not norm.pooled:
             states = self._normed(norm, states)
         pooled = POOLINGS[self.spec.pooling](states, mask.to(states.device))
@@ -219,11 +245,20 @@ class Encoder(nn.Module):
         pooled = F.pad(pooled, (0, self.width - pooled.shape[1]))
         return pooled.to(self.device, torch.float32)
 
+    def _norm_of(self, hidden: Hidden, index: int) -> FinalNorm | None:
+        """The norm through which the state of a layer is read."""
+        return self.final_norm if index == len(hidden.states) - 1 else None
+
     def _normed(self, norm: FinalNorm, states: Tensor) -> Tensor:
         module = self.model.get_submodule(norm.path)
         weight = next(module.parameters(), states)
         normed: Tensor = module(states.to(weight.device, weight.dtype))
         return normed
+
+
+def _mask(hidden: Hidden, states: Tensor) -> Tensor:
+    """(B, S), nonzero at real tokens."""
+    return torch.ones(states.shape[:2], dtype=torch.long) if hidden.mask is None else hidden.mask
 
 
 def kept_states(layers: str | Sequence[int], depth: int) -> tuple[int, ...]:

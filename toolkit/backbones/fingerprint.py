@@ -33,6 +33,11 @@ def fingerprint(folder: Path) -> str:
     return PREFIX + digest.hexdigest()[:_DIGITS]
 
 
+def fingerprint_of_file(path: Path) -> str:
+    """`sha256:` and 32 hexadecimal digits of a file's whole content, cached as those of folders are."""
+    return PREFIX + remembered_sha256_of(path)[:_DIGITS]
+
+
 def is_of_parts(revision: str) -> bool:
     """Whether a fingerprint was recorded by an older Versa, which hashed only parts of the files."""
     return revision.startswith(PREFIX) and len(revision.removeprefix(PREFIX)) == _DIGITS_OF_PARTS

@@ -8,14 +8,29 @@ from torch import Tensor, nn
 from toolkit.backbones.network import Hidden
 
 
-def listen(blocks: Sequence[nn.Module], compute: Callable[[], Any]) -> list[Tensor]:
-    """The input of the first block and the output of every block, recorded while `compute` runs."""
+def listen(
+    blocks: Sequence[nn.Module],
+    compute: Callable[[], Any],
+    *,
+    first: nn.Module | None = None,
+    read: Callable[[Any], Tensor] = lambda state: state,
+) -> list[Tensor]:
+    """The input of the first block and the output of every block, recorded while `compute` runs.
+
+    Args:
+        blocks: in the order in which they run.
+        compute: runs them.
+        first: the module whose input is recorded, if it is not the first block.
+        read: a state from what a block reads or returns, at the moment when it does.
+    """
     states: list[Tensor] = []
     handles = [  # a copy, because the first block may work in place
-        blocks[0].register_forward_pre_hook(lambda _, args: states.append(args[0].clone()))
+        (first or blocks[0]).register_forward_pre_hook(
+            lambda _, args: states.append(read(args[0]).clone())
+        )
     ]
     handles += [
-        block.register_forward_hook(lambda _, __, out: states.append(out)) for block in blocks
+        block.register_forward_hook(lambda _, __, out: states.append(read(out))) for block in blocks
     ]
     try:
         compute()
@@ -34,7 +49,7 @@ def run_timm(trunk: Any, inputs: dict[str, Tensor]) -> Hidden:
 
 
 def as_tokens(state: Tensor, *, channels_last: bool = False) -> Tensor:
-    """A layer's output as (B, S, D): maps (B, D, H, W), or (B, H, W, D), are laid out row by row."""
+    """A layer's output as (B, S, D): maps (B, D, ..., H, W), or (B, ..., H, W, D), are laid out row by row."""
     if state.dim() == 3:
         return state
-    return state.flatten(1, 2) if channels_last else state.flatten(2).transpose(1, 2)
+    return state.flatten(1, -2) if channels_last else state.flatten(2).transpose(1, 2)

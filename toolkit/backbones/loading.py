@@ -9,12 +9,13 @@ from toolkit.backbones import image, text, video
 from toolkit.backbones.encoder import Encoder
 from toolkit.backbones.final_norm import find_final_norm
 from toolkit.backbones.frozen import BATCH_SIZE, FrozenEncoder
-from toolkit.backbones.kinds import frames_of, read_config, refuse_other
+from toolkit.backbones.kinds import frames_of, read_config, refuse_clip_settings, refuse_other
 from toolkit.backbones.network import Network
 from toolkit.backbones.resolve import OPEN_CLIP, revision_of
 from toolkit.backbones.samples import sample_payload
 from toolkit.backbones.spec import EncoderSpec, Pooling, Precision, Quantize
 from toolkit.backbones.weights import Weights
+from toolkit.backbones.zoo.name import ZooName, parse_zoo_name
 from toolkit.errors import UserError
 from toolkit.towers import Modality
 
@@ -46,15 +47,25 @@ def load_encoder(
         "trust_remote_code": spec.trust_remote_code,
     }
     texts: dict[str, Any] = {"max_tokens": spec.token_limit, "lowercase": spec.lowercase}
-    if spec.encoder.startswith(OPEN_CLIP):
+    if (zoo := parse_zoo_name(spec.encoder)) is not None:
+        network = _zoo(zoo, spec, weights)
+    elif spec.encoder.startswith(OPEN_CLIP):
+        refuse_clip_settings(spec.encoder, frame_count=spec.frame_count, crop_px=spec.crop_px)
         network = _open_clip(spec.encoder, spec.modality, spec.revision, weights, texts)
     else:
         config = read_config(spec.encoder, **hub)
         refuse_other(spec.encoder, config, spec.modality)
+        frames = frames_of(config) if spec.modality == "image" else None
+        count = spec.frame_count
+        refuse_clip_settings(
+            spec.encoder, frame_count=None if frames else count, crop_px=spec.crop_px
+        )
         if spec.modality == "text":
             network = text.load(spec.encoder, **hub, **texts, pooling=spec.pooling, weights=weights)
-        elif frames := frames_of(config):
-            network = video.load(spec.encoder, config, frames, **hub, weights=weights)
+        elif frames:
+            network = video.load(
+                spec.encoder, config, frames, frame_count=count, **hub, weights=weights
+            )
         else:
             network = image.load(spec.encoder, **hub, weights=weights)
     if spec.pooling == "cls" and not network.has_cls:
@@ -85,6 +96,8 @@ def load_backbone(
     dtype: Precision = "auto",
     quantize: Quantize = "none",
     trust_remote_code: bool = False,
+    frame_count: int | None = None,
+    crop_px: int | None = None,
 ) -> FrozenEncoder:
     """Loads a frozen encoder: `load_encoder` and `FrozenEncoder` in one call, for notebooks.
 
@@ -103,6 +116,8 @@ def load_backbone(
         dtype: precision to compute in.
         quantize: how the weights are quantised while loading.
         trust_remote_code: runs code from the hub; off unless the user asks.
+        frame_count: how many frames a video encoder reads of a clip.
+        crop_px: height and width of these frames.
 
     Raises:
         UserError: if the encoder cannot be found, or lacks what is asked of it.
@@ -118,6 +133,8 @@ def load_backbone(
         dtype=dtype,
         quantize=quantize,
         trust_remote_code=trust_remote_code,
+        frame_count=frame_count,
+        crop_px=crop_px,
     )
     loaded = load_encoder(spec, device=device, device_map=device_map)
     return FrozenEncoder(loaded, batch_size=batch_size, batch_tokens=batch_tokens)
@@ -139,15 +156,40 @@ def _open_clip(
             f"encoder {encoder!r}: open_clip takes the newest revision, and {revision!r} is asked for; "
             "take a pinned one through transformers, or download it and give the folder"
         )
-    if weights != Weights(weights.device, dtype=weights.dtype):
-        raise UserError(
-            f"encoder {encoder!r}: open_clip encoders are loaded whole, onto one device; "
-            "leave out device_map and quantize"
-        )
+    _refuse_spread(encoder, "open_clip", weights)
     if modality == "image":
         network = openclip.load_image(encoder)
     else:
         network = openclip.load_text(encoder, **texts)
-    precise = weights.dtype in ("auto", "saved")  # open_clip's own default is float32
+    return _moved(network, weights)
+
+
+def _zoo(name: ZooName, spec: EncoderSpec, weights: Weights) -> Network:
+    from toolkit.backbones.zoo import loading  # here: torchvision's models take seconds, too
+
+    if spec.modality == "text":
+        raise UserError(
+            f"encoder {spec.encoder!r} reads clips, and this tower's source is {spec.source}; set its source to frames"
+        )
+    if spec.revision is not None:
+        raise UserError(
+            f"encoder {spec.encoder!r}: revision is {spec.revision!r}, and weights from a file have none; leave it out"
+        )
+    _refuse_spread(spec.encoder, name.library, weights)
+    network = loading.load(name, frame_count=spec.frame_count, crop_px=spec.crop_px)
+    return _moved(network, weights)
+
+
+def _refuse_spread(encoder: str, library: str, weights: Weights) -> None:
+    if weights != Weights(weights.device, dtype=weights.dtype):
+        raise UserError(
+            f"encoder {encoder!r}: {library} encoders are loaded whole, onto one device; "
+            "leave out device_map and quantize"
+        )
+
+
+def _moved(network: Network, weights: Weights) -> Network:
+    """On its device and in its precision, which is float32 by default, as it is of these libraries."""
+    precise = weights.dtype in ("auto", "saved")
     network.model.to(weights.device, torch.float32 if precise else getattr(torch, weights.dtype))
     return network

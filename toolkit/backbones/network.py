@@ -64,8 +64,11 @@ class Network:
         commit: the hub's commit; None for a local folder.
         widths: of the L + 1 states, where they differ.
         frames: how many frames a video encoder reads of a clip; None for text and image encoders.
+        crop_px: height and width of these frames, where the user may choose it.
         has_cls: whether the first token represents the whole item.
         processor: class and backend of the tokenizer or of the image or video processor.
+        layer_modules: by layer, the paths of its modules in the model, where they are declared; empty where a list in
+            the model holds the layers (`models.adaptation.anatomy`).
     """
 
     model: nn.Module
@@ -76,8 +79,10 @@ class Network:
     commit: str | None = None
     widths: tuple[int, ...] | None = None
     frames: int | None = None
+    crop_px: int | None = None
     has_cls: bool = True
     processor: str = "unknown"
+    layer_modules: tuple[tuple[str, ...], ...] = ()
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:

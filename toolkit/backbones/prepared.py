@@ -1,6 +1,6 @@
 """The inputs of many items for one encoder, made ahead of the step that reads them.
 
-U items, K kept states, D width.
+U items, S tokens, K kept states, D width.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from toolkit.backbones.batching import least_padding
-from toolkit.backbones.encoder import Inputs, Preparer
+from toolkit.backbones.encoder import Encoder, Inputs, Preparer
+from toolkit.backbones.token_states import TokenStates, single_tokens
 
 IMAGES_AT_ONCE = 64
 TOKENS_AT_ONCE = 8192
@@ -46,6 +47,34 @@ class Prepared:
         table = torch.cat([*states, missing.to(torch.float32)[None], *unused])
         # nn.functional.embedding: the backward of table[rows] is not deterministic on several CPU threads.
         return nn.functional.embedding(self.rows.to(table.device), table)
+
+    def encode_tokens(
+        self, encoder: Encoder, missing: Tensor, *, spare: Sequence[Inputs] = ()
+    ) -> TokenStates:
+        """The last kept state of every token of every item, (U, S, D), differentiable.
+
+        Args:
+            encoder: from `Inputs` to token states.
+            missing: (D,) state of an item without a source, which has one token.
+            spare: as in `encode`.
+        """
+        encoded = [encoder.token_states(inputs) for inputs in self.batches]
+        unused = [encoder.token_states(inputs) for inputs in spare]
+        alone = single_tokens(missing.to(torch.float32)[None])
+        longest = max(each.real.shape[1] for each in (*encoded, alone))
+        parts = [_padded(each, longest) for each in (*encoded, alone, *unused)]
+        states, real = (torch.cat(x) for x in zip(*parts, strict=True))
+        rows = self.rows.to(states.device)
+        found = nn.functional.embedding(rows, states.flatten(1))  # see `encode`
+        return TokenStates(found.unflatten(1, states.shape[1:]), real[rows])
+
+
+def _padded(tokens: TokenStates, length: int) -> TokenStates:
+    """The tokens, padded or cut on the right to a length."""
+    more = length - tokens.real.shape[1]
+    return TokenStates(
+        nn.functional.pad(tokens.states, (0, 0, 0, more)), nn.functional.pad(tokens.real, (0, more))
+    )
 
 
 def prepare_items(

@@ -1,7 +1,7 @@
 """What is common to all encoders that transformers loads."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ def load_pretrained(
     revision: str | None,
     trust_remote_code: bool,
     weights: Weights,
+    changes: Mapping[str, Any] | None = None,
 ) -> tuple[Any, Any]:
     """An encoder's processor and model, from safetensors.
 
@@ -31,13 +32,14 @@ def load_pretrained(
         revision: hub revision to pin.
         trust_remote_code: runs code from the hub.
         weights: where they go, and in which precision.
+        changes: keys of the configuration that are to have other values.
 
     Raises:
         UserError: if it cannot be found or loaded.
     """
     where = resolve(name)
     source: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    placing = weights.options
+    placing = {**weights.options, **(changes or {})}
     try:
         with quiet_loading():
             processor = processor_class.from_pretrained(where, **source)

@@ -6,6 +6,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 
 from toolkit.backbones.fingerprint import fingerprint, fingerprint_of_parts, is_of_parts
+from toolkit.backbones.zoo.name import parse_zoo_name
 from toolkit.errors import UserError
 
 PACKAGE = "package:"
@@ -40,16 +41,22 @@ def portable(name: str) -> str:
 
     >>> portable("/home/me/models/vit"), portable("open_clip:/x/clip"), portable("bert-base-uncased")
     ('vit', 'open_clip:clip', 'bert-base-uncased')
+    >>> portable("torchvision:r3d_18@/home/me/r3d_18.pth")
+    'torchvision:r3d_18@r3d_18.pth'
     """
+    if (zoo := parse_zoo_name(name)) is not None:
+        return zoo.portable
     loader, colon, path = ("", "", name) if Path(name).is_absolute() else name.partition(":")
     return f"{loader}{colon}{Path(path).name}" if Path(path).is_absolute() else name
 
 
 def commit_of(encoder: str, revision: str | None, *, config: str = "config.json") -> str | None:
-    """The hub's commit that a revision stood for when the configuration was last loaded; None for a folder.
+    """The hub's commit that a revision stood for when the configuration was last loaded; None for a folder or file.
 
     It is read from the hub's cache, where each commit has a folder: transformers does not tell it any more.
     """
+    if parse_zoo_name(encoder) is not None:
+        return None
     where = resolve(encoder)
     if Path(where).is_dir():
         return None
@@ -58,10 +65,12 @@ def commit_of(encoder: str, revision: str | None, *, config: str = "config.json"
 
 
 def revision_of(encoder: str, commit: str | None) -> str:
-    """What pins an encoder: the hub's commit, or a fingerprint of a local folder.
+    """What pins an encoder: the hub's commit, or a fingerprint of a local folder or file.
 
     The fingerprint covers whatever decides the output (`toolkit.backbones.fingerprint`), byte by byte.
     """
+    if (zoo := parse_zoo_name(encoder)) is not None:
+        return zoo.revision
     folder = Path(resolve(encoder))
     return fingerprint(folder) if folder.is_dir() else commit or "unknown"
 

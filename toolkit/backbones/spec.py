@@ -23,7 +23,9 @@ class EncoderSpec:
 
     Args:
         encoder: a folder, `package:NAME/FOLDER` for weights inside an installed package, or a hub name;
-            open_clip: before a folder or hub name takes that side of open_clip's model which reads the source.
+            open_clip: before a folder or hub name takes that side of open_clip's model which reads the source;
+            torchvision:NETWORK@FILE and pytorchvideo:NETWORK@FILE are a video network of that library with the
+            weights of a local file (@random: random weights).
         source: what the encoder reads. Text: title, the name of captions, or concat:title+image_caption, which
             joins texts. Images: cover, or frames, whose states are averaged over a clip, unless the encoder is
             a video encoder (VideoMAE, ...): it reads as many frames of a clip at once as its configuration says.
@@ -39,6 +41,11 @@ class EncoderSpec:
             weights were saved in (float32 for BERT, bfloat16 for most LLMs). States depend on it.
         quantize: 8bit or 4bit quantises the weights while loading; it needs `pip install bitsandbytes`.
         trust_remote_code: runs code that comes with the encoder; off by default.
+        frame_count: how many frames a video encoder reads of a clip, where it does not depend on its weights; by
+            default as its configuration says, 5 for video networks of torchvision and pytorchvideo without position
+            tables.
+        crop_px: height and width of the frames that a video network of torchvision or pytorchvideo reads; by default
+            224.
     """
 
     encoder: str = ""
@@ -51,10 +58,14 @@ class EncoderSpec:
     dtype: Precision = "auto"
     quantize: Quantize = "none"
     trust_remote_code: bool = False
+    frame_count: int | None = None
+    crop_px: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise UserError(f"max_tokens is {self.max_tokens}; it must be at least 1")
+        for key in ("max_tokens", "frame_count", "crop_px"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise UserError(f"{key} is {value}; it must be at least 1")
 
     @classmethod
     def of_record(cls, states: Mapping[str, str], step: Mapping[str, Any]) -> "EncoderSpec":

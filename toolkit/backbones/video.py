@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoVideoProcessor
 
 from toolkit.backbones.image import has_cls
+from toolkit.backbones.kinds import choose_frames, refuse_ignored_frames
 from toolkit.backbones.network import Hidden, Network
 from toolkit.backbones.pretrained import load_pretrained, processor_name, shape_of
 from toolkit.backbones.resolve import commit_of
@@ -25,6 +26,7 @@ def load(
     config: Any,
     frames: int,
     *,
+    frame_count: int | None = None,
     revision: str | None,
     trust_remote_code: bool,
     weights: Weights,
@@ -34,14 +36,18 @@ def load(
     Args:
         name: the encoder's.
         config: its configuration.
-        frames: how many it reads of a clip.
+        frames: how many it reads of a clip, by its configuration.
+        frame_count: how many it is to read instead.
         revision: hub revision to pin.
         trust_remote_code: runs code from the hub.
         weights: where they go, and in which precision.
 
     Raises:
-        UserError: if it cannot be found.
+        UserError: if it cannot be found, or cannot read that many frames.
     """
+    changes = choose_frames(name, config, frame_count)
+    frames = next(iter(changes.values()), frames)
+    refuse_ignored_frames(name, config, frames)
     in_two_towers = hasattr(config, "vision_config")
     processor, model = load_pretrained(
         name,
@@ -49,6 +55,7 @@ def load(
         revision=revision,
         trust_remote_code=trust_remote_code,
         weights=weights,
+        changes=changes,
     )
     model = getattr(model, "vision_model", model)
     depth, width = shape_of(name, model)

@@ -31,7 +31,7 @@ TRAINING = {"lightgcn": QUICK, "mmgcn": {"epochs": 12}, "grcn": QUICK}
 
 def trained(kind: str, train: Any, **options: Any) -> GeneralRecommender:
     torch.manual_seed(0)
-    model = GENERAL[kind].model(users=USERS, items=ITEMS, embedding_dim=16, **OPTIONS[kind])
+    model = GENERAL[kind].module(users=USERS, items=ITEMS, embedding_dim=16, **OPTIONS[kind])
     return train_general(model, train, loss=bpr, features=features_of_blocks(), **options)
 
 

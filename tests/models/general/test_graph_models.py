@@ -9,8 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.general import GENERAL, GRCN, MMGCN, LightGCN
+from models.general import GENERAL
+from models.general.grcn import GRCN
 from models.general.kind import GeneralKind, observe
+from models.general.lightgcn import LightGCN
+from models.general.mmgcn import MMGCN
 from models.inputs.batch import Batch
 from models.inputs.interactions import Interactions
 from models.inputs.users import Users
@@ -50,7 +53,7 @@ def features() -> dict[str, Tensor]:
 def built(kind: str, **options: Any) -> Any:
     """A model with weights away from their start."""
     options = {**OPTIONS[kind], **options}
-    model = GENERAL[kind].model(users=S, items=N, embedding_dim=E, **options)
+    model = GENERAL[kind].module(users=S, items=N, embedding_dim=E, **options)
     observe(model, interactions(), features())
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
