@@ -226,8 +226,12 @@ class Convolution(nn.Module):
     def forward(self, nodes: Tensor, ids: Tensor, adjacency: Adjacency) -> Tensor:
         """(V, D) x, (V, E) e -> (V, E)."""
         means = weighted_sums(adjacency.edges, adjacency.means, self.neighbours(nodes))
-        own = F.leaky_relu(self.own(nodes)) + ids
-        return F.leaky_relu(self.combine(torch.cat([F.leaky_relu(means), own], 1)))
+        heard = F.leaky_relu(means, inplace=True)
+        own = F.leaky_relu(self.own(nodes), inplace=True) + ids
+        of_heard, of_own = self.combine.weight.split([heard.shape[1], own.shape[1]], dim=1)
+        # G [h; r] without a copy of h and r, which autograd would keep.
+        combined = F.linear(heard, of_heard, self.combine.bias) + F.linear(own, of_own)
+        return F.leaky_relu(combined, inplace=True)
 
 
 def _about(settings: MMGCNSettings) -> str:

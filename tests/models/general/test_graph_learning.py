@@ -25,6 +25,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mmgcn": {"latent": 16},
     "grcn": {"latent": 16},
 }
+QUICK: dict[str, Any] = {"epochs": 6, "batch_size": 256, "lr": 0.02}
+TRAINING = {"lightgcn": QUICK, "mmgcn": {"epochs": 12}, "grcn": QUICK}
 
 
 def trained(kind: str, train: Any, **options: Any) -> GeneralRecommender:
@@ -36,13 +38,13 @@ def trained(kind: str, train: Any, **options: Any) -> GeneralRecommender:
 @pytest.mark.parametrize("kind", ["lightgcn", "mmgcn", "grcn"])
 def test_tastes_are_learnt(kind: str) -> None:
     train, targets = block_tastes()
-    assert hit_rate(trained(kind, train, epochs=12), train, targets) > 0.9
+    assert hit_rate(trained(kind, train, **TRAINING[kind]), train, targets) > 0.9
 
 
 @pytest.mark.parametrize("kind", ["lightgcn", "mmgcn", "grcn"])
 def test_without_tastes_targets_stay_at_chance(kind: str) -> None:
     train, targets = no_tastes()
-    assert hit_rate(trained(kind, train, epochs=12), train, targets) < CHANCE + 0.1
+    assert hit_rate(trained(kind, train, **TRAINING[kind]), train, targets) < CHANCE + 0.1
 
 
 @pytest.mark.parametrize("kind", ["lightgcn", "mmgcn", "grcn"])
@@ -51,7 +53,9 @@ def test_equal_runs_are_equal_with_two_threads(kind: str) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        first, second = (trained(kind, train, epochs=1).state_dict() for _ in range(2))
+        first, second = (
+            trained(kind, train, epochs=1, batch_size=512).state_dict() for _ in range(2)
+        )
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(first[name], second[name]) for name in first)
