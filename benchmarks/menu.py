@@ -1,6 +1,6 @@
 """A 3 × 3 × 3 menu on a synthetic dump: what an item is made of × fusion × sequence encoder, as one table and one figure.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.menu --work FOLDER [--epochs 6] [--seeds 1 2 3] [--items 200] [--users 400]
+    OMP_NUM_THREADS=1 python -m benchmarks.menu --work FOLDER [--epochs 15] [--seeds 1 2 3] [--items 150] [--users 600]
 
 As MMSR (arXiv 2403.17372) combines text encoders, image encoders, fusions and sequence encoders. Users choose items by
 attributes that titles and covers show (`prep synth`). The towers are stored states of frozen encoders: titles by MiniLM, covers
@@ -20,7 +20,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import prep
 from benchmarks.trials import Floats, fix_design, markdown, try_out
@@ -68,9 +67,9 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="+", default=list(SEQUENCES))
     parser.add_argument("--baselines", nargs="*", default=["popularity", "ease"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--items", type=int, default=200)
-    parser.add_argument("--users", type=int, default=400)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--items", type=int, default=150)
+    parser.add_argument("--users", type=int, default=600)
     options = parser.parse_args()
     fix_design(options.work, {k: v for k, v in vars(options).items() if k != "work"})
     dataset = build(options.work, items=options.items, users=options.users)
@@ -145,6 +144,8 @@ def write(work: Path, rows: Sequence[Row]) -> None:
 
 def draw(path: Path, rows: Sequence[Row]) -> None:
     """A panel per pair of towers: NDCG@10 with its interval by sequence encoder, a colour per fusion, baselines as lines."""
+    from matplotlib.figure import Figure  # pyplot would keep global state
+
     menu = [row for row in rows if len(row.name) == 3]
     panels, fusions, sequences = (
         list(dict.fromkeys(row.name[i] for row in menu)) for i in range(3)

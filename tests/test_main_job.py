@@ -36,7 +36,7 @@ PRESETS = {
 }
 RECIPES = {"id-and-content", "modern", "paper", "paper-microlens"}
 OVERLAYS = {"adapter", "bitfit", "fft", "lora", "top-2"}
-PAPERS = ("microlens-", "ninerec-", "morec-")  # tests/models/test_paper_presets.py
+PAPERS = ("microlens-", "ninerec-", "morec-", "mmsr")  # tests/models/test_paper_presets.py
 OWN = {  # scenarios that a user writes into a file of his own
     "captioned": ["image_caption"],
     "joined": ["joined", "cover"],

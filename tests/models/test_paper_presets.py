@@ -1,6 +1,7 @@
-"""The presets named after the tables of MicroLens, NineRec and IDvs.MoRec, and after RecBole's models.
+"""The presets named after the tables of MicroLens, NineRec, IDvs.MoRec and MMSR, and after RecBole's models.
 
-Published settings: shared/golden/family/README.microlens-ninerec-morec.md, table "Recipes in the scripts".
+Published settings: shared/golden/family, README.microlens-ninerec-morec.md, table "Recipes in the scripts", and
+README.mmsr-adapters-iisan.md.
 """
 
 import re
@@ -19,7 +20,7 @@ from models.items.encoder_settings import EncoderSettings
 from models.train import train
 from toolkit.json_files import read_json
 
-PAPERS = ("microlens-", "ninerec-", "morec-")
+PAPERS = ("microlens-", "ninerec-", "morec-", "mmsr")
 # Loss, width, batch of a process, rates of model and encoder, weight decays of model and encoder, epochs, patience.
 RECIPES: dict[str, tuple[Any, ...]] = {
     "microlens-sasrec": ("in-batch", 1024, 512, 1e-4, None, 0.1, None, 50, 50),
@@ -37,10 +38,26 @@ RECIPES: dict[str, tuple[Any, ...]] = {
     "morec-text": ("bce", 512, 32, 1e-4, 5e-5, 0.01, 0.01, 150, 6),
     "morec-image": ("bce", 512, 16, 1e-4, 1e-4, 0.01, 0.01, 150, 6),
     "morec-two-stage": ("bce", 512, 64, 1e-4, None, 0.1, None, 150, 10),
+    "microlens-gru4rec-video": ("in-batch", 512, 120, 1e-4, 1e-4, 0.1, 0, 50, 50),
+    "microlens-nextitnet-video": ("in-batch", 512, 120, 1e-4, 1e-4, 0.1, 0, 50, 50),
+    "ninerec-multimodal": ("bce", 768, 128, 1e-4, 1e-4, 0.1, 0, 150, 20),
+    "mmsr": ("bce", 768, 64, 1e-4, 1e-4, 0.1, 0, 150, 10),  # no patience is published
 }
-RECBOLE = ("gru4rec-recbole", "nextitnet-recbole", "bert4rec-recbole")
+# General recommenders: loss, width, batch, rate, weight decay, epochs, patience.
+GENERAL: dict[str, tuple[Any, ...]] = {
+    "microlens-dssm": ("in-batch", 512, 1024, 1e-4, 0, 120, 10),
+    "microlens-lightgcn": ("in-batch", 512, 128, 1e-4, 0, 100, 10),
+    "microlens-nfm": ("in-batch", 1024, 64, 1e-4, 0, 120, 5),
+    "microlens-deepfm": ("in-batch", 1024, 64, 1e-4, 0, 120, 5),
+    "microlens-vbpr": ("in-batch", 512, 1024, 1e-3, 0, 120, 10),
+    "ninerec-dssm": ("bce", 1024, 4096, 1e-4, 0.1, 120, 30),
+    "ninerec-youtubednn": ("bce", 2048, 256, 5e-4, 0, 220, 30),
+    "morec-dssm": ("bce", 512, 512, 1e-3, 0.01, 60, 10),
+}
+RECBOLE = ("gru4rec-recbole", "nextitnet-recbole", "bert4rec-recbole", "lightgcn-recbole")
 WITH_IDS = (*RECBOLE, "microlens-sasrec", "microlens-gru4rec", "microlens-nextitnet", "ninerec-sasrec",
-            "ninerec-bert4rec", "ninerec-s2o", "morec-id")  # fmt: skip
+            "ninerec-bert4rec", "ninerec-s2o", "morec-id", "ninerec-dssm", "ninerec-youtubednn",
+            "microlens-nfm", "microlens-lightgcn")  # fmt: skip
 # Index of the first parameter that trains in the public code. `ninerec-text` trains the parameter before as well, the last bias
 # of a layer that is otherwise frozen.
 FIRST_TRAINED = {"microlens-text": 165, "microlens-image": 164, "ninerec-text": 101}
@@ -54,7 +71,7 @@ def recipe_of(config: RunConfig) -> tuple[Any, ...]:
     settings, rates = config.train, vars(config.train.rates)
     group = ""
     if config.item == "encoders":
-        group = "text_encoder" if config.towers == ["title"] else "image_encoder"
+        group = "text_encoder" if config.towers[0] == "title" else "image_encoder"
     return (
         *(settings.loss, config.side.embedding_dim, settings.batch_size),
         *(rates["base"], rates.get(group), settings.weight_decay),
@@ -63,9 +80,20 @@ def recipe_of(config: RunConfig) -> tuple[Any, ...]:
     )
 
 
+def recipe_of_general(config: RunConfig) -> tuple[Any, ...]:
+    settings = config.train
+    return (
+        *(settings.loss, config.side.embedding_dim, settings.batch_size, settings.rates.base),
+        *(settings.weight_decay, settings.epochs, settings.patience),
+    )
+
+
 def test_presets_have_the_published_settings() -> None:
     configs = {name: config_of(name) for name in presets() if name.startswith(PAPERS)}
     del configs["morec-in-batch"]
+    general = {name: configs.pop(name) for name in GENERAL}
+    assert {name: recipe_of_general(config) for name, config in general.items()} == GENERAL
+    assert {config.train.optimizer for config in general.values()} == {"adamw"}
     assert {name: recipe_of(config) for name, config in configs.items()} == RECIPES
     for name, config in configs.items():
         of_microlens = name.startswith("microlens")
@@ -144,4 +172,14 @@ def test_every_row_of_the_papers_page_is_a_command() -> None:
         words = shlex.split(row)
         parse_run_config([*words, "--data=data", "--output=run"])
         used |= {word for option, word in pairwise(words) if option == "--config"}
-    assert used == {*RECIPES, *RECBOLE, "morec-in-batch", "id-recbole"}
+    overlays = {"morec-in-batch", "id-recbole", "popularity", "ease"}
+    assert used == {*RECIPES, *GENERAL, *RECBOLE, *overlays}
+
+
+def test_mmsr_trains_with_attention_over_tokens(
+    raw_dataset: Path, tiny_bert: Path, tiny_vit: Path, tmp_path: Path
+) -> None:
+    words = [f"--encoders.title.encoder={tiny_bert}", f"--encoders.cover.encoder={tiny_vit}",
+             "--encoders.title.adapt=top-1", "--fusion.heads=2"]  # fmt: skip
+    train(parse_run_config([*smaller("mmsr", raw_dataset, tmp_path / "run"), *words]))
+    assert (tmp_path / "run" / "metrics" / "test.json").is_file()
