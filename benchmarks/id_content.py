@@ -25,8 +25,8 @@ from scientific import prepare
 
 EASE = "ease"
 RECIPES = {
-    "popularity": ["--recommender.kind", "popularity"],
-    EASE: ["--recommender.kind", "ease"],
+    "popularity": ["--config", "popularity"],
+    EASE: ["--config", "ease"],
     "id": ["--config", "id"],
     "content": ["--config", "modern", *CONTENT],
     "id-and-content": ["--config", "id-and-content", "--towers", "[id, title_mean]"],
