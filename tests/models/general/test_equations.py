@@ -260,6 +260,6 @@ def test_a_setting_is_refused(name: str, settings: dict[str, Any], said: str) ->
 
 def test_an_odd_width_and_too_long_histories_are_refused() -> None:
     with pytest.raises(ValueError, match="it must be even"):
-        GENERAL["vbpr"].model(users=S, items=N, embedding_dim=5)
+        GENERAL["vbpr"].module(users=S, items=N, embedding_dim=5)
     with pytest.raises(ValueError, match="5 inputs, but DeepFM has weights for 4"):
         scores_of("deepfm", F.pad(HISTORIES, (1, 0)))

@@ -76,7 +76,7 @@ def test_chunks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     rows = len(drawn(name)[3].rows)
     # Pairwise losses score the targets of all rows at once; all else is in chunks of at most 4 rows.
     assert rows > 8 and all(size <= 4 for size in shapes if size != rows)
-    assert sum(size != rows for size in shapes) > 2 * rows // 4
+    assert sum(size != rows for size in shapes) >= 2 * rows // 4
 
 
 def test_no_more_logits_are_kept_than_a_chunk_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,4 +86,4 @@ def test_no_more_logits_are_kept_than_a_chunk_has(monkeypatch: pytest.MonkeyPatc
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):  # fmt: skip
         loss(states, table, batch, scores=cubic)
-    assert max(kept) < len(states) * len(table)
+    assert 0 < sum(kept) < len(states) * len(table)
