@@ -25,7 +25,8 @@ from prep.synth.truth import oracle_scores
 from toolkit import metrics, open_dataset
 from toolkit.splits import Splits
 
-PRESETS = ("id", "text-only", "image-caption", "video-caption", "raw-image")
+BASELINES = ("popularity", "ease")
+PRESETS = (*BASELINES, "id", "text-only", "image-caption", "video-caption", "raw-image")
 SETTINGS = os.path.relpath(Path(__file__).parent / "demo.yaml")
 COLUMNS = ("HR@10", "NDCG@10", "MRR@10")
 

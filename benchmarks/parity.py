@@ -19,6 +19,7 @@ from benchmarks.golden.files import Golden, Ours, compare, read_golden
 from benchmarks.golden.fusions import RUNS as FUSIONS
 from benchmarks.golden.general import RUNS as GENERAL
 from benchmarks.golden.graphs import RUNS as GRAPHS
+from benchmarks.golden.idrec import RUNS as ID_EVALUATIONS
 from benchmarks.golden.iisan import run_iisan
 from benchmarks.golden.losses import RUNS as LOSSES
 from benchmarks.golden.morec import run_id_plus_modality, run_two_stage
@@ -37,6 +38,7 @@ KINDS: dict[str, Run] = {
     **GRAPHS,
     **GENERAL,
     **FUSIONS,
+    **ID_EVALUATIONS,
 }
 LATER = (
     "adapter4rec_",

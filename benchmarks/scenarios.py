@@ -38,6 +38,8 @@ from demo import oracle  # after the path that leads to it
 SETTINGS = Path(__file__).parent / "demo.yaml"
 SHUFFLED = "shuffled_caption"
 SCENARIOS = {
+    "popularity": ["--config", "popularity"],
+    "ease": ["--config", "ease"],
     "text-only": ["--config", "text-only"],
     "shuffled": ["--towers", f"[title, {SHUFFLED}]"],
     "image-caption": ["--config", "image-caption"],

@@ -68,8 +68,9 @@ from prep.synth import taste
 from prep.synth.dump import write_cover
 from prep.synth.scenes import draw_cover
 from prep.synth.world import ATTRIBUTES, Item, Purpose, draw_items, draw_words, generator
-from toolkit import open_dataset
+from toolkit import metrics, open_dataset
 from toolkit.console.door import run_command
+from toolkit.store import read_file
 
 STRENGTHS = {"colour": 4.0}  # what decides, and how strongly (`prep.synth.taste`)
 COVER_PX = 64
@@ -170,6 +171,7 @@ COMPARED = (
     ("id", "blind fft"),
     ("id", "seeing fft"),
 )
+BASELINES = ("popularity", "ease")  # without epochs and content
 CHEAPER = ("seeing fft", "seeing side", 10)
 
 
@@ -223,6 +225,7 @@ def main() -> None:
     folders = {seed: options.work / f"seed-{seed}" for seed in seeds}
     places = {seed: prepare(folder, size, seed) for seed, folder in folders.items()}
     best = [oracle_ndcg(*place) for place in places.values()]
+    below = {name: [baseline(places[s][0], folders[s], name) for s in seeds] for name in BASELINES}
     found: dict[str, list[Outcome]] = {}
     for name in options.methods:  # the costliest last, and a report after each
         found[name] = []
@@ -231,10 +234,16 @@ def main() -> None:
             try_out(places[seed][0], run, [*common(size), *METHODS[name].options()], seed=seed)
             found[name].append(outcome_of(run, options.work / "costs"))
             print(f"seed {seed}, {name}: {found[name][-1]}", flush=True)
-        report = describe(found, seeds) | {"oracle": best}
+        report = describe(found, seeds) | {"oracle": best, "baselines": below}
         (options.work / "worth.json").write_text(json.dumps(report, indent=1) + "\n")
         (options.work / "worth.md").write_text(show(report) + "\n")
     print(show(report))
+
+
+def baseline(dataset: Path, folder: Path, name: str) -> list[float]:
+    """The rank of each test user's target in a recommender that is computed at once."""
+    run = try_out(dataset, folder / "runs" / name, [f"--recommender.kind={name}"], seed=1)
+    return read_file(run / "ranks" / "test.arrow").column("rank").to_pylist()  # type: ignore[no-any-return]
 
 
 def pilot(work: Path, size: Size) -> None:
@@ -366,6 +375,9 @@ def show(report: dict[str, Any]) -> str:
         [method, *(show_interval(of["metrics"][method]["NDCG@10"]) for of in columns.values())]
         for method in report["costs"]
     ]
+    for name, of_seeds in report["baselines"].items():
+        shown = [*of_seeds, [rank for ranks in of_seeds for rank in ranks]]
+        values.append([name, *(show_interval(metrics.summarise(of)["NDCG@10"]) for of in shown)])
     oracle_cells = [f"{100 * value:.2f}" for value in report["oracle"]]
     values.append(["oracle", *oracle_cells, f"{100 * np.mean(report['oracle']):.2f}"])
     steps = [

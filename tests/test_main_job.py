@@ -17,6 +17,7 @@ import models
 import prep
 from models.build import make_features
 from models.config import parse_run_config, presets
+from models.general import GENERAL
 from models.runs.trained import TrainedRecommender
 from models.train import train
 from prep.config import EncodeConfig, MediaConfig, PrepConfig
@@ -33,7 +34,7 @@ PRESETS = {
     "video-caption": ["title", "video_caption"],
     "all-towers": ["title", "cover", "frames", "image_caption", "video_caption"],
 }
-RECIPES = {"modern", "paper", "paper-microlens"}
+RECIPES = {"id-and-content", "modern", "paper", "paper-microlens"}
 OVERLAYS = {"adapter", "bitfit", "fft", "lora", "top-2"}
 PAPERS = ("microlens-", "ninerec-", "morec-")  # tests/models/test_paper_presets.py
 OWN = {  # scenarios that a user writes into a file of his own
@@ -90,7 +91,8 @@ def runs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_preset_is_here() -> None:
-    others = {name for name in presets() if name.startswith(PAPERS) or name.endswith("-recbole")}
+    of_papers = {name for name in presets() if name.startswith(PAPERS) or name.endswith("-recbole")}
+    others = of_papers | set(GENERAL)
     assert {*PRESETS, *RECIPES, *OVERLAYS} == set(presets()) - others | {"id-recbole"}
 
 

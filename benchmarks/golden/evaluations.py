@@ -73,7 +73,7 @@ def _ranked(
     users, items = evaluation.masked_pairs(np.arange(len(evaluation)))
     targets = new_id[evaluation.targets]
     pairs = (torch.from_numpy(users), torch.from_numpy(new_id[items]))
-    ranks = count_ranks(scores, torch.from_numpy(targets), pairs, _catalogue(scores.shape[1]))
+    ranks = count_ranks(scores, torch.from_numpy(targets), pairs, catalogue_of(scores.shape[1]))
     repeated = np.isinf(ranks.numpy())
     counted = golden.outputs[f"{name}_rank_counting_greater"].numpy()
     hits, gains = (ranks <= K).double(), torch.from_numpy(ndcg(ranks.numpy(), K))
@@ -87,13 +87,32 @@ def _ranked(
     return {f"{name}_{key}": value for key, value in outputs.items()}
 
 
-def _catalogue(items: int) -> Catalogue:
+def catalogue_of(items: int) -> Catalogue:
     """A catalogue of which every item is a column. Its embeddings are not read."""
     none = torch.zeros(items + 1, 0)
     return Catalogue(none, none[1:].T, torch.ones(items), torch.arange(-1, items))
 
 
+def run_cold_and_new(golden: Golden) -> Ours:
+    """Ranks of given scores: of a known target, and of a new item, whose score is the last column."""
+    outputs = {}
+    for name in ("cold", "new"):
+        scores = golden.inputs[f"{name}_scores"][:, 1:]
+        histories = golden.inputs[f"{name}_history"].long()
+        of_new = torch.full((len(scores),), scores.shape[1])
+        targets = golden.inputs["cold_target"] if name == "cold" else of_new
+        users, slots = histories.nonzero(as_tuple=True)
+        pairs = torch.stack([users, histories[users, slots]], dim=1).unique(dim=0)
+        ranks = count_ranks(scores, targets, tuple(pairs.T), catalogue_of(scores.shape[1]))
+        outputs[f"{name}_hit10"] = (ranks <= K).double()
+        outputs[f"{name}_ndcg10"] = torch.from_numpy(ndcg(ranks.numpy(), K))
+    return Ours(outputs, {})
+
+
 RUNS = {
-    f"{code}_eval": run_evaluation
-    for code in ("microlens", "ninerec", "ninerec_bert4rec", "morec", "morec_inbatch")
+    **{
+        f"{code}_eval": run_evaluation
+        for code in ("microlens", "ninerec", "ninerec_bert4rec", "morec", "morec_inbatch")
+    },
+    "morec_cold_new_eval": run_cold_and_new,
 }

@@ -164,9 +164,11 @@ def _of_histories(golden: Golden) -> tuple[nn.Module, dict[str, str]]:
         hidden, fields = weights["dense1.weight"].shape
         names = {"dense1": "first", "dense2": "output"}
         renamed = {name: re.sub(r"^dense\d", lambda x: names[x[0]], name) for name in weights}
-        return DeepFM(embedding_dim=width, max_len=fields // width - 1, width=hidden), renamed
+        length = fields // width - 1
+        model = DeepFM(embedding_dim=width, max_len=length, width=hidden, history_pairs=True)
+        return model, renamed
     if not weights:
-        return FM(embedding_dim=width), {}
+        return FM(embedding_dim=width, history_pairs=True), {}
     inside = _layer_names({x: y for x, y in weights.items() if "mlp_layers" in x}, "mlp_layers.")
     layers = sum(name.endswith(".weight") for name in inside)
     names = {f"mlp_layers.{name}": f"tower.{ours}" for name, ours in inside.items()}

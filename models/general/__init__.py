@@ -4,6 +4,7 @@ from collections import ChainMap
 from collections.abc import MutableMapping
 from typing import Any
 
+from models.general.cease import CEASE
 from models.general.deepfm import DEEPFM
 from models.general.dssm import DSSM_KIND
 from models.general.ease import EASE
@@ -25,6 +26,7 @@ GENERAL: dict[str, GeneralKind] = {
     "popularity": POPULARITY,
     "item-knn": ITEM_KNN,
     "ease": EASE,
+    "cease": CEASE,
     "dssm": DSSM_KIND,
     "youtubednn": YOUTUBEDNN,
     "vbpr": VBPR_KIND,

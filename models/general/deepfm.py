@@ -26,12 +26,14 @@ class DeepFMSettings:
         layers: number of layers of the network, the first over all fields.
         width: width of these layers; 0 selects the width of the item vectors.
         dropout: dropout probability of the input of each layer after the first.
+        history_pairs: whether scores include the pairs of two items of the history (`models.general.fm`).
     """
 
     kind: str = "deepfm"
     layers: int = 1
     width: int = 0
     dropout: float = 0.0
+    history_pairs: bool = False
 
 
 class DeepFM(nn.Module):
@@ -40,7 +42,7 @@ class DeepFM(nn.Module):
     The fields x_1, …, x_L are the vectors of the history, the newest last and zeros at padding, and v_i is that of the
     candidate, as in MicroLens, without first-order weights. The first layer W has no bias; further ones are
     h ← ReLU(W h + b). The parts of W [x; v] of the history and of the candidate are computed once for each user and
-    each item: users have [s; a; Σ_d h_d], and items [v; z], with W [x; v] = a + z.
+    each item: users have [s; a; c], and items [v; z], with FM = s · v + c and W [x; v] = a + z.
 
     Args:
         embedding_dim: E.
@@ -48,6 +50,7 @@ class DeepFM(nn.Module):
         layers: number of layers.
         width: H; 0 for E.
         dropout: dropout probability of the input of each layer after the first.
+        history_pairs: whether FM includes the pairs of two items of the history; otherwise c is 0.
         initial_std: standard deviation of the initial weights; by default Xavier normal.
 
     Raises:
@@ -62,6 +65,7 @@ class DeepFM(nn.Module):
         layers: int = 1,
         width: int = 0,
         dropout: float = 0.0,
+        history_pairs: bool = False,
         initial_std: float | None = None,
     ) -> None:
         super().__init__()
@@ -74,9 +78,11 @@ class DeepFM(nn.Module):
             "layers": layers,
             "width": width,
             "dropout": dropout,
+            "history_pairs": history_pairs,
         }
         self.embedding_dim = embedding_dim
         self.max_len = max_len
+        self.history_pairs = history_pairs
         self.first = linear((max_len + 1) * embedding_dim, width, initial_std, bias=False)
         self.tower = Tower(
             layers * [width], activation="relu", dropout=dropout, initial_std=initial_std
@@ -113,12 +119,16 @@ class DeepFM(nn.Module):
         total, pairs = fields_of_history(inputs, vectors)
         fields = F.embedding(inputs, vectors).masked_fill((inputs == 0)[..., None], 0.0).flatten(1)
         newest = self.first.weight[:, : -self.embedding_dim][:, -fields.shape[1] :]
-        return torch.cat([total, F.linear(fields, newest), pairs.sum(1, keepdim=True)], dim=1)
+        constant = (
+            pairs.sum(1, keepdim=True) if self.history_pairs else torch.zeros_like(total[:, :1])
+        )
+        return torch.cat([total, F.linear(fields, newest), constant], dim=1)
 
     def scores(self, users: Tensor, items: Tensor) -> Tensor:
         """(..., B, E + H + 1), (..., C, E + H) -> (..., B, C)."""
-        total, hidden, constant = users.split([self.embedding_dim, items.shape[-1] - self.embedding_dim, 1], dim=-1)  # fmt: skip
-        vectors, of_items = items[..., : self.embedding_dim], items[..., self.embedding_dim :]
+        sizes = [self.embedding_dim, self.output.in_features]
+        total, hidden, constant = users.split([*sizes, 1], dim=-1)
+        vectors, of_items = items.split(sizes, dim=-1)
         hidden = self.tower((hidden[..., :, None, :] + of_items[..., None, :, :]).relu())
         deep = self.output(self.dropout(hidden)).squeeze(-1)
         return total @ vectors.mT + constant + deep

@@ -11,6 +11,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.general.histories import newest_occurrences
@@ -94,16 +95,44 @@ class Ease(nn.Module):
         """
         numbers = np.unique(interactions.items)
         matrix = interactions.matrix()[1:, numbers]
-        self.numbers = torch.from_numpy(numbers)
         if not self.rank:
-            self.weights = _exact(matrix, self.regularisation)
+            self.solve(numbers, matrix)
             return
         if self.rank >= min(matrix.shape):
             raise UserError(
                 f"recommender.rank is {self.rank}, but the training matrix is {matrix.shape[0]:,} x {matrix.shape[1]:,}; "
                 "lower it, or leave it out"
             )
+        self.numbers = torch.from_numpy(numbers)
         self.weights, self.columns = _low_rank(matrix, self.regularisation, self.rank)
+
+    def solve(self, numbers: NDArray[np.int64], matrix: Any, added: Tensor | None = None) -> None:
+        """Computes B from P = (XᵀX + A + λI)⁻¹.
+
+        Args:
+            numbers: (T,) item numbers of the columns of X.
+            matrix: X, (S, T), sparse.
+            added: (T, D) a matrix C with A = C·Cᵀ; None for A = 0.
+
+        Raises:
+            UserError: if the weights do not fit into memory.
+        """
+        size = len(numbers)
+        needed, free = 4 * _MATRICES * size**2, psutil.virtual_memory().available
+        if needed > free:
+            raise UserError(
+                f"linear weights between {size:,} items take {needed / 2**30:,.1f} GiB while they are computed, and "
+                f"{free / 2**30:,.1f} GiB are free; use a machine with more memory, or --recommender.kind ease "
+                "--recommender.rank 512"
+            )
+        gram = torch.from_numpy((matrix.T @ matrix).astype(np.float32).toarray())
+        if added is not None:
+            gram.addmm_(added, added.T)
+        gram.diagonal().add_(self.regularisation)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram, out=gram))
+        self.numbers = torch.from_numpy(numbers)
+        self.weights = inverse.div_(-inverse.diagonal().clone())
+        self.weights.diagonal().zero_()
 
     def tables(self, vectors: Tensor | None) -> Tables:
         """(N + 1, 1): the item numbers."""
@@ -129,23 +158,6 @@ class Ease(nn.Module):
             summed.scatter_add_(1, at, -own[at] * real)
         # The last column is that of items without training interactions.
         return F.pad(summed, (0, 1)).index_select(1, columns % (len(self.numbers) + 1))
-
-
-def _exact(matrix: Any, regularisation: float) -> Tensor:
-    """B, (T, T), from X."""
-    size = matrix.shape[1]
-    needed, free = 4 * _MATRICES * size**2, psutil.virtual_memory().available
-    if needed > free:
-        raise UserError(
-            f"recommender.kind ease: the weights between {size:,} items take {needed / 2**30:,.1f} GiB while they are "
-            f"computed, and {free / 2**30:,.1f} GiB are free; use --recommender.rank 512, or a machine with more memory"
-        )
-    gram = torch.from_numpy((matrix.T @ matrix).astype(np.float32).toarray())
-    gram.diagonal().add_(regularisation)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram, out=gram))
-    weights = inverse.div_(-inverse.diagonal().clone())
-    weights.diagonal().zero_()
-    return weights
 
 
 def _low_rank(matrix: Any, regularisation: float, rank: int) -> tuple[Tensor, Tensor]:

@@ -60,6 +60,12 @@ def words(data: Path, tiny_bert: Path, tiny_vit: Path) -> Words:
     return {
         "full": full,
         "cached": [*full, "--train.items_at_once=5", "--train.activation_checkpointing=true"],
+        "tokens": [
+            *full,
+            "--train.items_at_once=5",
+            "--fusion.kind=co-attention",
+            "--fusion.dropout=0",
+        ],
         "lora": [*lora, "--train.epochs=2"],
         "lora-cached": [*lora, "--train.epochs=2", "--train.items_at_once=6"],
         # In the last step the second process has no item.
@@ -82,9 +88,9 @@ def launch(folder: Path, runs: list[list[str]], *options: str) -> subprocess.Com
 
 @pytest.fixture(scope="module")
 def alone(words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`full` and `lora` in one process."""
+    """`full`, `tokens` and `lora` in one process."""
     folder = tmp_path_factory.mktemp("alone")
-    for name in ("full", "lora"):
+    for name in ("full", "tokens", "lora"):
         arguments = [*words[name], "--train.batch_size=16", f"--output={folder / name}"]
         train(parse_run_config(arguments))
     return folder
@@ -126,12 +132,14 @@ def test_sharded_encoders_train_save_and_resume_as_whole_ones(
     runs = [
         [*words["cached"], f"--output={tmp_path / 'full'}"],
         [*words["local"], f"--output={tmp_path / 'local'}"],
+        [*words["tokens"], f"--output={tmp_path / 'tokens'}"],
         [*half, "--train.epochs=1"],
         [*half, "--resume"],
     ]
     done = launch(tmp_path, runs, "--use_fsdp", "--fsdp_version", "2")
     assert "weights of encoders are sharded over 2 processes" in done.stdout
     assert_same(tmp_path / "full", alone / "full")
+    assert_same(tmp_path / "tokens", alone / "tokens")
     assert_same(tmp_path / "lora", alone / "lora")
     for name in ("full", "lora"):  # whole tensors of what trains, and nothing of the base
         for part in ("model", "checkpoints"):

@@ -191,3 +191,63 @@ def test_frames_are_taken_from_the_middles_of_equal_parts(
 def test_a_video_encoder_reads_no_text(saved: Callable[[str], str]) -> None:
     with pytest.raises(UserError, match=r"\(videomae\) reads images"):
         load_backbone(saved("videomae"), modality="text")
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "message"),
+    [
+        ("videomae", {"frame_count": 5}, "reads tubes of 2 frames, so of 5 frames it would ignore the last; set frame_count to 4 or 6"),
+        ("v-jepa 2", {"frame_count": 1}, "so of 1 frames it would ignore the last; set frame_count to 2"),
+        ("timesformer", {"frame_count": 8}, r"\(timesformer\): frame_count is 8, and its positions are learned for 4 frames"),
+        ("vivit", {"frame_count": 5}, r"\(vivit\): frame_count is 5, and its positions are learned"),
+        ("videomae", {"crop_px": 64}, "crop_px is 64, and the configuration of its processor decides the size"),
+    ],
+)  # fmt: skip
+def test_a_number_of_frames_that_an_encoder_cannot_read_is_refused(
+    family: str, settings: dict[str, int], message: str, saved: Callable[[str], str]
+) -> None:
+    with pytest.raises(UserError, match=message):
+        load_backbone(saved(family), modality="image", pooling="mean", **settings)  # type: ignore[arg-type]
+    if "frame_count" in settings:
+        with pytest.raises(UserError, match=message):
+            frames_needed(saved(family), frame_count=settings["frame_count"])
+
+
+def test_a_configuration_of_an_odd_number_of_frames_is_refused(tmp_path: Path) -> None:
+    """MicroLens' VideoMAE of five frames, of which it reads four."""
+    config = hf.VideoMAEConfig(**{**PATCHES, "num_frames": 5}, tubelet_size=2)
+    folder = save(tmp_path, config, hf.VideoMAEImageProcessor)
+    with pytest.raises(UserError, match=r"of 5 frames it would ignore the last; set frame_count"):
+        load_backbone(folder, modality="image", pooling="mean")
+    four = load_backbone(folder, modality="image", pooling="mean", frame_count=4)
+    assert four.encoder.frames == 4
+    assert four.encode([clip(0, 5)]).shape == (1, 3, 16)
+
+
+def test_encoders_with_computed_positions_read_another_number_of_frames(
+    saved: Callable[[str], str],
+) -> None:
+    """The weights are the same; the state of four equal frames' worth of tokens changes with their number."""
+    for family in ("videomae", "v-jepa 2"):
+        folder = saved(family)
+        six = load_backbone(folder, modality="image", pooling="mean", frame_count=6)
+        assert frames_needed(folder, frame_count=6) == six.encoder.frames == 6
+        four = load_backbone(folder, modality="image", pooling="mean").encoder
+        for one, other in zip(six.encoder.model.parameters(), four.model.parameters(), strict=True):
+            assert torch.equal(one, other)
+        hidden = six.encoder.hidden(six.encoder.prepare([clip(0, 6)]))
+        assert {state.shape[1] for state in hidden.states} == {12}
+        assert six.encoder.states_settings()["frame_count"] == 6
+        assert "frame_count" not in four.states_settings()  # as tables of an older Versa
+
+
+def test_settings_of_clips_are_refused_for_encoders_that_read_none(
+    tiny_vit: Path, tiny_bert: Path
+) -> None:
+    for folder, modality in ((tiny_vit, "image"), (tiny_bert, "text")):
+        with pytest.raises(UserError, match="reads no clips, and frame_count is 4; leave it out"):
+            load_backbone(str(folder), modality=modality, pooling="mean", frame_count=4)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="reads no clips, and frame_count is 4"):
+        frames_needed(str(tiny_vit), frame_count=4)
+    with pytest.raises(UserError, match="frame_count is 0; it must be at least 1"):
+        load_backbone(str(tiny_vit), modality="image", frame_count=0)

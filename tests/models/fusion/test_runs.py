@@ -163,3 +163,17 @@ def test_without_the_inter_tower_a_side_network_has_two_parts(data: Path, tmp_pa
     more = [TWO, "--fusion.kind=film", "--side.parts=intra"]
     model = build(config(data, tmp_path / "run", *more), open_dataset(data))
     assert model.item_encoder.fusion.parts == ("title", "cover")
+
+
+def test_the_preset_of_mmsr_builds_with_its_fusions(
+    data: Path, tiny_bert: Path, tiny_vit: Path, tmp_path: Path
+) -> None:
+    more = ["--config=mmsr", f"--encoders.title.encoder={tiny_bert}", f"--encoders.cover.encoder={tiny_vit}",
+            "--side.embedding_dim=24", "--encoders.title.revision=null"]  # fmt: skip
+    merged = build(config(data, tmp_path, *more), open_dataset(data)).item_encoder
+    assert isinstance(merged.fusion, models.FUSIONS["merge-attention"].fusion)
+    assert merged.fusion.attention[0].heads == 12 and merged.activation == "none"
+    film = config(
+        data, tmp_path, *more, "--fusion.kind=film", "--fusion.norm=true", "--fusion.mlp=3"
+    )
+    assert len(build(film, open_dataset(data)).item_encoder.fusion.mlp) == 9

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tastes import CHANCE, ITEMS, block_tastes, hit_rate, no_tastes, splits_of
 from torch import Tensor, nn
 
+from models.general.cease import Cease
 from models.general.ease import Ease, EaseSettings
 from models.general.histories import newest_occurrences
 from models.general.item_knn import ItemKnn
@@ -90,9 +91,8 @@ def test_item_knn_keeps_the_most_similar() -> None:
     assert scores_of(model, torch.tensor([[0, 0, 1]]))[0, 2] == 0
 
 
-def ease_weights(regularisation: float) -> NDArray[np.float64]:
+def least_squares(x: NDArray[np.float64], regularisation: float) -> NDArray[np.float64]:
     """B by its definition: the least-squares problem of each column, with a zero on the diagonal."""
-    x = binary()
     weights = np.zeros((N + 1, N + 1))
     for j in range(N + 1):
         others = [i for i in range(N + 1) if i != j]
@@ -102,7 +102,7 @@ def ease_weights(regularisation: float) -> NDArray[np.float64]:
 
 
 def test_ease_solves_the_least_squares_problem_without_the_diagonal() -> None:
-    weights = ease_weights(2.0)
+    weights = least_squares(binary(), 2.0)
     chosen = np.zeros((len(HISTORIES), N + 1))
     for row, history in enumerate(HISTORIES.tolist()):
         chosen[row, [item for item in history if item]] = 1
@@ -128,6 +128,28 @@ def test_ease_of_low_rank_is_ease_of_the_truncated_decomposition() -> None:
         expected[row] = weights[sorted({item for item in history if item})].sum(0)
     model = fitted(Ease(items=ITEMS, regularisation=5.0, rank=40), train, ITEMS)
     np.testing.assert_allclose(scores_of(model, histories).numpy(), expected, atol=1e-5)
+
+
+def test_cease_solves_the_least_squares_problem_of_interactions_and_content() -> None:
+    """Each column is fitted from the others; item 9 has no interactions, and the content of item 2."""
+    features = torch.randn(N + 1, 4, generator=torch.Generator().manual_seed(0))
+    features[0] = features[6] = 0  # padding, and an item without content
+    features[9] = features[2]
+    model = Cease(items=N, regularisation=2.0, content_weight=3.0)
+    observe(model, Interactions.of(splits_of(TRAIN, N)), {"title": features})
+    rows = features.double().numpy()
+    centred = rows - rows[rows.any(1)].mean(0)
+    centred[~rows.any(1)] = 0
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    x = np.vstack([binary(), 3.0**0.5 * unit.T])
+    weights = least_squares(x, 2.0)
+    chosen = np.zeros((len(HISTORIES), N + 1))
+    for row, history in enumerate(HISTORIES.tolist()):
+        chosen[row, [item for item in history if item]] = 1
+    scores = scores_of(model)
+    np.testing.assert_allclose(scores[:, 1:].numpy(), (chosen @ weights)[:, 1:], atol=1e-5)
+    assert (scores[:, 0] == 0).all()
+    assert scores[0, 9] > scores[0, 6] - 1e-6
 
 
 def test_weights_that_do_not_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

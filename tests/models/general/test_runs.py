@@ -27,6 +27,7 @@ WORDS = {
     "popularity": [],
     "item-knn": ["--recommender.neighbours=5"],
     "ease": ["--recommender.regularisation=5"],
+    "cease": ["--item=pooled", "--towers=[title, cover]"],
     "dssm": ["--item=pooled", "--towers=[title]", "--train.loss=in-batch"],
     "youtubednn": ["--item=id", "--train.loss=bce"],
     "vbpr": ["--item=pooled", "--towers=[title, cover]", "--train.loss=bpr"],

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import models
-from models.build import make_features
+from models.build import build, make_features
 from models.config import parse_run_config
 from models.fusion import Concat, Sum
 from models.items import Pooled
@@ -105,6 +105,16 @@ def test_id_is_one_of_the_towers(dataset: Path, tmp_path: Path, fusion: str) -> 
     assert (
         "a learned vector per item" in card and "the model has no vectors for other items" in card
     )
+
+
+def test_id_and_content_adds_small_vectors_to_the_content(dataset: Path, tmp_path: Path) -> None:
+    words = [f"--data={dataset}", f"--output={tmp_path / 'run'}", "--train.epochs=1", "--sequence.max_len=5"]  # fmt: skip
+    config = parse_run_config(["--config=id-and-content", "--towers=[id, title]", *words])
+    encoder = build(config, open_dataset(dataset)).item_encoder
+    assert isinstance(encoder, Pooled) and encoder.joined == ("id", "title")
+    assert isinstance(encoder.fusion, Sum)
+    assert 0.018 < float(encoder.vectors.table.weight[1:].detach().std()) < 0.022
+    assert train(config)["users"] == len(open_dataset(dataset).splits(max_len=5).user_ids)
 
 
 def test_what_two_stage_models_cannot_do_is_refused(dataset: Path, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_a_run_with_a_loss_of_the_table(dataset: Path, tmp_path: Path) -> None:
     words = ["--config=id", f"--data={dataset}", f"--output={tmp_path / 'run'}", "--train.loss=gbce",
              "--train.negatives_per_target=16", "--train.loss_settings.t=0.5", "--train.epochs=8",
              "--sequence.kind=gru4rec", "--sequence.max_len=5", "--train.batch_size=16",
-             "--train.rates.base=0.01", "--train.trackers=[]"]  # fmt: skip
+             "--train.rates.base=0.01", "--train.initial_std=0", "--train.trackers=[]"]  # fmt: skip
     assert train(parse_run_config(words))["metrics"]["HR@10"]["value"] > 0.5
 
 
