@@ -46,7 +46,7 @@ class OfFeatures(nn.Linear):
     """`{"id": (U,)}` -> (U, E), by the features of the items."""
 
     def __init__(self) -> None:
-        features = features_of_blocks()["title"]
+        features = features_of_blocks(noise=0.1)["title"]
         super().__init__(features.shape[1], E, bias=False)
         self.register_buffer("features", features)
 
