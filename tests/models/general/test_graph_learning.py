@@ -26,7 +26,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "grcn": {"latent": 16},
 }
 QUICK: dict[str, Any] = {"epochs": 6, "batch_size": 256, "lr": 0.02}
-TRAINING = {"lightgcn": QUICK, "mmgcn": {"epochs": 12}, "grcn": QUICK}
+TRAINING = {
+    "lightgcn": QUICK,
+    "mmgcn": {"epochs": 45, "batch_size": 256, "lr": 0.007},
+    "grcn": QUICK,
+}
 
 
 def trained(kind: str, train: Any, **options: Any) -> GeneralRecommender:
