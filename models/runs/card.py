@@ -115,13 +115,9 @@ def _headline(run: Path, trained: TrainedRecommender) -> str:
 def _given(config: RunConfig, length: int) -> str:
     """What the model reads of a user."""
     kind = config.general_kind
-    if kind is None:
-        return f"the user's last {length} items"
-    if kind.needs_user:
+    if kind is not None and kind.needs_user:
         return "the user, who must be one of the training users"
-    return (
-        f"the user's last {length} items, whose order within training sequences it does not learn"
-    )
+    return f"the user's last {length} items"
 
 
 def _results(run: Path, reports: list[dict[str, Any]]) -> str:
