@@ -117,7 +117,8 @@ def _given(config: RunConfig, length: int) -> str:
     kind = config.general_kind
     if kind is not None and kind.needs_user:
         return "the user, who must be one of the training users"
-    return f"the user's last {length} items"
+    order = " in order" if kind is None else ""
+    return f"the user's last {length} items{order}"
 
 
 def _results(run: Path, reports: list[dict[str, Any]]) -> str:
