@@ -525,13 +525,17 @@ def make_parser(
 def _described_presets() -> str:
     """The list of presets, each with the first sentence of its comment."""
     lines = []
+    width = max(map(len, presets())) + 4
     for name in presets():
         text = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
         comment = " ".join(takewhile(lambda line: line.startswith("#"), text.splitlines()))
         sentence = comment.replace("# ", "").split(". ")[0].removesuffix(".")
         lines.append(
             textwrap.fill(
-                sentence, WIDTH, initial_indent=f"  {name:<17}", subsequent_indent=" " * 19
+                sentence,
+                WIDTH,
+                initial_indent=f"  {name}".ljust(width),
+                subsequent_indent=" " * width,
             )
         )
     return "\n".join(["presets, recipes and overlays for --config:", *lines])

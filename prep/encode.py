@@ -155,7 +155,10 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
     shape = _shape_of(work, config)
     items = work.data.items.select(["item_id", "item"])
     described = asdict(replace(settings, max_tokens=settings.token_limit))
-    for key in ("frame_count", "crop_px"):  # recorded where they are set, as earlier versions had neither
+    for key in (
+        "frame_count",
+        "crop_px",
+    ):  # recorded where they are set, as earlier versions had neither
         if described[key] is None:
             del described[key]
     layer = described.pop("tokens")  # pooled states do not depend on it

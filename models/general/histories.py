@@ -3,6 +3,7 @@
 B users, L inputs, M items, E width of a vector.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
