@@ -48,7 +48,7 @@ class Pair:
 
     def sequences(self, number: int) -> NDArray[np.int32]:
         """The sequences of one batch of the first epoch, (B, L + 1)."""
-        return self.batches.sequences[self.batches.rows(1, number, 0)]
+        return self.batches.sequences.select(self.batches.rows(1, number, 0)).items
 
     def step_versa(self, sequences: NDArray[np.int32]) -> float:
         """Trains Versa on one batch and returns the loss."""
