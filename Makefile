@@ -5,7 +5,7 @@ BIN := .venv/bin
 export GOMP_SPINCOUNT ?= 10000
 
 .PHONY: demo test check docs format install clean
-demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> five trained recommenders -> one table
+demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> seven recommenders -> one table
 	$(BIN)/python benchmarks/demo.py --output demo
 
 # One process per core, at most four, each with one thread. The tests of a file run in one process.
