@@ -105,7 +105,7 @@ def step(row: Row) -> Iterator[str]:
     yield f"{len(before) - len(adapted.trainable)} ({row.index})"
     yield str(len(adapted.trainable))
     yield f"{seconds:.1f}"
-    yield f"{float(loss):.3g}{'' if torch.isfinite(loss) else ' (not finite)'}"
+    yield f"{float(loss.detach()):.3g}{'' if torch.isfinite(loss) else ' (not finite)'}"
     yield (
         "in the trained layers alone"
         if right
