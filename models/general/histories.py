@@ -3,7 +3,6 @@
 B users, L inputs, M items, E width of a vector.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
