@@ -42,6 +42,7 @@ def newest_occurrences(inputs: Tensor) -> Tensor:
     Args:
         inputs: (B, L) item numbers, the newest last; 0 is padding.
 
+    >>> import torch
     >>> newest_occurrences(torch.tensor([[0, 5, 6, 5]])).tolist()
     [[False, False, True, True]]
     """
