@@ -78,8 +78,7 @@ class GeneralRecommender(nn.Module):
         tables = self._tables_of(batch)
         with torch.autocast(tables.items.device.type, enabled=False):
             tables = Tables(tables.items.float(), tables.users)
-            # With one example per row, the row is the last input of its sequence.
-            owners = batch.rows // batch.inputs.shape[1]
+            owners = batch.sequence_of_rows()
             users = Users(
                 batch.inputs.index_select(0, owners),
                 None if batch.users is None else batch.users.index_select(0, owners),

@@ -40,7 +40,7 @@ def ids_of_rows(batch: Batch) -> RowIds:
     numbers = F.pad(columns.to(batch.targets.device), (1, 0))
     negatives = batch.targets[:, None][:, :0] if batch.negatives is None else batch.negatives
     return RowIds(
-        batch.users.index_select(0, batch.rows // batch.inputs.shape[1]),
+        batch.users.index_select(0, batch.sequence_of_rows()),
         numbers[batch.targets],
         numbers[negatives],
     )

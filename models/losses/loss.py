@@ -60,11 +60,15 @@ class LossInputs:
     hidden: Tensor | None = None
     negatives: Tensor | None = None
 
+    def sequence_of_rows(self) -> Tensor:
+        """Index of the sequence of each row, (R,), 0 to B - 1."""
+        return self.rows // self.inputs.shape[1]
+
     def hidden_of_rows(self) -> Tensor | None:
         """`hidden` per row, (R, H)."""
         if self.hidden is None:
             return None
-        return self.hidden.index_select(0, self.rows // self.inputs.shape[1])
+        return self.hidden.index_select(0, self.sequence_of_rows())
 
 
 @dataclass(frozen=True)
