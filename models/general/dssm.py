@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.general.kind import GeneralKind
-from models.general.towers import Activation, Norm, Tower, vectors_of
+from models.general.towers import Activation, Norm, Tower
 from models.inputs.tables import Tables
 from models.inputs.users import Users
+from models.items.id_embedding import vectors_of
 
 
 @dataclass

@@ -81,17 +81,3 @@ def linear(inputs: int, outputs: int, initial_std: float | None, *, bias: bool =
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def vectors_of(count: int, width: int, initial_std: float | None) -> nn.Embedding:
-    """A learned vector for each of `count` users or items, (count + 1, width); row 0 is zeros and not trained.
-
-    Args:
-        count: number of users or items.
-        width: of their vectors.
-        initial_std: standard deviation of the initial vectors; None for 1/sqrt(width), so that their norm is about 1.
-    """
-    table = nn.Embedding(count + 1, width, padding_idx=0)
-    nn.init.normal_(table.weight, std=initial_std or width**-0.5)
-    table.weight.data[0] = 0.0
-    return table

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.general.kind import GeneralKind
-from models.general.towers import linear, vectors_of
+from models.general.towers import linear
 from models.inputs.interactions import Interactions
 from models.inputs.tables import Tables
 from models.inputs.users import Users
+from models.items.id_embedding import vectors_of
 
 
 @dataclass

@@ -23,10 +23,7 @@ class IdEmbedding(nn.Module):
         super().__init__()
         self.items = items
         self.embedding_dim = embedding_dim
-        self.table = nn.Embedding(items + 1, embedding_dim, padding_idx=0)
-        # Norm 1 for any N: Xavier vectors shrink as the catalogue grows and become small beside the position embeddings.
-        nn.init.normal_(self.table.weight, std=initial_std or embedding_dim**-0.5)
-        self.table.weight.data[0] = 0.0
+        self.table = vectors_of(items, embedding_dim, initial_std)
 
     def settings(self) -> dict[str, Any]:
         """Arguments that rebuild the module (`IdEmbedding(**settings)`), as a JSON object."""
@@ -41,6 +38,21 @@ class IdEmbedding(nn.Module):
         if isinstance(features, Tensor):
             raise ValueError('features are a tensor; expected a mapping, {"id": item numbers}')
         return self.table(features["id"])
+
+
+def vectors_of(count: int, width: int, initial_std: float | None) -> nn.Embedding:
+    """A learned vector for each of `count` users or items, (count + 1, width); row 0 is zeros and not trained.
+
+    Args:
+        count: number of users or items.
+        width: of their vectors.
+        initial_std: standard deviation of the initial vectors; None for 1/sqrt(width), so that their norm is about 1.
+    """
+    table = nn.Embedding(count + 1, width, padding_idx=0)
+    # Norm 1 for any count: Xavier vectors shrink as it grows and become small beside the position embeddings.
+    nn.init.normal_(table.weight, std=initial_std or width**-0.5)
+    table.weight.data[0] = 0.0
+    return table
 
 
 def _build(
