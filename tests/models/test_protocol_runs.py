@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from tiny_dataset import write_dataset
 from models.compare import compare
 from models.config import parse_run_config
 from models.evaluate import evaluate, format_report
+from models.ranking.catalogue import make_catalogue
 from models.ranking.ranks import rank_targets
 from models.report import report
 from models.runs.run import load_own
 from models.train import train
-from toolkit import UserError, metrics
+from toolkit import UserError, metrics, open_dataset
 
 ITEMS = 40
 TINY = ["--config=id", "--train.epochs=1", "--side.embedding_dim=8", "--sequence.max_len=4", "--train.trackers=[]"]  # fmt: skip
@@ -74,7 +76,7 @@ def test_the_best_epoch_is_selected_by_any_metric(in_time: Path, one_out: Path) 
     assert entries[-1]["valid MRR@3"] == entries[-2]["valid"]["MRR@3"]
     assert "highest MRR@3" in (in_time / "model" / "README.md").read_text()
     assert "highest HR@10" in (one_out / "model" / "README.md").read_text()
-    with pytest.raises(UserError, match="train.select_by: metric 'recall@5' is unknown"):
+    with pytest.raises(UserError, match=r"train.select_by: metric 'recall@5' is unknown"):
         config(in_time, in_time, "--train.select_by=recall@5")
 
 
@@ -95,7 +97,9 @@ def test_a_user_with_several_targets_counts_once(in_time: Path) -> None:
 
 def test_a_run_is_not_evaluated_under_another_split(in_time: Path, one_out: Path) -> None:
     for run, protocol in ((one_out, "time"), (in_time, "clean")):
-        with pytest.raises(UserError, match=rf"may contain what {protocol} tests; .*--protocol {protocol}"):
+        with pytest.raises(
+            UserError, match=rf"may contain what {protocol} tests; .*--protocol {protocol}"
+        ):
             evaluate(run, protocol=protocol, progress=False)
     with pytest.raises(UserError, match=r"differ in .*protocol \(clean and time\)"):
         compare([one_out, in_time])
@@ -132,12 +136,21 @@ def test_new_items_are_ranked_alone_and_jointly(one_out: Path) -> None:
         }.get(name, len(trained.splits.known))
 
 
-def test_a_model_that_knows_nothing_is_at_chance_under_every_protocol(timed: Path) -> None:
-    from models.ranking.catalogue import encode_catalogue
-    from toolkit import open_dataset
-
-    for name in ("cold", "new-item", "new-item-joint", "time", "time-successive"):
-        ...
+@pytest.mark.parametrize("name", ["cold", "new-item", "new-item-joint", "time-successive"])
+def test_equal_scores_are_at_chance_under_every_protocol(name: str, timed: Path) -> None:
+    """The rank of a target among n items with equal scores is (n + 1) / 2."""
+    evaluation = open_dataset(timed).splits(name, max_len=4).test
+    same = torch.arange(ITEMS + 1)
+    vectors = torch.zeros(ITEMS + 1, 2)
+    catalogue = make_catalogue(vectors, same, evaluation.catalogue, appended=evaluation.new_targets)
+    model: Any = SimpleNamespace(
+        user_vectors=lambda users, tables: torch.ones(len(users.inputs), 2)
+    )
+    ranks = rank_targets(model, catalogue, evaluation)
+    for row, target in enumerate(evaluation.targets.tolist()):
+        masked = set(evaluation.masked(np.array([row]))[0].tolist())
+        others = set(evaluation.catalogue.tolist()) - masked - {target}
+        assert ranks[row] == 1 + len(others) / 2
 
 
 def test_a_run_for_cold_targets_selects_by_cold_targets(timed: Path, tmp_path: Path) -> None:
