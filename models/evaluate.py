@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.machine.parallel import rank_and_world
 from models.ranking.ranks import rank_targets
 from models.runs.card import write_card
+from models.runs.files import protocol_of
 from models.runs.run import load_own
 from models.runs.trained import TrainedRecommender
 from toolkit import metrics, schema
@@ -142,6 +143,10 @@ def format_report(report: dict[str, Any]) -> str:
         ]
         text = f"{SLICED} by slice: {', '.join(parts)}"
         lines.append(fill(text, WIDTH, initial_indent="  ", subsequent_indent="    "))
+    if caution := protocol_of(report).catalogue.caution:
+        lines.append(
+            fill(f"a new target: {caution}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+        )
     if "users_without_vector" in report:
         lines.append(
             f"{report['users_without_vector']:,} users were not trained on; the model has a vector per training user, and "

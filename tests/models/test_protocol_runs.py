@@ -132,6 +132,7 @@ def test_new_items_are_ranked_alone_and_jointly(one_out: Path) -> None:
             equal = sum(float(scores[item] == scores[target]) for item in others)
             assert ranks[row] == pytest.approx(1 + above + equal / 2), (name, row)
         report = evaluate(one_out, protocol=name, progress=False)
+        assert ("optimistic" in format_report(report)) == (name == "new-item")
         assert report["metrics"] == metrics.summarise(ranks)
         assert report["catalogue"] == {
             "new-item": len(seen) + 1,
