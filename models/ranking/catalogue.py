@@ -53,11 +53,6 @@ class Catalogue:
         inside = self.column[items] >= 0
         return inside if self.appended is None else inside & ~self.appended[items]
 
-    @property
-    def items(self) -> Tensor:
-        """(C,) item numbers, ascending, without appended ones."""
-        return self.ranks(torch.arange(len(self.column), device=self.column.device)).nonzero()[:, 0]
-
     def users_at_once(self, limit_bytes: int) -> int:
         """The number of users whose scores of all catalogue items take this many bytes; at least 1."""
         values = 1 if self.scores is None else self.scores.values_per_score

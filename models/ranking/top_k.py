@@ -53,7 +53,7 @@ def top_k_items(users: Tensor, catalogue: Catalogue, masked: tuple[Tensor, Tenso
     Raises:
         UserError: if a score is not finite.
     """
-    items = catalogue.items
+    items = (catalogue.column >= 0).nonzero()[:, 0]
     scores, column = score(users, catalogue), catalogue.column[items]
     if not torch.equal(column, torch.arange(scores.shape[1], device=column.device)):
         scores = scores[:, column]  # a copy, needed unless column c already is the c-th item
