@@ -149,9 +149,9 @@ class Splits:
         one_of(split, SplitName, name="split")
         chosen = {"valid": self.valid, "test": self.test}[split]
         if not len(chosen):
+            reason = self.protocol.targets.about or self.protocol.split.targets_are[split]
             raise UserError(
-                f"protocol {self.protocol}: the {split} split has no target ({self.protocol.about}); choose another "
-                "protocol"
+                f"protocol {self.protocol}: the {split} split has no target ({reason}); choose another protocol"
             )
         return chosen
 
