@@ -11,15 +11,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.machine.parallel import rank_and_world
-from models.ranking.ranks import rank_targets
+from models.inputs.content import describe_content, open_content
+from models.machine.parallel import decided_by_first, rank_and_world
+from models.ranking.ranks import rank_and_list
 from models.runs.card import write_card
 from models.runs.run import load_own
 from models.runs.trained import TrainedRecommender
-from toolkit import metrics, schema
+from toolkit import beyond_accuracy, metrics, schema
 from toolkit.arguments import a_path, one_of
 from toolkit.json_files import write_json
-from toolkit.splits import Evaluation, Protocol
+from toolkit.splits import Evaluation, Ints, Protocol, Splits
 from toolkit.store import write_table
 
 Split = Literal["valid", "test"]
@@ -89,8 +90,12 @@ def measure(
         splits = trained.splits_under(protocol)
     evaluation = splits.evaluation(split)
     rank, _ = rank_and_world()
-    ranks = rank_targets(
-        trained.model, trained.catalogue, evaluation, progress=progress and rank == 0
+    ranks, lists = rank_and_list(
+        trained.model,
+        trained.catalogue,
+        evaluation,
+        k=beyond_accuracy.K,
+        progress=progress and rank == 0,
     )
     report = {
         "protocol": protocol,
@@ -98,6 +103,7 @@ def measure(
         "users": len(evaluation),
         "catalogue": len(splits.catalogue),
         "metrics": metrics.summarise(ranks),
+        **decided_by_first(lambda: _beyond_accuracy(trained, splits, evaluation, lists)),
     }
     if rank == 0:
         name = split if protocol == own else f"{split}.{protocol}"
@@ -118,7 +124,29 @@ def format_report(report: dict[str, Any]) -> str:
         lines.append(
             f"  {name:<8} {100 * m['value']:6.2f} %   [{100 * m['low']:.2f}, {100 * m['high']:.2f}]"
         )
+    for name, result in report.get("beyond", {}).items():
+        value, interval = beyond_accuracy.texts(name, result)
+        noun = beyond_accuracy.unit(name).noun
+        lines.append(f"  {name:<14} {value:>9} {noun:<12} {interval}".rstrip())
+    if "diversity_content" in report:
+        lines.append(f"  diversity over {describe_content(report['diversity_content'])}")
     return "\n".join(lines)
+
+
+def _beyond_accuracy(
+    trained: TrainedRecommender, splits: Splits, evaluation: Evaluation, lists: Ints
+) -> dict[str, Any]:
+    """Metrics of the top-k lists, and the content that their diversity compares."""
+    content = open_content(trained.dataset)
+    beyond = beyond_accuracy.summarise(
+        lists,
+        evaluation.targets,
+        beyond_accuracy.training_counts(splits.train, items=trained.dataset.items.num_rows),
+        catalogue=len(splits.catalogue),
+        vectors=None if content is None else content.vectors,
+    )
+    over = {} if content is None else {"diversity_content": content.provenance}
+    return {"beyond": beyond, **over}
 
 
 def _ranks_table(

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from models.config import RunConfig, load_run_config
 from models.training.log import read_log
-from toolkit import metrics, schema
+from toolkit import beyond_accuracy, metrics, schema
 from toolkit.errors import UserError
 from toolkit.json_files import read_json_object
 from toolkit.store import read_file
@@ -30,6 +30,7 @@ _REPORT_TYPES: dict[str, type] = {
     "catalogue": int,
     "metrics": dict,
 }
+_BEYOND_TYPES: dict[str, type] = {"beyond": dict, "diversity_content": dict}
 
 
 def read_run_config(run: Path) -> RunConfig:
@@ -72,6 +73,8 @@ def read_environment(run: Path) -> dict[str, Any]:
 def read_report(path: Path) -> dict[str, Any]:
     """Reads the report of an evaluation: protocol, split, users, catalogue, and metrics with intervals.
 
+    Reports of older versions have no `beyond` and no `diversity_content`.
+
     Raises:
         UserError: if the file is missing or damaged.
     """
@@ -86,7 +89,30 @@ def read_report(path: Path) -> dict[str, Any]:
                 f"{path}: metric {name} is missing or invalid; expected value, low and high from 0 to 1; evaluate the "
                 "run again"
             )
+    _check_beyond(report, path)
     return report
+
+
+def _check_beyond(report: dict[str, Any], path: Path) -> None:
+    """Checks the metrics beyond accuracy, which reports of older versions lack."""
+    _check_types(report, _BEYOND_TYPES, path)
+    for name, result in report.get("beyond", {}).items():
+        known = name.partition("@")[0] in beyond_accuracy.UNITS
+        numbers = [result]
+        if isinstance(result, dict):
+            numbers = [result.get(key) for key in ("value", "low", "high")]
+        if not known or not all(_is_number(value) and 0 <= value < math.inf for value in numbers):
+            raise UserError(
+                f"{path}: beyond.{name} is unknown or invalid; expected a number of at least 0, or value, low and high; "
+                "evaluate the run again"
+            )
+    content = report.get("diversity_content", {})
+    if content and not all(
+        isinstance(content.get(key), str) for key in ("tower", "encoder", "source")
+    ):
+        raise UserError(
+            f"{path}: diversity_content has no tower, encoder or source; evaluate the run again"
+        )
 
 
 def read_ranks(path: Path) -> pa.Table:
