@@ -1,26 +1,27 @@
 """Metrics beyond accuracy, as pure functions of top-k lists: coverage, popularity, novelty, serendipity, diversity.
 
-A list has a user's item numbers by rank, 0 at its end where fewer than k items can be ranked. The metrics of users are NaN
-for an empty list, and their means leave NaN out. The definitions are those of RecTools 0.19 (`rectools.metrics`), with
-equal values.
+A list has item numbers by rank, 0 at its end where fewer than k items can be ranked. Metrics of a list are NaN for an empty
+list, and means leave NaN out. The definitions are those of RecTools 0.19 (`rectools.metrics`), with equal values.
 
-S users, k items per list, N items numbered 1..N, D width of a content vector, L_u the items of the list of user u.
+R lists, k items per list, L_r the items of list r, N items numbered 1..N, C items that can be listed, D width of a content
+vector.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.metrics import normal_interval
+from toolkit.metrics import normal_interval, user_means
 
 K = 10  # items per list of an evaluation
 Lists = NDArray[np.integer[Any]]
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]]
-_USERS_AT_ONCE = 1024
+_LISTS_AT_ONCE = 1024
 
 
 class Unit(NamedTuple):
@@ -112,13 +113,13 @@ def training_counts(train: Lists, *, items: int) -> TrainingCounts:
 
 
 def coverage(lists: Lists, *, catalogue: int) -> float:
-    """Share of the catalogue that is in at least one list, in [0, 1]: |∪_u L_u| / C.
+    """Share of the catalogue that is in at least one list, in [0, 1]: |∪_r L_r| / C.
 
     Catalogue coverage of Ge, Delgado-Battenfeld & Jannach, "Beyond accuracy: evaluating recommender systems by coverage
     and serendipity" (RecSys 2010). RecTools: `CatalogCoverage(normalize=True)`.
 
     Args:
-        lists: (S, k).
+        lists: (R, k).
         catalogue: C, number of items that can be ranked.
 
     >>> coverage(np.array([[1, 2], [1, 0]]), catalogue=8)
@@ -129,12 +130,12 @@ def coverage(lists: Lists, *, catalogue: int) -> float:
 
 
 def popularity(lists: Lists, interactions: Counts) -> Values:
-    """Average recommendation popularity (ARP) of each user: the mean of the training interactions of L_u, at least 0.
+    """Average recommendation popularity (ARP) of each list: the mean of the training interactions of L_r, at least 0.
 
     Popularity bias by Yin et al., "Challenging the long tail recommendation" (VLDB 2012). RecTools: `AvgRecPopularity`.
 
     Args:
-        lists: (S, k).
+        lists: (R, k).
         interactions: (N + 1,) training interactions per item.
 
     >>> popularity(np.array([[1, 2], [2, 0]]), np.array([0, 5, 2])).tolist()
@@ -144,13 +145,13 @@ def popularity(lists: Lists, interactions: Counts) -> Values:
 
 
 def novelty(lists: Lists, users: Counts, *, all_users: int) -> Values:
-    """Mean inverse user frequency (MIUF) of each user: the mean over L_u of -log2(users(i) / U), in [0, log2 U].
+    """Mean inverse user frequency (MIUF) of each list: the mean over L_r of -log2(users(i) / U), in [0, log2 U].
 
     U is the number of training users. Items without a training user count as items with one. Castells, Vargas & Wang,
     "Novelty and diversity metrics for recommender systems" (DDR at ECIR 2011). RecTools: `MeanInvUserFreq`.
 
     Args:
-        lists: (S, k).
+        lists: (R, k).
         users: (N + 1,) training users per item.
         all_users: U.
 
@@ -163,17 +164,17 @@ def novelty(lists: Lists, users: Counts, *, all_users: int) -> Values:
 def serendipity(
     lists: Lists, targets: NDArray[np.integer[Any]], interactions: Counts, *, catalogue: int
 ) -> Values:
-    """Serendipity of each user, in [0, 1]: the mean over ranks r of L_u of max(p(r) - q(i_r), 0) if i_r is the target.
+    """Serendipity of each list, in [0, 1]: the mean over ranks j of max(p(j) - q(i_j), 0) if i_j is the target.
 
-    p(r) = (C + 1 - r) / C decreases with the rank r of the list, and q(i) = (C + 1 - s(i)) / C with the rank s(i) of the
+    p(j) = (C + 1 - j) / C decreases with the rank j of the list, and q(i) = (C + 1 - s(i)) / C with the rank s(i) of the
     item by training interactions, 1 for the largest number; equal numbers share a rank, and the next number has the next
     rank. q is 0 for items without training interactions. So only a target that the list ranks better than popularity
     does counts. RecTools: `Serendipity`, by "Recommender systems: it's not all about the accuracy" (gab41.lab41.org,
     2016).
 
     Args:
-        lists: (S, k).
-        targets: (S,) the relevant item of each user.
+        lists: (R, k).
+        targets: (R,) the relevant item of each list.
         interactions: (N + 1,) training interactions per item.
         catalogue: C, number of items that can be ranked.
 
@@ -189,7 +190,7 @@ def serendipity(
 
 
 def diversity(lists: Lists, vectors: Vectors) -> Values:
-    """Intra-list diversity (ILD) of each user: the mean over pairs of L_u of 1 - cos(v_i, v_j), in [0, 2].
+    """Intra-list diversity (ILD) of each list: the mean over pairs of L_r of 1 - cos(v_i, v_j), in [0, 2].
 
     0 for a list of one item. Pairs with an item without content are left out; NaN if none is left. The sum over m unit
     vectors replaces the pairs: the mean cosine is (|Σ v|² - m) / (m (m - 1)). Smyth & McClave, "Similarity vs.
@@ -197,9 +198,9 @@ def diversity(lists: Lists, vectors: Vectors) -> Values:
     RecTools: `IntraListDiversity` with the cosine distance.
 
     Args:
-        lists: (S, k).
+        lists: (R, k).
         vectors: returns the content vectors of (U,) item numbers, (U, D), zeros for items without content. It is called
-            with the distinct items of a block of users.
+            with the distinct items of a block of lists.
 
     >>> table = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
     >>> diversity(np.array([[1, 2], [2, 0]]), lambda items: table[items]).tolist()
@@ -232,48 +233,50 @@ def summarise(
     targets: NDArray[np.integer[Any]],
     counts: TrainingCounts,
     *,
-    catalogue: int,
+    catalogue: NDArray[np.integer[Any]],
+    users: NDArray[np.int64] | None = None,
     vectors: Vectors | None = None,
 ) -> dict[str, float | dict[str, float]]:
     """All metrics of the lists: coverage as a number, the others as `{"value", "low", "high"}`.
 
-    The value is the mean over users with its 95% interval (`toolkit.metrics.normal_interval`). A metric that no user has a
-    value of is left out, as is the diversity without vectors.
+    The value is the mean over users with its 95% interval (`toolkit.metrics.normal_interval`); a user with several lists
+    counts once, with their mean. A metric without any value is left out: the diversity without vectors, and the
+    serendipity if all targets are outside the catalogue, where no list can have them.
 
     Args:
-        lists: (S, k).
-        targets: (S,) item numbers.
+        lists: (R, k).
+        targets: (R,) item numbers.
         counts: counts of the training interactions.
-        catalogue: number of items that can be ranked.
-        vectors: reads content vectors, as in `diversity`.
+        catalogue: (C,) numbers of the items that can be listed.
+        users: (R,) index of each list's user; by default every list has another user.
+        vectors: returns content vectors, as in `diversity`.
     """
-    of_users = {
-        "popularity": (popularity(lists, counts.interactions), np.inf),
-        "novelty": (
-            novelty(lists, counts.users, all_users=counts.all_users),
-            np.log2(counts.all_users),
-        ),
-        "serendipity": (
-            serendipity(lists, targets, counts.interactions, catalogue=catalogue),
-            1.0,
-        ),
+    size, k = len(catalogue), lists.shape[1]
+    hits = serendipity(lists, targets, counts.interactions, catalogue=size)
+    values = {
+        "popularity": popularity(lists, counts.interactions),
+        "novelty": novelty(lists, counts.users, all_users=counts.all_users),
+        "serendipity": np.where(np.isin(targets, catalogue), hits, np.nan),
     }
     if vectors is not None:
-        of_users["diversity"] = (diversity(lists, vectors), 2.0)
-    k = lists.shape[1]
+        values["diversity"] = diversity(lists, vectors)
+    most = {"novelty": math.log2(counts.all_users), "serendipity": 1.0, "diversity": 2.0}
+    of_users = np.arange(len(lists)) if users is None else users
     summary: dict[str, float | dict[str, float]] = {
-        f"coverage@{k}": coverage(lists, catalogue=catalogue)
+        f"coverage@{k}": coverage(lists, catalogue=size)
     }
-    for name, (values, most) in of_users.items():
-        defined = values[~np.isnan(values)]
-        if defined.size:
-            low, high = normal_interval(defined, most=float(most))
-            summary[f"{name}@{k}"] = {"value": float(defined.mean()), "low": low, "high": high}
+    for name, of_lists in values.items():
+        defined = ~np.isnan(of_lists)
+        if defined.any():
+            _, index = np.unique(of_users[defined], return_inverse=True)
+            means = user_means(of_lists[defined], index)
+            low, high = normal_interval(means, most=most.get(name, math.inf))
+            summary[f"{name}@{k}"] = {"value": float(means.mean()), "low": low, "high": high}
     return summary
 
 
 def _mean_over_lists(values: NDArray[Any], lists: Lists) -> Values:
-    """(S,) means of (S, k) values over the items of each list; NaN for an empty list."""
+    """(R,) means of (R, k) values over the items of each list; NaN for an empty list."""
     items = lists > 0
     sums = np.where(items, values, 0).sum(axis=1, dtype=np.float64)
     count = items.sum(axis=1)
@@ -287,4 +290,4 @@ def _units(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, start + _USERS_AT_ONCE) for start in range(0, count, _USERS_AT_ONCE))
+    return (slice(start, start + _LISTS_AT_ONCE) for start in range(0, count, _LISTS_AT_ONCE))

@@ -32,8 +32,8 @@ class Ranked(NamedTuple):
     """The ranks of targets, and the top-k lists of the same rankings.
 
     Args:
-        ranks: (S,) float64; infinity for a masked target.
-        lists: (S, k) int32 item numbers by rank, 0 at the end where fewer than k items are ranked.
+        ranks: (R,) float64; infinity for a masked target.
+        lists: (R, k) int32 item numbers by rank, 0 at the end where fewer than k items are ranked.
     """
 
     ranks: NDArray[np.float64]
@@ -43,7 +43,7 @@ class Ranked(NamedTuple):
 def rank_targets(
     model: Scorer, catalogue: Catalogue, evaluation: Evaluation, *, progress: bool = False
 ) -> NDArray[np.float64]:
-    """Rank of each user's target, (S,); infinity for a masked target: `rank_and_list` without lists."""
+    """Rank of each target, (R,); infinity for a masked target: `rank_and_list` without lists."""
     return rank_and_list(model, catalogue, evaluation, k=0, progress=progress).ranks
 
 
@@ -56,17 +56,19 @@ def rank_and_list(
     k: int,
     progress: bool = False,
 ) -> Ranked:
-    """Ranks each user's target and lists the user's top-k items, from one pass. Processes divide the work.
+    """Ranks each target, and lists the top-k items for the same inputs, from one pass. Processes divide the work.
 
-    A list contains neither masked items nor items outside the catalogue. Items with equal scores are listed by item number
-    (`models.ranking.top_k`), whereas they share their mean rank.
+    Users who were not trained on have row 0 (`models.inputs.users.Users`).
+
+    A list has the items of the catalogue that are not masked; a target that is added to its own ranking alone is in no
+    list. Items with equal scores are listed by item number (`models.ranking.top_k`), whereas they share their mean rank.
 
     Memory is proportional to the number of interactions: masked items are pairs, not rows padded to the longest
     history.
 
     Args:
         model: in evaluation mode.
-        catalogue: from `encode_catalogue`.
+        catalogue: from `encode_catalogue`, with the evaluation's catalogue and new targets.
         evaluation: inputs, targets and masked items.
         k: number of items per list; 0 for no lists.
         progress: whether to draw a progress bar.
@@ -87,7 +89,7 @@ def rank_and_list(
         times = None
         if evaluation.input_times is not None:
             times = torch.from_numpy(evaluation.input_times[numpy_rows]).to(device)
-        asked = Users(inputs, rows.to(device) + 1, times)
+        asked = Users(inputs, torch.from_numpy(evaluation.rows[numpy_rows]).to(device), times)
         users = model.user_vectors(asked, catalogue.tables)
         for start in range(0, len(rows), size):
             block = slice(start, start + size)
@@ -113,11 +115,12 @@ def count_ranks(
     """Ranks by counting: counts all columns, then subtracts the masked items.
 
     1 + above + (equal - 1) / 2 equals (1 + items + above - below) / 2, so the sum of the signs of `scores - target`
-    suffices. A masked target is not among the ranked items: its rank is infinity.
+    suffices. A masked target is not among the ranked items: its rank is infinity. A target that is appended to the
+    catalogue competes with the catalogue's items, so it counts as one more item, equal to itself.
 
     Args:
         scores: (B, R), finite.
-        targets: (B,) item numbers in the catalogue.
+        targets: (B,) item numbers in the catalogue, or appended to it.
         masked: (P,) user rows and (P,) item numbers of the masked pairs, without duplicates.
         catalogue: the catalogue whose columns are scored.
 
@@ -127,16 +130,17 @@ def count_ranks(
     target = scores.gather(1, catalogue.column[targets][:, None])
     signs = (scores - target).sign_().to(catalogue.counts.dtype)
     rows, items = masked
-    ranked = catalogue.column[items] >= 0
+    never_hit = rows[items == targets[rows]]
+    ranked = catalogue.ranks(items)
     rows, items = rows[ranked], items[ranked]
     # float32 sums of whole numbers are exact up to 2^24 items, in any order of addition.
     masked_signs = catalogue.counts.new_zeros(len(scores))
     masked_signs.index_add_(0, rows, signs[rows, catalogue.column[items]])
     masked_counts = torch.bincount(rows, minlength=len(scores))
-    ranked_counts = catalogue.counts.sum().double() - masked_counts
+    ranked_counts = catalogue.counts.sum().double() - masked_counts + ~catalogue.ranks(targets)
     above_less_below = (signs @ catalogue.counts - masked_signs).double()
     ranks = (1 + ranked_counts + above_less_below) / 2
-    ranks[rows[items == targets[rows]]] = torch.inf
+    ranks[never_hit] = torch.inf
     return ranks
 
 

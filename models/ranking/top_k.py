@@ -68,7 +68,8 @@ def select_top_k(
         masked: as in `top_k_items`.
         k: as in `top_k_items`.
     """
-    items = (catalogue.column >= 0).nonzero()[:, 0]
+    every = torch.arange(len(catalogue.column), device=catalogue.column.device)
+    items = every[catalogue.ranks(every)]
     column = catalogue.column[items]
     if not torch.equal(column, torch.arange(scores.shape[1], device=column.device)):
         scores = scores.index_select(1, column)  # unless column c already is the c-th item

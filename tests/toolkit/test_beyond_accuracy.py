@@ -14,7 +14,7 @@ TRAIN = np.array([[1, 2, 1], [0, 1, 3], [0, 1, 2], [4, 4, 1]])
 LISTS = np.array([[1, 2, 5], [4, 3, 0], [2, 4, 3], [6, 1, 2]], np.int32)
 TARGETS = np.array([5, 4, 1, 2])
 VECTORS = np.array([[0, 0], [1, 0], [0, 1], [-1, 0], [3, 0], [0, 0], [1, 1]], float)
-CATALOGUE = 8  # items 7 and 8 are in no list
+CATALOGUE = np.arange(1, 9)  # items 7 and 8 are in no list
 COUNTS = beyond.training_counts(TRAIN, items=8)
 PER_USER = {
     "popularity": [(5 + 2 + 0) / 3, (2 + 1) / 2, (2 + 2 + 1) / 3, (0 + 5 + 2) / 3],
@@ -31,7 +31,7 @@ def per_user(lists: np.ndarray = LISTS) -> dict[str, np.ndarray]:
     return {
         "popularity": beyond.popularity(lists, COUNTS.interactions),
         "novelty": beyond.novelty(lists, COUNTS.users, all_users=COUNTS.all_users),
-        "serendipity": beyond.serendipity(lists, TARGETS, COUNTS.interactions, catalogue=CATALOGUE),
+        "serendipity": beyond.serendipity(lists, TARGETS, COUNTS.interactions, catalogue=8),
         "diversity": beyond.diversity(lists, lambda items: VECTORS[items]),
     }
 
@@ -59,7 +59,7 @@ def test_values_equal_those_of_rectools_at_every_cutoff() -> None:
     }  # fmt: skip
     for k, (coverage, *expected) in rectools.items():
         lists = LISTS[:, :k]
-        assert beyond.coverage(lists, catalogue=CATALOGUE) == coverage
+        assert beyond.coverage(lists, catalogue=8) == coverage
         for name, values in zip(PER_USER, expected, strict=True):
             assert per_user(lists)[name] == pytest.approx(values, abs=1e-12), f"{name}@{k}"
 
@@ -88,15 +88,32 @@ def test_users_without_a_value_are_left_out_and_so_is_a_metric_without_any() -> 
     found = beyond.diversity(lists, lambda items: vectors[items])
     assert np.isnan(found).tolist() == [True, True, False]
     assert found[2] == 0
-    summary = beyond.summarise(lists[:1], targets[:1], COUNTS, catalogue=8)
+    summary = beyond.summarise(lists[:1], targets[:1], COUNTS, catalogue=CATALOGUE)
     assert summary == {"coverage@2": 0}
     assert "diversity@2" not in beyond.summarise(
-        lists[:2], targets[:2], COUNTS, catalogue=8, vectors=lambda items: vectors[items]
+        lists[:2], targets[:2], COUNTS, catalogue=CATALOGUE, vectors=lambda items: vectors[items]
     )
 
 
+def test_a_user_with_several_lists_counts_once() -> None:
+    users = np.array([0, 0, 0, 1])
+    found = beyond.summarise(LISTS, TARGETS, COUNTS, catalogue=CATALOGUE, users=users)
+    for name in ("popularity", "novelty", "serendipity"):
+        result, values = found[f"{name}@3"], PER_USER[name]
+        assert isinstance(result, dict)
+        assert result["value"] == pytest.approx((np.mean(values[:3]) + values[3]) / 2)
+
+
+def test_targets_that_no_list_can_have_have_no_serendipity() -> None:
+    some, none = np.array([1, 2, 3, 4, 6, 7]), np.array([3, 6, 7, 8])
+    found = beyond.summarise(LISTS, TARGETS, COUNTS, catalogue=some)["serendipity@3"]
+    assert isinstance(found, dict)  # without the first user, whose target is item 5
+    assert found["value"] == pytest.approx((1 - 5 / 6) / 2 / 3)
+    assert "serendipity@3" not in beyond.summarise(LISTS, TARGETS, COUNTS, catalogue=none)
+
+
 def test_metrics_equal_slow_references_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beyond, "_USERS_AT_ONCE", 7)
+    monkeypatch.setattr(beyond, "_LISTS_AT_ONCE", 7)
     rng = np.random.default_rng(0)
     train = rng.integers(0, 31, size=(50, 6))
     vectors = np.vstack([np.zeros(4), rng.normal(size=(30, 4))])
@@ -139,7 +156,8 @@ def test_popular_lists_have_the_lowest_novelty_and_random_lists_cover_the_catalo
     }
     targets = rng.integers(1, 101, 300)
     found = {
-        name: beyond.summarise(rows, targets, counts, catalogue=100) for name, rows in lists.items()
+        name: beyond.summarise(rows, targets, counts, catalogue=np.arange(1, 101))
+        for name, rows in lists.items()
     }
     value = {
         n: {k: r if isinstance(r, float) else r["value"] for k, r in f.items()}
