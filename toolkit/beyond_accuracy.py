@@ -8,7 +8,7 @@ vector.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,9 +46,9 @@ class Unit(NamedTuple):
 
 UNITS = {
     "coverage": Unit("%", 100, 2, "share of the catalogue in at least one list"),
-    "popularity": Unit("interactions", 1, 2, "mean training interactions of listed items"),
-    "novelty": Unit("bits", 1, 3, "mean inverse user frequency of listed items"),
-    "serendipity": Unit("%", 100, 3, "hits that popularity ranks lower"),
+    "popularity": Unit("interactions", 1, 2, "mean training interactions of listed items (ARP)"),
+    "novelty": Unit("bits", 1, 3, "mean inverse user frequency of listed items (MIUF)"),
+    "serendipity": Unit("×10⁻⁶", 1e6, 2, "hits that popularity ranks lower"),
     "diversity": Unit("", 1, 4, "mean cosine distance of the pairs of a list over content"),
 }
 
@@ -78,6 +78,15 @@ def head(name: str) -> str:
     """
     noun = unit(name).noun
     return f"{name}, {noun}" if noun else name
+
+
+def describe(names: Iterable[str]) -> str:
+    """Metrics in words.
+
+    >>> describe(["diversity@10"])
+    'diversity: mean cosine distance of the pairs of a list over content'
+    """
+    return "; ".join(f"{name.partition('@')[0]}: {unit(name).about}" for name in names)
 
 
 class TrainingCounts(NamedTuple):
@@ -169,8 +178,8 @@ def serendipity(
     p(j) = (C + 1 - j) / C decreases with the rank j of the list, and q(i) = (C + 1 - s(i)) / C with the rank s(i) of the
     item by training interactions, 1 for the largest number; equal numbers share a rank, and the next number has the next
     rank. q is 0 for items without training interactions. So only a target that the list ranks better than popularity
-    does counts. RecTools: `Serendipity`, by "Recommender systems: it's not all about the accuracy" (gab41.lab41.org,
-    2016).
+    does counts. Values are small where few distinct numbers occur, because q is then near 1. RecTools: `Serendipity`, by
+    "Recommender systems: it's not all about the accuracy" (gab41.lab41.org, 2016).
 
     Args:
         lists: (R, k).

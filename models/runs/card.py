@@ -23,7 +23,7 @@ from models.runs.pretrained import CARD
 from models.runs.trained import TrainedRecommender
 from toolkit import metrics
 from toolkit.atomic import write_atomically
-from toolkit.beyond_accuracy import head, texts
+from toolkit.beyond_accuracy import describe, head, texts
 from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.protocols import NAMED
 
@@ -164,11 +164,10 @@ def _beyond_accuracy(reports: list[dict[str, Any]]) -> list[str]:
         for report in measured
         if "diversity_content" in report
     )
-    over = f"Diversity compares the stored vectors of {' and '.join(map(plain, contents))}."
-    notes = [
-        "Beyond accuracy, of the top-k lists from the same rankings.",
-        *([over] if contents else []),
-    ]
+    notes = [f"Beyond accuracy, of the top-k lists of the same rankings: {describe(names)}."]
+    if contents:
+        towers = " and ".join(map(plain, contents))
+        notes.append(f"Diversity compares the stored states of {towers}.")
     return [" ".join(notes), table(["split", "protocol", *map(head, names)], rows)]
 
 

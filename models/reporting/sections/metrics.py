@@ -19,7 +19,7 @@ from models.reporting.sections.parts import (
 )
 from models.results.comparison import LEVEL
 from models.runs.files import protocol_of
-from toolkit.beyond_accuracy import head, texts
+from toolkit.beyond_accuracy import describe, head, texts
 from toolkit.metrics import METRICS
 from toolkit.page.markup import Cell, Table
 
@@ -45,7 +45,7 @@ def metrics(facts: Facts, group: Facts) -> View:
 
 
 def _beyond_accuracy(runs: list[tuple[int, Facts]]) -> View | None:
-    """Metrics of the evaluation's top-k lists; None if no run has them."""
+    """Metrics of the evaluation's top-k lists, and by run the content of its diversity; None if no run has them."""
     names = list(dict.fromkeys(name for _, run in runs for name in run.get("beyond", {})))
     if not names:
         return None
@@ -60,8 +60,9 @@ def _beyond_accuracy(runs: list[tuple[int, Facts]]) -> View | None:
     }
     return {
         "table": Table(["run", *map(head, names)], rows, row_heads=True),
-        "content": contents if len(set(contents.values())) > 1 else None,
-        "same_content": next(iter(contents.values()), None),
+        "about": describe(names),
+        "contents": contents,
+        "same_content": len(set(contents.values())) == 1,
     }
 
 
