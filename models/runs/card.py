@@ -12,6 +12,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from models.config import RunConfig
+from models.inputs.content import describe_content
 from models.inputs.provenance import describe_towers
 from models.parameters import count_trainable
 from models.runs.card_usage import caption_sections, tower_sections, usage_sections
@@ -22,6 +23,7 @@ from models.runs.pretrained import CARD
 from models.runs.trained import TrainedRecommender
 from toolkit import metrics
 from toolkit.atomic import write_atomically
+from toolkit.beyond_accuracy import describe, head, texts
 from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.protocols import NAMED
 
@@ -141,9 +143,36 @@ def _results(run: Path, reports: list[dict[str, Any]], *, select_by: str) -> str
             f"In percent, with 95 % confidence intervals over users. {each} ranked against the whole catalogue; items with "
             "equal scores share the mean of their ranks.",
             "\n".join(f"- Protocol {code(name)}: {used[name].about}." for name in used),
+            *_beyond_accuracy(reports),
             *_chosen(run, select_by),
         ]
     )
+
+
+def _beyond_accuracy(reports: list[dict[str, Any]]) -> list[str]:
+    """The metrics beyond accuracy, if a report has them."""
+    measured = [report for report in reports if report.get("beyond")]
+    if not measured:
+        return []
+    names = list(dict.fromkeys(name for report in measured for name in report["beyond"]))
+    rows = [
+        [report["split"], report["protocol"], *(_beyond_cell(report["beyond"], n) for n in names)]
+        for report in measured
+    ]
+    contents = dict.fromkeys(
+        describe_content(report["diversity_content"])
+        for report in measured
+        if "diversity_content" in report
+    )
+    notes = [f"Beyond accuracy, of the top-k lists of the same rankings: {describe(names)}."]
+    if contents:
+        towers = " and ".join(map(plain, contents))
+        notes.append(f"Diversity compares the stored states of {towers}.")
+    return [" ".join(notes), table(["split", "protocol", *map(head, names)], rows)]
+
+
+def _beyond_cell(beyond: dict[str, Any], name: str) -> str:
+    return " ".join(texts(name, beyond[name])).strip() if name in beyond else ""
 
 
 def _chosen(run: Path, select_by: str) -> list[str]:
