@@ -6,8 +6,8 @@ from typing import Any
 
 from prep.reporting.finding import SEVERITIES, Facts, Finding, Severity
 from prep.reporting.limits import SHOWN
+from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.measures import number
-from toolkit.splits import MIN_INTERACTIONS
 
 # Both limits must be exceeded by one text: a share of the captions and a number of items.
 SAME_SHARE, SAME_ITEMS = 0.10, 20

@@ -13,8 +13,8 @@ from prep.reporting.order import Order
 from prep.reporting.repetitions import Repetition, agree
 from prep.reporting.shapes import curve, histogram, share_of_top, summed
 from toolkit import Dataset
+from toolkit.cuts import KEPT_BEYOND, MIN_INTERACTIONS
 from toolkit.measures import gini
-from toolkit.splits import KEPT_BEYOND, MIN_INTERACTIONS
 
 MAX_LEN = 10  # L of the paper's protocol
 # Timestamps outside 1990-01-01 .. 2035-01-01 probably have another unit.

@@ -12,8 +12,8 @@ from scipy.stats import rankdata
 from prep.reporting.chunks import Chunk
 from prep.reporting.finding import Facts, Finding, percent
 from prep.reporting.measures import Ints, share
+from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.measures import number
-from toolkit.splits import MIN_INTERACTIONS
 
 TENTH = 0.1
 EXCESS = 0.2  # of the total variation, above the one by chance

@@ -10,7 +10,7 @@ import numpy as np
 from prep.reporting.chunks import Chunk
 from prep.reporting.finding import Facts, Finding
 from prep.reporting.measures import Ints, share
-from toolkit.splits import MIN_INTERACTIONS
+from toolkit.cuts import MIN_INTERACTIONS
 
 SHARE, USERS = (
     0.05,

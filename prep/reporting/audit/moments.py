@@ -7,9 +7,8 @@ bucket: two passes resolve a millisecond in 34 years.
 import numpy as np
 
 from prep.reporting.chunks import Chunk, walk
-
 from toolkit import Dataset
-from toolkit.splits import MIN_INTERACTIONS
+from toolkit.cuts import MIN_INTERACTIONS
 
 BUCKETS = 1 << 20
 

@@ -11,7 +11,7 @@ from prep.reporting.audit.near import find_near
 from prep.reporting.audit.ties import find_ties
 from prep.reporting.audit.times import find_times
 from prep.reporting.finding import SEVERITIES, Facts, Finding, Fitness
-from toolkit.splits import MIN_INTERACTIONS
+from toolkit.cuts import MIN_INTERACTIONS
 
 LINES: dict[Fitness, str] = {
     "fit": "fit for a paper",
