@@ -2,13 +2,15 @@
 
     python -m benchmarks.planted [--work FOLDER]
 
-Each dataset is the clean one with one fault. The clean one has 420 users with 12 to 24 interactions over 24 weeks, all at
+Each dataset is the clean one with one fault. The clean one has 600 users with 12 to 24 interactions over 24 weeks, all at
 different times, items without a repeat, and no change of popularity.
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from prep.steps import manifest
 from toolkit import schema
 from toolkit.store import Table
 
-USERS, ITEMS, WEEKS, WIDTH, SIDE = 420, 500, 24, 16, 64
+USERS, ITEMS, WEEKS, WIDTH, SIDE = 600, 500, 24, 16, 64
 START, DAY, WEEK = 1_577_836_800_000, 86_400_000, 7 * 86_400_000  # from 2020-01-01, in milliseconds
 
 
@@ -315,7 +317,8 @@ def main() -> None:
     print("| planted | expected findings | found | verdict | right |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         for number, fault in enumerate(FAULTS):
-            facts = audit(fault, (work or Path(temporary)) / f"{number:02}-{fault.name}")
+            with redirect_stdout(sys.stderr):
+                facts = audit(fault, (work or Path(temporary)) / f"{number:02}-{fault.name}")
             found = {finding["kind"] for finding in facts["findings"]}
             cells = [", ".join(sorted(kinds)) or "none" for kinds in (fault.kinds, found)]
             fitness = facts["verdict"]["fitness"]

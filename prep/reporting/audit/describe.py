@@ -6,8 +6,8 @@ from prep.config import PrepConfig
 from prep.reporting.audit.bots import Bots
 from prep.reporting.audit.cold import SPLITS, Cold, cold_by_protocol, cold_counters
 from prep.reporting.audit.drift import TENTH, Tenths, no_drift
-from prep.reporting.audit.duplicates import describe_duplicates as exact_and_repeats
-from prep.reporting.audit.leakage import Later, TestTimes
+from prep.reporting.audit.duplicates import exact_and_repeats
+from prep.reporting.audit.leakage import LastTimes, Later
 from prep.reporting.audit.moments import Histogram, Moments, quantile_index
 from prep.reporting.audit.near import near_duplicates
 from prep.reporting.audit.ties import describe_ties
@@ -49,7 +49,7 @@ def collect(data: Dataset, connection: Connection) -> Collected:
     Raises:
         UserError: if a table is missing or broken.
     """
-    clock, bots, tests = Clock(), Bots(), TestTimes()
+    clock, bots, tests = Clock(), Bots(), LastTimes()
     cold = cold_counters(data.items.num_rows, None)
     counters = [clock, bots, tests, *cold.values()]
     interactions = describe_interactions(data, counters=counters)
@@ -92,7 +92,7 @@ class _ByTime(NamedTuple):
     new_items: Facts
 
 
-def _by_time(data: Dataset, timestamps: Facts, tests: TestTimes, cold: Counters) -> _ByTime:
+def _by_time(data: Dataset, timestamps: Facts, tests: LastTimes, cold: Counters) -> _ByTime:
     """Facts that need the time of every interaction; adds the counters of the cuts in time to `cold`."""
     later = Later(tests.ascending())
     coarse = Histogram(timestamps["first_ms"], timestamps["last_ms"] + 1)

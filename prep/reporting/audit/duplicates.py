@@ -12,9 +12,7 @@ from toolkit.measures import number
 SHARE = 0.01  # of the interactions; above it, duplicates need a word in a paper
 
 
-def describe_duplicates(
-    repetitions: Facts, interactions: int, *, timed: bool
-) -> tuple[Facts, Facts]:
+def exact_and_repeats(repetitions: Facts, interactions: int, *, timed: bool) -> tuple[Facts, Facts]:
     """The figures of `duplicates` and `repeats` from those of `prep.reporting.repetitions`.
 
     Args:

@@ -18,7 +18,7 @@ SHARE, USERS = (
 )  # minimum share later than the test, and minimum number of users, for a finding
 
 
-class TestTimes:
+class LastTimes:
     """Collects the time of the last interaction of each user in the splits; 8 bytes per user."""
 
     def __init__(self) -> None:
