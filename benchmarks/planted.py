@@ -103,11 +103,6 @@ def no_times(world: World) -> None:
     world.log["time"] = pd.NA
 
 
-def some_times_missing(world: World) -> None:
-    """One time in twenty is missing."""
-    world.log["time"] = world.log.time.astype("Int64").mask(world.log.index % 20 == 0)
-
-
 def late_items(world: World) -> None:
     """Four percent of the items exist only in the last week."""
     last = world.log.index[world.log.time >= START + (WEEKS - 1) * WEEK][:20]
@@ -250,7 +245,6 @@ FAULTS = [
     Fault(nothing, frozenset(), "fit"),
     Fault(ties_by_id, frozenset({"simultaneous"}), "unfit"),
     Fault(no_times, frozenset({"no_times"})),
-    Fault(some_times_missing, frozenset({"some_times_missing", "no_times"})),
     Fault(late_items, frozenset({"new_items"})),
     Fault(cold_targets, frozenset({"cold_targets", "new_items"})),
     Fault(duplicated_rows, frozenset({"identical_interactions"})),

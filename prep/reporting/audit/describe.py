@@ -54,7 +54,7 @@ def collect(data: Dataset, connection: Connection) -> Collected:
     counters = [clock, bots, tests, *cold.values()]
     interactions = describe_interactions(data, counters=counters)
     timestamps, rows = interactions["timestamps"], interactions["sequences"]["interactions"]
-    timed = timestamps["share_null"] == 0
+    timed = rows > 0 and not interactions["order"]["untimed"]
     times = clock.facts(timestamps)
     by_time = _by_time(data, timestamps, tests, cold) if timed else _ByTime(None, *no_drift())
     ingest = data.manifest.get("steps", {}).get("ingest", {}).get("config", {})

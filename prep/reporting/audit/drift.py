@@ -6,8 +6,7 @@ Popularity changes with time, so a model that knows the whole log knows what wil
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import rankdata
+import pandas as pd
 
 from prep.reporting.chunks import Chunk
 from prep.reporting.finding import Facts, Finding, percent
@@ -103,10 +102,9 @@ def no_drift() -> tuple[Facts, Facts]:
 
 def _spearman(first: Ints, last: Ints) -> float | None:
     """Spearman's rank correlation, ties with their mean rank; None if a side is constant."""
-    ranks: list[NDArray[np.float64]] = [rankdata(side) for side in (first, last)]
-    if any(np.ptp(side) == 0 for side in ranks):
+    if any(np.ptp(side) == 0 for side in (first, last)):
         return None
-    return round(float(np.corrcoef(ranks[0], ranks[1])[0, 1]), 6)
+    return round(float(pd.Series(first).corr(pd.Series(last), method="spearman")), 6)
 
 
 def find_drift(audit: Facts) -> Iterator[Finding]:

@@ -73,7 +73,7 @@ def find_near(audit: Facts) -> Iterator[Finding]:
     what = f"covers whose perceptual hashes differ in at most {BITS} of 64 bits"
     yield from _finding("near_covers", covers, what)
     for tower, facts in near["states"].items():
-        if facts["collapsed"]:
+        if facts and facts["collapsed"]:
             yield Finding(
                 "warning",
                 "collapsed_states",

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import coo_array  # type: ignore[import-untyped]
+from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
 from prep.reporting.finding import Facts
 from prep.reporting.limits import SHOWN
@@ -42,8 +42,10 @@ def similar_groups(keys: Keys, is_near: IsNear, *, flips: tuple[int, ...] = (0,)
         flips: differences of keys that count as agreement, 0 among them.
     """
     count = len(keys)
-    complete = True
-    linked: list[tuple[Ints, Ints]] = []
+    complete, nothing = True, np.zeros(0, np.int64)
+    if not count:
+        return Similar(nothing, complete)
+    linked = [(nothing, nothing)]
     for band in keys.T:
         order = np.argsort(band, kind="stable")
         for flip in flips:
@@ -52,9 +54,7 @@ def similar_groups(keys: Keys, is_near: IsNear, *, flips: tuple[int, ...] = (0,)
             for left, right in _pairs(order, first, np.minimum(stop, first + WINDOW + 1)):
                 near = is_near(left, right)
                 linked.append((left[near], right[near]))
-    left, right = (
-        np.concatenate([np.zeros(0, np.int64), *side]) for side in zip(*linked, strict=True)
-    )
+    left, right = (np.concatenate(side) for side in zip(*linked, strict=True))
     graph = coo_array((np.ones(len(left), np.bool_), (left, right)), shape=(count, count))
     return Similar(connected_components(graph, directed=False)[1].astype(np.int64), complete)
 

@@ -8,40 +8,50 @@ coincide, its loss falls to 0 for good (bytedance/HLLM issue 15).
 N items, D values.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from prep.reporting.audit.similar import Similar, grouped, similar_groups
 from prep.reporting.finding import Facts
 from prep.reporting.measures import Ints
 from toolkit import Dataset
+from toolkit.store import Table
+
+if TYPE_CHECKING:
+    from toolkit.states import StateTable
 
 NEAR = 0.99
 MOST = 100_000  # items that are compared; evenly spaced ones of a larger catalogue
 COLLAPSED = 1e-4  # share of the variance around the mean in the squared length, below which all states are near-equal
 BANDS, BITS = 16, 16
-AT_ONCE = 1 << 16  # pairs
+AT_ONCE, READ_AT_ONCE = 1 << 16, 4096  # pairs, items
 Vectors = NDArray[np.float32]
 
 
 def near_states(data: Dataset) -> Facts:
-    """Groups of items with near-equal states, by tower.
+    """Groups of items with near-equal states, by tower; None for a tower that is not finished.
 
     Returns:
         Of each tower: compared and left_out: number of items. collapsed: whether all states are near-equal. complete:
         whether every candidate pair was compared. groups, items, share, listed: groups of near-equal states.
     """
-    return {tower: _near(data, tower) for tower in data.towers()}
+    return {
+        tower: _near(data, tower) if _is_finished(data, tower) else None for tower in data.towers()
+    }
+
+
+def _is_finished(data: Dataset, tower: str) -> bool:
+    batches = Table(data.path / "states" / tower).batches(["item"])
+    return sum(batch.num_rows for batch in batches) == data.items.num_rows
 
 
 def _near(data: Dataset, tower: str) -> Facts:
     table = data.state_table(tower)
     count = len(table) - 1
     items = np.linspace(1, count, min(count, MOST)).round().astype(np.int64)
-    vectors = np.concatenate(
-        [table.gather(part)[:, -1].float().numpy() for part in torch.from_numpy(items).split(4096)]
-    )
+    vectors = _last_states(table, items)
     present = np.abs(vectors).sum(axis=1) > 0  # items without a source have zeros
     items, vectors = items[present], vectors[present]
     collapsed = is_collapsed(vectors)
@@ -54,6 +64,14 @@ def _near(data: Dataset, tower: str) -> Facts:
         "complete": similar.complete and count <= MOST,
         **grouped(similar.labels, ids),
     }
+
+
+def _last_states(table: "StateTable", items: Ints) -> Vectors:
+    """(U, D) the last stored state of each item, (U,)."""
+    import torch  # a dataset without towers needs no torch
+
+    parts = torch.from_numpy(items).split(READ_AT_ONCE)
+    return np.concatenate([table.gather(part)[:, -1].float().numpy() for part in parts])
 
 
 def is_collapsed(vectors: Vectors) -> bool:

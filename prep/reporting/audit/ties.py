@@ -6,7 +6,7 @@ A file that is sorted by item id decides ties by id, which no user followed: NDC
 
 from collections.abc import Iterator
 
-from prep.reporting.finding import Facts, Finding, percent
+from prep.reporting.finding import Facts, Finding, Fitness, percent
 
 SHARE = 0.1  # of a user's neighbouring pairs; above it, ties in the order of ids make numbers meaningless
 _BY_ID = "a model learns the order of ids instead of what users did, and every sequential metric becomes higher without meaning"
@@ -64,7 +64,7 @@ def find_ties(audit: Facts) -> Iterator[Finding]:
             "from a file sorted by id, a model learns the order of ids instead of time: before you trust any number, "
             "ingest with --ties hash into another folder, or sort the file by time"
         )
-        fitness = "unfit" if ties["share_by_file"] >= SHARE else "caution"
+        fitness: Fitness = "unfit" if ties["share_by_file"] >= SHARE else "caution"
         yield Finding("warning", kind, what, advice, _BY_ID, fitness)
         return
     advice = "do not rely on their order" + ("" if hashed else ", or compare with --ties hash")

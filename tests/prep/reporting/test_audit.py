@@ -190,6 +190,19 @@ def test_quantiles_of_times_are_exact(tied, monkeypatch):
 # --- formulas
 
 
+def test_some_missing_times_leave_the_whole_log_without_order():
+    figures = dict.fromkeys(
+        ("implausible", "all_equal", "resolution_seconds", "at_midnight", "apart")
+    )
+    (finding,) = times.find_times({"interactions": 9, "times": figures | {"missing": 0.05}})
+    assert (finding.kind, finding.fitness) == ("some_times_missing", "caution")
+    assert finding.what.startswith("5.0% of the interactions have no timestamp")
+    for share in (0, 1):
+        assert not list(
+            times.find_times({"interactions": 9, "times": figures | {"missing": share}})
+        )
+
+
 def test_drift_by_hand():
     facts = drift_of(np.array([3, 1, 0]), np.array([0, 1, 3]))
     assert facts["total_variation"] == 0.75 and facts["rank_correlation"] == -1
