@@ -13,7 +13,7 @@ from prep.reporting.audit.near import near_duplicates
 from prep.reporting.audit.ties import describe_ties
 from prep.reporting.audit.times import Clock
 from prep.reporting.audit.verdict import conclude
-from prep.reporting.chunks import walk
+from prep.reporting.chunks import Counter, walk
 from prep.reporting.duplicates import describe_duplicates
 from prep.reporting.finding import Facts
 from prep.reporting.interactions import describe_interactions
@@ -51,7 +51,7 @@ def collect(data: Dataset, connection: Connection) -> Collected:
     """
     clock, bots, tests = Clock(), Bots(), LastTimes()
     cold = cold_counters(data.items.num_rows, None)
-    counters = [clock, bots, tests, *cold.values()]
+    counters: list[Counter] = [clock, bots, tests, *cold.values()]
     interactions = describe_interactions(data, counters=counters)
     timestamps, rows = interactions["timestamps"], interactions["sequences"]["interactions"]
     timed = rows > 0 and not interactions["order"]["untimed"]
@@ -104,12 +104,12 @@ def _by_time(data: Dataset, timestamps: Facts, tests: LastTimes, cold: Counters)
     (first_end, _), (test_at, before) = moments.at(
         *(quantile_index(end, coarse.total) for end in ends)
     )
+    if not before:  # one moment holds the first tenth and the last
+        return _ByTime(later.share(), *no_drift())
+    ((valid_at, _),) = moments.at(quantile_index(1 - share.valid_share, before))
     tenths = Tenths(data.items.num_rows, first_end, test_at)
-    in_time: Counters = {}
-    if before:
-        ((valid_at, _),) = moments.at(quantile_index(1 - share.valid_share, before))
-        added = cold_counters(data.items.num_rows, (valid_at, test_at))
-        in_time = {split: counter for split, counter in added.items() if split not in cold}
+    added = cold_counters(data.items.num_rows, (valid_at, test_at))
+    in_time = {split: counter for split, counter in added.items() if split not in cold}
     walk(data, [tenths, *in_time.values()])
     cold |= in_time
     return _ByTime(later.share(), *tenths.facts())

@@ -33,7 +33,7 @@ def conclude(audit: Facts) -> Facts:
     """
     findings = [finding for check in CHECKS for finding in check(audit)]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    fitness = next(
+    fitness: Fitness = next(
         (level for level in WORST if any(finding.fitness == level for finding in findings)), "fit"
     )
     reasons = [f.kind for f in findings if f.fitness == fitness and fitness != "fit"]

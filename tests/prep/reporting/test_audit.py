@@ -223,11 +223,11 @@ def test_samples_of_one_popularity_differ_as_by_chance():
 
 def test_the_longest_usual_length_by_hand():
     lengths = np.zeros(1001, np.int64)
-    lengths[[4, 8, 16]] = 10, 20, 10  # median 8; |log(x / 8)| is log 2 for half: median 0 -> mean
-    lengths[1000] = 1
-    far = (20 * math.log(2) + math.log(125)) / 41
-    limit = 8 * math.exp(3.5 * 1.2533 * far)
-    assert longest_usual(lengths) == int(max(limit, 80))
+    lengths[[4, 8, 16, 1000]] = 10, 20, 10, 1  # median 8, median of |log(x / 8)| log 2
+    assert longest_usual(lengths) == int(8 * math.exp(3.5 * math.log(2) / 0.6745)) == 291
+    lengths[8] = 22  # median of |log(x / 8)| 0, so its mean counts
+    far = (20 * math.log(2) + math.log(125)) / 43
+    assert longest_usual(lengths) == max(int(8 * math.exp(3.5 * 1.2533 * far)), 80) == 80
     assert longest_usual(np.bincount([5, 5, 5])) == 5
     assert longest_usual(np.zeros(1, np.int64)) == 0
 
