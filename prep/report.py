@@ -44,8 +44,8 @@ def report(dataset: str | Path) -> dict[str, Any]:
     with writing(data.path, "report"):
         clear_temporary(data.path, r"report\.(?:json|html)")
         facts = _write(data)
-    print(f"report: {headline(facts['verdict'])}; {data.path / 'report.html'}")
-    print(f"audit: {facts['audit']['verdict']['line']}")
+    line = facts["audit"]["verdict"]["line"]
+    print(f"report: {headline(facts['verdict'])}; {line}; {data.path / 'report.html'}")
     for finding in facts["verdict"]:
         severity = painted(finding["severity"], COLOURS.get(finding["severity"]), sys.stdout)
         print(f"  {severity}: {finding['what']}; {finding['advice']}")

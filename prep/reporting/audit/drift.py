@@ -16,10 +16,9 @@ from toolkit.measures import number
 
 TENTH = 0.1
 EXCESS = 0.2  # of the total variation, above the one by chance
-LEAST = (
-    1000  # interactions of each tenth for a finding: smaller samples say little about popularity
-)
-NEW_SHARE = 0.01  # of the items
+LEAST = 1000  # interactions of each tenth for a finding: smaller samples say little
+NEW_SHARE = 0.01  # of the items; above it, new items need a word in a paper
+USERS = 20  # users in the splits for a finding on new items
 
 
 class Tenths:
@@ -124,7 +123,7 @@ def find_drift(audit: Facts) -> Iterator[Finding]:
             "under leave-one-out a model knows the popularity of the future; under a cut in time it meets another one",
             "caution",
         )
-    if new["items"] and new["share"] >= NEW_SHARE:
+    if new["items"] and audit["users_in_splits"] >= USERS:
         yield Finding(
             "note",
             "new_items",
@@ -133,5 +132,5 @@ def find_drift(audit: Facts) -> Iterator[Finding]:
             "report warm and cold targets apart, and name the protocol",
             "under leave-one-out they are trained on, although they did not exist yet; under a cut in time a model of ids "
             "cannot find them",
-            "caution",
+            "caution" if new["share"] >= NEW_SHARE else "fit",
         )
