@@ -107,13 +107,12 @@ def longest_usual(lengths: Ints) -> int:
     if not len(present):
         return 0
     counts = lengths[present]
-    x = np.log(present)
-    middle = _median(x, counts)
-    far = np.abs(x - middle)
+    middle = _median(present, counts)
+    far = np.abs(np.log(present) - np.log(middle))
     scale = _median(far, counts) / 0.6745
     if scale == 0:
         scale = 1.2533 * float(far @ counts) / float(counts.sum())
-    limit = max(np.exp(middle + Z * scale), TIMES_MEDIAN * np.exp(middle))
+    limit = max(middle * np.exp(Z * scale), TIMES_MEDIAN * middle)
     return int(min(limit, present[-1]))
 
 
