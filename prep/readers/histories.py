@@ -9,6 +9,7 @@ history is compared with it.
 
 from collections.abc import Iterator
 from itertools import groupby
+from sys import intern
 from typing import NamedTuple
 
 import numpy as np
@@ -79,7 +80,7 @@ def join(files: list[tuple[Sheet, dict[str, str]]]) -> Joined:
             done.add(user)
             longest = max(longest, *(len(row.history) for row in rows))
             if user not in sequences:
-                sequences[user] = list(rows[0].history)
+                sequences[user] = [intern(item) for item in rows[0].history]
                 first_lengths[user], lines[user] = len(rows[0].history), rows[0].number
             _continue(sheet, sequences[user], rows)
     cut = sum(length == longest > 1 for length in first_lengths.values())
@@ -90,7 +91,7 @@ def _lines(sheet: Sheet, names: dict[str, str]) -> Iterator[Line]:
     for batch in read_columns(sheet, names):
         columns = (batch.column(name).to_pylist() for name in ("line", "user", "history", "item"))
         for number, user, history, item in zip(*columns, strict=True):
-            yield Line(number, user, history.split(), item)
+            yield Line(number, user, history.split(), intern(item))
 
 
 def _ascending(rows: list[Line]) -> list[Line]:

@@ -93,6 +93,23 @@ def test_figures_that_need_times_are_null_without_them(tmp_path):
     assert "unknown" in figures.figures(facts).values()
 
 
+def assert_cold_as_in_splits(out, facts):
+    data = open_dataset(out)
+    assert len(SPLITS) == 6
+    for name in SPLITS:
+        splits = data.splits(name)
+        cold = splits.train_counts[splits.test.targets] == 0
+        expected = {"targets": len(cold), "cold": int(cold.sum())}
+        assert facts["cold"][name] | expected == facts["cold"][name], name
+
+
+def test_cold_targets_are_those_of_the_splits(tmp_path):
+    fault = next(fault for fault in FAULTS if fault.name == "cold_targets")
+    facts = audit(fault, tmp_path)
+    assert facts["cold"]["clean"]["cold"] == PLANTED_USERS // 5
+    assert_cold_as_in_splits(tmp_path / "dataset", facts)
+
+
 def test_ml_100k_as_counted(real_data, tmp_path):
     if not (real_data / "ml-100k").is_dir():
         pytest.skip("ml-100k is not at ../shared/data")
@@ -101,12 +118,7 @@ def test_ml_100k_as_counted(real_data, tmp_path):
     assert facts["ties"]["share"] == pytest.approx(0.510, abs=5e-4)  # counted, shared/data
     assert facts["leakage"]["later_than_own_test"] == pytest.approx(0.414, abs=5e-4)
     assert facts["verdict"]["fitness"] == "caution"
-    data = open_dataset(tmp_path / "out")
-    for name in SPLITS:
-        splits = data.splits(name)
-        cold = splits.train_counts[splits.test.targets] == 0
-        expected = {"targets": len(cold), "cold": int(cold.sum())}
-        assert facts["cold"][name] | expected == facts["cold"][name], name
+    assert_cold_as_in_splits(tmp_path / "out", facts)
 
 
 # --- counters, in one chunk and in many
