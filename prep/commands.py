@@ -187,6 +187,14 @@ def _report(options: Namespace) -> Answer:
     return Answer("", {"dataset": str(options.dataset), **pages, "verdict": facts["verdict"]})
 
 
+def _audit(options: Namespace) -> Answer:
+    from prep.audit import in_words
+
+    facts = prep.audit(options.dataset)
+    data = {"dataset": str(options.dataset), **facts}
+    return Answer(in_words(str(options.dataset), facts), data)
+
+
 def _estimate(options: Namespace) -> Answer:
     estimate = prep.estimate(options.dump, _config(options))
     totals = {name: getattr(estimate, name) for name in ("seconds", "disk_bytes", "memory_bytes")}
@@ -314,6 +322,16 @@ COMMANDS = {
         places=("dataset", "tower", "file"),
         run=_export,
         add_own=_export_options,
+    ),
+    "audit": Command(
+        help="lists what in a dataset changes results: order, leakage, duplicates, bots",
+        about=(
+            "Reads a dataset's tables and writes nothing. Each finding states what it does to a result, and a verdict says "
+            "whether the dataset is fit for a paper. report.json has the same figures under audit."
+        ),
+        examples=("python -m prep audit demo/dataset", "python -m prep audit demo/dataset --json"),
+        places=("dataset",),
+        run=_audit,
     ),
     "report": Command(
         help="writes report.html and report.json: problems and statistics of a dataset",
