@@ -113,7 +113,7 @@ class TrainConfig:
     """The training loop.
 
     Args:
-        epochs: maximum number of epochs.
+        epochs: maximum number of epochs. 0 evaluates the initial model: with `init_from`, zero-shot.
         batch_size: users per step and process.
         accumulation: steps per optimizer update. Each step is weighted by its number of predicted positions, so the
             update equals that of one large batch, except for `in-batch`, whose negatives remain those of each step. The
@@ -200,7 +200,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         least = {
-            **dict.fromkeys(("epochs", "batch_size", "accumulation", "patience"), 1),
+            "epochs": 0,
+            **dict.fromkeys(("batch_size", "accumulation", "patience"), 1),
             **dict.fromkeys(("sampled_items", "negatives_per_target", "full_limit"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
             "items_at_once": 0,
@@ -276,8 +277,10 @@ class RunConfig:
         adapt_settings: settings of this method by name; `--encoders.TOWER.adapt_settings` sets them for one tower.
         residency: residency of stored states.
         protocol: items that ranking masks: `paper`, `clean` or `unmasked`.
-        init_from: checkpoint of the public IISAN code (.pt or .safetensors) with the initial weights, for a text and an
-            image tower in this order. Empty for new weights.
+        init_from: source of the initial weights: a run, a model folder, a model on the hub, or a checkpoint of the public
+            IISAN code (.pt or .safetensors), for a text and an image tower in this order. Empty for new weights.
+        init_parts: parts that begin with these weights: `items`, `sequence`, `fusion`, `recommender` or names of towers,
+            such as `sequence,title`; or `all` that can. Vectors of items and users never move to another dataset.
         recommender: `sequential`, with an item encoder and a sequence encoder; or a general recommender, which does not
             read the order of a history: `popularity`, `item-knn`, `ease` and others, with their settings.
         side: side network.
@@ -302,6 +305,7 @@ class RunConfig:
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
     protocol: Protocol = "paper"
     init_from: str = ""
+    init_parts: list[str] | str = field(default_factory=lambda: ["all"])
     recommender: Any = field(default_factory=SequentialSettings)
     side: SideSettings = field(default_factory=SideSettings)
     items: Any = None
@@ -321,6 +325,7 @@ class RunConfig:
                 file=sys.stderr,
             )
             self.towers = []
+        self.init_parts = self.initial_parts
         self._check_encoders()
 
     def _settle_general(self, kind: GeneralKind) -> None:
@@ -335,9 +340,10 @@ class RunConfig:
                 f"recommender.kind {name} has no sequence encoder; leave out sequence.kind and sequence.adapt, or add "
                 "--recommender.kind sequential"
             )
-        if self.init_from:
+        if self.init_from and kind.reads != "vectors":
             raise UserError(
-                f"init_from: recommender.kind {name} cannot begin with the weights of another model; leave out init_from"
+                f"init_from: recommender.kind {name} has no weights but those of the items and users of one dataset, which "
+                "never move to another; leave out init_from"
             )
         self.sequence = sequence(max_len=self.sequence.max_len)
         if kind.reads == "numbers":
@@ -449,10 +455,17 @@ class RunConfig:
         return SEQUENCES[self.sequence.kind]
 
     @property
-    def keeps_random_weights(self) -> str:
-        """The adaptation method that leaves random initial weights of the sequence encoder as they are; empty for none."""
+    def initial_parts(self) -> list[str]:
+        """The names in `init_parts`."""
+        names = self.init_parts
+        names = names.split(",") if isinstance(names, str) else names
+        return [name.strip() for name in names]
+
+    @property
+    def adapts_sequences(self) -> str:
+        """The adaptation method that leaves weights of the sequence encoder as they are; empty for none."""
         method: str = getattr(self.sequence, "adapt", "")
-        return "" if method == "full" or self.init_from else method
+        return "" if method == "full" else method
 
 
 def presets() -> list[str]:

@@ -17,6 +17,7 @@ from models.parameters import count_trainable
 from models.runs.card_usage import caption_sections, tower_sections, usage_sections
 from models.runs.files import MODEL, log_lines, read_environment, read_report
 from models.runs.identity import INTERACTIONS, ITEMS
+from models.runs.lineage import Lineage, counted
 from models.runs.markdown import code, plain, table
 from models.runs.pretrained import CARD
 from models.runs.trained import TrainedRecommender
@@ -56,6 +57,7 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         *tower_sections(trained, provenance),
         *caption_sections(provenance),
         _training(run, trained),
+        *_lineage(run),
         *usage_sections(trained, provenance),
         _limits(trained),
     ]
@@ -151,8 +153,12 @@ def _chosen(run: Path) -> list[str]:
         epochs, key=lambda line: line["valid"]["HR@10"]
     )  # the first of equals, as in training
     value = 100 * best["valid"]["HR@10"]
+    if best["epoch"] == 0:
+        return [
+            f"The weights are the initial ones: no epoch improved them. Their HR@10 on the validation split is {value:.2f} %."
+        ]
     return [
-        f"The weights are from epoch {best['epoch']} of {len(epochs)}, which has the highest HR@10 on the validation "
+        f"The weights are from epoch {best['epoch']} of {epochs[-1]['epoch']}, which has the highest HR@10 on the validation "
         f"split ({value:.2f} %, under the run's own protocol). The test split is not used in training."
     ]
 
@@ -197,6 +203,24 @@ def _training(run: Path, trained: TrainedRecommender) -> str:
         *([["commit of Versa", code(str(environment["git_commit"]))]] if environment.get("git_commit") else []),
     ]  # fmt: skip
     return f"## Training\n\n{table(['', ''], facts)}"
+
+
+def _lineage(run: Path) -> list[str]:
+    """Where the initial weights come from; nothing for new ones."""
+    record = read_environment(run).get("lineage")
+    if not isinstance(record, dict):
+        return []
+    lineage = Lineage.of_record(record)
+    rows = [
+        ["initial weights of", code(Path(lineage.source).name)],
+        ["SHA-256 of these", code(lineage.weights_sha256)],
+        ["taken", plain(counted(lineage.taken))],
+        ["begins with new weights", plain(counted(lineage.fresh))],
+        *([f"refused: {plain(name)}", plain(one.reason)] for name, one in lineage.refused.items()),
+        *([f"before that: {plain(key)}", code(value)] for key, value in lineage.ancestors()),
+    ]
+    text = "Vectors of items and users never move to another dataset."
+    return [f"## Lineage\n\n{table(['', ''], rows)}\n\n{text}"]
 
 
 def _limits(trained: TrainedRecommender) -> str:
