@@ -120,6 +120,9 @@ class TrainConfig:
             launcher's setting overrides it.
         patience: stop after this many evaluations without a better validation HR@10.
         seed: random seed of initial weights, order, sampled items and dropout.
+        user_share: share of the users whose sequences are trained on, in (0, 1]; all are evaluated. A smaller share is a
+            part of a larger one.
+        user_seed: seed of the draw of these users.
         initial_std: standard deviation of the normal initial weights of the sequence encoder and of the vectors of
             `id`; RecBole uses 0.02. 0 selects Xavier weights, and vectors with norm 1.
         vector_std: the same for the vectors of `id` alone; 0 selects `initial_std`.
@@ -169,6 +172,8 @@ class TrainConfig:
     accumulation: int = 1
     patience: int = 10
     seed: int = 1
+    user_share: float = 1.0
+    user_seed: int = 0
     initial_std: float = 0.0
     vector_std: float = 0.0
     objective: str = "next-item"
@@ -215,6 +220,8 @@ class TrainConfig:
                 raise UserError(f"train.{key} is {value}; it must be at least {smallest}")
         if not 0 < self.mask_ratio <= 1:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
+        if not 0 < self.user_share <= 1:
+            raise UserError(f"train.user_share is {self.user_share}; it must be in (0, 1]")
         self._check_decay()
 
     def _check_decay(self) -> None:
@@ -344,6 +351,11 @@ class RunConfig:
             raise UserError(
                 f"init_from: recommender.kind {name} has no weights but those of the items and users of one dataset, which "
                 "never move to another; leave out init_from"
+            )
+        if kind.needs_user and self.train.user_share < 1:
+            raise UserError(
+                f"recommender.kind {name} has vectors for the users that it trains on, and none to evaluate the others with; "
+                "leave out train.user_share"
             )
         self.sequence = sequence(max_len=self.sequence.max_len)
         if kind.reads == "numbers":

@@ -26,6 +26,7 @@ from models.config import RunConfig
 from models.inputs.batches import Batches
 from models.inputs.features import Features
 from models.inputs.sequences import LeaveOneOut, UserSequences
+from models.inputs.user_share import with_share_of_users
 from models.machine.launcher import refuse_cut_up, settle_launch
 from models.machine.sharding import (
     Shardable,
@@ -112,6 +113,7 @@ def prepare(config: RunConfig, accelerator: Accelerator, *, begin: Begin | None 
     splits = dataset.splits(
         protocol=config.protocol, max_len=config.sequence.max_len, times=config.reads.times
     )
+    splits = with_share_of_users(splits, settings.user_share, seed=settings.user_seed)
     loss = choose_loss(config, splits)
     torch.manual_seed(settings.seed)
     model: Model

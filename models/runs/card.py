@@ -172,6 +172,7 @@ def _data(run: Path, trained: TrainedRecommender) -> str:
         ["dataset", code(trained.dataset.name)],
         *([name, f"{count:,}"] for name, count in counts.items()),
         ["users kept", f"{len(splits.user_ids):,}, with at least {MIN_INTERACTIONS} interactions"],
+        *_share_of_users(trained),
         ["interactions kept", f"{splits.interactions:,}, the last {length + KEPT_BEYOND} per user"],
         ["catalogue", f"{len(splits.catalogue):,} items, all that occur in the kept interactions"],
         ["train", f"{int((splits.train != 0).sum()):,} interactions: all except the last two per user"],
@@ -180,6 +181,15 @@ def _data(run: Path, trained: TrainedRecommender) -> str:
         *([f"SHA-256 of {name}", code(value)] for name, value in hashes.items() if value),
     ]  # fmt: skip
     return f"## Data\n\n{table(['', ''], facts)}"
+
+
+def _share_of_users(trained: TrainedRecommender) -> list[list[str]]:
+    """The users that were trained on, if those are not all."""
+    settings, train = trained.config.train, trained.splits.train
+    if settings.user_share == 1:
+        return []
+    text = f"{int(train.any(axis=1).sum()):,}, a share of {settings.user_share:g} drawn with seed {settings.user_seed}"
+    return [["users trained on", f"{text}; all are evaluated"]]
 
 
 def _training(run: Path, trained: TrainedRecommender) -> str:
