@@ -39,8 +39,10 @@ from toolkit.console.command_help import WIDTH, listed
 from toolkit.console.config_help import ConfigHelp, told_clearly
 from toolkit.console.terminal import EXIT_STATUSES
 from toolkit.errors import UserError
+from toolkit.metrics import metric_at
+from toolkit.own_protocols import as_protocol
+from toolkit.protocols import Protocol
 from toolkit.settings import OPTION, refuse_other_shape, selected, split_files
-from toolkit.splits import Protocol
 from toolkit.yaml_files import read_yaml
 
 KindNames = dict[str, str]  # the names of a run's kinds by setting, such as `sequence.kind`
@@ -118,7 +120,8 @@ class TrainConfig:
         accumulation: steps per optimizer update. Each step is weighted by its number of predicted positions, so the
             update equals that of one large batch, except for `in-batch`, whose negatives remain those of each step. The
             launcher's setting overrides it.
-        patience: stop after this many evaluations without a better validation HR@10.
+        patience: stop after this many evaluations without a better validation metric (`select_by`).
+        select_by: metric of the validation split that selects the best epoch: HR@K, NDCG@K or MRR@K.
         seed: random seed of initial weights, order, sampled items and dropout.
         user_share: share of the users whose sequences are trained on, in (0, 1]; all are evaluated. A smaller share is a
             part of a larger one.
@@ -171,6 +174,7 @@ class TrainConfig:
     batch_size: int = 64
     accumulation: int = 1
     patience: int = 10
+    select_by: str = "HR@10"
     seed: int = 1
     user_share: float = 1.0
     user_seed: int = 0
@@ -222,6 +226,11 @@ class TrainConfig:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
         if not 0 < self.user_share <= 1:
             raise UserError(f"train.user_share is {self.user_share}; it must be in (0, 1]")
+        try:
+            metric, cutoff = metric_at(self.select_by)
+        except UserError as error:
+            raise UserError(f"train.select_by: {error}") from None
+        self.select_by = f"{metric}@{cutoff}"
         self._check_decay()
 
     def _check_decay(self) -> None:
@@ -283,7 +292,9 @@ class RunConfig:
             `prefix`; `--encoders.TOWER.adapt` sets it for one tower.
         adapt_settings: settings of this method by name; `--encoders.TOWER.adapt_settings` sets them for one tower.
         residency: residency of stored states.
-        protocol: items that ranking masks: `paper`, `clean` or `unmasked`.
+        protocol: the evaluation protocol, which also splits the data: `paper`, `clean` or `unmasked` (leave-one-out, with
+            three ways to mask the history), `cold`, `warm-K` such as `warm-5`, `new-item` or `new-item-joint` (other
+            targets or items), `time`, `time-successive` or `time-random` (a global cut in time), or the path of a YAML file.
         init_from: source of the initial weights: a run, a model folder, a model on the hub, or a checkpoint of the public
             IISAN code (.pt or .safetensors), for a text and an image tower in this order. Empty for new weights.
         init_parts: parts that begin with these weights: `items`, `sequence`, `fusion`, `recommender` or names of towers,
@@ -310,7 +321,7 @@ class RunConfig:
     adapt: str = ""
     adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
-    protocol: Protocol = "paper"
+    protocol: str | dict[str, Any] = "paper"
     init_from: str = ""
     init_parts: list[str] | str = field(default_factory=lambda: ["all"])
     recommender: Any = field(default_factory=SequentialSettings)
@@ -323,6 +334,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         for key in KINDS:
             refuse_unknown_kind(key, _value(vars(self), key))
+        self.protocol = as_protocol(self.protocol).record  # of a file, its content
         if self.general_kind is not None:
             self._settle_general(self.general_kind)
         if not self.item_kind.reads_towers and self.towers:
@@ -447,8 +459,18 @@ class RunConfig:
             states="live" if self.item_kind.trains_encoders else self.states,
             encoders={name: one.spec for name, one in self.encoders.items()},
             tokens=[name for name, one in self.encoders.items() if one.from_layer],
-            times=self.general_kind is None and self.sequence_kind.takes_times,
+            times=self.takes_times or self.evaluation_protocol.split.needs_times,
         )
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether the model reads the times of interactions."""
+        return self.general_kind is None and self.sequence_kind.takes_times
+
+    @property
+    def evaluation_protocol(self) -> Protocol:
+        """The protocol as a value."""
+        return as_protocol(self.protocol)
 
     @property
     def knows_new_items(self) -> bool:

@@ -6,7 +6,7 @@ Reads top to bottom, as `models.train` does: data, model, record, and one evalua
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
@@ -25,6 +25,7 @@ from models.training.checkpoints import Place
 from models.training.log import RunLog
 from models.training.trackers import start_trackers
 from toolkit.dataset import open_dataset
+from toolkit.splits import SplitName
 
 
 def fit(
@@ -47,6 +48,8 @@ def fit(
     dataset = open_dataset(config.data)
     splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
     splits = with_share_of_users(splits, config.train.user_share, seed=config.train.user_seed)
+    for split in get_args(SplitName):
+        splits.evaluation(split)  # refuses one without targets before training
     refuse_to_resume_on_other_data(output, dataset, config.reads)
     torch.manual_seed(config.train.seed)
     started = time.perf_counter()

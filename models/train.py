@@ -50,7 +50,7 @@ from toolkit.console.door import run_command
 from toolkit.console.progress import track
 from toolkit.console.terminal import Answer, answer, take_answer_options
 
-BEST_BY = "HR@10"
+SHOWN = ("HR@10", "NDCG@10")
 SCRIPT = "versa-train"  # the same command in one process, as shells complete it
 # Settings that a resumed run may change: no finished step depends on them. (The dataset is compared by content.)
 FREE_TO_CHANGE = {"data", "train.log_every_steps", "train.checkpoint_every_steps",
@@ -227,6 +227,7 @@ def _run(
                     log,
                     alarms,
                     precision=settings.mixed_precision,
+                    select_by=settings.select_by,
                     train_seconds=train_seconds,
                     epoch=place.epoch,
                 )
@@ -239,7 +240,7 @@ def _run(
     best = TrainedRecommender(config, run.dataset, _best(run, config, output), run.features)
     measure(best, output, split="valid", progress=False)
     report = measure(best, output, split="test")
-    log.write(best_epoch=place.best_epoch, **{f"valid {BEST_BY}": place.best})
+    log.write(best_epoch=place.best_epoch, **{f"valid {settings.select_by}": place.best})
     log.print(f"best epoch {place.best_epoch}\n{format_report(report)}")
     accelerator.end_training()
     alarms.refuse_success()
@@ -282,6 +283,7 @@ def _evaluate_initial_model(
         log,
         alarms,
         precision=settings.mixed_precision,
+        select_by=settings.select_by,
         train_seconds=0.0,
         epoch=0,
     )
@@ -296,27 +298,34 @@ def _evaluate_epoch(
     alarms: Alarms,
     *,
     precision: Precision,
+    select_by: str,
     train_seconds: float,
     epoch: int,
 ) -> None:
     """Measures the model after an epoch on valid, and keeps it if it is the best so far."""
-    model, splits = run.model.eval(), run.splits
+    model, evaluation = run.model.eval(), run.splits.valid
     device = next(model.parameters()).device
     catalogue = encode_catalogue(
-        model, run.features, splits.catalogue, device=device, precision=precision
+        model,
+        run.features,
+        evaluation.catalogue,
+        device=device,
+        precision=precision,
+        appended=evaluation.new_targets,
     )
-    ranks = rank_targets(model, catalogue, splits.valid)
-    valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
+    ranks = rank_targets(model, catalogue, evaluation)
+    _, cutoff = metrics.metric_at(select_by)
+    cutoffs = sorted({*metrics.CUTOFFS, cutoff})
+    summary = metrics.summarise(ranks, cutoffs, users=evaluation.users)
+    valid = {name: m["value"] for name, m in summary.items()}
     now = {"step": place.step, "epoch": epoch}
     alarms.look_at_items(catalogue.vectors.T, **now)
     held = {"alarms": alarms.now} if alarms.now else {}
     log.write(**now, valid=valid, train_seconds=train_seconds, **held)
-    log.print(
-        f"epoch {epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} "
-        f"({train_seconds:.1f} s)"
-    )
-    if valid[BEST_BY] > place.best:
-        place.best, place.best_epoch = valid[BEST_BY], epoch
+    printed = " ".join(f"{name} {valid[name]:.4f}" for name in dict.fromkeys((*SHOWN, select_by)))
+    log.print(f"epoch {epoch}: valid {printed} ({train_seconds:.1f} s)")
+    if valid[select_by] > place.best:
+        place.best, place.best_epoch = valid[select_by], epoch
         save_pretrained(model, output / MODEL, write=log.enabled)
 
 

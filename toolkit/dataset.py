@@ -13,19 +13,13 @@ from numpy.typing import NDArray
 from toolkit import schema
 from toolkit.checksums import ERRORS, SHARDS, recorded_checksums, refuse_other_files
 from toolkit.errors import UserError
+from toolkit.histories import UserHistories, refuse_no_interactions, user_histories
 from toolkit.ids import IdMap, as_ids
 from toolkit.json_files import MANIFEST, SEAL
 from toolkit.manifest import read_manifest
+from toolkit.own_protocols import ProtocolLike
 from toolkit.sources import SourceReader
-from toolkit.splits import (
-    Protocol,
-    Splits,
-    UserHistories,
-    refuse_no_interactions,
-    refuse_unknown_cut,
-    split_histories,
-    user_histories,
-)
+from toolkit.splits import Splits, checked_cut, split_histories
 from toolkit.store import Table, read_file, tables_in
 from toolkit.towers import TowerSpec
 
@@ -259,13 +253,27 @@ class Dataset:
         return open_tokens(self._tokens(name), items=self.items.num_rows)
 
     def splits(
-        self, protocol: Protocol = "paper", max_len: int = 10, *, times: bool = False
+        self, protocol: ProtocolLike = "paper", max_len: int = 10, *, times: bool = False
     ) -> Splits:
-        """Train, valid and test (`toolkit.splits.make_splits`), with the times of all items if `times` is set."""
-        refuse_unknown_cut(protocol, max_len)
-        histories = self.histories(times=times)
+        """Train, valid and test (`toolkit.splits.split_histories`).
+
+        Args:
+            protocol: a name, the path or content of a YAML file, or a `Protocol` (`toolkit.own_protocols.as_protocol`).
+            max_len: L, inputs of the sequence encoder.
+            times: whether the splits have the times of all their items.
+
+        Raises:
+            UserError: if the protocol or max_len is invalid, nothing can be trained on, or the protocol reads times and
+                an interaction has none.
+        """
+        protocol, max_len = checked_cut(protocol, max_len)
+        histories = self.histories(times=times or protocol.split.needs_times)
         return split_histories(
-            histories, items=self.items.num_rows, protocol=protocol, max_len=max_len
+            histories,
+            items=self.items.num_rows,
+            protocol=protocol,
+            max_len=max_len,
+            times=times,
         )
 
     def histories(self, *, times: bool = False) -> UserHistories:
@@ -299,7 +307,7 @@ class Dataset:
             if column.null_count:
                 raise UserError(
                     f"{where}: {column.null_count:,} interactions have no timestamp_ms; ingest a dump with a time for each "
-                    "interaction, or use a sequence encoder that reads no times"
+                    "interaction, or use a sequence encoder and a protocol that read no times (leave-one-out)"
                 )
             parts.append(column.to_numpy().copy())  # not the batch's memory
         times = np.concatenate(parts)

@@ -16,6 +16,8 @@ from models.training.log import read_log
 from toolkit import metrics, schema
 from toolkit.errors import UserError
 from toolkit.json_files import read_json_object
+from toolkit.own_protocols import as_protocol
+from toolkit.protocols import Protocol, is_named, named_protocol
 from toolkit.store import read_file
 
 CONFIG = "config.yaml"
@@ -72,11 +74,18 @@ def read_environment(run: Path) -> dict[str, Any]:
 def read_report(path: Path) -> dict[str, Any]:
     """Reads the report of an evaluation: protocol, split, users, catalogue, and metrics with intervals.
 
+    Older versions, which recorded neither the settings of the protocol nor the number of targets, had a target per user.
+
     Raises:
         UserError: if the file is missing or damaged.
     """
     report = read_json_object(path)
     _check_types({**dict.fromkeys(_REPORT_TYPES), **report}, _REPORT_TYPES, path)
+    report = {"targets": report["users"], **report}
+    try:
+        report["protocol_settings"] = protocol_of(report).settings
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     for name in _MEASURED:
         metric = report["metrics"].get(name)
         if not isinstance(metric, dict) or not all(
@@ -87,6 +96,18 @@ def read_report(path: Path) -> dict[str, Any]:
                 "run again"
             )
     return report
+
+
+def protocol_of(report: dict[str, Any]) -> Protocol:
+    """The protocol of a report; older versions recorded its name only.
+
+    Raises:
+        UserError: if it is neither a named protocol nor a valid one of a user.
+    """
+    name = report["protocol"]
+    if is_named(name) or "protocol_settings" not in report:
+        return named_protocol(name)
+    return as_protocol({"name": name, **report["protocol_settings"]})
 
 
 def read_ranks(path: Path) -> pa.Table:
