@@ -95,9 +95,7 @@ def test_a_user_with_several_targets_counts_once(in_time: Path) -> None:
 
 def test_a_run_is_not_evaluated_under_another_split(in_time: Path, one_out: Path) -> None:
     for run, protocol in ((one_out, "time"), (in_time, "clean")):
-        with pytest.raises(
-            UserError, match=rf"may contain what {protocol} tests; .*--protocol {protocol}"
-        ):
+        with pytest.raises(UserError, match=rf"may contain what {protocol} tests; .*--protocol {protocol}"):
             evaluate(run, protocol=protocol, progress=False)
     with pytest.raises(UserError, match=r"differ in .*protocol \(clean and time\)"):
         compare([one_out, in_time])
