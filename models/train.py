@@ -255,6 +255,8 @@ def _tell_initial_weights(
         return
     if is_new and initial.lineage is not None:
         log.print(*initial.lineage.lines())
+        if config.adapts_sequences:
+            log.print(f"  then adapted: sequence, by {config.adapts_sequences}")
     if config.adapts_sequences and initial.keeps_random("sequence"):
         print(
             f"warning: sequence.adapt {config.adapts_sequences} keeps random weights of the sequence encoder, because no "
