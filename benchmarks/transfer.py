@@ -51,9 +51,10 @@ COMMON = [
     *("--item", "pooled", "--towers", "[cover, frames]", "--items.layers", "1"),
     *("--items.dropout", "0.1", "--side.embedding_dim", "32", "--sequence.dropout", "0.1"),
     *("--train.loss", "full", "--train.batch_size", "64", "--train.rates.base", "2e-3"),
+    *("--train.evaluate_every", "3"),
 ]
-EPOCHS = {"source": 20, "target": 30}
-PATIENCE = {"source": 5, "target": 8}
+EPOCHS = {"source": 15, "target": 24}
+PATIENCE = {"source": 3, "target": 3}  # evaluations
 SHARES = (0.01, 0.1, 0.5, 1.0)  # of the target's users
 SIZES = (0.1, 0.33, 1.0)  # of the source's users
 FEW = 0.1  # the share of the claims
@@ -127,6 +128,9 @@ def build(work: Path, *, items: Sequence[int], users: Sequence[int]) -> None:
         items: number of items of the source and of the target.
         users: likewise of users.
     """
+    built = work / "built"
+    if built.exists():
+        return
     for row, name in enumerate(("source", "target")):
         dump = work / f"dump-{name}"
         if not dump.exists():
@@ -136,6 +140,7 @@ def build(work: Path, *, items: Sequence[int], users: Sequence[int]) -> None:
         prep.build(dump, work / name, PrepConfig(encode=ENCODE, media=MediaConfig(workers=1)))
     if not (work / "shuffled").exists():
         shuffle(work / "source", work / "shuffled")
+    built.touch()
 
 
 def shuffle(source: Path, folder: Path) -> None:

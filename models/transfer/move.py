@@ -14,6 +14,7 @@ from models.transfer.sources import Source
 from toolkit.errors import UserError
 
 ALL = "all"
+_DEFAULT = "its default"  # modules describe other settings only
 _GROUPS = (ITEM_PARTS, SEQUENCE, RECOMMENDER)
 
 
@@ -105,10 +106,12 @@ def _obstacle(part: Part, source: Source, model: Model) -> Refused | None:
     if reason := _other_states(part.reads, source, model):
         return Refused(reason)
     for key in sorted({*part.settings, *other.settings}):
-        here, there = part.settings.get(key), other.settings.get(key)
+        here, there = (
+            repr(one.settings[key]) if key in one.settings else _DEFAULT for one in (part, other)
+        )
         if here != there:
             return Refused(
-                f"{key} is {there!r} in the source, and {here!r} here", _differing(part, other)
+                f"{key} is {there} in the source, and {here} here", _differing(part, other)
             )
     shapes = _differing(part, other)
     if not shapes:

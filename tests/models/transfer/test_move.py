@@ -22,7 +22,7 @@ from models.transfer.initial import InitialWeights
 from toolkit import UserError, open_dataset
 from toolkit.json_files import read_json
 
-POOLED = ["--item=pooled", "--towers=[title, cover]", "--side.embedding_dim=16", "--items.layers=1"]
+POOLED = ["--item=pooled", "--towers=[title, cover]", "--side.embedding_dim=16"]
 HEADS = {"title": "item_encoder.heads.title", "cover": "item_encoder.heads.cover"}
 PARTS = {
     **{name: (prefix,) for name, prefix in HEADS.items()},
@@ -149,7 +149,7 @@ def test_under_all_what_cannot_move_begins_fresh_and_is_said(source: Path, targe
         (["--sequence.max_len=5"], "sequence", r"asks for sequence, which cannot move: .*\[10, 16\]"),
         (["--sequence.heads=4"], "sequence", "heads is 2 in the source, and 4 here"),
         (["--sequence.kind=gru4rec"], "sequence", "it is SASRec in the source, and GRU4Rec here"),
-        (["--items.activation=none"], "cover", "activation is 'gelu' in the source, and 'none'"),
+        (["--items.activation=none"], "cover", "activation is its default in the source, and 'none'"),
         (["--towers=[title]"], "fusion", "names 'fusion'; the parts of this run are all, items, "),
         ([], "titel", "names 'titel'; the parts of this run are all, items, sequence, title"),
         (["--side.embedding_dim=32"], "all", "nothing of it can move into this run .title: embed"),
