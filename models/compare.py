@@ -78,6 +78,7 @@ def compare_evaluated(
     return Comparison(
         report["split"],
         report["protocol"],
+        report["protocol_settings"],
         report["users"],
         report["catalogue"],
         names,

@@ -4,7 +4,9 @@
 module reads the test split.
 """
 
+import json
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -14,16 +16,20 @@ from numpy.typing import NDArray
 from models.machine.parallel import rank_and_world
 from models.ranking.ranks import rank_targets
 from models.runs.card import write_card
+from models.runs.files import protocol_of
 from models.runs.run import load_own
 from models.runs.trained import TrainedRecommender
 from toolkit import metrics, schema
 from toolkit.arguments import a_path, one_of
+from toolkit.console.command_help import WIDTH
 from toolkit.json_files import write_json
 from toolkit.own_protocols import ProtocolLike, as_protocol
+from toolkit.slices import measure_slices, slices_of
 from toolkit.splits import Evaluation, SplitName
 from toolkit.store import write_table
 
 Split = SplitName
+SLICED = "HR@10"  # printed for each slice
 
 
 def evaluate(
@@ -101,11 +107,18 @@ def measure(
         "targets": len(evaluation),
         "catalogue": evaluation.ranked_items,
         "metrics": metrics.summarise(ranks, users=evaluation.users),
+        "slices": measure_slices(
+            slices_of(evaluation, splits.train_counts, trained.dataset.timed_histories()),
+            ranks,
+            evaluation.users,
+        ),
         **_without_vector(trained, evaluation),
     }
     if rank == 0:
         name = split if protocol == own else f"{split}.{protocol}"
-        table = _ranks_table(trained, evaluation, ranks)
+        table = _ranks_table(trained, evaluation, ranks).replace_schema_metadata(
+            {schema.PROTOCOL: json.dumps(protocol.record)}
+        )
         write_table(run / "ranks" / f"{name}.arrow", table, compression="zstd")
         write_json(run / "metrics" / f"{name}.json", report)
         write_card(trained, run)
@@ -122,6 +135,17 @@ def format_report(report: dict[str, Any]) -> str:
     for name, m in report["metrics"].items():
         lines.append(
             f"  {name:<8} {100 * m['value']:6.2f} %   [{100 * m['low']:.2f}, {100 * m['high']:.2f}]"
+        )
+    if report["slices"]:
+        parts = [
+            f"{name} {100 * part['metrics'][SLICED]['value']:.2f} % ({part['users']:,} users)"
+            for name, part in report["slices"].items()
+        ]
+        text = f"{SLICED} by slice: {', '.join(parts)}"
+        lines.append(fill(text, WIDTH, initial_indent="  ", subsequent_indent="    "))
+    if caution := protocol_of(report).catalogue.caution:
+        lines.append(
+            fill(f"a new target: {caution}", WIDTH, initial_indent="  ", subsequent_indent="    ")
         )
     if "users_without_vector" in report:
         lines.append(

@@ -289,6 +289,10 @@ class Dataset:
         refuse_no_interactions(histories)
         return histories._replace(times=self._times) if times else histories
 
+    def timed_histories(self) -> UserHistories:
+        """As `histories`, with times if every interaction has one."""
+        return self.histories(times=not self._untimed)
+
     def interactions_sha256(self) -> str:
         """SHA-256 of the users and items of all interactions in order, which determine the splits.
 
@@ -298,17 +302,23 @@ class Dataset:
         return sha256
 
     @cached_property
+    def _untimed(self) -> int:
+        """How many interactions have no time."""
+        batches = self._stored("interactions").batches(["timestamp_ms"])
+        return sum(batch.column("timestamp_ms").null_count for batch in batches)
+
+    @cached_property
     def _times(self) -> NDArray[np.int64]:
         """(V,) milliseconds since 1970, in the order of the interactions: equal times keep the order of the dump."""
         where = str(self.path / "interactions")
+        if self._untimed:
+            raise UserError(
+                f"{where}: {self._untimed:,} interactions have no timestamp_ms; ingest a dump with a time for each "
+                "interaction, or use a sequence encoder and a protocol that read no times (leave-one-out)"
+            )
         parts = [np.zeros(0, dtype=np.int64)]
         for batch in self._stored("interactions").batches(["timestamp_ms"]):
             column = batch.column("timestamp_ms")
-            if column.null_count:
-                raise UserError(
-                    f"{where}: {column.null_count:,} interactions have no timestamp_ms; ingest a dump with a time for each "
-                    "interaction, or use a sequence encoder and a protocol that read no times (leave-one-out)"
-                )
             parts.append(column.to_numpy().copy())  # not the batch's memory
         times = np.concatenate(parts)
         times.flags.writeable = False

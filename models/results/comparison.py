@@ -51,7 +51,8 @@ class Comparison:
 
     Args:
         split: split of the evaluation.
-        protocol: protocol of the evaluation.
+        protocol: name of the protocol.
+        protocol_settings: its value (`toolkit.protocols.Protocol.settings`).
         users: number of users.
         catalogue: number of ranked items.
         metrics: compared metrics.
@@ -61,6 +62,7 @@ class Comparison:
 
     split: str
     protocol: str
+    protocol_settings: dict[str, Any]
     users: int
     catalogue: int
     metrics: list[str]
@@ -90,7 +92,8 @@ class Comparison:
             for row in self.rows
         ]
         evaluation = {
-            key: getattr(self, key) for key in ("split", "protocol", "users", "catalogue")
+            key: getattr(self, key)
+            for key in ("split", "protocol", "protocol_settings", "users", "catalogue")
         }
         correction = {"correction": "holm", "corrected_over_runs": len(self.rows) - 1}
         return {**evaluation, **correction, "notes": self.notes, "runs": rows}

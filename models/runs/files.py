@@ -32,6 +32,7 @@ _REPORT_TYPES: dict[str, type] = {
     "catalogue": int,
     "metrics": dict,
 }
+_SLICE_TYPES: dict[str, type] = {"about": str, "users": int, "targets": int, "metrics": dict}
 
 
 def read_run_config(run: Path) -> RunConfig:
@@ -81,20 +82,20 @@ def read_report(path: Path) -> dict[str, Any]:
     """
     report = read_json_object(path)
     _check_types({**dict.fromkeys(_REPORT_TYPES), **report}, _REPORT_TYPES, path)
-    report = {"targets": report["users"], **report}
+    report = {"targets": report["users"], "slices": {}, **report}
     try:
         report["protocol_settings"] = protocol_of(report).settings
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    for name in _MEASURED:
-        metric = report["metrics"].get(name)
-        if not isinstance(metric, dict) or not all(
-            _is_fraction(metric.get(key)) for key in ("value", "low", "high")
-        ):
-            raise UserError(
-                f"{path}: metric {name} is missing or invalid; expected value, low and high from 0 to 1; evaluate the "
-                "run again"
-            )
+    _check_metrics(report["metrics"], path)
+    _check_types(report, {"targets": int, "slices": dict}, path)
+    for name, part in report["slices"].items():
+        if not isinstance(part, dict):
+            part = {}
+        _check_types(
+            {**dict.fromkeys(_SLICE_TYPES), **part}, _SLICE_TYPES, path, lead=f"slices.{name}."
+        )
+        _check_metrics(part["metrics"], path, lead=f"slices.{name}, ")
     return report
 
 
@@ -152,11 +153,25 @@ def log_lines(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _check_types(values: dict[str, Any], types: dict[str, type], path: Path) -> None:
+def _check_metrics(values: dict[str, Any], path: Path, *, lead: str = "") -> None:
+    for name in _MEASURED:
+        metric = values.get(name)
+        if not isinstance(metric, dict) or not all(
+            _is_fraction(metric.get(key)) for key in ("value", "low", "high")
+        ):
+            raise UserError(
+                f"{path}: {lead}metric {name} is missing or invalid; expected value, low and high from 0 to 1; evaluate the "
+                "run again"
+            )
+
+
+def _check_types(
+    values: dict[str, Any], types: dict[str, type], path: Path, *, lead: str = ""
+) -> None:
     for key, kind in types.items():
         if key in values and (type(values[key]) is not kind):
             raise UserError(
-                f"{path}: {key} is {values[key]!r}, expected {_TYPE_NAMES[kind]}; restore the file"
+                f"{path}: {lead}{key} is {values[key]!r}, expected {_TYPE_NAMES[kind]}; restore the file"
             )
 
 

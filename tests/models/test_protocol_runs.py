@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from tiny_dataset import write_dataset
 from models.compare import compare
 from models.config import parse_run_config
 from models.evaluate import evaluate, format_report
+from models.ranking.catalogue import make_catalogue
 from models.ranking.ranks import rank_targets
 from models.report import report
 from models.runs.run import load_own
 from models.train import train
-from toolkit import UserError, metrics
+from toolkit import UserError, metrics, open_dataset
 
-ITEMS = 40
+COMMON = 40
+ITEMS = 200
 TINY = ["--config=id", "--train.epochs=1", "--side.embedding_dim=8", "--sequence.max_len=4", "--train.trackers=[]"]  # fmt: skip
 
 
@@ -29,12 +32,14 @@ def config(data: Path, output: Path, *more: str) -> Any:
 
 @pytest.fixture(scope="module")
 def timed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log of 400 moments in which items appear one after the other, so that some targets are cold."""
+    """A log of 400 moments in which common items appear one after the other, and some items are so rare that they are cold."""
     rng = np.random.default_rng(0)
     histories, times = [], []
     for _ in range(150):
         moments = np.sort(rng.integers(rng.integers(0, 350), 400, size=rng.integers(5, 12)))
-        histories.append([int(rng.integers(1, 10 + 30 * t // 400 + 1)) for t in moments])
+        common = [int(rng.integers(1, 10 + 30 * t // 400 + 1)) for t in moments]
+        rare = rng.integers(COMMON + 1, ITEMS + 1, size=len(moments))
+        histories.append(np.where(rng.random(len(moments)) < 0.2, rare, common).tolist())
         times.append([int(t) for t in moments])
     return write_dataset(
         tmp_path_factory.mktemp("timed") / "data", histories, items=ITEMS, times=times
@@ -74,7 +79,7 @@ def test_the_best_epoch_is_selected_by_any_metric(in_time: Path, one_out: Path) 
     assert entries[-1]["valid MRR@3"] == entries[-2]["valid"]["MRR@3"]
     assert "highest MRR@3" in (in_time / "model" / "README.md").read_text()
     assert "highest HR@10" in (one_out / "model" / "README.md").read_text()
-    with pytest.raises(UserError, match="train.select_by: metric 'recall@5' is unknown"):
+    with pytest.raises(UserError, match=r"train.select_by: metric 'recall@5' is unknown"):
         config(in_time, in_time, "--train.select_by=recall@5")
 
 
@@ -95,7 +100,9 @@ def test_a_user_with_several_targets_counts_once(in_time: Path) -> None:
 
 def test_a_run_is_not_evaluated_under_another_split(in_time: Path, one_out: Path) -> None:
     for run, protocol in ((one_out, "time"), (in_time, "clean")):
-        with pytest.raises(UserError, match=rf"may contain what {protocol} tests; .*--protocol {protocol}"):
+        with pytest.raises(
+            UserError, match=rf"may contain what {protocol} tests; .*--protocol {protocol}"
+        ):
             evaluate(run, protocol=protocol, progress=False)
     with pytest.raises(UserError, match=r"differ in .*protocol \(clean and time\)"):
         compare([one_out, in_time])
@@ -125,6 +132,7 @@ def test_new_items_are_ranked_alone_and_jointly(one_out: Path) -> None:
             equal = sum(float(scores[item] == scores[target]) for item in others)
             assert ranks[row] == pytest.approx(1 + above + equal / 2), (name, row)
         report = evaluate(one_out, protocol=name, progress=False)
+        assert ("optimistic" in format_report(report)) == (name == "new-item")
         assert report["metrics"] == metrics.summarise(ranks)
         assert report["catalogue"] == {
             "new-item": len(seen) + 1,
@@ -132,12 +140,21 @@ def test_new_items_are_ranked_alone_and_jointly(one_out: Path) -> None:
         }.get(name, len(trained.splits.known))
 
 
-def test_a_model_that_knows_nothing_is_at_chance_under_every_protocol(timed: Path) -> None:
-    from models.ranking.catalogue import encode_catalogue
-    from toolkit import open_dataset
-
-    for name in ("cold", "new-item", "new-item-joint", "time", "time-successive"):
-        ...
+@pytest.mark.parametrize("name", ["cold", "new-item", "new-item-joint", "time-successive"])
+def test_equal_scores_are_at_chance_under_every_protocol(name: str, timed: Path) -> None:
+    """The rank of a target among n items with equal scores is (n + 1) / 2."""
+    evaluation = open_dataset(timed).splits(name, max_len=4).test
+    same = torch.arange(ITEMS + 1)
+    vectors = torch.zeros(ITEMS + 1, 2)
+    catalogue = make_catalogue(vectors, same, evaluation.catalogue, appended=evaluation.new_targets)
+    model: Any = SimpleNamespace(
+        user_vectors=lambda users, tables: torch.ones(len(users.inputs), 2)
+    )
+    ranks = rank_targets(model, catalogue, evaluation)
+    for row, target in enumerate(evaluation.targets.tolist()):
+        masked = set(evaluation.masked(np.array([row]))[0].tolist())
+        others = set(evaluation.catalogue.tolist()) - masked - {target}
+        assert ranks[row] == 1 + len(others) / 2
 
 
 def test_a_run_for_cold_targets_selects_by_cold_targets(timed: Path, tmp_path: Path) -> None:
@@ -172,3 +189,23 @@ def test_the_report_page_shows_runs_under_a_cut_in_time(in_time: Path, tmp_path:
     for protocol in (None, "time-successive"):
         facts = report([in_time], output=tmp_path / "page.html", protocol=protocol, users=2, progress=False)  # fmt: skip
         assert facts["runs"][0]["protocol"] == (protocol or "time")
+
+
+def test_users_without_a_vector_are_counted_and_ranked_with_zeros(
+    timed: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = [f"--data={timed}", f"--output={run}", "--protocol=time", "--train.epochs=1", "--train.trackers=[]"]  # fmt: skip
+    found = train(
+        parse_run_config([*words, "--recommender.kind=lightgcn", "--side.embedding_dim=8"])
+    )
+    evaluation = load_own(run).splits.test
+    unknown = evaluation.rows == 0
+    assert found["users_without_vector"] == int(unknown.sum()) > 0
+    assert "ranks for them with a vector of zeros" in format_report(found)
+    ranks = np.asarray(ranks_of(run, "test")["rank"])
+    for row in np.flatnonzero(unknown):  # all scores are equal
+        masked = set(evaluation.masked(np.array([row]))[0].tolist()) - {evaluation.targets[row]}
+        assert ranks[row] == (len(set(evaluation.catalogue.tolist()) - masked) + 1) / 2
+    facts = report([run], output=tmp_path / "page.html", users=2, progress=False)
+    assert facts["runs"][0]["users"] == found["users"]
