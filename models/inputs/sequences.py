@@ -49,7 +49,7 @@ class UserSequences:
     """
 
     def __init__(self, splits: Splits) -> None:
-        self.owners = splits.train.any(axis=1).nonzero()[0]
+        self.owners = np.flatnonzero(splits.train.any(axis=1))
         self.items = splits.train
         self.times = splits.train_times
 

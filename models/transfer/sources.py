@@ -136,7 +136,7 @@ def _merge(model: Model) -> dict[str, str]:
     Returns:
         By part, the reason where its weights cannot hold what the adaptation added.
     """
-    unmovable = {}
+    unmovable: dict[str, str] = {}
     items = model.item_encoder
     if isinstance(items, TrainedEncoders):
         for tower, owner in items.owners.items():

@@ -1,5 +1,6 @@
 """Encoders that train begin with those of another model: whole, adapted and merged, and saved where they stay frozen."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ METHODS = ("frozen", "full", "top-1", "lora", "dora", "ia3", "houlsby", "compact
 SETTINGS = {"compacter": "{width: 8}"}
 
 
+@cache
 def config_of(data: Path, bert: Path, *more: str) -> RunConfig:
     return parse_run_config(
         [

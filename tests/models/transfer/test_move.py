@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from public_iisan import public_weights
 from tiny_dataset import walks, write_dataset, write_tower
 
 from models.build import build, build_general
-from models.config import parse_run_config
+from models.config import RunConfig, parse_run_config
 from models.recommender import Model
 from models.runs.identity import differing_states
 from models.runs.lineage import Lineage
@@ -50,11 +51,16 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_platform(tmp_path_factory.mktemp("target") / "data", 50)
 
 
+@cache
+def config_of(*words: str) -> RunConfig:
+    return parse_run_config([*words])
+
+
 def new(
     data: Path, *more: str, begin: Callable[[Model], None] | None = None, seed: int = 0
 ) -> Model:
     """A new model of a config."""
-    config = parse_run_config([*POOLED, f"--data={data}", "--output=unused", *more])
+    config = config_of(*POOLED, f"--data={data}", "--output=unused", *more)
     dataset = open_dataset(data)
     torch.manual_seed(seed)
     if config.general_kind is None:
