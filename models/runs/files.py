@@ -32,6 +32,11 @@ _REPORT_TYPES: dict[str, type] = {
     "catalogue": int,
     "metrics": dict,
 }
+_OPTIONAL_REPORT_TYPES: dict[str, type] = {  # which older versions did not write
+    "protocol_settings": dict,
+    "targets": int,
+    "slices": dict,
+}
 _SLICE_TYPES: dict[str, type] = {"about": str, "users": int, "targets": int, "metrics": dict}
 
 
@@ -83,12 +88,12 @@ def read_report(path: Path) -> dict[str, Any]:
     report = read_json_object(path)
     _check_types({**dict.fromkeys(_REPORT_TYPES), **report}, _REPORT_TYPES, path)
     report = {"targets": report["users"], "slices": {}, **report}
+    _check_types(report, _OPTIONAL_REPORT_TYPES, path)
     try:
-        report["protocol_settings"] = protocol_of(report).settings
+        report.setdefault("protocol_settings", protocol_of(report).settings)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     _check_metrics(report["metrics"], path)
-    _check_types(report, {"targets": int, "slices": dict}, path)
     for name, part in report["slices"].items():
         if not isinstance(part, dict):
             part = {}
