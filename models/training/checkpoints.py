@@ -63,6 +63,11 @@ class Place:
             done >= epochs or done // evaluate_every - self.best_epoch // evaluate_every >= patience
         )
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether an epoch, or the initial model, has been evaluated on valid."""
+        return self.best >= 0
+
     def is_evaluated(self, *, epochs: int, evaluate_every: int) -> bool:
         """Whether the current epoch ends with an evaluation: every so many do, and the last one."""
         return self.epoch % evaluate_every == 0 or self.epoch == epochs
@@ -96,7 +101,7 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """The checkpoint files, oldest first."""
-        return sorted(self.folder.glob("step-*.safetensors"))
+        return checkpoint_files(self.folder.parent)
 
     def save(self, place: Place) -> None:
         """Writes a checkpoint and removes the oldest beyond `keep`; all processes call it."""
@@ -210,6 +215,11 @@ class Checkpoints:
         if self.scaler:
             self.scaler.load_state_dict(json.loads(metadata["scaler"]))
         _restore_random_state(parts["random"][str(rank)], next(self.model.parameters()).device)
+
+
+def checkpoint_files(run: Path) -> list[Path]:
+    """The checkpoint files of a run, oldest first."""
+    return sorted((run / FOLDER).glob("step-*.safetensors"))
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
