@@ -119,6 +119,10 @@ class TrainConfig:
             update equals that of one large batch, except for `in-batch`, whose negatives remain those of each step. The
             launcher's setting overrides it.
         patience: stop after this many evaluations without a better validation HR@10.
+        max_seconds: stop after the epoch in which the seconds of training, without evaluations, reach this number. They
+            are counted over all calls of a resumed run. 0 for no limit.
+        test: evaluate the best epoch on the test split at the end. Without it, the run ends with the validation split,
+            and `python -m models evaluate` reads the test split later.
         seed: random seed of initial weights, order, sampled items and dropout.
         initial_std: standard deviation of the normal initial weights of the sequence encoder and of the vectors of
             `id`; RecBole uses 0.02. 0 selects Xavier weights, and vectors with norm 1.
@@ -168,6 +172,8 @@ class TrainConfig:
     batch_size: int = 64
     accumulation: int = 1
     patience: int = 10
+    max_seconds: float = 0.0
+    test: bool = True
     seed: int = 1
     initial_std: float = 0.0
     vector_std: float = 0.0
@@ -205,7 +211,7 @@ class TrainConfig:
             **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
             "items_at_once": 0,
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
-            **dict.fromkeys(("initial_std", "vector_std"), 0),
+            **dict.fromkeys(("initial_std", "vector_std", "max_seconds"), 0),
             "checkpoint_every_steps": 0,
         }
         for key, smallest in least.items():

@@ -120,7 +120,7 @@ def markdown(comparison: Comparison) -> str:
 
 def latex(comparison: Comparison) -> str:
     """A booktabs table with a row per run. The best value of each metric is bold, the second best underlined."""
-    head, *rows = _rows(comparison, _escaped, _latex_value, _latex_change)
+    head, *rows = _rows(comparison, escaped, _latex_value, _latex_change)
     notes = (_heading(comparison), *_test_notes(comparison), *comparison.notes)
     comments = [" ".join(note.split()) for note in notes]
     lines = [" & ".join(cells) + r" \\" for cells in (head, *rows)]
@@ -252,5 +252,6 @@ def _interval(metric: dict[str, float], sign: str = "") -> str:
     return f"[{100 * metric['low']:{sign}.2f}, {100 * metric['high']:{sign}.2f}]"
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
+    """Text in one line for LaTeX."""
     return " ".join(name.split()).translate(_LATEX)

@@ -1,0 +1,217 @@
+"""Decides which runs of a study come next, and runs them until none is left."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from models.study.executors import Executor
+from models.study.plan import Plan
+from models.study.proposals import Tried, count_trials, propose
+from models.study.trials import (
+    FAILED,
+    FINISHED,
+    STARTED,
+    Task,
+    Trial,
+    is_tested,
+    read_trial,
+    write_trial,
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method on a split of a dataset: its trials, and the runs of its selected settings.
+
+    Args:
+        plan: plan of the study.
+        hash: hash of the plan.
+        output: folder of the study.
+        dataset: name of the dataset.
+        split: name of the split.
+        method: name of the method.
+    """
+
+    plan: Plan
+    hash: str
+    output: Path
+    dataset: str
+    split: str
+    method: str
+
+    @property
+    def name(self) -> str:
+        """Dataset, split and method in one word."""
+        return f"{self.dataset}/{self.split}/{self.method}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the runs."""
+        return self.output / "runs" / self.dataset / self.split / self.method
+
+    @property
+    def protocols(self) -> list[str]:
+        """The protocols of the split; validation is under the first."""
+        return self.plan.splits()[self.split]
+
+    @property
+    def count(self) -> int:
+        """The number of trials."""
+        return count_trials(self.plan.space(self.method), self.plan.trials)
+
+    def record(self, number: int, seed: int | None = None) -> Path:
+        """The record of a trial, or of its settings with another seed."""
+        return self.folder / f"trial-{number}{'' if seed is None else f'-seed-{seed}'}.json"
+
+    def trials(self) -> list[Trial]:
+        """The records of all trials so far, in order; those of a longer, amended search too."""
+        records = sorted(self.folder.glob("trial-*.json"))
+        found = [
+            trial for path in records if "-seed-" not in path.name and (trial := read_trial(path))
+        ]
+        return sorted(found, key=lambda trial: trial.number)
+
+    def best(self) -> Trial | None:
+        """The trial with the highest validation metric, the first of equals; None if every trial failed."""
+        finished = [trial for trial in self.trials() if trial.status == FINISHED]
+        return max(finished, key=lambda trial: trial.value or 0.0, default=None)
+
+    def selected(self) -> dict[int, Path]:
+        """The records of the selected settings by seed; empty if every trial failed."""
+        best = self.best()
+        if best is None:
+            return {}
+        return {
+            seed: self.record(best.number, None if seed == best.seed else seed)
+            for seed in self.plan.seeds
+        }
+
+
+def arms_of(plan: Plan, output: Path) -> list[Arm]:
+    """The arms of a study, in the order of its file."""
+    digest = plan.digest()
+    return [
+        Arm(plan, digest, output, dataset, split, method)
+        for dataset in plan.datasets
+        for split in plan.splits()
+        for method in plan.methods
+    ]
+
+
+def run_all(arms: list[Arm], executor: Executor, report: Callable[[str], None]) -> None:
+    """Runs everything that a study still lacks.
+
+    Args:
+        arms: arms of the study.
+        executor: runs the tasks.
+        report: receives a line per finished run.
+    """
+    running: set[Path] = set()
+    while True:
+        for task in chain.from_iterable(map(open_tasks, arms)):
+            if not executor.has_room():
+                break
+            if task.record not in running:
+                running.add(task.record)
+                executor.start(task)
+        if not running:
+            return
+        for task, died in executor.wait():
+            running.remove(task.record)
+            _note_death(task, died)
+            report(_describe(task))
+
+
+def open_tasks(arm: Arm) -> Iterator[Task]:
+    """The tasks of an arm that can run now, those that are running included; writes the records of new ones."""
+    trials = []
+    for number in range(1, arm.count + 1):
+        trial = read_trial(arm.record(number))
+        if trial is None:
+            waits = arm.plan.sampler == "tpe" and any(t.status == STARTED for t in trials)
+            if waits:
+                return
+            trial = _begin_trial(arm, number, trials)
+        trials.append(trial)
+        if trial.status == STARTED:
+            yield Task(arm.record(number))
+    if all(trial.status != STARTED for trial in arm.trials()):
+        yield from _open_tests(arm)
+
+
+def _open_tests(arm: Arm) -> Iterator[Task]:
+    for seed, record in arm.selected().items():
+        trial = read_trial(record) or _begin_seed(arm, record, seed)
+        untested = [name for name in arm.protocols if not is_tested(record.with_suffix(""), name)]
+        if trial.status == STARTED or (
+            trial.status == FINISHED and untested and not trial.test_message
+        ):
+            yield Task(record, tuple(arm.protocols))
+
+
+def _begin_trial(arm: Arm, number: int, before: list[Trial]) -> Trial:
+    plan = arm.plan
+    settings = propose(
+        plan.space(arm.method),
+        [Tried(trial.settings, trial.value) for trial in before],
+        number=number - 1,
+        trials=plan.trials,
+        sampler=plan.sampler,
+        seed=f"{plan.search_seed}/{arm.name}",
+    )
+    return _begin(
+        arm, arm.record(number), number, plan.seeds[0], settings, plan.words(arm.method, settings)
+    )
+
+
+def _begin_seed(arm: Arm, record: Path, seed: int) -> Trial:
+    """The selected trial with another seed, and all else as it was."""
+    best = arm.best()
+    assert best is not None  # its record has a seed
+    own = ("--data=", "--output=", "--train.seed=", "--protocol=")
+    words = [word for word in best.words if not word.startswith(own)]
+    return _begin(arm, record, best.number, seed, best.settings, words)
+
+
+def _begin(
+    arm: Arm, record: Path, number: int, seed: int, settings: Mapping[str, Any], words: list[str]
+) -> Trial:
+    data = Path(arm.plan.datasets[arm.dataset]).resolve()
+    own = [
+        f"--protocol={arm.protocols[0]}",
+        f"--train.seed={seed}",
+        f"--data={data}",
+        f"--output={record.with_suffix('').resolve()}",
+    ]
+    study = {"hash": arm.hash, "dataset": arm.dataset, "split": arm.split, "method": arm.method,
+             "trials": arm.count, "trial": number}  # fmt: skip
+    trial = Trial(number, seed, dict(settings), [*words, *own], study)
+    write_trial(record, trial)
+    return trial
+
+
+def _note_death(task: Task, died: str) -> None:
+    """Records that the process of a run ended without a result, so that the run counts as failed."""
+    trial = read_trial(task.record)
+    if trial is None:
+        return
+    if trial.status == STARTED:
+        message = died or "its process ended without a result"
+        write_trial(task.record, trial, status=FAILED, message=message)
+    elif died and task.protocols:
+        write_trial(task.record, trial, test_message=died)
+
+
+def _describe(task: Task) -> str:
+    trial = read_trial(task.record)
+    assert trial is not None
+    name = "/".join(task.run.parts[-4:])
+    if trial.status == FAILED:
+        return f"{name}: failed: {trial.message}"
+    if trial.test_message:
+        return f"{name}: the test failed: {trial.test_message}"
+    tested = f", tested under {', '.join(task.protocols)}" if task.protocols else ""
+    epochs = "" if trial.epochs is None else f", {trial.epochs} epochs"
+    return f"{name}: valid {trial.value:.4f}{epochs}, {trial.seconds:.1f} s{tested}"
