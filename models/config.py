@@ -39,8 +39,10 @@ from toolkit.console.command_help import WIDTH, listed
 from toolkit.console.config_help import ConfigHelp, told_clearly
 from toolkit.console.terminal import EXIT_STATUSES
 from toolkit.errors import UserError
+from toolkit.metrics import metric_at
+from toolkit.own_protocols import as_protocol
+from toolkit.protocols import Protocol
 from toolkit.settings import OPTION, refuse_other_shape, selected, split_files
-from toolkit.splits import Protocol
 from toolkit.yaml_files import read_yaml
 
 KindNames = dict[str, str]  # the names of a run's kinds by setting, such as `sequence.kind`
@@ -118,11 +120,12 @@ class TrainConfig:
         accumulation: steps per optimizer update. Each step is weighted by its number of predicted positions, so the
             update equals that of one large batch, except for `in-batch`, whose negatives remain those of each step. The
             launcher's setting overrides it.
-        patience: stop after this many evaluations without a better validation HR@10.
+        patience: stop after this many evaluations without a better validation metric (`select_by`).
         max_seconds: stop after the epoch in which the seconds of training, without evaluations, reach this number. They
             are counted over all calls of a resumed run. 0 for no limit.
         test: evaluate the best epoch on the test split at the end. Without it, the run ends with the validation split,
             and `python -m models evaluate` reads the test split later.
+        select_by: metric of the validation split that selects the best epoch: HR@K, NDCG@K or MRR@K.
         seed: random seed of initial weights, order, sampled items and dropout.
         initial_std: standard deviation of the normal initial weights of the sequence encoder and of the vectors of
             `id`; RecBole uses 0.02. 0 selects Xavier weights, and vectors with norm 1.
@@ -174,6 +177,7 @@ class TrainConfig:
     patience: int = 10
     max_seconds: float = 0.0
     test: bool = True
+    select_by: str = "HR@10"
     seed: int = 1
     initial_std: float = 0.0
     vector_std: float = 0.0
@@ -220,6 +224,11 @@ class TrainConfig:
                 raise UserError(f"train.{key} is {value}; it must be at least {smallest}")
         if not 0 < self.mask_ratio <= 1:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
+        try:
+            metric, cutoff = metric_at(self.select_by)
+        except UserError as error:
+            raise UserError(f"train.select_by: {error}") from None
+        self.select_by = f"{metric}@{cutoff}"
         self._check_decay()
 
     def _check_decay(self) -> None:
@@ -281,7 +290,9 @@ class RunConfig:
             `prefix`; `--encoders.TOWER.adapt` sets it for one tower.
         adapt_settings: settings of this method by name; `--encoders.TOWER.adapt_settings` sets them for one tower.
         residency: residency of stored states.
-        protocol: items that ranking masks: `paper`, `clean` or `unmasked`.
+        protocol: the evaluation protocol, which also splits the data: `paper`, `clean` or `unmasked` (leave-one-out, with
+            three ways to mask the history), `cold`, `warm-K` such as `warm-5`, `new-item` or `new-item-joint` (other
+            targets or items), `time`, `time-successive` or `time-random` (a global cut in time), or the path of a YAML file.
         init_from: checkpoint of the public IISAN code (.pt or .safetensors) with the initial weights, for a text and an
             image tower in this order. Empty for new weights.
         recommender: `sequential`, with an item encoder and a sequence encoder; or a general recommender, which does not
@@ -306,7 +317,7 @@ class RunConfig:
     adapt: str = ""
     adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
-    protocol: Protocol = "paper"
+    protocol: str | dict[str, Any] = "paper"
     init_from: str = ""
     recommender: Any = field(default_factory=SequentialSettings)
     side: SideSettings = field(default_factory=SideSettings)
@@ -318,6 +329,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         for key in KINDS:
             refuse_unknown_kind(key, _value(vars(self), key))
+        self.protocol = as_protocol(self.protocol).record  # of a file, its content
         if self.general_kind is not None:
             self._settle_general(self.general_kind)
         if not self.item_kind.reads_towers and self.towers:
@@ -435,8 +447,18 @@ class RunConfig:
             states="live" if self.item_kind.trains_encoders else self.states,
             encoders={name: one.spec for name, one in self.encoders.items()},
             tokens=[name for name, one in self.encoders.items() if one.from_layer],
-            times=self.general_kind is None and self.sequence_kind.takes_times,
+            times=self.takes_times or self.evaluation_protocol.split.needs_times,
         )
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether the model reads the times of interactions."""
+        return self.general_kind is None and self.sequence_kind.takes_times
+
+    @property
+    def evaluation_protocol(self) -> Protocol:
+        """The protocol as a value."""
+        return as_protocol(self.protocol)
 
     @property
     def knows_new_items(self) -> bool:

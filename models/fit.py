@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
@@ -26,6 +26,7 @@ from models.training.checkpoints import Place
 from models.training.log import RunLog
 from models.training.trackers import start_trackers
 from toolkit.dataset import open_dataset
+from toolkit.splits import SplitName
 
 
 def fit(
@@ -52,6 +53,8 @@ def fit(
     """
     dataset = open_dataset(config.data)
     splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
+    for split in get_args(SplitName):
+        splits.evaluation(split)  # refuses one without targets before training
     refuse_to_resume_on_other_data(output, dataset, config.reads)
     torch.manual_seed(config.train.seed)
     started = time.perf_counter()

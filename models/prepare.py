@@ -6,7 +6,7 @@ The parts take plain arguments and do not know the config.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from accelerate import Accelerator
@@ -33,7 +33,7 @@ from models.training.optimizer import make_optimizer
 from models.training.step import GraphStep, Step, gpu_recorder
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.errors import UserError
-from toolkit.splits import Splits
+from toolkit.splits import SplitName, Splits
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,10 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         )
     dataset = open_dataset(config.data)
     splits = dataset.splits(
-        protocol=config.protocol, max_len=config.sequence.max_len, times=config.reads.times
+        protocol=config.protocol, max_len=config.sequence.max_len, times=config.takes_times
     )
+    for split in get_args(SplitName):
+        splits.evaluation(split)  # refuses one without targets before training
     loss = choose_loss(config, splits)
     torch.manual_seed(settings.seed)
     model: Model

@@ -50,7 +50,7 @@ from toolkit.console.door import run_command
 from toolkit.console.progress import track
 from toolkit.console.terminal import Answer, answer, take_answer_options
 
-BEST_BY = "HR@10"
+SHOWN = ("HR@10", "NDCG@10")
 SCRIPT = "versa-train"  # the same command in one process, as shells complete it
 # Settings that a resumed run may change: no finished step depends on them. (The dataset is compared by content.)
 FREE_TO_CHANGE = {"data", "train.log_every_steps", "train.checkpoint_every_steps",
@@ -241,6 +241,7 @@ def _run(
                     log,
                     alarms,
                     precision=settings.mixed_precision,
+                    select_by=settings.select_by,
                     train_seconds=train_seconds,
                 )
             log.print(*broken.describe())
@@ -252,7 +253,12 @@ def _run(
     best = TrainedRecommender(config, run.dataset, _best(run, config, output), run.features)
     report = _measure_best(best, output)
     ended_by = place.ended_by(patience=settings.patience, **limits)
-    log.write(best_epoch=place.best_epoch, **{f"valid {BEST_BY}": place.best}, ended_by=ended_by)
+    log.write(
+        best_epoch=place.best_epoch,
+        **{f"valid {settings.select_by}": place.best},
+        ended_by=ended_by,
+        trained_seconds=place.seconds,
+    )
     log.print(
         f"{place.epoch - 1} epochs and {place.seconds:.1f} s of training, ended by train.{ended_by}",
         f"best epoch {place.best_epoch}\n{format_report(report)}",
@@ -270,26 +276,33 @@ def _evaluate_epoch(
     alarms: Alarms,
     *,
     precision: Precision,
+    select_by: str,
     train_seconds: float,
 ) -> None:
     """Measures the model on valid, and keeps it if it is the best so far."""
-    model, splits = run.model.eval(), run.splits
+    model, evaluation = run.model.eval(), run.splits.valid
     device = next(model.parameters()).device
     catalogue = encode_catalogue(
-        model, run.features, splits.catalogue, device=device, precision=precision
+        model,
+        run.features,
+        evaluation.catalogue,
+        device=device,
+        precision=precision,
+        appended=evaluation.new_targets,
     )
-    ranks = rank_targets(model, catalogue, splits.valid)
-    valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
+    ranks = rank_targets(model, catalogue, evaluation)
+    _, cutoff = metrics.metric_at(select_by)
+    cutoffs = sorted({*metrics.CUTOFFS, cutoff})
+    summary = metrics.summarise(ranks, cutoffs, users=evaluation.users)
+    valid = {name: m["value"] for name, m in summary.items()}
     now = {"step": place.step, "epoch": place.epoch}
     alarms.look_at_items(catalogue.vectors.T, **now)
     held = {"alarms": alarms.now} if alarms.now else {}
     log.write(**now, valid=valid, train_seconds=train_seconds, **held)
-    log.print(
-        f"epoch {place.epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} "
-        f"({train_seconds:.1f} s)"
-    )
-    if valid[BEST_BY] > place.best:
-        place.best, place.best_epoch = valid[BEST_BY], place.epoch
+    printed = " ".join(f"{name} {valid[name]:.4f}" for name in dict.fromkeys((*SHOWN, select_by)))
+    log.print(f"epoch {place.epoch}: valid {printed} ({train_seconds:.1f} s)")
+    if valid[select_by] > place.best:
+        place.best, place.best_epoch = valid[select_by], place.epoch
         save_pretrained(model, output / MODEL, write=log.enabled)
 
 

@@ -29,14 +29,16 @@ USERS_AT_ONCE = 4096
 def rank_targets(
     model: Scorer, catalogue: Catalogue, evaluation: Evaluation, *, progress: bool = False
 ) -> NDArray[np.float64]:
-    """Rank of each user's target, (S,); infinity for a masked target. Processes divide the work.
+    """Rank of each target, (R,); infinity for a masked target. Processes divide the work.
+
+    Users who were not trained on have row 0 (`models.inputs.users.Users`).
 
     Memory is proportional to the number of interactions: masked items are pairs, not rows padded to the longest
     history.
 
     Args:
         model: in evaluation mode.
-        catalogue: from `encode_catalogue`.
+        catalogue: from `encode_catalogue`, with the evaluation's catalogue and new targets.
         evaluation: inputs, targets and masked items.
         progress: whether to draw a progress bar.
 
@@ -56,7 +58,7 @@ def rank_targets(
         times = None
         if evaluation.input_times is not None:
             times = torch.from_numpy(evaluation.input_times[numpy_rows]).to(device)
-        asked = Users(inputs, rows.to(device) + 1, times)
+        asked = Users(inputs, torch.from_numpy(evaluation.rows[numpy_rows]).to(device), times)
         users = model.user_vectors(asked, catalogue.tables)
         for start in range(0, len(rows), size):
             block = slice(start, start + size)
@@ -74,11 +76,12 @@ def count_ranks(
     """Ranks by counting: counts all columns, then subtracts the masked items.
 
     1 + above + (equal - 1) / 2 equals (1 + items + above - below) / 2, so the sum of the signs of `scores - target`
-    suffices. A masked target is not among the ranked items: its rank is infinity.
+    suffices. A masked target is not among the ranked items: its rank is infinity. A target that is appended to the
+    catalogue competes with the catalogue's items, so it counts as one more item, equal to itself.
 
     Args:
         scores: (B, R), finite.
-        targets: (B,) item numbers in the catalogue.
+        targets: (B,) item numbers in the catalogue, or appended to it.
         masked: (P,) user rows and (P,) item numbers of the masked pairs, without duplicates.
         catalogue: the catalogue whose columns are scored.
 
@@ -88,16 +91,17 @@ def count_ranks(
     target = scores.gather(1, catalogue.column[targets][:, None])
     signs = (scores - target).sign_().to(catalogue.counts.dtype)
     rows, items = masked
-    ranked = catalogue.column[items] >= 0
+    never_hit = rows[items == targets[rows]]
+    ranked = catalogue.ranks(items)
     rows, items = rows[ranked], items[ranked]
     # float32 sums of whole numbers are exact up to 2^24 items, in any order of addition.
     masked_signs = catalogue.counts.new_zeros(len(scores))
     masked_signs.index_add_(0, rows, signs[rows, catalogue.column[items]])
     masked_counts = torch.bincount(rows, minlength=len(scores))
-    ranked_counts = catalogue.counts.sum().double() - masked_counts
+    ranked_counts = catalogue.counts.sum().double() - masked_counts + ~catalogue.ranks(targets)
     above_less_below = (signs @ catalogue.counts - masked_signs).double()
     ranks = (1 + ranked_counts + above_less_below) / 2
-    ranks[rows[items == targets[rows]]] = torch.inf
+    ranks[never_hit] = torch.inf
     return ranks
 
 

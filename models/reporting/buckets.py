@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit import metrics
+from toolkit.histories import Ints
 from toolkit.measures import gini
-from toolkit.splits import Ints
 
 SHOWN = ("HR@10", "NDCG@10")
 Counts = NDArray[np.int64]

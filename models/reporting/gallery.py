@@ -23,13 +23,11 @@ class Scene:
 
     Args:
         data: the dataset.
-        user_ids: S ids.
         evaluation: evaluation with complete histories.
         counts: (N + 1,) training interactions per item.
     """
 
     data: Dataset
-    user_ids: Sequence[str]
     evaluation: Evaluation
     counts: NDArray[np.int64]
 
@@ -66,7 +64,7 @@ def describe_users(
     evaluation = scene.evaluation
     return [
         {
-            "user_id": scene.user_ids[row],
+            "user_id": evaluation.user_ids[evaluation.users[row]],
             "history": _newest(evaluation, row),
             "history_length": int(evaluation.stops[row] - evaluation.starts[row]),
             "target": int(evaluation.targets[row]),

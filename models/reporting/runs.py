@@ -13,7 +13,7 @@ from models.results.evaluations import Evaluated
 from models.runs.files import read_environment
 from models.runs.trained import TrainedRecommender
 from models.training.log import flat
-from toolkit.splits import Ints
+from toolkit.histories import Ints
 
 COMMAND_KEYS = ("data", "output", "resume")  # settings that do not describe the model
 ENVIRONMENT = (

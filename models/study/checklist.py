@@ -5,6 +5,7 @@ from typing import Any
 
 from models.runs.identity import INTERACTIONS, ITEMS
 from models.study.plan import Plan
+from toolkit.own_protocols import as_protocol
 
 NOT_RECORDED = "not recorded"
 
@@ -26,18 +27,20 @@ def checklist(
     answers = {
         "Are the data identified?": _data(record),
         "How are the data split?": "; ".join(
-            f"{split}, for the protocols {', '.join(protocols)}"
+            f"{split}, for the protocols {', '.join(map(str, protocols))}: trained on interactions "
+            f"{protocols[0].split.trained_on}, tested on {protocols[0].split.targets_are['test']}"
             for split, protocols in plan.splits().items()
         ),
-        "What is ranked, and what is masked?": "each test target in the whole catalogue of the protocol; masks as "
-        f"defined by the protocols {', '.join(plan.protocols)}",
+        "What is ranked, and what is masked?": "; ".join(
+            f"{protocol}: {protocol.about}" for protocol in map(as_protocol, plan.protocols)
+        ),
         "Which methods are compared, and which is the baseline?": f"{', '.join(plan.methods)}; the baseline is "
         f"{next(iter(plan.methods))}",
         "Was the plan fixed before the results?": _amendments(record),
         "Do all methods have the same budget?": _budget(plan),
         "What was searched, and how?": f"{_spaces(plan)}; sampler {plan.sampler}, seed {plan.search_seed}",
         "What selects settings and epochs?": f"{plan.metric} on the validation split, under the first protocol of each "
-        "split; the epoch of a run as its log states",
+        "split",
         "How often was the test split read?": "once per selected run and protocol, after the selection; never for other "
         "trials",
         "How many seeds?": f"{len(plan.seeds)} ({', '.join(map(str, plan.seeds))}); trials have the first",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from models.study.trials import Task, work
 from toolkit.errors import UserError
+from toolkit.protocols import Protocol as TestProtocol
 from toolkit.ray_cluster import cluster
 from toolkit.workers import cpu_count, end_with_parent
 
@@ -175,6 +176,8 @@ def executing(
         processes.stop()
 
 
-def _work_in_process(record: str, protocols: tuple[str, ...], metric: str, threads: int) -> None:
+def _work_in_process(
+    record: str, protocols: tuple[TestProtocol, ...], metric: str, threads: int
+) -> None:
     end_with_parent()
     work(record, protocols, metric, threads)

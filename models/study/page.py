@@ -35,7 +35,7 @@ def render(results: Results) -> str:
         heading=heading,
         hash=results["hash"],
         metric=results["metric"],
-        protocols=results["plan"]["protocols"],
+        protocols=results["protocols"],
         large={
             "methods": len(methods),
             "trials per method": budget["trials"],

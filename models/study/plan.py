@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -13,14 +13,15 @@ from toolkit.console.config_help import told_clearly
 from toolkit.errors import UserError
 from toolkit.json_files import content_digest
 from toolkit.metrics import CUTOFFS, METRICS
+from toolkit.own_protocols import as_protocol
+from toolkit.protocols import Protocol
 from toolkit.settings import refuse_other_shape
-from toolkit.splits import Protocol
 from toolkit.yaml_files import read_yaml
 
 STUDIES = PRESETS / "studies"
 # Settings that the study makes equal for all methods, or sets for each run.
 _SET_BY_STUDY = ("data", "output", "resume", "protocol", "train.epochs", "train.patience", "train.evaluate_every",
-                 "train.max_seconds", "train.seed", "train.test")  # fmt: skip
+                 "train.max_seconds", "train.select_by", "train.seed", "train.test")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Plan:
 
     Args:
         datasets: dataset folders by name.
-        protocols: protocols of the test, by name. Settings are selected under the first one of each split.
+        protocols: protocols of the test: names, YAML files, or their content. Settings are selected under the first one
+            of each split.
         methods: methods by name, the baseline first.
         metric: HR, NDCG or MRR at a cutoff of the metrics files. It selects settings, on the validation split, and is
             tested.
@@ -82,7 +84,7 @@ class Plan:
     """
 
     datasets: dict[str, str]
-    protocols: list[str]
+    protocols: list[Any]
     methods: dict[str, Method]
     metric: str = "NDCG@10"
     trials: int = 1
@@ -93,12 +95,21 @@ class Plan:
     sampler: Literal["random", "tpe"] = "random"
     search_seed: int = 1
 
-    def splits(self) -> dict[str, list[str]]:
-        """The protocols by split, in the order of the plan. Protocols of one split share trained models."""
-        found: dict[str, list[str]] = {}
-        for protocol in self.protocols:
-            found.setdefault(split_of(protocol), []).append(protocol)
+    def splits(self) -> dict[str, list[Protocol]]:
+        """The protocols by split, in the order of the plan. Protocols with the same training data share models."""
+        found: dict[str, list[Protocol]] = {}
+        for protocol in map(as_protocol, self.protocols):
+            training = protocol.split.training
+            same = (name for name, others in found.items() if others[0].split.training == training)
+            kinds = sum(others[0].split.kind == training.kind for others in found.values())
+            name = next(same, f"{training.kind}-{kinds + 1}" if kinds else training.kind)
+            found.setdefault(name, []).append(protocol)
         return found
+
+    @property
+    def protocol_names(self) -> list[str]:
+        """The names of the protocols, in the order of the plan."""
+        return [as_protocol(protocol).name for protocol in self.protocols]
 
     def space(self, method: str) -> Space:
         """The search space of a method."""
@@ -106,7 +117,7 @@ class Plan:
         return {key: Range(**v) if isinstance(v, dict) else v for key, v in search.items()}
 
     def content(self) -> dict[str, Any]:
-        """All that decides the results, with the contents of the methods' presets and files, JSON-serialisable."""
+        """All that decides the results but the data, with the contents of presets and files, JSON-serialisable."""
         methods = {
             name: {
                 "config": {file: read_yaml(config_file(file)) for file in method.config},
@@ -115,7 +126,9 @@ class Plan:
             }
             for name, method in self.methods.items()
         }
-        return {**vars(self), "methods": methods, "order": list(self.methods)}
+        protocols = [as_protocol(protocol).record for protocol in self.protocols]
+        parts = {"datasets": sorted(self.datasets), "protocols": protocols, "methods": methods}
+        return {**vars(self), **parts, "order": list(self.methods)}
 
     def digest(self) -> str:
         """SHA-256 of `content`, independent of the order of keys in the file, except for that of the methods."""
@@ -132,14 +145,10 @@ class Plan:
             f"--train.epochs={self.epochs}",
             f"--train.max_seconds={self.seconds}",
             f"--train.patience={self.patience}",
+            f"--train.select_by={self.metric}",
             *("--train.evaluate_every=1", "--train.test=false", "--train.keep_checkpoints=1"),
             *(() if "train.trackers" in values else ("--train.trackers=[]",)),
         ]
-
-
-def split_of(protocol: str) -> str:
-    """The name of a protocol's split: how interactions become train, valid and test."""
-    return "leave-one-out"
 
 
 def studies() -> list[str]:
@@ -236,12 +245,14 @@ def _flat_search(values: Mapping[str, Any], lead: str = "") -> dict[str, Any]:
 
 def _check_values(plan: Plan, path: Path) -> None:
     known = [f"{name}@{cutoff}" for name in METRICS for cutoff in CUTOFFS]
-    unknown = [name for name in plan.protocols if name not in get_args(Protocol)]
+    try:
+        names = plan.protocol_names
+    except UserError as error:
+        raise UserError(f"{path}: protocols: {error}") from None
     problems = {
         "datasets: name at least one": not plan.datasets,
         "methods: name at least one": not plan.methods,
-        "protocols: name at least one, each once": not _distinct(plan.protocols),
-        f"protocols: {', '.join(unknown)}: unknown; known: {', '.join(get_args(Protocol))}": unknown,
+        "protocols: name at least one, each once": not _distinct(names),
         "seeds: name at least one, each once": not _distinct(plan.seeds),
         f"metric {plan.metric}: unknown; known: {', '.join(known)}": plan.metric not in known,
         f"trials is {plan.trials}; it must be at least 1": plan.trials < 1,

@@ -12,15 +12,12 @@ from models.study.plan import Plan
 from models.study.schedule import Arm
 from models.study.statistics import Floats, describe, gains, paired_tests, sensitivity
 from models.study.trials import Trial, read_trial
+from toolkit.own_protocols import as_protocol
+from toolkit.protocols import Protocol
 
 RESULTS_FORMAT = 1
-_OWN = (
-    "protocol",
-    "split",
-    "users",
-    "catalogue",
-    "metrics",
-)  # of a report; the rest are its slices
+# Keys of a report; the rest are further measurements, such as slices.
+_OWN = ("protocol", "protocol_settings", "split", "users", "targets", "catalogue", "metrics")
 
 
 def collect(plan: Plan, record: Mapping[str, Any], arms: Sequence[Arm]) -> dict[str, Any]:
@@ -38,6 +35,7 @@ def collect(plan: Plan, record: Mapping[str, Any], arms: Sequence[Arm]) -> dict[
         "format": RESULTS_FORMAT,
         "hash": record["hash"],
         "metric": plan.metric,
+        "protocols": plan.protocol_names,
         "plan": record["plan"],
         "budget": {
             key: getattr(plan, key) for key in ("trials", "seeds", "epochs", "seconds", "patience")
@@ -67,19 +65,24 @@ def _dataset(plan: Plan, arms: Sequence[Arm]) -> dict[str, Any]:
     methods: dict[str, dict[str, Any]] = {
         name: _method([arm for arm in arms if arm.method == name]) for name in plan.methods
     }
-    for protocol in plan.protocols:
+    names = plan.protocol_names
+    for value in map(as_protocol, plan.protocols):
+        protocol = value.name
         tested = {
             arm.method: found
             for arm in arms
-            if protocol in arm.protocols and (found := _tested(arm, protocol))
+            if value in arm.protocols and (found := _tested(arm, value))
         }
         evaluations = [evaluated for runs in tested.values() for evaluated in runs.values()]
         for other in evaluations[1:]:
             refuse_incomparable(evaluations[0], other)
+        rows = evaluations[0].users if evaluations else np.zeros(0, np.int64)
         ranks = {name: _ranks(list(runs.values())) for name, runs in tested.items()}
-        users[protocol] = {name: gains(plan.metric, of).mean(axis=0) for name, of in ranks.items()}
+        users[protocol] = {
+            name: gains(plan.metric, of, rows).mean(axis=0) for name, of in ranks.items()
+        }
         for name, of in ranks.items():
-            methods[name]["metrics"][protocol] = describe(of)
+            methods[name]["metrics"][protocol] = describe(of, rows)
             slices = _mean([_slices(evaluated.report) for evaluated in tested[name].values()])
             if slices:
                 methods[name]["slices"][protocol] = slices
@@ -91,12 +94,12 @@ def _dataset(plan: Plan, arms: Sequence[Arm]) -> dict[str, Any]:
                 "first": next(iter(ranks)),
                 "tests": paired_tests(users[protocol]),
             }
-    everywhere = [name for name in plan.methods if all(name in users[p] for p in plan.protocols)]
+    everywhere = [name for name in plan.methods if all(name in users[p] for p in names)]
     return {
         "methods": methods,
         "protocols": by_protocol,
         "sensitivity": sensitivity(
-            {p: {name: users[p][name] for name in everywhere} for p in plan.protocols}
+            {p: {name: users[p][name] for name in everywhere} for p in names}
         ) if everywhere else None,
     }  # fmt: skip
 
@@ -120,7 +123,7 @@ def _method(arms: Sequence[Arm]) -> dict[str, Any]:
         "selected": {arm.split: best.settings for arm in arms if (best := arm.best()) is not None},
         "seeds": [
             {"seed": t.seed, "split": arm.split, "value": t.value, "best_epoch": t.best_epoch, "status": t.status,
-             "message": t.message or t.test_message} for arm, t in seeds
+             "message": t.message, "untestable": t.untestable} for arm, t in seeds
         ],
         "metrics": {},
         "slices": {},
@@ -158,18 +161,18 @@ def _parameters(arms: Sequence[Arm]) -> int | None:
     return None
 
 
-def _tested(arm: Arm, protocol: str) -> dict[int, Evaluated]:
+def _tested(arm: Arm, protocol: Protocol) -> dict[int, Evaluated]:
     """The evaluations of the selected runs by seed, without those that failed."""
     found = {}
     for seed, record in arm.selected().items():
         trial = read_trial(record)
-        if trial is not None and trial.value is not None and not trial.test_message:
-            found[seed] = read_evaluation(record.with_suffix(""), "test", protocol)  # type: ignore[arg-type]
+        if trial is not None and trial.value is not None and protocol.name not in trial.untestable:
+            found[seed] = read_evaluation(record.with_suffix(""), "test", protocol)
     return found
 
 
 def _ranks(evaluations: Sequence[Evaluated]) -> Floats:
-    """(R, S) ranks of the targets."""
+    """(R, T) ranks of the targets."""
     return np.stack([np.asarray(evaluated.ranks.column("rank")) for evaluated in evaluations])
 
 

@@ -1,5 +1,6 @@
 """Decides which runs of a study come next, and runs them until none is left."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,7 @@ from models.study.trials import (
     read_trial,
     write_trial,
 )
+from toolkit.protocols import Protocol
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Arm:
         return self.output / "runs" / self.dataset / self.split / self.method
 
     @property
-    def protocols(self) -> list[str]:
+    def protocols(self) -> list[Protocol]:
         """The protocols of the split; validation is under the first."""
         return self.plan.splits()[self.split]
 
@@ -144,10 +146,13 @@ def open_tasks(arm: Arm) -> Iterator[Task]:
 def _open_tests(arm: Arm) -> Iterator[Task]:
     for seed, record in arm.selected().items():
         trial = read_trial(record) or _begin_seed(arm, record, seed)
-        untested = [name for name in arm.protocols if not is_tested(record.with_suffix(""), name)]
-        if trial.status == STARTED or (
-            trial.status == FINISHED and untested and not trial.test_message
-        ):
+        run = record.with_suffix("")
+        untested = [
+            protocol
+            for protocol in arm.protocols
+            if protocol.name not in trial.untestable and not is_tested(run, protocol)
+        ]
+        if trial.status == STARTED or (trial.status == FINISHED and untested):
             yield Task(record, tuple(arm.protocols))
 
 
@@ -179,8 +184,9 @@ def _begin(
     arm: Arm, record: Path, number: int, seed: int, settings: Mapping[str, Any], words: list[str]
 ) -> Trial:
     data = Path(arm.plan.datasets[arm.dataset]).resolve()
+    protocol = arm.protocols[0].record
     own = [
-        f"--protocol={arm.protocols[0]}",
+        f"--protocol={protocol if isinstance(protocol, str) else json.dumps(protocol)}",
         f"--train.seed={seed}",
         f"--data={data}",
         f"--output={record.with_suffix('').resolve()}",
@@ -200,8 +206,10 @@ def _note_death(task: Task, died: str) -> None:
     if trial.status == STARTED:
         message = died or "its process ended without a result"
         write_trial(task.record, trial, status=FAILED, message=message)
-    elif died and task.protocols:
-        write_trial(task.record, trial, test_message=died)
+    elif died:
+        names = [p.name for p in task.protocols if not is_tested(task.run, p)]
+        untestable = {**trial.untestable, **dict.fromkeys(names, died)}
+        write_trial(task.record, trial, untestable=untestable)
 
 
 def _describe(task: Task) -> str:
@@ -210,8 +218,10 @@ def _describe(task: Task) -> str:
     name = "/".join(task.run.parts[-4:])
     if trial.status == FAILED:
         return f"{name}: failed: {trial.message}"
-    if trial.test_message:
-        return f"{name}: the test failed: {trial.test_message}"
-    tested = f", tested under {', '.join(task.protocols)}" if task.protocols else ""
+    done = [protocol.name for protocol in task.protocols if protocol.name not in trial.untestable]
+    tested = f", tested under {', '.join(done)}" if done else ""
+    tested += "".join(
+        f"; under {key} the test failed: {why}" for key, why in trial.untestable.items()
+    )
     epochs = "" if trial.epochs is None else f", {trial.epochs} epochs"
     return f"{name}: valid {trial.value:.4f}{epochs}, {trial.seconds:.1f} s{tested}"

@@ -1,6 +1,6 @@
 """Statistics of a study: means over seeds and users, paired tests of methods, and the order of methods by protocol.
 
-R seeds, S users. A user's value is the mean over seeds, so that tests and intervals are over users and seeds count once.
+R seeds, S users, T targets. A user's value is the mean over seeds, so that tests and intervals are over users and seeds count once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,27 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau  # type: ignore[import-untyped]
 
 from models.compare import holm
-from toolkit.metrics import CUTOFFS, METRICS, Z_95, summarise
+from toolkit.metrics import CUTOFFS, METRICS, Z_95, metric_at, summarise, user_means
 from toolkit.significance import paired_test
 
 Floats = NDArray[np.float64]
 LEVEL = 0.05
 
 
-def gains(metric: str, ranks: Floats) -> Floats:
-    """A metric of each user and seed, (R, S), from ranks (R, S)."""
-    name, _, cutoff = metric.partition("@")
-    return METRICS[name](ranks, int(cutoff))
+def gains(metric: str, ranks: Floats, users: NDArray[np.int64]) -> Floats:
+    """A metric of each user and seed, (R, S): a user's mean over the targets.
+
+    Args:
+        metric: such as `NDCG@10`.
+        ranks: (R, T) rank of each target under each seed.
+        users: (T,) index of each target's user.
+    """
+    name, cutoff = metric_at(metric)
+    return np.stack([user_means(METRICS[name](of_seed, cutoff), users) for of_seed in ranks])
 
 
-def describe(ranks: Floats) -> dict[str, dict[str, Any]]:
-    """Every metric of (R, S) ranks as `metrics/test.json` has them, with the spread over seeds.
+def describe(ranks: Floats, users: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
+    """Every metric as `metrics/test.json` has them, with the spread over seeds.
 
     `value` is the mean over seeds and users. `low` and `high` are the 95% interval over users of a user's mean over seeds:
     that of `toolkit.metrics.summarise` for one seed, else mean ± 1.96·s/√S, within [0, 1]. `seeds` has the value of each
@@ -34,9 +40,9 @@ def describe(ranks: Floats) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for name in (f"{kind}@{cutoff}" for kind in METRICS for cutoff in CUTOFFS):
-        values = gains(name, ranks)
+        values = gains(name, ranks, users)
         by_seed = values.mean(axis=1)
-        interval = summarise(ranks[0], [int(name.partition("@")[2])])[name]
+        interval = summarise(ranks[0], [metric_at(name)[1]], users=users)[name]
         if len(ranks) > 1:
             interval = _interval(values.mean(axis=0))
         std = float(by_seed.std(ddof=1)) if len(ranks) > 1 else None

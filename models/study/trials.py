@@ -10,12 +10,13 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from toolkit.errors import UserError
 from toolkit.json_files import read_json_object, write_json
+from toolkit.protocols import Protocol
 
 STARTED, FINISHED, FAILED = "started", "finished", "failed"
 _LOCK_SECONDS = 60.0  # a worker of a killed study may need some seconds to end
@@ -30,7 +31,7 @@ class Task(NamedTuple):
     """
 
     record: Path
-    protocols: tuple[str, ...] = ()
+    protocols: tuple[Protocol, ...] = ()
 
     @property
     def run(self) -> Path:
@@ -55,7 +56,7 @@ class Trial:
         seconds: seconds of training.
         ended_by: `epochs`, `patience` or `max_seconds`; empty if the model has no epochs.
         message: why the run failed, or an alarm that it ended with.
-        test_message: why the test failed.
+        untestable: by protocol, why the test failed.
     """
 
     number: int
@@ -70,7 +71,7 @@ class Trial:
     seconds: float = 0.0
     ended_by: str = ""
     message: str = ""
-    test_message: str = ""
+    untestable: dict[str, str] = field(default_factory=dict)
 
 
 def read_trial(record: Path) -> Trial | None:
@@ -95,7 +96,7 @@ def write_trial(record: Path, trial: Trial, **changes: Any) -> None:
     write_json(record, {**vars(trial), **changes})
 
 
-def work(record: str, protocols: Sequence[str], metric: str, threads: int) -> None:
+def work(record: str, protocols: Sequence[Protocol], metric: str, threads: int) -> None:
     """Trains the run of a record and tests it, as far as that is not done; output goes to a file beside the record.
 
     Args:
@@ -115,7 +116,7 @@ def work(record: str, protocols: Sequence[str], metric: str, threads: int) -> No
         if trial.status == STARTED:
             _train(path, trial, metric)
         trial = read_trial(path)
-        if trial and trial.status == FINISHED and not trial.test_message:
+        if trial and trial.status == FINISHED:
             _test(path, trial, protocols)
 
 
@@ -158,36 +159,41 @@ def outcome_of(run: Path, metric: str) -> dict[str, Any]:
         "value": report["metrics"][metric]["value"],
         "best_epoch": last.get("best_epoch"),
         "epochs": len(evaluated) if last else None,
-        "seconds": sum(entry.get("train_seconds", 0.0) for entry in evaluated),
+        "seconds": last.get(
+            "trained_seconds", sum(entry.get("train_seconds", 0.0) for entry in evaluated)
+        ),
         "ended_by": last.get("ended_by", ""),
     }
 
 
-def _test(path: Path, trial: Trial, protocols: Sequence[str]) -> None:
-    """Tests a selected run under each protocol. What is there already is not read again."""
+def _test(path: Path, trial: Trial, protocols: Sequence[Protocol]) -> None:
+    """Tests a selected run under each protocol. What has been tested is not read again."""
     import torch
 
     from models.evaluate import measure
     from models.runs.run import load_own
 
     run = path.with_suffix("")
-    open_protocols = [name for name in protocols if not is_tested(run, name)]
-    if not open_protocols:
+    missing = [p for p in protocols if p.name not in trial.untestable and not is_tested(run, p)]
+    if not missing:
         return
-    try:
-        trained = load_own(run, device="cuda" if torch.cuda.is_available() else "cpu")
-        for protocol in open_protocols:
-            measure(trained, run, protocol=protocol, progress=False)  # type: ignore[arg-type]
-    except Exception as error:
-        write_trial(path, trial, test_message=_message(error, path))
+    trained = load_own(run, device="cuda" if torch.cuda.is_available() else "cpu")
+    untestable = dict(trial.untestable)
+    for protocol in missing:
+        try:
+            measure(trained, run, protocol=protocol, progress=False)
+        except Exception as error:  # such as no cold target; other protocols go on
+            untestable[protocol.name] = _message(error, path)
+    if untestable != trial.untestable:
+        write_trial(path, trial, untestable=untestable)
 
 
-def is_tested(run: Path, protocol: str) -> bool:
+def is_tested(run: Path, protocol: Protocol) -> bool:
     """Whether a run has been evaluated on the test split under a protocol."""
     from models.results.evaluations import read_evaluation
 
     try:
-        read_evaluation(run, "test", protocol)  # type: ignore[arg-type]
+        read_evaluation(run, "test", protocol)
     except UserError:
         return False
     return True

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from prep.reporting.limits import SHOWN
+from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.measures import number
-from toolkit.splits import MIN_INTERACTIONS
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

@@ -17,9 +17,9 @@ from prep.reporting.order import Order
 from prep.reporting.repetitions import Repetition, agree
 from prep.reporting.shapes import curve, histogram, share_of_top
 from toolkit import Dataset, schema
+from toolkit.cuts import KEPT_BEYOND, MIN_INTERACTIONS
 from toolkit.errors import UserError
 from toolkit.measures import gini
-from toolkit.splits import KEPT_BEYOND, MIN_INTERACTIONS
 from toolkit.store import Table
 
 CHUNK_ROWS = 2_000_000

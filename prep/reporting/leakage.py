@@ -5,7 +5,7 @@ import pyarrow.dataset as ds
 from prep.reporting.tables import records
 from prep.steps.database import Connection
 from toolkit import Dataset, schema
-from toolkit.splits import MIN_INTERACTIONS
+from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.store import Table
 
 # The share of all interactions later than a user's last one; the mean over users in the splits.

@@ -10,10 +10,10 @@ from prep.reporting import plots
 from prep.reporting.findings import difference, headline
 from prep.reporting.limits import SHOWN
 from prep.reporting.measures import utc
+from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.measures import number
 from toolkit.page import rendering
 from toolkit.page.markup import Cell, Code, Percent, Table, date, on_a_line
-from toolkit.splits import MIN_INTERACTIONS
 
 Facts = dict[str, Any]
 PAGES = rendering.environment("prep.reporting", number=number)

@@ -17,6 +17,7 @@ from models.reporting.sections.parts import (
     runs_of,
 )
 from models.results.comparison import LEVEL
+from models.runs.files import protocol_of
 from toolkit.metrics import METRICS
 from toolkit.page.markup import Cell, Table
 
@@ -32,6 +33,8 @@ def metrics(facts: Facts, group: Facts) -> View:
         "plots": [_plot(name, runs, first["catalogue"]) for name in MAIN],
         "table": _table(runs, SHOWN),
         "all": _table(runs, list(first["metrics"])),
+        "about": protocol_of(first).about,
+        "slices": _slices(runs),
         "notes": group["notes"],
         "tests": _tests(runs, group) if len(runs) > 1 else None,
         "level": LEVEL,
@@ -61,6 +64,22 @@ def _table(runs: list[tuple[int, Facts]], names: Sequence[str]) -> Table:
         for position, run in runs
     ]
     return Table(["run", *names], rows, row_heads=True)
+
+
+def _slices(runs: list[tuple[int, Facts]]) -> Table | None:
+    """Metrics by slice of the targets; None if no evaluation has slices, as those of older versions."""
+    rows: list[list[Cell]] = [
+        [
+            run_name(position, run),
+            f"{name}: {part['about']}",
+            part["users"],
+            *(interval(part["metrics"][metric]) for metric in MAIN),
+        ]
+        for name in dict.fromkeys(name for _, run in runs for name in run["slices"])
+        for position, run in runs
+        if (part := run["slices"].get(name))
+    ]
+    return Table(["run", "targets", "users", *MAIN], rows, row_heads=True) if rows else None
 
 
 def _tests(runs: list[tuple[int, Facts]], group: Facts) -> Table:
