@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol
 
 from models.study.trials import Task, work
 from toolkit.errors import UserError
-from toolkit.protocols import Protocol as TestProtocol
 from toolkit.ray_cluster import cluster
 from toolkit.workers import cpu_count, end_with_parent
 
@@ -67,7 +66,7 @@ class Processes:
 
     def start(self, task: Task) -> None:
         """Starts a task."""
-        arguments = (str(task.record), task.protocols, self.metric, self.threads)
+        arguments = (task, self.metric, self.threads)
         process = self.context.Process(target=_work_in_process, args=arguments)
         process.start()
         self.running[process.sentinel] = task, process
@@ -124,8 +123,7 @@ class RayTasks:
 
     def start(self, task: Task) -> None:
         """Starts a task."""
-        reference = self.work.remote(str(task.record), task.protocols, self.metric, 0)
-        self.running[reference] = task
+        self.running[self.work.remote(task, self.metric, 0)] = task
 
     def wait(self) -> list[Ended]:
         """Waits until a task ends."""
@@ -176,8 +174,6 @@ def executing(
         processes.stop()
 
 
-def _work_in_process(
-    record: str, protocols: tuple[TestProtocol, ...], metric: str, threads: int
-) -> None:
+def _work_in_process(task: Task, metric: str, threads: int) -> None:
     end_with_parent()
-    work(record, protocols, metric, threads)
+    work(task, metric, threads)

@@ -49,9 +49,14 @@ class Arm:
         return f"{self.dataset}/{self.split}/{self.method}"
 
     @property
+    def data(self) -> Path:
+        """Folder of the dataset."""
+        return Path(self.plan.datasets[self.dataset]).resolve()
+
+    @property
     def folder(self) -> Path:
         """Folder of the runs."""
-        return self.output / "runs" / self.dataset / self.split / self.method
+        return self.output.resolve() / "runs" / self.dataset / self.split / self.method
 
     @property
     def protocols(self) -> list[Protocol]:
@@ -138,7 +143,7 @@ def open_tasks(arm: Arm) -> Iterator[Task]:
             trial = _begin_trial(arm, number, trials)
         trials.append(trial)
         if trial.status == STARTED:
-            yield Task(arm.record(number))
+            yield Task(arm.record(number), arm.data)
     if all(trial.status != STARTED for trial in arm.trials()):
         yield from _open_tests(arm)
 
@@ -153,7 +158,7 @@ def _open_tests(arm: Arm) -> Iterator[Task]:
             if protocol.name not in trial.untestable and not is_tested(run, protocol)
         ]
         if trial.status == STARTED or (trial.status == FINISHED and untested):
-            yield Task(record, tuple(arm.protocols))
+            yield Task(record, arm.data, tuple(arm.protocols))
 
 
 def _begin_trial(arm: Arm, number: int, before: list[Trial]) -> Trial:
@@ -175,7 +180,7 @@ def _begin_seed(arm: Arm, record: Path, seed: int) -> Trial:
     """The selected trial with another seed, and all else as it was."""
     best = arm.best()
     assert best is not None  # its record has a seed
-    own = ("--data=", "--output=", "--train.seed=", "--protocol=")
+    own = ("--train.seed=", "--protocol=")
     words = [word for word in best.words if not word.startswith(own)]
     return _begin(arm, record, best.number, seed, best.settings, words)
 
@@ -183,13 +188,10 @@ def _begin_seed(arm: Arm, record: Path, seed: int) -> Trial:
 def _begin(
     arm: Arm, record: Path, number: int, seed: int, settings: Mapping[str, Any], words: list[str]
 ) -> Trial:
-    data = Path(arm.plan.datasets[arm.dataset]).resolve()
     protocol = arm.protocols[0].record
     own = [
         f"--protocol={protocol if isinstance(protocol, str) else json.dumps(protocol)}",
         f"--train.seed={seed}",
-        f"--data={data}",
-        f"--output={record.with_suffix('').resolve()}",
     ]
     study = {"hash": arm.hash, "dataset": arm.dataset, "split": arm.split, "method": arm.method,
              "trials": arm.count, "trial": number}  # fmt: skip

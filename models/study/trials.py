@@ -8,7 +8,7 @@ from its checkpoint.
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +27,12 @@ class Task(NamedTuple):
 
     Args:
         record: file of the record.
+        data: dataset folder.
         protocols: protocols of the test; empty for a trial that is not selected (yet).
     """
 
     record: Path
+    data: Path
     protocols: tuple[Protocol, ...] = ()
 
     @property
@@ -47,7 +49,7 @@ class Trial:
         number: number of the trial, from 1.
         seed: seed of the run.
         settings: searched settings, by dotted key.
-        words: arguments of `models.train`.
+        words: arguments of `models.train` without `--data` and `--output`, so that both folders may move.
         study: hash of the plan under which the run started, dataset, split, method and number of trials.
         status: `started`, `finished` or `failed`.
         value: validation metric of the best epoch; None without a result.
@@ -96,47 +98,45 @@ def write_trial(record: Path, trial: Trial, **changes: Any) -> None:
     write_json(record, {**vars(trial), **changes})
 
 
-def work(record: str, protocols: Sequence[Protocol], metric: str, threads: int) -> None:
+def work(task: Task, metric: str, threads: int) -> None:
     """Trains the run of a record and tests it, as far as that is not done; output goes to a file beside the record.
 
     Args:
-        record: file of the record, which states the run.
-        protocols: protocols of the test.
+        task: the record, which states the run, and the protocols of the test.
         metric: validation metric that becomes the trial's value.
         threads: threads of torch; 0 leaves them as they are.
     """
     import torch
 
-    path = Path(record)
     if threads:
         torch.set_num_threads(threads)
-    with _output_to(path.with_suffix(".log")):
-        trial = read_trial(path)
-        assert trial is not None  # the study wrote it
-        if trial.status == STARTED:
-            _train(path, trial, metric)
-        trial = read_trial(path)
+    with _output_to(task.record.with_suffix(".log")):
+        trial = read_trial(task.record)
+        if trial and trial.status == STARTED:
+            _train(task, trial, metric)
+            trial = read_trial(task.record)
         if trial and trial.status == FINISHED:
-            _test(path, trial, protocols)
+            _test(task, trial)
 
 
-def _train(path: Path, trial: Trial, metric: str) -> None:
+def _train(task: Task, trial: Trial, metric: str) -> None:
     from models.config import parse_run_config
     from models.train import train
     from toolkit.lock import LOCKS, locked
 
-    run, message = path.with_suffix(""), ""
+    run, message = task.run, ""
     if (run / LOCKS).is_dir():
         with locked(run, "training", wait_seconds=_LOCK_SECONDS):
             pass
     try:
-        train(parse_run_config([*trial.words, "--resume"]), record={"study": trial.study})
+        where = [f"--data={task.data}", f"--output={run}", "--resume"]
+        train(parse_run_config([*trial.words, *where]), record={"study": trial.study})
     except Exception as error:  # of this run; the study goes on
-        message = _message(error, path)
+        message = _message(error, task)
         if not has_ended(run):
-            write_trial(path, trial, status=FAILED, message=message)
+            write_trial(task.record, trial, status=FAILED, message=message)
             return
-    write_trial(path, trial, status=FINISHED, message=message, **outcome_of(run, metric))
+    write_trial(task.record, trial, status=FINISHED, message=message, **outcome_of(run, metric))
 
 
 def has_ended(run: Path) -> bool:
@@ -166,26 +166,28 @@ def outcome_of(run: Path, metric: str) -> dict[str, Any]:
     }
 
 
-def _test(path: Path, trial: Trial, protocols: Sequence[Protocol]) -> None:
+def _test(task: Task, trial: Trial) -> None:
     """Tests a selected run under each protocol. What has been tested is not read again."""
     import torch
 
     from models.evaluate import measure
     from models.runs.run import load_own
 
-    run = path.with_suffix("")
-    missing = [p for p in protocols if p.name not in trial.untestable and not is_tested(run, p)]
+    run = task.run
+    missing = [
+        p for p in task.protocols if p.name not in trial.untestable and not is_tested(run, p)
+    ]
     if not missing:
         return
-    trained = load_own(run, device="cuda" if torch.cuda.is_available() else "cpu")
+    trained = load_own(run, data=task.data, device="cuda" if torch.cuda.is_available() else "cpu")
     untestable = dict(trial.untestable)
     for protocol in missing:
         try:
             measure(trained, run, protocol=protocol, progress=False)
         except Exception as error:  # such as no cold target; other protocols go on
-            untestable[protocol.name] = _message(error, path)
+            untestable[protocol.name] = _message(error, task)
     if untestable != trial.untestable:
-        write_trial(path, trial, untestable=untestable)
+        write_trial(task.record, trial, untestable=untestable)
 
 
 def is_tested(run: Path, protocol: Protocol) -> bool:
@@ -199,12 +201,12 @@ def is_tested(run: Path, protocol: Protocol) -> bool:
     return True
 
 
-def _message(error: Exception, path: Path) -> str:
+def _message(error: Exception, task: Task) -> str:
     if isinstance(error, UserError):
         print(f"error: {error}", file=sys.stderr)
         return str(error)
     traceback.print_exc()
-    return f"{type(error).__name__}: {error} (traceback in {path.with_suffix('.log').name})"
+    return f"{type(error).__name__}: {error} (traceback in {task.run.name}.log)"
 
 
 @contextmanager
