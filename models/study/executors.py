@@ -1,4 +1,4 @@
-"""Executors of trials: processes of this machine, or tasks of a Ray cluster. Each task has a process of its own."""
+"""Executors of trials: processes of this machine, or tasks of a Ray cluster. A task that crashes does not end the study."""
 
 import multiprocessing
 import os
@@ -113,7 +113,7 @@ class RayTasks:
 
     def __init__(self, ray: Any, jobs: int, metric: str, gpus_per_trial: float) -> None:
         self.ray, self.jobs, self.metric = ray, jobs, metric
-        resources = {"num_cpus": 1, "num_gpus": gpus_per_trial, "max_retries": 0, "max_calls": 1}
+        resources = {"num_cpus": 1, "num_gpus": gpus_per_trial, "max_retries": 0}
         self.work = ray.remote(**resources)(work)
         self.running: dict[Any, Task] = {}
 

@@ -217,7 +217,7 @@ def _trials(method: Results) -> Table:
 
 
 def _slices(metric: str, methods: Results, protocols: list[str]) -> dict[str, Table]:
-    """Per protocol: each method's metric by slice."""
+    """Per protocol: a row per slice, a column per method."""
     found = {}
     for protocol in protocols:
         by_method = {
@@ -227,9 +227,9 @@ def _slices(metric: str, methods: Results, protocols: list[str]) -> dict[str, Ta
         names = list(dict.fromkeys(name for values in by_method.values() for name in values))
         if names:
             rows: list[list[Cell]] = [
-                [name, *(values.get(part) for part in names)] for name, values in by_method.items()
+                [name, *(values.get(name) for values in by_method.values())] for name in names
             ]
-            found[protocol] = Table(["method", *names], rows, row_heads=True)
+            found[protocol] = Table(["slice", *by_method], rows, row_heads=True)
     return found
 
 
@@ -238,9 +238,8 @@ def _slice_values(slices: Results, metric: str, lead: str = "") -> "list[tuple[s
     found: list[tuple[str, Cell]] = []
     for name, value in slices.items():
         if name == metric and isinstance(value, dict) and "value" in value:
-            found.append(
-                (lead.strip(), interval(value) if "low" in value else percent(value["value"]))
-            )
+            found.append((lead, interval(value) if "low" in value else percent(value["value"])))
         elif isinstance(value, dict):
-            found += _slice_values(value, metric, f"{lead} {name}" if name != "metrics" else lead)
+            inner = lead if name in ("metrics", "slices") else f"{lead} {name}".strip()
+            found += _slice_values(value, metric, inner)
     return found

@@ -137,11 +137,15 @@ class Plan:
     def words(self, method: str, settings: Mapping[str, Any]) -> list[str]:
         """The arguments of `models.train` for a method with searched settings, without data, output and protocol."""
         own = self.methods[method]
-        files = [word for file in own.config for word in ("--config", str(config_file(file)))]
+        files = [
+            word
+            for file in own.config
+            for word in ("--config", str(Path(file).resolve()) if Path(file).is_file() else file)
+        ]
         values = {**own.settings, **settings}
         return [
             *files,
-            *(f"--{key}={json.dumps(value)}" for key, value in values.items()),
+            *(f"--{key}={_word(value)}" for key, value in values.items()),
             f"--train.epochs={self.epochs}",
             f"--train.max_seconds={self.seconds}",
             f"--train.patience={self.patience}",
@@ -149,6 +153,11 @@ class Plan:
             *("--train.evaluate_every=1", "--train.test=false", "--train.keep_checkpoints=1"),
             *(() if "train.trackers" in values else ("--train.trackers=[]",)),
         ]
+
+
+def _word(value: Any) -> str:
+    """A setting's value as a word of a command line."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def studies() -> list[str]:

@@ -133,7 +133,7 @@ def run_all(arms: list[Arm], executor: Executor, report: Callable[[str], None]) 
 
 def open_tasks(arm: Arm) -> Iterator[Task]:
     """The tasks of an arm that can run now, those that are running included; writes the records of new ones."""
-    trials = []
+    trials: list[Trial] = []
     for number in range(1, arm.count + 1):
         trial = read_trial(arm.record(number))
         if trial is None:

@@ -112,7 +112,7 @@ def _swaps(
     protocols: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Pairs of methods of which another one is ahead under each protocol, with their tests."""
-    found = []
+    found: list[dict[str, Any]] = []
     for a, b in combinations(users[protocols[0]], 2):
         signs = [means[protocol][b] - means[protocol][a] for protocol in protocols]
         if signs[0] * signs[1] < 0:

@@ -67,7 +67,7 @@ def study(
     with locked(output, "study", wait_seconds=_LOCK_SECONDS):
         record = fix(read, output, amend=amend)
         arms = arms_of(read, output)
-        options = {"address": address, "gpus_per_trial": gpus_per_trial}
+        options: dict[str, Any] = {"address": address, "gpus_per_trial": gpus_per_trial}
         with executing(executor, jobs=jobs, metric=read.metric, **options) as running:
             run_all(arms, running, report)
         results = collect(read, record, arms)

@@ -21,7 +21,11 @@ def markdown(results: Results) -> str:
             f"## {plain(dataset)}",
             table(*_cells(results, block, plain, lambda text: f"**{text}**")),
         ]
-        parts += [note(results), f"### Cost on {plain(dataset)}", table(*cost_rows(block, plain))]
+        parts += [
+            f"{note(results)} {TEST_NOTE}",
+            f"### Cost on {plain(dataset)}",
+            table(*cost_rows(block, plain)),
+        ]
         sentences = [f"- {plain(sentence)}" for sentence in sensitivity_sentences(block)]
         parts += ["### Does the order depend on the protocol?", "\n".join(sentences)]
     answers = [[plain(entry["item"]), plain(entry["answer"])] for entry in results["checklist"]]
@@ -40,7 +44,7 @@ def latex(results: Results) -> str:
         head, rows = _cells(results, block, escaped, lambda text: rf"\textbf{{{text}}}")
         body = [" & ".join(row) + r" \\" for row in [head, *rows]]
         lines += [
-            f"% {' '.join(dataset.split())}: {note(results)}",
+            f"% {' '.join(dataset.split())}: {note(results)} {TEST_NOTE}",
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             *(r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}"),
         ]
@@ -51,9 +55,14 @@ def note(results: Results) -> str:
     """What the numbers of a table are."""
     return (
         f"{results['metric']} on the test split in percent: mean over {len(results['budget']['seeds'])} seeds and users, "
-        "95% interval over users, ± standard deviation over seeds. p: paired sign-flip test over users against the first "
-        f"method, corrected for the number of methods (Holm), * below {LEVEL}."
+        "95% interval over users, ± standard deviation over seeds."
     )
+
+
+TEST_NOTE = (
+    "p: paired sign-flip test over users of a user's mean over seeds, against the first method, corrected for the number "
+    f"of methods (Holm), * below {LEVEL}."
+)
 
 
 def _cells(

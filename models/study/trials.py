@@ -153,7 +153,7 @@ def outcome_of(run: Path, metric: str) -> dict[str, Any]:
     from models.runs.files import log_lines, read_report
 
     report, lines = read_report(run / "metrics" / "valid.json"), log_lines(run)
-    last = next((entry for entry in reversed(lines) if "best_epoch" in entry), {})
+    last: dict[str, Any] = next((entry for entry in reversed(lines) if "best_epoch" in entry), {})
     evaluated = [entry for entry in lines if "valid" in entry]
     return {
         "value": report["metrics"][metric]["value"],

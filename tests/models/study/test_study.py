@@ -147,7 +147,7 @@ def is_over(record: Path) -> bool:
     return trial is not None and trial.status != "started"
 
 
-def wait_for(happens: Any, seconds: float = 120) -> bool:
+def wait_for(happens: Any, seconds: float = 600) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if happens():
