@@ -43,9 +43,7 @@ def collect(plan: Plan, record: Mapping[str, Any], arms: Sequence[Arm]) -> dict[
         "amendments": record["amendments"],
         "data": record["datasets"],
         "datasets": datasets,
-        "failed_methods": [
-            arm.name for arm in arms if not arm.selected() or not _tested(arm, arm.protocols[0])
-        ],
+        "failed_methods": [arm.name for arm in arms if not _tested_runs(arm)],
     }
     if len(datasets) == 1:  # without the dataset's name in between
         results["methods"] = next(iter(datasets.values()))["methods"]
@@ -55,7 +53,7 @@ def collect(plan: Plan, record: Mapping[str, Any], arms: Sequence[Arm]) -> dict[
 
 def environments(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """environment.json of every run that was tested."""
-    runs = [run for arm in arms for run in _tested(arm, arm.protocols[0]).values()]
+    runs = [run for arm in arms for run in _tested_runs(arm).values()]
     return [read_environment(evaluated.run) for evaluated in runs]
 
 
@@ -65,7 +63,6 @@ def _dataset(plan: Plan, arms: Sequence[Arm]) -> dict[str, Any]:
     methods: dict[str, dict[str, Any]] = {
         name: _method([arm for arm in arms if arm.method == name]) for name in plan.methods
     }
-    names = plan.protocol_names
     for value in map(as_protocol, plan.protocols):
         protocol = value.name
         tested = {
@@ -94,47 +91,52 @@ def _dataset(plan: Plan, arms: Sequence[Arm]) -> dict[str, Any]:
                 "first": next(iter(ranks)),
                 "tests": paired_tests(users[protocol]),
             }
-    everywhere = [name for name in plan.methods if all(name in users[p] for p in names)]
+    compared = {protocol: tested for protocol, tested in users.items() if tested}
+    everywhere = [name for name in plan.methods if all(name in of for of in compared.values())]
+    values = {p: {name: of[name] for name in everywhere} for p, of in compared.items()}
     return {
         "methods": methods,
         "protocols": by_protocol,
-        "sensitivity": sensitivity(
-            {p: {name: users[p][name] for name in everywhere} for p in names}
-        ) if everywhere else None,
-    }  # fmt: skip
+        "sensitivity": sensitivity(values) if compared and everywhere else None,
+    }
 
 
 def _method(arms: Sequence[Arm]) -> dict[str, Any]:
     """What a method tried and chose on each split, and what it cost. Metrics are added by the caller."""
-    trials = [(arm, trial) for arm in arms for trial in arm.trials()]
-    seeds = [
-        (arm, trial)
+    tried = {arm.record(trial.number): (arm, trial) for arm in arms for trial in arm.trials()}
+    selected = {
+        record: (arm, trial)
         for arm in arms
         for record in arm.selected().values()
         if (trial := read_trial(record)) is not None
-    ]
-    runs = {
-        str(arm.record(t.number, t.seed if t.seed != arm.plan.seeds[0] else None)): t
-        for arm, t in seeds
     }
-    again = {str(arm.record(t.number)): t for arm, t in trials}
+    runs = [trial for _, trial in selected.values()]
     return {
-        "trials": [_trial(arm, trial) for arm, trial in trials],
+        "trials": [_trial(arm, trial) for arm, trial in tried.values()],
         "selected": {arm.split: best.settings for arm in arms if (best := arm.best()) is not None},
-        "seeds": [
-            {"seed": t.seed, "split": arm.split, "value": t.value, "best_epoch": t.best_epoch, "status": t.status,
-             "message": t.message, "untestable": t.untestable} for arm, t in seeds
-        ],
+        "seeds": [_seed(arm, trial) for arm, trial in selected.values()],
         "metrics": {},
         "slices": {},
         "cost": {
-            "runs": len({**again, **runs}),
-            "seconds": sum(trial.seconds for trial in {**again, **runs}.values()),
-            "seconds_per_run": _average([trial.seconds for _, trial in seeds]),
-            "epochs_per_run": _average([t.epochs for _, t in seeds if t.epochs is not None]),
+            "runs": len({**tried, **selected}),
+            "seconds": sum(trial.seconds for _, trial in {**tried, **selected}.values()),
+            "seconds_per_run": _average([trial.seconds for trial in runs]),
+            "epochs_per_run": _average([t.epochs for t in runs if t.epochs is not None]),
             "trainable_parameters": _parameters(arms),
         },
-    }  # fmt: skip
+    }
+
+
+def _seed(arm: Arm, trial: Trial) -> dict[str, Any]:
+    return {
+        "seed": trial.seed,
+        "split": arm.split,
+        "value": trial.value,
+        "best_epoch": trial.best_epoch,
+        "status": trial.status,
+        "message": trial.message,
+        "untestable": trial.untestable,
+    }
 
 
 def _trial(arm: Arm, trial: Trial) -> dict[str, Any]:
@@ -155,7 +157,7 @@ def _trial(arm: Arm, trial: Trial) -> dict[str, Any]:
 
 def _parameters(arms: Sequence[Arm]) -> int | None:
     for arm in arms:
-        for evaluated in _tested(arm, arm.protocols[0]).values():
+        for evaluated in _tested_runs(arm).values():
             count = read_environment(evaluated.run).get("trainable_parameters")
             return count if isinstance(count, int) else None
     return None
@@ -169,6 +171,11 @@ def _tested(arm: Arm, protocol: Protocol) -> dict[int, Evaluated]:
         if trial is not None and trial.value is not None and protocol.name not in trial.untestable:
             found[seed] = read_evaluation(record.with_suffix(""), "test", protocol)
     return found
+
+
+def _tested_runs(arm: Arm) -> dict[int, Evaluated]:
+    """The selected runs by seed, evaluated under the first protocol that could be tested; empty if none could."""
+    return next((found for protocol in arm.protocols if (found := _tested(arm, protocol))), {})
 
 
 def _ranks(evaluations: Sequence[Evaluated]) -> Floats:

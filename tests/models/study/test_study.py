@@ -213,6 +213,7 @@ def test_failed_runs_are_recorded_and_do_not_stop_the_study(
     assert some["trials"][0]["value"] is None and list(some["metrics"]) == ["paper"]
     assert none["metrics"] == {} and none["seeds"] == []
     assert found["failed_methods"] == ["walks/leave-one-out/none"]
+    assert found["datasets"]["walks"]["sensitivity"]["order"] == {"paper": ["some"]}
     assert "cold" in some["seeds"][0]["untestable"]  # every target of the walks was trained on
     page = (tmp_path / "out" / "report.html").read_text()
     assert "No result of walks/leave-one-out/none: every run failed." in page
