@@ -40,7 +40,7 @@ from toolkit.console.config_help import ConfigHelp, told_clearly
 from toolkit.console.terminal import EXIT_STATUSES
 from toolkit.errors import UserError
 from toolkit.metrics import metric_at
-from toolkit.own_protocols import as_protocol
+from toolkit.own_protocols import ProtocolRecord, as_protocol
 from toolkit.protocols import Protocol
 from toolkit.settings import OPTION, refuse_other_shape, selected, split_files
 from toolkit.yaml_files import read_yaml
@@ -317,7 +317,7 @@ class RunConfig:
     adapt: str = ""
     adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
-    protocol: str | dict[str, Any] = "paper"
+    protocol: ProtocolRecord = "paper"
     init_from: str = ""
     recommender: Any = field(default_factory=SequentialSettings)
     side: SideSettings = field(default_factory=SideSettings)

@@ -6,6 +6,7 @@ module reads the test split.
 
 import json
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 from models.machine.parallel import rank_and_world
 from models.ranking.ranks import rank_targets
 from models.runs.card import write_card
+from models.runs.files import protocol_of
 from models.runs.run import load_own
 from models.runs.trained import TrainedRecommender
 from toolkit import metrics, schema
 from toolkit.arguments import a_path, one_of
+from toolkit.console.command_help import WIDTH
 from toolkit.json_files import write_json
 from toolkit.own_protocols import ProtocolLike, as_protocol
 from toolkit.slices import measure_slices, slices_of
@@ -138,7 +141,12 @@ def format_report(report: dict[str, Any]) -> str:
             f"{name} {100 * part['metrics'][SLICED]['value']:.2f} % ({part['users']:,} users)"
             for name, part in report["slices"].items()
         ]
-        lines.append(f"  {SLICED} by slice: {', '.join(parts)}")
+        text = f"{SLICED} by slice: {', '.join(parts)}"
+        lines.append(fill(text, WIDTH, initial_indent="  ", subsequent_indent="    "))
+    if caution := protocol_of(report).catalogue.caution:
+        lines.append(
+            fill(f"a new target: {caution}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+        )
     if "users_without_vector" in report:
         lines.append(
             f"{report['users_without_vector']:,} users were not trained on; the model has a vector per training user, and "

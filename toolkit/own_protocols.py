@@ -14,6 +14,9 @@ from toolkit.protocols import Mask, Protocol, Ranked, Targets, is_named, named_p
 from toolkit.yaml_files import read_yaml
 
 ProtocolLike = Protocol | str | Path | Mapping[str, Any]
+Setting = bool | int | float | str | None
+# What a run's config contains. Without `Any`, for which the command-line parser would import what a file names.
+ProtocolRecord = str | dict[str, Setting | dict[str, Setting]]
 ENDINGS = (".yaml", ".yml")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # it becomes a part of file names
 _SHOWN = 60  # characters of a value in a message

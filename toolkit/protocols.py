@@ -85,9 +85,15 @@ class Ranked:
             "trained": "the catalogue has the items of the training sequences and all targets",
             "alone": (
                 "the catalogue has the items of the training sequences, and a new target is added to its own ranking alone: "
-                "it has no other new item to compete with, which is optimistic"
+                f"{self.caution}"
             ),
         }[self.kind]
+
+    @property
+    def caution(self) -> str:
+        """What to keep in mind with a result, for reports; empty for nothing."""
+        alone = "it has no other new item to compete with, which is optimistic (report new-item-joint beside it)"
+        return alone if self.kind == "alone" else ""
 
 
 @dataclass(frozen=True)

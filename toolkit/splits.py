@@ -8,7 +8,8 @@ S training users, R targets, L inputs, N items.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import compress
 from typing import Literal
 
@@ -81,10 +82,13 @@ class Evaluation:
         """Number of items in each ranking."""
         return len(self.catalogue) + bool(len(self.new_targets))
 
-    @property
+    @cached_property
     def new_targets(self) -> Ints:
         """Item numbers of the targets outside the catalogue, ascending."""
-        return np.setdiff1d(self.targets, self.catalogue)
+        largest = max(self.targets.max(initial=0), self.catalogue.max(initial=0))
+        ranked = np.zeros(largest + 1, dtype=bool)
+        ranked[self.catalogue] = True
+        return np.unique(self.targets[~ranked[self.targets]])
 
     def masked(self, rows: NDArray[np.int64]) -> Ints:
         """(rows, H) item numbers left out of each ranking, 0 where there are fewer than H.
@@ -149,9 +153,9 @@ class Splits:
         one_of(split, SplitName, name="split")
         chosen = {"valid": self.valid, "test": self.test}[split]
         if not len(chosen):
+            reason = self.protocol.targets.about or self.protocol.split.targets_are[split]
             raise UserError(
-                f"protocol {self.protocol}: the {split} split has no target ({self.protocol.about}); choose another "
-                "protocol"
+                f"protocol {self.protocol}: the {split} split has no target ({reason}); choose another protocol"
             )
         return chosen
 
@@ -251,6 +255,7 @@ def split_histories(
     )
 
 
+@dataclass(frozen=True)
 class _Parts:
     """What the evaluations of a cut share.
 
@@ -262,36 +267,26 @@ class _Parts:
         names: U ids of the users in the splits.
         rows: (U,) their rows among the training users, from 1; 0 for none.
         train_counts: (N + 1,) occurrences in the training sequences.
+        seen: results of `occurring`, each with its stops.
     """
 
-    def __init__(
-        self,
-        histories: UserHistories,
-        made: Cut,
-        protocol: Protocol,
-        *,
-        max_len: int,
-        names: list[str],
-        rows: Indices,
-        train_counts: Indices,
-    ) -> None:
-        self.histories = histories
-        self.made = made
-        self.protocol = protocol
-        self.max_len = max_len
-        self.names = names
-        self.rows = rows
-        self.train_counts = train_counts
-        self._occurring: list[tuple[Indices, NDArray[np.bool_]]] = []
+    histories: UserHistories
+    made: Cut
+    protocol: Protocol
+    max_len: int
+    names: list[str]
+    rows: Indices
+    train_counts: Indices
+    seen: list[tuple[Indices, NDArray[np.bool_]]] = field(default_factory=list)
 
     def occurring(self, stops: Indices) -> NDArray[np.bool_]:
         """(N + 1,) whether an item occurs in the kept interactions before each user's stop; one pass per array."""
-        for known, flags in self._occurring:
+        for known, flags in self.seen:
             if known is stops:
                 return flags
         items = len(self.train_counts) - 1
         flags = occurring(self.histories.items, self.made.kept, stops, items=items)
-        self._occurring.append((stops, flags))
+        self.seen.append((stops, flags))
         return flags
 
     def evaluation(self, period: Period) -> Evaluation:
@@ -301,7 +296,8 @@ class _Parts:
         users, targets = period.users[counts], period.targets[counts]
         starts, kept = self.made.starts[users], self.made.kept[users]
         inputs = np.maximum(starts, targets - self.max_len), targets
-        distinct, indices = np.unique(users, return_inverse=True)
+        is_first = np.diff(users, prepend=-1) > 0  # of its user, as users ascend
+        distinct, indices = users[is_first], np.cumsum(is_first) - 1
         return Evaluation(
             inputs=cut(history, *inputs, width=self.max_len),
             targets=history[targets],

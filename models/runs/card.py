@@ -172,7 +172,7 @@ def _data(run: Path, trained: TrainedRecommender) -> str:
         ["split", f"{split.kind}, protocol {code(splits.protocol.name)}"],
         ["training users", f"{len(splits.user_ids):,}: {split.trained_users}"],
         ["interactions kept", f"{splits.interactions:,}: {split.kept_are(length)}"],
-        ["items", f"{len(splits.known):,}: all that occur in the kept interactions"],
+        ["items kept", f"{len(splits.known):,}: all that occur in the kept interactions"],
         ["train", f"{int((splits.train != 0).sum()):,} interactions: {split.trained_on}"],
         ["valid", f"{len(splits.valid):,} targets: {split.targets_are['valid']}"],
         ["test", f"{len(splits.test):,} targets: {split.targets_are['test']}"],

@@ -21,7 +21,8 @@ from models.runs.run import load_own
 from models.train import train
 from toolkit import UserError, metrics, open_dataset
 
-ITEMS = 40
+COMMON = 40
+ITEMS = 200
 TINY = ["--config=id", "--train.epochs=1", "--side.embedding_dim=8", "--sequence.max_len=4", "--train.trackers=[]"]  # fmt: skip
 
 
@@ -31,12 +32,14 @@ def config(data: Path, output: Path, *more: str) -> Any:
 
 @pytest.fixture(scope="module")
 def timed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log of 400 moments in which items appear one after the other, so that some targets are cold."""
+    """A log of 400 moments in which common items appear one after the other, and some items are so rare that they are cold."""
     rng = np.random.default_rng(0)
     histories, times = [], []
     for _ in range(150):
         moments = np.sort(rng.integers(rng.integers(0, 350), 400, size=rng.integers(5, 12)))
-        histories.append([int(rng.integers(1, 10 + 30 * t // 400 + 1)) for t in moments])
+        common = [int(rng.integers(1, 10 + 30 * t // 400 + 1)) for t in moments]
+        rare = rng.integers(COMMON + 1, ITEMS + 1, size=len(moments))
+        histories.append(np.where(rng.random(len(moments)) < 0.2, rare, common).tolist())
         times.append([int(t) for t in moments])
     return write_dataset(
         tmp_path_factory.mktemp("timed") / "data", histories, items=ITEMS, times=times
@@ -129,6 +132,7 @@ def test_new_items_are_ranked_alone_and_jointly(one_out: Path) -> None:
             equal = sum(float(scores[item] == scores[target]) for item in others)
             assert ranks[row] == pytest.approx(1 + above + equal / 2), (name, row)
         report = evaluate(one_out, protocol=name, progress=False)
+        assert ("optimistic" in format_report(report)) == (name == "new-item")
         assert report["metrics"] == metrics.summarise(ranks)
         assert report["catalogue"] == {
             "new-item": len(seen) + 1,
@@ -185,3 +189,23 @@ def test_the_report_page_shows_runs_under_a_cut_in_time(in_time: Path, tmp_path:
     for protocol in (None, "time-successive"):
         facts = report([in_time], output=tmp_path / "page.html", protocol=protocol, users=2, progress=False)  # fmt: skip
         assert facts["runs"][0]["protocol"] == (protocol or "time")
+
+
+def test_users_without_a_vector_are_counted_and_ranked_with_zeros(
+    timed: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = [f"--data={timed}", f"--output={run}", "--protocol=time", "--train.epochs=1", "--train.trackers=[]"]  # fmt: skip
+    found = train(
+        parse_run_config([*words, "--recommender.kind=lightgcn", "--side.embedding_dim=8"])
+    )
+    evaluation = load_own(run).splits.test
+    unknown = evaluation.rows == 0
+    assert found["users_without_vector"] == int(unknown.sum()) > 0
+    assert "ranks for them with a vector of zeros" in format_report(found)
+    ranks = np.asarray(ranks_of(run, "test")["rank"])
+    for row in np.flatnonzero(unknown):  # all scores are equal
+        masked = set(evaluation.masked(np.array([row]))[0].tolist()) - {evaluation.targets[row]}
+        assert ranks[row] == (len(set(evaluation.catalogue.tolist()) - masked) + 1) / 2
+    facts = report([run], output=tmp_path / "page.html", users=2, progress=False)
+    assert facts["runs"][0]["users"] == found["users"]
