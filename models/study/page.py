@@ -13,7 +13,14 @@ from models.reporting.sections.metrics import chance
 from models.reporting.sections.parts import Plot, RunName, interval
 from models.results.comparison import LEVEL
 from models.study.findings import find
-from models.study.tables import amendment_sentences, cost_rows, note, percent, sensitivity_sentences
+from models.study.tables import (
+    amendment_sentences,
+    cost_rows,
+    note,
+    percent,
+    selection_note,
+    sensitivity_sentences,
+)
 from toolkit.measures import number
 from toolkit.page import rendering
 from toolkit.page.markup import Cell, Code, Interval, Table, on_a_line
@@ -66,6 +73,17 @@ def _dataset(results: Results, block: Results) -> dict[str, Any]:
         [RunName(position, row[0]), *row[1:]] for position, row in enumerate(rows)
     ]
     return {
+        "protocols": Table(
+            ["protocol", "what distinguishes it", "settings selected under", "users", "items"],
+            [
+                [
+                    protocol,
+                    *(facts[key] for key in ("about", "selected_under", "users", "catalogue")),
+                ]
+                for protocol, facts in block["protocols"].items()
+            ],
+            row_heads=True,
+        ),
         "plots": [
             Plot(
                 f"{metric} under {protocol}; the dashed line is chance",
@@ -76,6 +94,7 @@ def _dataset(results: Results, block: Results) -> dict[str, Any]:
         "table": _table(results, block),
         "tests": _tests(block) if len(methods) > 1 else None,
         "others": {protocol: _others(block, protocol) for protocol in block["protocols"]},
+        "selection": selection_note(block),
         "sentences": sensitivity_sentences(block),
         "order": _order(block),
         "search": _search(metric, methods),

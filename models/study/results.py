@@ -63,6 +63,11 @@ def _dataset(plan: Plan, arms: Sequence[Arm]) -> dict[str, Any]:
     methods: dict[str, dict[str, Any]] = {
         name: _method([arm for arm in arms if arm.method == name]) for name in plan.methods
     }
+    selected_under = {
+        protocol.name: protocols[0].name
+        for protocols in plan.splits().values()
+        for protocol in protocols
+    }
     for value in map(as_protocol, plan.protocols):
         protocol = value.name
         tested = {
@@ -86,6 +91,8 @@ def _dataset(plan: Plan, arms: Sequence[Arm]) -> dict[str, Any]:
         if evaluations:
             report = evaluations[0].report
             by_protocol[protocol] = {
+                "about": value.about,
+                "selected_under": selected_under[protocol],
                 "users": report["users"],
                 "catalogue": report["catalogue"],
                 "first": next(iter(ranks)),

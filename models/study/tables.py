@@ -23,6 +23,7 @@ def markdown(results: Results) -> str:
         ]
         parts += [
             f"{note(results)} {TEST_NOTE}",
+            plain(selection_note(block)),
             f"### Cost on {plain(dataset)}",
             table(*cost_rows(block, plain)),
         ]
@@ -57,6 +58,15 @@ def note(results: Results) -> str:
         f"{results['metric']} on the test split in percent: mean over {len(results['budget']['seeds'])} seeds and users, "
         "95% interval over users, ± standard deviation over seeds."
     )
+
+
+def selection_note(block: Results) -> str:
+    """Under which protocols settings were selected, and what was tested with them."""
+    shared: dict[str, list[str]] = {}
+    for protocol, facts in block["protocols"].items():
+        shared.setdefault(facts["selected_under"], []).append(protocol)
+    clauses = [f"under {first} for {', '.join(protocols)}" for first, protocols in shared.items()]
+    return f"Settings and epochs were selected on the validation split, {'; '.join(clauses)}."
 
 
 TEST_NOTE = (
