@@ -117,9 +117,8 @@ def run_all(arms: list[Arm], executor: Executor, report: Callable[[str], None]) 
     """
     running: set[Path] = set()
     while True:
-        for task in chain.from_iterable(map(open_tasks, arms)):
-            if not executor.has_room():
-                break
+        tasks = chain.from_iterable(map(open_tasks, arms))
+        while executor.has_room() and (task := next(tasks, None)):
             if task.record not in running:
                 running.add(task.record)
                 executor.start(task)
