@@ -36,7 +36,7 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     histories, times = [], []
     for _ in range(150):
-        moments = np.sort(rng.integers(rng.integers(0, 350), 400, size=rng.integers(5, 12)))
+        moments = np.sort(rng.integers(rng.integers(0, 390), 400, size=rng.integers(5, 12)))
         common = [int(rng.integers(1, 10 + 30 * t // 400 + 1)) for t in moments]
         rare = rng.integers(COMMON + 1, ITEMS + 1, size=len(moments))
         histories.append(np.where(rng.random(len(moments)) < 0.2, rare, common).tolist())

@@ -1,11 +1,14 @@
 """Slices of the targets against hand-made logs."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from toolkit import metrics
 from toolkit.histories import UserHistories
-from toolkit.slices import least_count, measure_slices, slices_of
+from toolkit.slices import Slice, least_count, measure_slices, slices_of
 from toolkit.splits import split_histories
 
 
@@ -41,7 +44,7 @@ def test_targets_fall_into_the_slices_that_their_definitions_name() -> None:
     assert "recent" not in {one.name for one in without}
 
 
-def test_the_slices_of_a_partition_add_up(rng: np.random.Generator | None = None) -> None:
+def test_the_slices_of_a_partition_add_up() -> None:
     rng = np.random.default_rng(0)
     log = [rng.integers(1, 40, size=rng.integers(5, 30)) for _ in range(80)]
     bounds = np.cumsum([0, *map(len, log)])
@@ -62,8 +65,6 @@ def test_the_slices_of_a_partition_add_up(rng: np.random.Generator | None = None
 
 
 def test_a_user_counts_once_in_a_slice() -> None:
-    from toolkit.slices import Slice
-
     slices = [
         Slice("some", "some targets", np.array([True, True, False, True])),
         Slice("none", "no target", np.zeros(4, dtype=bool)),
@@ -72,6 +73,16 @@ def test_a_user_counts_once_in_a_slice() -> None:
     assert set(found) == {"some"}
     assert found["some"]["users"] == 2 and found["some"]["targets"] == 3
     assert found["some"]["metrics"]["HR@10"]["value"] == (1 / 2 + 1) / 2
+
+
+def test_the_bounds_of_popularity_belong_to_the_popular_side() -> None:
+    """Of ten interactions, item 1 has six, item 3 three and item 2 one: half is item 1, 80 % are items 1 and 3."""
+    evaluation: Any = SimpleNamespace(targets=np.array([1, 2, 3, 4], np.int32), stops=np.arange(4))
+    histories = UserHistories(np.ones(4, np.int32), np.array([0, 4]), ["u"])
+    made = slices_of(evaluation, np.array([0, 6, 1, 3, 0]), histories)
+    holds = {one.name: one.holds.tolist() for one in made}
+    assert holds["popular"] == [True, False, False, False]
+    assert holds["tail"] == [False, True, False, True]
 
 
 def test_items_with_equal_counts_are_on_one_side() -> None:
