@@ -11,8 +11,9 @@ from typing import Any, Literal
 from models.study.executors import executing
 from models.study.fixing import fix
 from models.study.page import render
-from models.study.plan import Plan, read_plan
+from models.study.plan import Plan
 from models.study.proposals import import_optuna, needs_optuna
+from models.study.reading import read_plan
 from models.study.results import collect
 from models.study.schedule import arms_of, run_all
 from models.study.tables import latex, markdown

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from small_study import write_plan
 
-from models.study.plan import read_plan, studies
+from models.study.reading import read_plan, studies
 from toolkit import UserError
 
 

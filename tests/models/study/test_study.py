@@ -16,7 +16,7 @@ from models.evaluate import evaluate
 from models.study import study
 from models.study.executors import Ended
 from models.study.fixing import fix
-from models.study.plan import read_plan
+from models.study.reading import read_plan
 from models.study.schedule import arms_of, run_all
 from models.study.trials import FAILED, Task, read_trial
 from toolkit import UserError
