@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.runs.identity import INTERACTIONS, ITEMS
-from models.study.plan import Plan
+from models.study.plan import Plan, Range
 from toolkit.own_protocols import as_protocol
 
 NOT_RECORDED = "not recorded"
+_BUDGET = ("trials", "epochs", "seconds", "patience")
 
 
 def checklist(
@@ -37,7 +38,7 @@ def checklist(
         "Which methods are compared, and which is the baseline?": f"{', '.join(plan.methods)}; the baseline is "
         f"{next(iter(plan.methods))}",
         "Was the plan fixed before the results?": _amendments(record),
-        "Do all methods have the same budget?": _budget(plan),
+        "Do all methods have the same budget?": _budget(plan, record),
         "What was searched, and how?": f"{_spaces(plan)}; sampler {plan.sampler}, seed {plan.search_seed}",
         "What selects settings and epochs?": f"{plan.metric} on the validation split, under the first protocol of each "
         "split",
@@ -71,20 +72,29 @@ def _amendments(record: Mapping[str, Any]) -> str:
     return f"no, it was amended: {'; '.join(changed)}"
 
 
-def _budget(plan: Plan) -> str:
+def _budget(plan: Plan, record: Mapping[str, Any]) -> str:
     seconds = f"{plan.seconds:g} seconds of training" if plan.seconds else "no limit of seconds"
+    amended = {key for entry in record["amendments"] for key in entry["changed"]} & {*_BUDGET}
+    answer = f"not for all runs, because {', '.join(sorted(amended))} changed" if amended else "yes"
     return (
-        f"yes: at most {plan.trials} trials, {plan.epochs} epochs and {seconds} per run, patience {plan.patience}; fewer "
-        "trials only where the search space holds fewer settings"
+        f"{answer}: at most {plan.trials} trials, {plan.epochs} epochs and {seconds} per run, patience {plan.patience}; "
+        "fewer trials only where the search space holds fewer settings"
     )
 
 
 def _spaces(plan: Plan) -> str:
-    spaces = [
-        f"{name}: {', '.join(f'{key} {values}' for key, values in method.search.items()) or 'nothing'}"
-        for name, method in plan.methods.items()
-    ]
+    spaces = []
+    for name in plan.methods:
+        keys = [f"{key} {_values(values)}" for key, values in plan.space(name).items()]
+        spaces.append(f"{name}: {', '.join(keys) or 'nothing'}")
     return "; ".join(spaces)
+
+
+def _values(values: "list[Any] | Range") -> str:
+    """The choices of a key, or the ends of a range with its scale."""
+    if not isinstance(values, Range):
+        return " or ".join(map(str, values))
+    return f"from {values.low:g} to {values.high:g}{' (logarithmic)' if values.log else ''}"
 
 
 def _failures(results: Mapping[str, Any]) -> str:

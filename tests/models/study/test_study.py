@@ -104,7 +104,9 @@ def test_the_checklist_is_filled_from_records(finished: Path) -> None:
     assert answers["Did runs fail?"] == "no"
     assert "at most 2 trials, 2 epochs" in answers["Do all methods have the same budget?"]
     assert "torch" in answers["Which versions?"] and "cpu" in answers["Which machine?"]
-    assert "sampler random" in answers["What was searched, and how?"]
+    searched = answers["What was searched, and how?"]
+    assert "popularity: nothing; ease: recommender.regularisation 1.0 or 100.0" in searched
+    assert "train.rates.base from 0.001 to 0.01 (logarithmic); sampler random" in searched
     assert len(answers) >= 12 and all(answers.values())
 
 
@@ -176,6 +178,8 @@ def test_a_change_after_the_first_result_is_refused_or_reported(
         assert "after 8 results: trials from 2 to 3" in (copy / name).read_text()
     answers = {entry["item"]: entry["answer"] for entry in found["checklist"]}
     assert answers["Was the plan fixed before the results?"].startswith("no, it was amended")
+    budget = answers["Do all methods have the same budget?"]
+    assert budget.startswith("not for all runs, because trials changed")
 
 
 def test_a_change_before_the_first_result_replaces_the_plan(
