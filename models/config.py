@@ -121,6 +121,10 @@ class TrainConfig:
             update equals that of one large batch, except for `in-batch`, whose negatives remain those of each step. The
             launcher's setting overrides it.
         patience: stop after this many evaluations without a better validation metric (`select_by`).
+        max_seconds: stop after the epoch in which the seconds of training, without evaluations, reach this number. They
+            are counted over all calls of a resumed run. 0 for no limit.
+        test: evaluate the best epoch on the test split at the end. Without it, the run ends with the validation split,
+            and `python -m models evaluate` reads the test split later.
         select_by: metric of the validation split that selects the best epoch: HR@K, NDCG@K or MRR@K.
         seed: random seed of initial weights, order, sampled items and dropout.
         user_share: share of the users whose sequences are trained on, in (0, 1]; all are evaluated. A smaller share is a
@@ -174,6 +178,8 @@ class TrainConfig:
     batch_size: int = 64
     accumulation: int = 1
     patience: int = 10
+    max_seconds: float = 0.0
+    test: bool = True
     select_by: str = "HR@10"
     seed: int = 1
     user_share: float = 1.0
@@ -215,7 +221,7 @@ class TrainConfig:
             **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
             "items_at_once": 0,
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
-            **dict.fromkeys(("initial_std", "vector_std"), 0),
+            **dict.fromkeys(("initial_std", "vector_std", "max_seconds"), 0),
             "checkpoint_every_steps": 0,
         }
         for key, smallest in least.items():

@@ -8,6 +8,7 @@ import gc
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -54,18 +55,19 @@ SHOWN = ("HR@10", "NDCG@10")
 SCRIPT = "versa-train"  # the same command in one process, as shells complete it
 # Settings that a resumed run may change: no finished step depends on them. (The dataset is compared by content.)
 FREE_TO_CHANGE = {"data", "train.log_every_steps", "train.checkpoint_every_steps",
-                  "train.keep_checkpoints", "train.patience", "train.trackers", "residency.place", "residency.device_gib",
-                  "residency.host_gib"}  # fmt: skip
+                  "train.keep_checkpoints", "train.patience", "train.max_seconds", "train.test", "train.trackers",
+                  "residency.place", "residency.device_gib", "residency.host_gib"}  # fmt: skip
 
 
-def train(config: RunConfig) -> dict[str, Any]:
-    """Trains until `epochs` or `patience` run out, keeps the best epoch, tests it once.
+def train(config: RunConfig, *, record: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Trains until `epochs`, `patience` or `max_seconds` run out, keeps the best epoch, tests it once.
 
     Args:
         config: of the run. Its `output` must not exist or be empty, unless the run is to be resumed.
+        record: further keys of environment.json of a new run, such as those of its study.
 
     Returns:
-        The test report (`models.evaluate.measure`).
+        The test report (`models.evaluate.measure`); that of the validation split without `train.test`.
 
     Raises:
         UserError: if the dataset or the settings do not allow the run.
@@ -97,12 +99,16 @@ def train(config: RunConfig) -> dict[str, Any]:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             general = config.general_kind
             if general is not None and not general.trains:
-                return fit(config, output, accelerator, beginning)
-            return _run(config, output, accelerator, beginning)
+                return fit(config, output, accelerator, beginning, record or {})
+            return _run(config, output, accelerator, beginning, record or {})
 
 
 def _run(
-    config: RunConfig, output: Path, accelerator: Accelerator, beginning: Beginning
+    config: RunConfig,
+    output: Path,
+    accelerator: Accelerator,
+    beginning: Beginning,
+    record: Mapping[str, Any],
 ) -> dict[str, Any]:
     settings, main = config.train, accelerator.is_main_process
 
@@ -131,12 +137,16 @@ def _run(
         accelerator,
         place,
         config_text=save_run_config(config),
-        describe=lambda: describe_environment(
-            accelerator,
-            dataset={"name": run.dataset.name, **describe_data(run.dataset, reads)},
-            residency=run.features.residency,
-            lineage=initial.record,
-        ),
+        describe=lambda: {
+            **describe_environment(
+                accelerator,
+                dataset={"name": run.dataset.name, **describe_data(run.dataset, reads)},
+                residency=run.features.residency,
+                lineage=initial.record,
+            ),
+            "trainable_parameters": run.trainable_parameters,
+            **record,
+        },
     )
     log.go_back_to(place.step)
     start_trackers(accelerator, settings.trackers, output, log, asdict(config))
@@ -169,14 +179,15 @@ def _run(
     _evaluate_initial_model(run, place, output, log, alarms, checkpoints, settings)
 
     # Loop.
+    limits: dict[str, Any] = {
+        "epochs": settings.epochs,
+        "evaluate_every": settings.evaluate_every,
+        "max_seconds": settings.max_seconds,
+    }
     with Stopping() as stopping:
-        while not place.is_over(
-            epochs=settings.epochs,
-            patience=settings.patience,
-            evaluate_every=settings.evaluate_every,
-        ):
+        while not place.is_over(patience=settings.patience, **limits):
             model.train()
-            epoch_started = time.perf_counter()
+            epoch_started, seconds_before = time.perf_counter(), place.seconds
             bar = track(
                 batches.epoch(place.epoch, first=place.batch),
                 f"epoch {place.epoch}",
@@ -208,6 +219,7 @@ def _run(
                 stopped = is_update and stopping.signal()
                 if (due and is_update) or stopped:
                     watch.check()
+                    place.seconds = seconds_before + time.perf_counter() - epoch_started
                     checkpoints.save(place)
                 if stopped:
                     log.print(
@@ -218,8 +230,10 @@ def _run(
             watch.check()
             alarms.look(at_end=True, step=place.step, epoch=place.epoch)
             train_seconds = time.perf_counter() - epoch_started
+            place.seconds = seconds_before + train_seconds
+            place.seconds = decided_by_first(lambda: place.seconds)  # one clock for all processes
 
-            if place.is_evaluated(epochs=settings.epochs, evaluate_every=settings.evaluate_every):
+            if place.is_evaluated(**limits):
                 _evaluate_epoch(
                     run,
                     place,
@@ -238,10 +252,18 @@ def _run(
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
     best = TrainedRecommender(config, run.dataset, _best(run, config, output), run.features)
-    measure(best, output, split="valid", progress=False)
-    report = measure(best, output, split="test")
-    log.write(best_epoch=place.best_epoch, **{f"valid {settings.select_by}": place.best})
-    log.print(f"best epoch {place.best_epoch}\n{format_report(report)}")
+    report = _measure_best(best, output)
+    ended_by = place.ended_by(patience=settings.patience, **limits)
+    log.write(
+        best_epoch=place.best_epoch,
+        **{f"valid {settings.select_by}": place.best},
+        ended_by=ended_by,
+        trained_seconds=place.seconds,
+    )
+    log.print(
+        f"{place.epoch - 1} epochs and {place.seconds:.1f} s of training, ended by train.{ended_by}",
+        f"best epoch {place.best_epoch}\n{format_report(report)}",
+    )
     accelerator.end_training()
     alarms.refuse_success()
     return report
@@ -329,6 +351,12 @@ def _evaluate_epoch(
     if valid[select_by] > place.best:
         place.best, place.best_epoch = valid[select_by], epoch
         save_pretrained(model, output / MODEL, write=log.enabled)
+
+
+def _measure_best(best: TrainedRecommender, output: Path) -> dict[str, Any]:
+    """The report of the test split, which is read once; that of the validation split without `train.test`."""
+    valid = measure(best, output, split="valid", progress=False)
+    return measure(best, output, split="test") if best.config.train.test else valid
 
 
 def _best(run: Training, config: RunConfig, output: Path) -> Model:

@@ -244,6 +244,7 @@ def _training(run: Path, trained: TrainedRecommender) -> str:
         ["seed", str(config.train.seed)],
         *([["epochs", str(len(epochs))]] if epochs else []),
         *([["seconds per epoch", f"{statistics.median(seconds):.2f}, median, without evaluation"]] if seconds else []),
+        *([["study", _study(environment["study"])]] if environment.get("study") else []),
         ["device", plain(f"{environment['device']}, mixed precision {environment['mixed_precision']}")],
         ["versions", plain(f"python {environment['python']}, {versions}")],
         *([["commit of Versa", code(str(environment["git_commit"]))]] if environment.get("git_commit") else []),
@@ -267,6 +268,14 @@ def _lineage(run: Path) -> list[str]:
     ]
     text = "Vectors of items and users never move to another dataset."
     return [f"## Lineage\n\n{table(['', ''], rows)}\n\n{text}"]
+
+
+def _study(study: dict[str, Any]) -> str:
+    """The study that a run is part of, as environment.json records it (`models.study`)."""
+    return (
+        f"{code(str(study.get('hash')))}, method {plain(str(study.get('method')))}: its settings are among "
+        f"{study.get('trials')} trials per method"
+    )
 
 
 def _limits(trained: TrainedRecommender) -> str:

@@ -167,7 +167,9 @@ def log_lines(run: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         valid = line.get("valid", {})
         counted = [line[key] for key in ("step", "epoch", "best_epoch") if key in line]
-        measured = [line[key] for key in ("loss", "train_seconds") if key in line]
+        measured = [
+            line[key] for key in ("loss", "train_seconds", "trained_seconds") if key in line
+        ]
         if (
             not isinstance(valid, dict)
             or not all(type(value) is int for value in counted)
