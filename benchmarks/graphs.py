@@ -49,7 +49,7 @@ def main() -> None:
     """Prints the line of one kind and size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "kind", choices=[kind for kind in GENERAL if hasattr(GENERAL[kind].model, "observe")]
+        "kind", choices=[kind for kind in GENERAL if hasattr(GENERAL[kind].module, "observe")]
     )
     parser.add_argument("users", type=int, nargs="?", default=100_000)
     parser.add_argument("items", type=int, nargs="?", default=50_000)

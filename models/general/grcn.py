@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from models.general.contents import (
     Contents,
@@ -171,13 +172,17 @@ class GRCN(nn.Module):
         """(V, W) vectors of all nodes of one tower after routing, and (K,) the attention α of each edge."""
         preferences, features = self.contents[name]()
         users, items = F.normalize(preferences), F.normalize(F.leaky_relu(features))
-        for iteration in range(self.routing + 1):
-            nodes = torch.cat([users, items])
-            attention = softmax_of_arriving(edges, dot_products(edges, nodes, nodes))
-            if iteration < self.routing:
-                messages, _ = self.graph.divide(weighted_sums(edges, attention, nodes))
-                users = F.normalize(users + messages)
-        return nodes, attention
+        for _ in range(self.routing):
+            # Recomputed in the backward pass, so that memory does not grow with the iterations.
+            users = checkpoint(self._route, users, items, edges, use_reentrant=False)
+        nodes = torch.cat([users, items])
+        return nodes, _attention(nodes, edges)
+
+    def _route(self, users: Tensor, items: Tensor, edges: Edges) -> Tensor:
+        """One iteration of routing: (S + 1, W) vectors of users, (N + 1, W) of items -> (S + 1, W) of users."""
+        nodes = torch.cat([users, items])
+        messages, _ = self.graph.divide(weighted_sums(edges, _attention(nodes, edges), nodes))
+        return F.normalize(users + messages)
 
     def user_vectors(self, users: Users, tables: Tables) -> Tensor:
         """(B, E + T · W) rows of the table of users.
@@ -197,6 +202,11 @@ class GRCN(nn.Module):
             of_users = self.contents[name].preferences(users).square().mean(1)
             penalty = penalty + (of_users * batch.weights).sum()
         return self.reg_weight * penalty
+
+
+def _attention(nodes: Tensor, edges: Edges) -> Tensor:
+    """(K,) α: at each node the softmax, over the edges that arrive, of the dot products of (V, W) vectors."""
+    return softmax_of_arriving(edges, dot_products(edges, nodes, nodes))
 
 
 def _about(settings: GRCNSettings) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from models.general.contents import (
     Contents,
@@ -163,8 +164,9 @@ class MMGCN(nn.Module):
     def _nodes_of(self, name: str, ids: Tensor) -> Tensor:
         """(V, E) vectors of all nodes from one tower."""
         nodes = F.normalize(torch.cat(self.contents[name]()))
-        vectors: Tensor = self.convolutions[name](nodes, ids, self.graph.adjacency)
-        return vectors
+        # Recomputed in the backward pass, so that memory does not grow with the number of towers.
+        layers = self.convolutions[name]
+        return checkpoint(layers, nodes, ids, self.graph.adjacency, use_reentrant=False)
 
     def user_vectors(self, users: Users, tables: Tables) -> Tensor:
         """(B, E) rows of the table of users.
