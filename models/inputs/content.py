@@ -1,12 +1,13 @@
 """The content vectors that measure how diverse a list is: a property of the dataset, equal for all runs on it."""
 
 import sys
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from toolkit.backbones.resolve import portable
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.states import LastState, StateTable
@@ -19,7 +20,7 @@ class Content(NamedTuple):
 
     Args:
         provenance: `tower`, and the tower's encoder, revision, pooling and source. Diversities are comparable where it
-            is equal.
+            is equal. A local path is reduced to its last part.
         table: (N + 1, 1, D).
     """
 
@@ -42,8 +43,9 @@ def open_content(dataset: Dataset) -> Content | None:
     """
     for name in dataset.towers()[:1]:
         try:
-            metadata: dict[str, Any] = dataset.states_metadata(name)
+            metadata = dataset.states_metadata(name)
             provenance = {"tower": name, **{key: metadata[key] for key in PROVENANCE}}
+            provenance["encoder"] = portable(provenance["encoder"])
             return Content(provenance, LastState(dataset.state_table(name)))
         except UserError as error:
             print(f"the diversity of lists is not measured: {error}", file=sys.stderr)
