@@ -32,7 +32,13 @@ _REPORT_TYPES: dict[str, type] = {
     "catalogue": int,
     "metrics": dict,
 }
-_BEYOND_TYPES: dict[str, type] = {"beyond": dict, "diversity_content": dict}
+_OPTIONAL_REPORT_TYPES: dict[str, type] = {  # which older versions did not write
+    "protocol_settings": dict,
+    "targets": int,
+    "slices": dict,
+    "beyond": dict,
+    "diversity_content": dict,
+}
 _SLICE_TYPES: dict[str, type] = {"about": str, "users": int, "targets": int, "metrics": dict}
 
 
@@ -85,12 +91,12 @@ def read_report(path: Path) -> dict[str, Any]:
     report = read_json_object(path)
     _check_types({**dict.fromkeys(_REPORT_TYPES), **report}, _REPORT_TYPES, path)
     report = {"targets": report["users"], "slices": {}, **report}
+    _check_types(report, _OPTIONAL_REPORT_TYPES, path)
     try:
-        report["protocol_settings"] = protocol_of(report).settings
+        report.setdefault("protocol_settings", protocol_of(report).settings)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     _check_metrics(report["metrics"], path)
-    _check_types(report, {"targets": int, "slices": dict}, path)
     for name, part in report["slices"].items():
         if not isinstance(part, dict):
             part = {}
@@ -104,7 +110,6 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def _check_beyond(report: dict[str, Any], path: Path) -> None:
     """Checks the metrics beyond accuracy, which reports of older versions lack."""
-    _check_types(report, _BEYOND_TYPES, path)
     for name, result in report.get("beyond", {}).items():
         known = name.partition("@")[0] in beyond_accuracy.UNITS
         numbers = [result]
@@ -162,7 +167,9 @@ def log_lines(run: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         valid = line.get("valid", {})
         counted = [line[key] for key in ("step", "epoch", "best_epoch") if key in line]
-        measured = [line[key] for key in ("loss", "train_seconds") if key in line]
+        measured = [
+            line[key] for key in ("loss", "train_seconds", "trained_seconds") if key in line
+        ]
         if (
             not isinstance(valid, dict)
             or not all(type(value) is int for value in counted)
