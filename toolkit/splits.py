@@ -18,8 +18,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from toolkit.arguments import one_of, whole_number
-from toolkit.cuts import KEPT_BEYOND as KEPT_BEYOND
-from toolkit.cuts import MIN_INTERACTIONS as MIN_INTERACTIONS
 from toolkit.cuts import MIN_TRAINED, Cut, Period
 from toolkit.errors import UserError
 from toolkit.histories import (

@@ -1,7 +1,7 @@
 """The content vectors that measure how diverse a list is: a property of the dataset, equal for all runs on it."""
 
 import sys
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ class Content(NamedTuple):
 
     Args:
         provenance: `tower`, and the tower's encoder, revision, pooling and source. Diversities are comparable where it
-            is equal.
+            is equal. A local path is reduced to its last part.
         table: (N + 1, 1, D).
     """
 
@@ -43,7 +43,7 @@ def open_content(dataset: Dataset) -> Content | None:
     """
     for name in dataset.towers()[:1]:
         try:
-            metadata: dict[str, Any] = dataset.states_metadata(name)
+            metadata = dataset.states_metadata(name)
             provenance = {"tower": name, **{key: metadata[key] for key in PROVENANCE}}
             provenance["encoder"] = portable(provenance["encoder"])
             return Content(provenance, LastState(dataset.state_table(name)))

@@ -117,6 +117,9 @@ def test_new_items_are_ranked_alone_and_jointly(one_out: Path) -> None:
     for name in ("new-item", "new-item-joint", "cold", "warm-3"):
         evaluation = trained.splits_under(name).test
         ranks = rank_targets(trained.model, trained.catalogue_of(evaluation), evaluation)
+        inputs = torch.from_numpy(evaluation.inputs.astype(np.int64))
+        with torch.no_grad():
+            all_scores = (trained.model.encode_users(inputs, vectors) @ vectors.T).tolist()
         new = set(evaluation.targets.tolist()) if name != "warm-3" else set()
         assert not new & seen and (name != "warm-3" or counts[evaluation.targets].min() >= 3)
         for row, target in enumerate(evaluation.targets.tolist()):
@@ -125,11 +128,9 @@ def test_new_items_are_ranked_alone_and_jointly(one_out: Path) -> None:
             )
             history = set(evaluation.masked(np.array([row]))[0].tolist())
             others = others - history - {target}
-            inputs = torch.from_numpy(evaluation.inputs[[row]].astype(np.int64))
-            with torch.no_grad():
-                scores = trained.model.encode_users(inputs, vectors)[0] @ vectors.T
-            above = sum(float(scores[item] > scores[target]) for item in others)
-            equal = sum(float(scores[item] == scores[target]) for item in others)
+            scores = all_scores[row]
+            above = sum(scores[item] > scores[target] for item in others)
+            equal = sum(scores[item] == scores[target] for item in others)
             assert ranks[row] == pytest.approx(1 + above + equal / 2), (name, row)
         report = evaluate(one_out, protocol=name, progress=False)
         assert ("optimistic" in format_report(report)) == (name == "new-item")
