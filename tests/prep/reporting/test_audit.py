@@ -178,6 +178,25 @@ def test_cold_targets_of_a_split(log, chunks):
     assert facts["cold"] == sum(item not in trained for item in targets)
 
 
+def test_users_with_one_interaction_before_the_cut_are_not_trained_on():
+    """Item 7 occurs before the validation cut once, for a user without a training sequence."""
+    items = {1: [7, 2, 3, 4, 5], 2: [1, 2, 3, 4, 7]}
+    times_ = {1: [0, 50, 51, 52, 90], 2: [1, 2, 3, 4, 91]}
+    table = pa.table(
+        {
+            "user": pa.array(np.repeat([1, 2], 5), pa.int32()),
+            "item": pa.array(sum(items.values(), []), pa.int32()),
+            "timestamp_ms": pa.array(sum(times_.values(), []), pa.int64()),
+        }
+    )
+    split = SPLITS["time"]
+    cold = Cold(
+        7, lambda histories, length: split.cut_at(histories, length, valid_at=20, test_at=80)
+    )
+    cold.add(chunk_of(table, items=7))
+    assert cold.facts() == {"targets": 2, "cold": 2, "share": 1}
+
+
 def test_bursts_and_the_clock(log, chunks):
     seconds = log.to_pandas().assign(second=lambda f: f.timestamp_ms // 1000)
     most = seconds.groupby(["user", "second"]).size().max()
