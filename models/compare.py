@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluate import Split
+from models.results.budgets import read_budget
 from models.results.comparison import Comparison, Row
 from models.results.evaluations import Evaluated, read_evaluation, refuse_incomparable, run_names
 from models.runs.identity import INTERACTIONS
@@ -18,6 +19,7 @@ from toolkit.own_protocols import ProtocolLike
 from toolkit.significance import paired_test
 
 COMPARED = ("HR@10", "NDCG@10")
+BEYOND = ("beyond", "diversity_content")  # parts of a report that are shown without a test
 
 
 def compare(
@@ -70,10 +72,17 @@ def compare_evaluated(
     corrected = {name: holm([test[name].p_value for test in tests]) for name in names}
     values = [_values(run_ranks, names, users) for run_ranks in ranks]
     runs = run_names([evaluation.run for evaluation in evaluations])
-    rows = [Row(runs[0], values[0], {}, {})]
+    beside = [
+        (
+            {key: evaluation.report[key] for key in BEYOND if key in evaluation.report},
+            read_budget(evaluation.run),
+        )
+        for evaluation in evaluations
+    ]
+    rows = [Row(runs[0], values[0], {}, {}, *beside[0])]
     for index, test in enumerate(tests):
         p_values = {name: corrected[name][index] for name in names}
-        rows.append(Row(runs[index + 1], values[index + 1], test, p_values))
+        rows.append(Row(runs[index + 1], values[index + 1], test, p_values, *beside[index + 1]))
     report = evaluations[0].report
     return Comparison(
         report["split"],

@@ -79,12 +79,20 @@ def _synth_options(parser: ArgumentParser) -> None:
     parser.add_argument("--items", type=int, default=300, help="how many items")
     parser.add_argument("--users", type=int, default=1000, help="how many users")
     parser.add_argument("--seed", type=int, default=0, help="any integer from 0")
+    parser.add_argument(
+        "--taste",
+        type=int,
+        metavar="SEED",
+        help="draw what content means to users from this seed: dumps with one taste and different seeds are platforms "
+        "with other items and other users, who choose alike (default: users want the attributes themselves)",
+    )
 
 
 def _synth(options: Namespace) -> Answer:
     from prep.synth import write_dump
 
-    asked = {name: options[name] for name in ("items", "users", "seed")}
+    names = ("items", "users", "seed", "taste")
+    asked = {name: options[name] for name in names if options[name] is not None}
     write_dump(options.out, **asked)
     text = f"wrote a synthetic dump; next: python -m prep build {options.out} DATASET"
     return Answer(text, {"dump": str(options.out), **asked})
