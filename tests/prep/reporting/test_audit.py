@@ -180,13 +180,14 @@ def test_cold_targets_of_a_split(log, chunks):
 
 def test_users_with_one_interaction_before_the_cut_are_not_trained_on():
     """Item 7 occurs before the validation cut once, for a user without a training sequence."""
-    items = {1: [7, 2, 3, 4, 5], 2: [1, 2, 3, 4, 7]}
-    times_ = {1: [0, 50, 51, 52, 90], 2: [1, 2, 3, 4, 91]}
+    rows = [(1, 7, 0), (1, 2, 50), (1, 3, 51), (1, 4, 52), (1, 5, 90)]
+    rows += [(2, 1, 1), (2, 2, 2), (2, 3, 3), (2, 4, 4), (2, 7, 91)]
+    user, item, time = np.array(rows).T
     table = pa.table(
         {
-            "user": pa.array(np.repeat([1, 2], 5), pa.int32()),
-            "item": pa.array(sum(items.values(), []), pa.int32()),
-            "timestamp_ms": pa.array(sum(times_.values(), []), pa.int64()),
+            "user": user.astype(np.int32),
+            "item": item.astype(np.int32),
+            "timestamp_ms": time,
         }
     )
     split = SPLITS["time"]
