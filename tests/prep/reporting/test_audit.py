@@ -178,6 +178,26 @@ def test_cold_targets_of_a_split(log, chunks):
     assert facts["cold"] == sum(item not in trained for item in targets)
 
 
+def test_users_with_one_interaction_before_the_cut_are_not_trained_on():
+    """Item 7 occurs before the validation cut once, for a user without a training sequence."""
+    rows = [(1, 7, 0), (1, 2, 50), (1, 3, 51), (1, 4, 52), (1, 5, 90)]
+    rows += [(2, 1, 1), (2, 2, 2), (2, 3, 3), (2, 4, 4), (2, 7, 91)]
+    user, item, time = np.array(rows).T
+    table = pa.table(
+        {
+            "user": user.astype(np.int32),
+            "item": item.astype(np.int32),
+            "timestamp_ms": time,
+        }
+    )
+    split = SPLITS["time"]
+    cold = Cold(
+        7, lambda histories, length: split.cut_at(histories, length, valid_at=20, test_at=80)
+    )
+    cold.add(chunk_of(table, items=7))
+    assert cold.facts() == {"targets": 2, "cold": 2, "share": 1}
+
+
 def test_bursts_and_the_clock(log, chunks):
     seconds = log.to_pandas().assign(second=lambda f: f.timestamp_ms // 1000)
     most = seconds.groupby(["user", "second"]).size().max()
