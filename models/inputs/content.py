@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from toolkit.backbones.resolve import portable
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.states import LastState, StateTable
@@ -44,6 +45,7 @@ def open_content(dataset: Dataset) -> Content | None:
         try:
             metadata: dict[str, Any] = dataset.states_metadata(name)
             provenance = {"tower": name, **{key: metadata[key] for key in PROVENANCE}}
+            provenance["encoder"] = portable(provenance["encoder"])
             return Content(provenance, LastState(dataset.state_table(name)))
         except UserError as error:
             print(f"the diversity of lists is not measured: {error}", file=sys.stderr)
