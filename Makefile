@@ -27,10 +27,12 @@ format: .venv/.installed
 
 install: .venv/.installed
 
+# pip compiles on one core, for minutes; compileall uses all. Packages have files for other Pythons, which do not compile.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --no-compile --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -W ignore -m compileall -qq -j 0 -x /tests/ .venv/lib || true
 	touch $@
 
 clean:                            ## removes everything that these commands wrote, and .venv

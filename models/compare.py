@@ -19,6 +19,7 @@ from toolkit.own_protocols import ProtocolLike
 from toolkit.significance import paired_test
 
 COMPARED = ("HR@10", "NDCG@10")
+BEYOND = ("beyond", "diversity_content")  # parts of a report that are shown without a test
 
 
 def compare(
@@ -71,11 +72,17 @@ def compare_evaluated(
     corrected = {name: holm([test[name].p_value for test in tests]) for name in names}
     values = [_values(run_ranks, names, users) for run_ranks in ranks]
     runs = run_names([evaluation.run for evaluation in evaluations])
-    budgets = [read_budget(evaluation.run) for evaluation in evaluations]
-    rows = [Row(runs[0], values[0], {}, {}, budgets[0])]
+    beside = [
+        (
+            {key: evaluation.report[key] for key in BEYOND if key in evaluation.report},
+            read_budget(evaluation.run),
+        )
+        for evaluation in evaluations
+    ]
+    rows = [Row(runs[0], values[0], {}, {}, *beside[0])]
     for index, test in enumerate(tests):
         p_values = {name: corrected[name][index] for name in names}
-        rows.append(Row(runs[index + 1], values[index + 1], test, p_values, budgets[index + 1]))
+        rows.append(Row(runs[index + 1], values[index + 1], test, p_values, *beside[index + 1]))
     report = evaluations[0].report
     return Comparison(
         report["split"],

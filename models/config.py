@@ -115,7 +115,7 @@ class TrainConfig:
     """The training loop.
 
     Args:
-        epochs: maximum number of epochs.
+        epochs: maximum number of epochs. 0 evaluates the initial model: with `init_from`, zero-shot.
         batch_size: users per step and process.
         accumulation: steps per optimizer update. Each step is weighted by its number of predicted positions, so the
             update equals that of one large batch, except for `in-batch`, whose negatives remain those of each step. The
@@ -127,6 +127,9 @@ class TrainConfig:
             and `python -m models evaluate` reads the test split later.
         select_by: metric of the validation split that selects the best epoch: HR@K, NDCG@K or MRR@K.
         seed: random seed of initial weights, order, sampled items and dropout.
+        user_share: share of the users whose sequences are trained on, in (0, 1]; all are evaluated. A smaller share is a
+            part of a larger one.
+        user_seed: seed of the draw of these users.
         initial_std: standard deviation of the normal initial weights of the sequence encoder and of the vectors of
             `id`; RecBole uses 0.02. 0 selects Xavier weights, and vectors with norm 1.
         vector_std: the same for the vectors of `id` alone; 0 selects `initial_std`.
@@ -179,6 +182,8 @@ class TrainConfig:
     test: bool = True
     select_by: str = "HR@10"
     seed: int = 1
+    user_share: float = 1.0
+    user_seed: int = 0
     initial_std: float = 0.0
     vector_std: float = 0.0
     objective: str = "next-item"
@@ -210,7 +215,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         least = {
-            **dict.fromkeys(("epochs", "batch_size", "accumulation", "patience"), 1),
+            "epochs": 0,
+            **dict.fromkeys(("batch_size", "accumulation", "patience"), 1),
             **dict.fromkeys(("sampled_items", "negatives_per_target", "full_limit"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
             "items_at_once": 0,
@@ -224,6 +230,8 @@ class TrainConfig:
                 raise UserError(f"train.{key} is {value}; it must be at least {smallest}")
         if not 0 < self.mask_ratio <= 1:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
+        if not 0 < self.user_share <= 1:
+            raise UserError(f"train.user_share is {self.user_share}; it must be in (0, 1]")
         try:
             metric, cutoff = metric_at(self.select_by)
         except UserError as error:
@@ -293,8 +301,10 @@ class RunConfig:
         protocol: the evaluation protocol, which also splits the data: `paper`, `clean` or `unmasked` (leave-one-out, with
             three ways to mask the history), `cold`, `warm-K` such as `warm-5`, `new-item` or `new-item-joint` (other
             targets or items), `time`, `time-successive` or `time-random` (a global cut in time), or the path of a YAML file.
-        init_from: checkpoint of the public IISAN code (.pt or .safetensors) with the initial weights, for a text and an
-            image tower in this order. Empty for new weights.
+        init_from: source of the initial weights: a run, a model folder, a model on the hub, or a checkpoint of the public
+            IISAN code (.pt or .safetensors), for a text and an image tower in this order. Empty for new weights.
+        init_parts: parts that begin with these weights: `items`, `sequence`, `fusion`, `recommender` or names of towers,
+            such as `sequence,title`; or `all` that can. Vectors of items and users never move to another dataset.
         recommender: `sequential`, with an item encoder and a sequence encoder; or a general recommender, which does not
             read the order of a history: `popularity`, `item-knn`, `ease` and others, with their settings.
         side: side network.
@@ -319,6 +329,7 @@ class RunConfig:
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
     protocol: ProtocolRecord = "paper"
     init_from: str = ""
+    init_parts: list[str] | str = field(default_factory=lambda: ["all"])
     recommender: Any = field(default_factory=SequentialSettings)
     side: SideSettings = field(default_factory=SideSettings)
     items: Any = None
@@ -339,6 +350,7 @@ class RunConfig:
                 file=sys.stderr,
             )
             self.towers = []
+        self.init_parts = self.initial_parts
         self._check_encoders()
 
     def _settle_general(self, kind: GeneralKind) -> None:
@@ -353,9 +365,15 @@ class RunConfig:
                 f"recommender.kind {name} has no sequence encoder; leave out sequence.kind and sequence.adapt, or add "
                 "--recommender.kind sequential"
             )
-        if self.init_from:
+        if self.init_from and kind.reads != "vectors":
             raise UserError(
-                f"init_from: recommender.kind {name} cannot begin with the weights of another model; leave out init_from"
+                f"init_from: recommender.kind {name} has no weights but those of the items and users of one dataset, which "
+                "never move to another; leave out init_from"
+            )
+        if kind.needs_user and self.train.user_share < 1:
+            raise UserError(
+                f"recommender.kind {name} has vectors for the users that it trains on, and none to evaluate the others with; "
+                "leave out train.user_share"
             )
         self.sequence = sequence(max_len=self.sequence.max_len)
         if kind.reads == "numbers":
@@ -477,10 +495,17 @@ class RunConfig:
         return SEQUENCES[self.sequence.kind]
 
     @property
-    def keeps_random_weights(self) -> str:
-        """The adaptation method that leaves random initial weights of the sequence encoder as they are; empty for none."""
+    def initial_parts(self) -> list[str]:
+        """The names in `init_parts`."""
+        names = self.init_parts
+        names = names.split(",") if isinstance(names, str) else names
+        return [name.strip() for name in names]
+
+    @property
+    def adapts_sequences(self) -> str:
+        """The adaptation method that leaves weights of the sequence encoder as they are; empty for none."""
         method: str = getattr(self.sequence, "adapt", "")
-        return "" if method == "full" or self.init_from else method
+        return "" if method == "full" else method
 
 
 def presets() -> list[str]:

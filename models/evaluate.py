@@ -13,19 +13,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.machine.parallel import rank_and_world
-from models.ranking.ranks import rank_targets
+from models.inputs.content import describe_content, open_content
+from models.machine.parallel import decided_by_first, rank_and_world
+from models.ranking.ranks import rank_and_list
 from models.runs.card import write_card
 from models.runs.files import protocol_of
 from models.runs.run import load_own
 from models.runs.trained import TrainedRecommender
-from toolkit import metrics, schema
+from toolkit import beyond_accuracy, metrics, schema
 from toolkit.arguments import a_path, one_of
 from toolkit.console.command_help import WIDTH
 from toolkit.json_files import write_json
 from toolkit.own_protocols import ProtocolLike, as_protocol
 from toolkit.slices import measure_slices, slices_of
-from toolkit.splits import Evaluation, SplitName
+from toolkit.splits import Evaluation, SplitName, Splits
 from toolkit.store import write_table
 
 Split = SplitName
@@ -98,7 +99,13 @@ def measure(
     evaluation = splits.evaluation(split)
     rank, _ = rank_and_world()
     catalogue = trained.catalogue_of(evaluation)
-    ranks = rank_targets(trained.model, catalogue, evaluation, progress=progress and rank == 0)
+    ranks, lists = rank_and_list(
+        trained.model,
+        catalogue,
+        evaluation,
+        k=beyond_accuracy.K,
+        progress=progress and rank == 0,
+    )
     report = {
         "protocol": protocol.name,
         "protocol_settings": protocol.settings,
@@ -113,6 +120,7 @@ def measure(
             evaluation.users,
         ),
         **_without_vector(trained, evaluation),
+        **decided_by_first(lambda: _beyond_accuracy(trained, splits, evaluation, lists)),
     }
     if rank == 0:
         name = split if protocol == own else f"{split}.{protocol}"
@@ -136,6 +144,12 @@ def format_report(report: dict[str, Any]) -> str:
         lines.append(
             f"  {name:<8} {100 * m['value']:6.2f} %   [{100 * m['low']:.2f}, {100 * m['high']:.2f}]"
         )
+    for name, result in report.get("beyond", {}).items():
+        value, interval = beyond_accuracy.texts(name, result)
+        noun = beyond_accuracy.unit(name).noun
+        lines.append(f"  {name:<14} {value:>9} {noun:<12} {interval}".rstrip())
+    if "diversity_content" in report:
+        lines.append(f"  diversity over {describe_content(report['diversity_content'])}")
     if report["slices"]:
         parts = [
             f"{name} {100 * part['metrics'][SLICED]['value']:.2f} % ({part['users']:,} users)"
@@ -161,6 +175,26 @@ def _without_vector(trained: TrainedRecommender, evaluation: Evaluation) -> dict
     users = len(np.unique(evaluation.users[evaluation.rows == 0]))
     needed = kind is not None and kind.needs_user and users
     return {"users_without_vector": users} if needed else {}
+
+
+def _beyond_accuracy(
+    trained: TrainedRecommender,
+    splits: Splits,
+    evaluation: Evaluation,
+    lists: NDArray[np.int32],
+) -> dict[str, Any]:
+    """Metrics of the top-k lists, and the content that their diversity compares."""
+    content = open_content(trained.dataset)
+    beyond = beyond_accuracy.summarise(
+        lists,
+        evaluation.targets,
+        beyond_accuracy.training_counts(splits.train, items=trained.dataset.items.num_rows),
+        catalogue=evaluation.catalogue,
+        users=evaluation.users,
+        vectors=None if content is None else content.vectors,
+    )
+    over = {} if content is None else {"diversity_content": content.provenance}
+    return {"beyond": beyond, **over}
 
 
 def _ranks_table(

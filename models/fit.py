@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from models.build import build_general, make_features
 from models.config import RunConfig, save_run_config
 from models.evaluate import format_report, measure
+from models.inputs.user_share import with_share_of_users
 from models.parameters import count_trainable
 from models.runs.begin import Beginning, record_beginning
 from models.runs.environment import describe_environment
@@ -53,6 +54,7 @@ def fit(
     """
     dataset = open_dataset(config.data)
     splits = dataset.splits(protocol=config.protocol, max_len=config.sequence.max_len)
+    splits = with_share_of_users(splits, config.train.user_share, seed=config.train.user_seed)
     for split in get_args(SplitName):
         splits.evaluation(split)  # refuses one without targets before training
     refuse_to_resume_on_other_data(output, dataset, config.reads)

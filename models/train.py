@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 
-from models.config import RunConfig, make_parser, parse_run_config, save_run_config
+from models.config import RunConfig, TrainConfig, make_parser, parse_run_config, save_run_config
 from models.evaluate import format_report, measure
 from models.fit import fit
 from models.inputs.absent import BrokenSources, describe_missing
@@ -44,6 +44,7 @@ from models.training.log import RunLog
 from models.training.optimizer import rates_now, set_rates
 from models.training.stopping import Stopped, Stopping
 from models.training.trackers import start_trackers, tracker_options
+from models.transfer.initial import InitialWeights, initial_weights
 from toolkit import metrics
 from toolkit.console.completion import completion_script
 from toolkit.console.door import run_command
@@ -112,7 +113,8 @@ def _run(
     settings, main = config.train, accelerator.is_main_process
 
     # Data, model and optimizer. Afterwards the seed differs between processes, so that their dropout does.
-    run = prepare(config, accelerator)
+    initial = initial_weights(config.init_from, config.initial_parts, output, resume=config.resume)
+    run = prepare(config, accelerator, begin=initial)
     model, optimizer, batches, splits = run.model, run.optimizer, run.batches, run.splits
     updates_per_epoch = -(-len(batches) // settings.accumulation)
     torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
@@ -140,6 +142,7 @@ def _run(
                 accelerator,
                 dataset={"name": run.dataset.name, **describe_data(run.dataset, reads)},
                 residency=run.features.residency,
+                lineage=initial.record,
             ),
             "trainable_parameters": run.trainable_parameters,
             **record,
@@ -153,12 +156,7 @@ def _run(
     if run.features.residency:
         log.print(str(run.features.residency))
     log.print(*describe_shards(model), *describe_missing(run.features, run.dataset))
-    if main and config.keeps_random_weights:
-        print(
-            f"warning: sequence.adapt {config.keeps_random_weights} keeps random weights of the sequence encoder, because no "
-            "init_from replaces them; add --init_from FILE, or train all of it: leave out --sequence.adapt",
-            file=sys.stderr,
-        )
+    _tell_initial_weights(initial, config, log, is_new=beginning.is_new)
     broken = BrokenSources(run.features, run.dataset)
     alarms = Alarms(
         enabled=main,
@@ -177,6 +175,8 @@ def _run(
         ],
         noun="users",
     )
+
+    _evaluate_initial_model(run, place, output, log, alarms, checkpoints, settings)
 
     # Loop.
     limits: dict[str, Any] = {
@@ -243,6 +243,7 @@ def _run(
                     precision=settings.mixed_precision,
                     select_by=settings.select_by,
                     train_seconds=train_seconds,
+                    epoch=place.epoch,
                 )
             log.print(*broken.describe())
             place.epoch, place.batch = place.epoch + 1, 0
@@ -268,6 +269,51 @@ def _run(
     return report
 
 
+def _tell_initial_weights(
+    initial: InitialWeights, config: RunConfig, log: RunLog, *, is_new: bool
+) -> None:
+    """Prints where the initial weights come from, and warns of random weights that an adaptation keeps."""
+    if not log.enabled:
+        return
+    if is_new and initial.lineage is not None:
+        log.print(*initial.lineage.lines())
+        if config.adapts_sequences:
+            log.print(f"  then adapted: sequence, by {config.adapts_sequences}")
+    if config.adapts_sequences and initial.keeps_random("sequence"):
+        print(
+            f"warning: sequence.adapt {config.adapts_sequences} keeps random weights of the sequence encoder, because no "
+            "init_from replaces them; add --init_from RUN, or train all of it: leave out --sequence.adapt",
+            file=sys.stderr,
+        )
+
+
+def _evaluate_initial_model(
+    run: Training,
+    place: Place,
+    output: Path,
+    log: RunLog,
+    alarms: Alarms,
+    checkpoints: Checkpoints,
+    settings: TrainConfig,
+) -> None:
+    """Without epochs, the initial model is the result: measures it as epoch 0, unless that has been done."""
+    if settings.epochs or place.is_measured:
+        return
+    log.print("no epochs: the initial weights are evaluated")
+    _evaluate_epoch(
+        run,
+        place,
+        output,
+        log,
+        alarms,
+        precision=settings.mixed_precision,
+        select_by=settings.select_by,
+        train_seconds=0.0,
+        epoch=0,
+    )
+    checkpoints.save(place)
+
+
 def _evaluate_epoch(
     run: Training,
     place: Place,
@@ -278,8 +324,9 @@ def _evaluate_epoch(
     precision: Precision,
     select_by: str,
     train_seconds: float,
+    epoch: int,
 ) -> None:
-    """Measures the model on valid, and keeps it if it is the best so far."""
+    """Measures the model after an epoch on valid, and keeps it if it is the best so far."""
     model, evaluation = run.model.eval(), run.splits.valid
     device = next(model.parameters()).device
     catalogue = encode_catalogue(
@@ -295,14 +342,14 @@ def _evaluate_epoch(
     cutoffs = sorted({*metrics.CUTOFFS, cutoff})
     summary = metrics.summarise(ranks, cutoffs, users=evaluation.users)
     valid = {name: m["value"] for name, m in summary.items()}
-    now = {"step": place.step, "epoch": place.epoch}
+    now = {"step": place.step, "epoch": epoch}
     alarms.look_at_items(catalogue.vectors.T, **now)
     held = {"alarms": alarms.now} if alarms.now else {}
     log.write(**now, valid=valid, train_seconds=train_seconds, **held)
     printed = " ".join(f"{name} {valid[name]:.4f}" for name in dict.fromkeys((*SHOWN, select_by)))
-    log.print(f"epoch {place.epoch}: valid {printed} ({train_seconds:.1f} s)")
+    log.print(f"epoch {epoch}: valid {printed} ({train_seconds:.1f} s)")
     if valid[select_by] > place.best:
-        place.best, place.best_epoch = valid[select_by], place.epoch
+        place.best, place.best_epoch = valid[select_by], epoch
         save_pretrained(model, output / MODEL, write=log.enabled)
 
 

@@ -1,5 +1,7 @@
 """Fixtures for all tests: tiny encoders with random weights, and a synthetic dump."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,15 +21,26 @@ from prep.synth import write_dump
 # The files with the most to compute come first, so that processes that share the suite end together. The order of all
 # others stays.
 LONGEST = (
-    "test_main_job.py",
     "test_chaos.py",
-    "test_resume.py",
+    "test_main_job.py",
     "test_scenarios.py",
     "test_ray.py",
     "test_notebooks.py",
+    "test_train.py",
+    "test_documented_commands.py",
+    "test_resume.py",
+    "test_encoders.py",
+    "test_two_processes.py",
+    "test_efficiency.py",
     "test_parallel.py",
     "test_docs.py",
 )
+
+
+def pytest_configure() -> None:
+    """Shells start background jobs, and so `make test &`, without Ctrl-C; those that tests send must arrive."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +54,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the user's cache of captions."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VERSA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Files of tests need not outlive a power cut, for which each write waits for the disk; processes that tests start wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

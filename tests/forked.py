@@ -7,14 +7,18 @@ import multiprocessing
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-_CONTEXT = multiprocessing.get_context("forkserver")
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
+
+CONTEXT = multiprocessing.get_context("forkserver")
 # Beside the command, what its first optimizer and its first table import.
-_CONTEXT.set_forkserver_preload(["models.train", "torch._dynamo", "pandas"])
+CONTEXT.set_forkserver_preload(["models.train", "torch._dynamo", "pandas"])
 _TIMEOUT_SECONDS = 300
 
 
@@ -31,16 +35,16 @@ def start(
         environment: variables of this process only.
     """
     arguments = (module, list(words), str(log), threads, environment)
-    process = _CONTEXT.Process(target=_run, args=arguments)
+    process = CONTEXT.Process(target=_run, args=arguments)
     process.start()
     return process
 
 
-def run_two(module: str, *words: str, log: Path) -> None:
-    """Runs a command in two processes that compute together, as `accelerate launch --multi_gpu` starts them."""
+def run_two(module: str, *words: str, log: Path, options: Sequence[str] = ("--multi_gpu",)) -> None:
+    """Runs a command in two processes that compute together, as `accelerate launch OPTIONS` starts them."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    common = {**launched(options), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
               "ACCELERATE_USE_CPU": "1"}  # fmt: skip
     processes = [
         start(module, words, log=log, **common, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")
@@ -48,6 +52,16 @@ def run_two(module: str, *words: str, log: Path) -> None:
     for process in processes:
         process.join(_TIMEOUT_SECONDS)
     assert [process.exitcode for process in processes] == [0, 0], log.read_text()
+
+
+def launched(options: Sequence[str]) -> dict[str, str]:
+    """The variables that `accelerate launch OPTIONS` sets for each of two processes."""
+    words = [*options, "--num_processes", "2", "--main_process_port", "0", "script"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        arguments, *_ = _validate_launch_command(launch_command_parser().parse_args(words))
+    variables = prepare_multi_gpu_env(arguments)
+    return {name: text for name, text in variables.items() if os.environ.get(name) != text}
 
 
 def _run(

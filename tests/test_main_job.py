@@ -41,15 +41,16 @@ OWN = {  # scenarios that a user writes into a file of his own
     "captioned": ["image_caption"],
     "joined": ["joined", "cover"],
 }
-# `python -m models` for several commands, in one process: each process would import torch for seconds.
+# `python -m` for several commands, in one process: each process would import torch for seconds.
 IN_TURN = """
 import runpy, sys
-for words in {commands}:
-    sys.argv = ["models", *words]
-    try:
-        runpy.run_module("models", run_name="__main__")
-    except SystemExit as ended:
-        assert not ended.code, words
+if __name__ == "__main__":
+    for module, *words in {commands}:
+        sys.argv = [module, *words]
+        try:
+            runpy.run_module(module, run_name="__main__")
+        except SystemExit as ended:
+            assert not ended.code, words
 """
 SOURCES = {  # what the towers of some scenarios read
     "raw-video": ["title", "frames"],
@@ -229,16 +230,16 @@ def test_an_installed_wheel_does_the_main_job_outside_the_repository(tmp_path: P
 
     where = "import toolkit, prep, models; print(toolkit.__file__, prep.__file__, models.__file__)"
     assert python("-c", where).count(str(site)) == 3
-    python("-m", "prep", "synth", "dump", "--items", "24", "--users", "40")
-    python("-m", "prep", "build", "dump", "data")
-    python("-m", "prep", "check", "data")
-    launch = ["-m", "accelerate.commands.launch", "--num_processes", "1", "-m", "models.train"]
+    launch = ["accelerate.commands.launch", "--num_processes", "1", "-m", "models.train"]
     options = ["--config", "all-towers", "--data", "data", "--output", "run", "--train.epochs", "1"]
-    python(*launch, *options)
     commands = [
-        ["evaluate", "run", "--protocol", "clean"],
-        ["recommend", "run", "-k", "3", "--output", "best.arrow"],
-        ["report", "run", "--output", "report.html"],  # its look is in the wheel too
+        ["prep", "synth", "dump", "--items", "24", "--users", "40"],
+        ["prep", "build", "dump", "data"],
+        ["prep", "check", "data"],
+        [*launch, *options],
+        ["models", "evaluate", "run", "--protocol", "clean"],
+        ["models", "recommend", "run", "-k", "3", "--output", "best.arrow"],
+        ["models", "report", "run", "--output", "report.html"],  # its look is in the wheel too
     ]
     assert "HR@10" in python("-c", IN_TURN.format(commands=commands))
     table = pyarrow.ipc.open_file(work / "best.arrow").read_all()

@@ -2,7 +2,9 @@
 
 import html
 import json
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -11,6 +13,8 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
 import models
@@ -25,6 +29,15 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 FRAMES = 5  # of a clip, by default
 GALLERY_ITEMS = 6
+# Forgets the notebook before, but for its imports.
+BEGIN = """%reset -f
+__spec__ = None  # of __main__, which processes that it starts ask for
+import os, tempfile
+[os.environ.pop(name) for name in [*os.environ] if name.startswith("VERSA_")]
+os.environ.update({variables})
+tempfile.tempdir = None
+del os, tempfile
+"""
 VLM = "package:prep/synth/tiny_vlm"
 SCENARIOS = {
     "text-only": ["title"],
@@ -58,14 +71,29 @@ def dataset(
     return folder
 
 
-def execute(name: str, monkeypatch: pytest.MonkeyPatch, **environment: object) -> list[dict]:
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[AsyncKernelManager]:
+    """The process that runs all notebooks, one after the other: each of its own would import torch for seconds."""
+    manager = AsyncKernelManager()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(FOLDER.parent))  # this tree, whichever is installed
+        run_sync(manager.start_kernel)(cwd=str(FOLDER))
+    yield manager
+    run_sync(manager.shutdown_kernel)(now=True)
+
+
+def execute(name: str, kernel: AsyncKernelManager, **environment: object) -> list[dict]:
     """Runs a notebook; its code cells, with what they show."""
-    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))  # this tree, whichever is installed
-    for variable, value in environment.items():
-        monkeypatch.setenv(variable, str(value))
     notebook = nbformat.read(FOLDER / name, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    variables = {k: v for k, v in os.environ.items() if k.startswith("VERSA_")}  # of all tests
+    variables |= {variable: str(value) for variable, value in environment.items()}
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(BEGIN.format(variables=variables)))
+    client = NotebookClient(notebook, km=kernel, timeout=300)
+    try:
+        client.execute()
+    finally:
+        client.kc.stop_channels()
+    cells = [cell for cell in notebook.cells[1:] if cell.cell_type == "code"]
     assert "Warning" not in said(cells)
     return cells
 
@@ -96,11 +124,11 @@ def test_notebook_is_clean(path: Path) -> None:
 
 @pytest.mark.slow
 def test_first_look_draws_and_trains(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, tmp_path: Path, kernel: AsyncKernelManager
 ) -> None:
     run = tmp_path / "run"
     cells = execute(
-        "01_first_look.ipynb", monkeypatch, VERSA_DATASET=dataset, VERSA_RUN=run, VERSA_EPOCHS=2
+        "01_first_look.ipynb", kernel, VERSA_DATASET=dataset, VERSA_RUN=run, VERSA_EPOCHS=2
     )
     # Covers and frames, curves, recommendations.
     assert len(shown(cells, "image/png")) == 3
@@ -109,14 +137,14 @@ def test_first_look_draws_and_trains(
 
 @pytest.mark.slow
 def test_scenarios_shows_captions_beside_pictures_and_ranks_as_the_test_did(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, tmp_path: Path, kernel: AsyncKernelManager
 ) -> None:
     there = tmp_path / "text-only"
     what = ["--config=text-only", f"--data={dataset}", f"--output={there}", "--train.epochs=1"]
     train(parse_run_config(what))
     cells = execute(
         "02_scenarios.ipynb",
-        monkeypatch,
+        kernel,
         VERSA_DATASET=dataset,
         VERSA_RUNS=tmp_path,
         VERSA_EPOCHS=2,
@@ -148,13 +176,13 @@ def test_scenarios_shows_captions_beside_pictures_and_ranks_as_the_test_did(
 
 @pytest.mark.slow
 def test_hidden_states_draws_neighbours_and_exports_every_item(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, tmp_path: Path, kernel: AsyncKernelManager
 ) -> None:
     """The cell that builds another library's matrix checks a row of it against the dataset itself."""
     run = tmp_path / "run"
     what = ["--config=raw-image", f"--data={dataset}", f"--output={run}", "--train.epochs=1"]
     train(parse_run_config(what))
-    cells = execute("03_hidden_states.ipynb", monkeypatch, VERSA_DATASET=dataset, VERSA_RUN=run)
+    cells = execute("03_hidden_states.ipynb", kernel, VERSA_DATASET=dataset, VERSA_RUN=run)
     # Similarity, neighbours, what layers know, gates, what would be missed.
     assert len(shown(cells, "image/png")) == 5
     data = open_dataset(dataset)
@@ -175,11 +203,11 @@ def test_hidden_states_draws_neighbours_and_exports_every_item(
 
 @pytest.mark.slow
 def test_train_and_compare_tells_what_the_commands_tell(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, tmp_path: Path, kernel: AsyncKernelManager
 ) -> None:
     cells = execute(
         "04_train_and_compare.ipynb",
-        monkeypatch,
+        kernel,
         VERSA_DATASET=dataset,
         VERSA_RUNS=tmp_path,
         VERSA_EPOCHS=1,
@@ -204,11 +232,11 @@ def test_train_and_compare_tells_what_the_commands_tell(
 
 @pytest.mark.slow
 def test_bring_your_own_data_finds_what_was_broken_and_trains_on_the_features(
-    synth_dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    synth_dump: Path, tmp_path: Path, kernel: AsyncKernelManager
 ) -> None:
     cells = execute(
         "05_bring_your_own_data.ipynb",
-        monkeypatch,
+        kernel,
         VERSA_DUMP=synth_dump,
         VERSA_EPOCHS=1,
         TMPDIR=tmp_path,

@@ -3,7 +3,11 @@
 The dump has no truth and its items are renamed before prep reads it, so captions can only contain what the model saw.
 """
 
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,12 +19,23 @@ from toolkit import open_dataset
 ITEMS, USERS, SEED = 120, 1000, 1
 
 
+def run_here(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+    """`python -m MODULE …` in this process: each process of its own would import torch for seconds."""
+    _, _, module, *words = command
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module, *words])
+        status = import_module({"prep": "prep.cli"}.get(module, module)).main()
+    return subprocess.CompletedProcess(command, status)
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     work = tmp_path_factory.mktemp("scenarios")
-    dataset = prepare(work, SEED, items=ITEMS, users=USERS)
-    for name, words in SCENARIOS.items():
-        train(dataset, work / name, [*words, "--train.seed", str(SEED), "--train.epochs", "16"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmarks.scenarios.subprocess", SimpleNamespace(run=run_here))
+        dataset = prepare(work, SEED, items=ITEMS, users=USERS)
+        for name, words in SCENARIOS.items():
+            train(dataset, work / name, [*words, "--train.seed", str(SEED), "--train.epochs", "16"])
     users = {name: gains(work / name) for name in SCENARIOS}
     oracles = {
         "oracle, motion unseen": oracle_gain(work, dataset, ("shape", "colour")),

@@ -1,4 +1,4 @@
-"""Trains several runs one after the other in the processes of one launch: `train_several.py FILE`, a JSON list of arguments.
+"""Trains several runs one after the other in the same processes; the argument is a JSON file, a list of arguments per run.
 
 The processes of a run part at its end; here only after the last one.
 """
@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from models.config import parse_run_config
 from models.train import train
 
-if __name__ == "__main__":
+
+def run() -> None:
     Accelerator.end_training = lambda self: None
     for words in json.loads(Path(sys.argv[1]).read_text()):
         train(parse_run_config(words))

@@ -179,13 +179,8 @@ class TimeCut:
         Raises:
             UserError: if no user has enough interactions, there are no times, or they are not in order.
         """
-        times = histories.times
-        if times is None:
-            raise UserError(
-                "a cut in time requires the time of each interaction, and the histories have none"
-            )
-        _refuse_disorder(histories, times)
-        eligible, starts, stops = _eligible(histories)
+        times = _times_in_order(histories)
+        eligible, _, _ = _eligible(histories)
         own = times[np.repeat(eligible, np.diff(histories.bounds))]
         test_at = _quantile(own, 1 - self.test_share)
         earlier = own[own < test_at]
@@ -195,6 +190,22 @@ class TimeCut:
                 "share the first moment of the log; use a log with finer times, or a leave-one-out protocol"
             )
         valid_at = _quantile(earlier, 1 - self.valid_share)
+        return self.cut_at(histories, max_len, valid_at=valid_at, test_at=test_at)
+
+    def cut_at(self, histories: UserHistories, max_len: int, *, valid_at: int, test_at: int) -> Cut:
+        """Cuts histories of some users at moments of the whole log.
+
+        Args:
+            histories: interactions of complete users, with times.
+            max_len: L.
+            valid_at: validation cut in milliseconds.
+            test_at: test cut in milliseconds.
+
+        Raises:
+            UserError: if no user has enough interactions, there are no times, or they are not in order.
+        """
+        times = _times_in_order(histories)
+        eligible, starts, stops = _eligible(histories)
         first_valid = starts + _earlier(times, valid_at, starts, stops)
         first_test = starts + _earlier(times, test_at, starts, stops)
         return Cut(
@@ -280,6 +291,20 @@ def _earlier(times: Indices, moment: int, starts: Indices, stops: Indices) -> In
     counts = np.concatenate([[0], np.cumsum(times < moment)])
     earlier: Indices = counts[stops] - counts[starts]
     return earlier
+
+
+def _times_in_order(histories: UserHistories) -> Indices:
+    """The times of the histories.
+
+    Raises:
+        UserError: if there are none, or they are not in order.
+    """
+    if histories.times is None:
+        raise UserError(
+            "a cut in time requires the time of each interaction, and the histories have none"
+        )
+    _refuse_disorder(histories, histories.times)
+    return histories.times
 
 
 def _refuse_disorder(histories: UserHistories, times: Indices) -> None:

@@ -75,7 +75,7 @@ def summarise(
     for name, metric in METRICS.items():
         for k in cutoffs:
             values = user_means(metric(ranks, k), users)
-            low, high = _wilson(values) if name == "HR" else _normal(values)
+            low, high = _wilson(values) if name == "HR" else normal_interval(values, most=1.0)
             summary[f"{name}@{k}"] = {"value": float(values.mean()), "low": low, "high": high}
     return summary
 
@@ -107,6 +107,22 @@ def metric_at(name: str) -> tuple[str, int]:
     return kind, int(cutoff)
 
 
+def normal_interval(values: NDArray[np.float64], *, most: float) -> tuple[float, float]:
+    """The 95% interval of a mean over users, mean ± 1.96·s/√n, clipped to [0, most].
+
+    Args:
+        values: (n,) values of a metric, n at least 1.
+        most: the largest possible value of the metric; infinity for an unbounded metric.
+
+    >>> normal_interval(np.array([0.5, 0.5]), most=1.0)
+    (0.5, 0.5)
+    """
+    mean = float(values.mean())
+    spread = float(values.std(ddof=1)) if values.size > 1 else 0.0
+    half = Z_95 * spread / math.sqrt(values.size)
+    return max(0.0, mean - half), min(most, mean + half)
+
+
 def _checked(ranks: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(ranks, dtype=np.float64)
     if array.size == 0:
@@ -121,10 +137,3 @@ def _wilson(hits: NDArray[np.float64]) -> tuple[float, float]:
     centre = (p + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
     half = Z_95 / (1 + Z_95**2 / n) * math.sqrt(p * (1 - p) / n + Z_95**2 / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def _normal(values: NDArray[np.float64]) -> tuple[float, float]:
-    mean = float(values.mean())
-    spread = float(values.std(ddof=1)) if values.size > 1 else 0.0
-    half = Z_95 * spread / math.sqrt(values.size)
-    return max(0.0, mean - half), min(1.0, mean + half)

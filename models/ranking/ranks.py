@@ -8,6 +8,8 @@ B users per block, N items, C catalogue items, R distinct catalogue items, P pai
 E embedding.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from models.inputs.users import Users
 from models.machine.parallel import gather_shares, share
 from models.ranking.catalogue import Catalogue, score
 from models.ranking.scorer import Scorer
+from models.ranking.top_k import select_top_k
 from toolkit.console.progress import track
 from toolkit.splits import Evaluation
 
@@ -25,13 +28,40 @@ SCORES_BYTES_CPU = 1 << 23  # a block that stays in the CPU's caches while its s
 USERS_AT_ONCE = 4096
 
 
-@torch.no_grad()
+class Ranked(NamedTuple):
+    """The ranks of targets, and the top-k lists of the same rankings.
+
+    Args:
+        ranks: (R,) float64; infinity for a masked target.
+        lists: (R, k) int32 item numbers by rank, 0 at the end where fewer than k items are ranked.
+    """
+
+    ranks: NDArray[np.float64]
+    lists: NDArray[np.int32]
+
+
 def rank_targets(
     model: Scorer, catalogue: Catalogue, evaluation: Evaluation, *, progress: bool = False
 ) -> NDArray[np.float64]:
-    """Rank of each target, (R,); infinity for a masked target. Processes divide the work.
+    """Rank of each target, (R,); infinity for a masked target: `rank_and_list` without lists."""
+    return rank_and_list(model, catalogue, evaluation, k=0, progress=progress).ranks
+
+
+@torch.no_grad()
+def rank_and_list(
+    model: Scorer,
+    catalogue: Catalogue,
+    evaluation: Evaluation,
+    *,
+    k: int,
+    progress: bool = False,
+) -> Ranked:
+    """Ranks each target, and lists the top-k items for the same inputs, from one pass. Processes divide the work.
 
     Users who were not trained on have row 0 (`models.inputs.users.Users`).
+
+    A list has the items of the catalogue that are not masked; a target that is added to its own ranking alone is in no
+    list. Items with equal scores are listed by item number (`models.ranking.top_k`), whereas they share their mean rank.
 
     Memory is proportional to the number of interactions: masked items are pairs, not rows padded to the longest
     history.
@@ -40,6 +70,7 @@ def rank_targets(
         model: in evaluation mode.
         catalogue: from `encode_catalogue`, with the evaluation's catalogue and new targets.
         evaluation: inputs, targets and masked items.
+        k: number of items per list; 0 for no lists.
         progress: whether to draw a progress bar.
 
     Raises:
@@ -49,7 +80,7 @@ def rank_targets(
     chunks = share(len(evaluation)).split(USERS_AT_ONCE)
     on_cpu = catalogue.vectors.device.type == "cpu"
     size = catalogue.users_at_once(SCORES_BYTES_CPU if on_cpu else SCORES_BYTES)
-    ranks = []
+    ranks, lists = [], []
     for rows in track(chunks, "rank", total=len(chunks), enabled=progress):
         numpy_rows = rows.numpy()
         inputs = torch.from_numpy(evaluation.inputs[numpy_rows].astype(np.int64)).to(device)
@@ -67,7 +98,15 @@ def rank_targets(
             scores = score(users[block], catalogue)
             pairs = (hidden[0] - start, hidden[1])
             ranks.append(count_ranks(scores, targets[block], pairs, catalogue))
-    return gather_shares(torch.cat(ranks), len(evaluation)).cpu().numpy()
+            listed = torch.zeros(len(scores), k, dtype=torch.int32)
+            if k:
+                top_k = select_top_k(scores, catalogue, pairs, k)
+                listed[top_k.rows, top_k.ranks - 1] = torch.from_numpy(top_k.items.astype(np.int32))
+            lists.append(listed)
+    return Ranked(
+        gather_shares(torch.cat(ranks), len(evaluation)).cpu().numpy(),
+        gather_shares(torch.cat(lists).to(device), len(evaluation)).cpu().numpy(),
+    )
 
 
 def count_ranks(

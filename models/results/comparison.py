@@ -3,7 +3,7 @@
 import json
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from models.results.budgets import Budget, unequal_budgets
@@ -39,6 +39,7 @@ class Row:
         values: by metric: value, low, high, as fractions.
         against_first: by metric, the paired test against the first run; empty for the first run.
         corrected: by metric, the test's p-value after Holm's correction for the number of runs.
+        beyond: `beyond` and `diversity_content` of the run's report; empty for a report of an older version.
         budget: what the run could spend and spent; None if its records do not state it.
     """
 
@@ -46,6 +47,7 @@ class Row:
     values: dict[str, dict[str, float]]
     against_first: dict[str, Paired]
     corrected: dict[str, float]
+    beyond: dict[str, Any] = field(default_factory=dict)
     budget: Budget | None = None
 
 
@@ -98,6 +100,7 @@ class Comparison:
             {
                 "run": row.name,
                 "metrics": row.values,
+                **row.beyond,
                 "against_first": {
                     name: {**test._asdict(), "corrected_p_value": row.corrected[name]}
                     for name, test in row.against_first.items()

@@ -12,16 +12,19 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from models.config import RunConfig
+from models.inputs.content import describe_content
 from models.inputs.provenance import describe_towers
 from models.parameters import count_trainable
 from models.runs.card_usage import caption_sections, tower_sections, usage_sections
 from models.runs.files import MODEL, log_lines, protocol_of, read_environment, read_report
 from models.runs.identity import INTERACTIONS, ITEMS
+from models.runs.lineage import Lineage, counted
 from models.runs.markdown import code, plain, table
 from models.runs.pretrained import CARD
 from models.runs.trained import TrainedRecommender
 from toolkit import metrics
 from toolkit.atomic import write_atomically
+from toolkit.beyond_accuracy import describe, head, texts
 from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.protocols import NAMED
 
@@ -52,6 +55,7 @@ def write_card(trained: TrainedRecommender, run: str | Path) -> None:
         *tower_sections(trained, provenance),
         *caption_sections(provenance),
         _training(run, trained),
+        *_lineage(run),
         *usage_sections(trained, provenance),
         _limits(trained),
     ]
@@ -141,9 +145,36 @@ def _results(run: Path, reports: list[dict[str, Any]], *, select_by: str) -> str
             f"In percent, with 95 % confidence intervals over users. {each} ranked against the whole catalogue; items with "
             "equal scores share the mean of their ranks.",
             "\n".join(f"- Protocol {code(name)}: {used[name].about}." for name in used),
+            *_beyond_accuracy(reports),
             *_chosen(run, select_by),
         ]
     )
+
+
+def _beyond_accuracy(reports: list[dict[str, Any]]) -> list[str]:
+    """The metrics beyond accuracy, if a report has them."""
+    measured = [report for report in reports if report.get("beyond")]
+    if not measured:
+        return []
+    names = list(dict.fromkeys(name for report in measured for name in report["beyond"]))
+    rows = [
+        [report["split"], report["protocol"], *(_beyond_cell(report["beyond"], n) for n in names)]
+        for report in measured
+    ]
+    contents = dict.fromkeys(
+        describe_content(report["diversity_content"])
+        for report in measured
+        if "diversity_content" in report
+    )
+    notes = [f"Beyond accuracy, of the top-k lists of the same rankings: {describe(names)}."]
+    if contents:
+        towers = " and ".join(map(plain, contents))
+        notes.append(f"Diversity compares the stored states of {towers}.")
+    return [" ".join(notes), table(["split", "protocol", *map(head, names)], rows)]
+
+
+def _beyond_cell(beyond: dict[str, Any], name: str) -> str:
+    return " ".join(texts(name, beyond[name])).strip() if name in beyond else ""
 
 
 def _chosen(run: Path, select_by: str) -> list[str]:
@@ -154,8 +185,14 @@ def _chosen(run: Path, select_by: str) -> list[str]:
         epochs, key=lambda line: line["valid"][select_by]
     )  # the first of equals, as in training
     value = 100 * best["valid"][select_by]
+    if best["epoch"] == 0:
+        return [
+            f"The weights are the initial ones: no epoch improved them. Their {select_by} on the validation split is "
+            f"{value:.2f} %."
+        ]
+    trained = sum(line["epoch"] > 0 for line in epochs)
     return [
-        f"The weights are from epoch {best['epoch']} of {len(epochs)}, which has the highest {select_by} on the validation "
+        f"The weights are from epoch {best['epoch']} of {trained}, which has the highest {select_by} on the validation "
         f"split ({value:.2f} %, under the run's own protocol). The test split is not used in training."
     ]
 
@@ -171,6 +208,7 @@ def _data(run: Path, trained: TrainedRecommender) -> str:
         *([name, f"{count:,}"] for name, count in counts.items()),
         ["split", f"{split.kind}, protocol {code(splits.protocol.name)}"],
         ["training users", f"{len(splits.user_ids):,}: {split.trained_users}"],
+        *_share_of_users(trained),
         ["interactions kept", f"{splits.interactions:,}: {split.kept_are(length)}"],
         ["items kept", f"{len(splits.known):,}: all that occur in the kept interactions"],
         ["train", f"{int((splits.train != 0).sum()):,} interactions: {split.trained_on}"],
@@ -179,6 +217,15 @@ def _data(run: Path, trained: TrainedRecommender) -> str:
         *([f"SHA-256 of {name}", code(value)] for name, value in hashes.items() if value),
     ]  # fmt: skip
     return f"## Data\n\n{table(['', ''], facts)}"
+
+
+def _share_of_users(trained: TrainedRecommender) -> list[list[str]]:
+    """The users that were trained on, if those are not all."""
+    settings, train = trained.config.train, trained.splits.train
+    if settings.user_share == 1:
+        return []
+    text = f"{int(train.any(axis=1).sum()):,}, a share of {settings.user_share:g} drawn with seed {settings.user_seed}"
+    return [["users trained on", f"{text}; all are evaluated"]]
 
 
 def _training(run: Path, trained: TrainedRecommender) -> str:
@@ -203,6 +250,24 @@ def _training(run: Path, trained: TrainedRecommender) -> str:
         *([["commit of Versa", code(str(environment["git_commit"]))]] if environment.get("git_commit") else []),
     ]  # fmt: skip
     return f"## Training\n\n{table(['', ''], facts)}"
+
+
+def _lineage(run: Path) -> list[str]:
+    """Where the initial weights come from; nothing for new ones."""
+    record = read_environment(run).get("lineage")
+    if not isinstance(record, dict):
+        return []
+    lineage = Lineage.of_record(record)
+    rows = [
+        ["initial weights of", code(Path(lineage.source).name)],
+        ["SHA-256 of these", code(lineage.weights_sha256)],
+        ["taken", plain(counted(lineage.taken))],
+        ["begins with new weights", plain(counted(lineage.fresh))],
+        *([f"refused: {plain(name)}", plain(one.reason)] for name, one in lineage.refused.items()),
+        *([f"before that: {plain(key)}", code(value)] for key, value in lineage.ancestors()),
+    ]
+    text = "Vectors of items and users never move to another dataset."
+    return [f"## Lineage\n\n{table(['', ''], rows)}\n\n{text}"]
 
 
 def _study(study: dict[str, Any]) -> str:

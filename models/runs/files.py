@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from models.config import RunConfig, load_run_config
 from models.training.log import read_log
-from toolkit import metrics, schema
+from toolkit import beyond_accuracy, metrics, schema
 from toolkit.errors import UserError
 from toolkit.json_files import read_json_object
 from toolkit.own_protocols import as_protocol
@@ -31,6 +31,13 @@ _REPORT_TYPES: dict[str, type] = {
     "users": int,
     "catalogue": int,
     "metrics": dict,
+}
+_OPTIONAL_REPORT_TYPES: dict[str, type] = {  # which older versions did not write
+    "protocol_settings": dict,
+    "targets": int,
+    "slices": dict,
+    "beyond": dict,
+    "diversity_content": dict,
 }
 _SLICE_TYPES: dict[str, type] = {"about": str, "users": int, "targets": int, "metrics": dict}
 
@@ -76,6 +83,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """Reads the report of an evaluation: protocol, split, users, catalogue, and metrics with intervals.
 
     Older versions, which recorded neither the settings of the protocol nor the number of targets, had a target per user.
+    Their reports have no `beyond` and no `diversity_content`.
 
     Raises:
         UserError: if the file is missing or damaged.
@@ -83,12 +91,12 @@ def read_report(path: Path) -> dict[str, Any]:
     report = read_json_object(path)
     _check_types({**dict.fromkeys(_REPORT_TYPES), **report}, _REPORT_TYPES, path)
     report = {"targets": report["users"], "slices": {}, **report}
+    _check_types(report, _OPTIONAL_REPORT_TYPES, path)
     try:
-        report["protocol_settings"] = protocol_of(report).settings
+        report.setdefault("protocol_settings", protocol_of(report).settings)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     _check_metrics(report["metrics"], path)
-    _check_types(report, {"targets": int, "slices": dict}, path)
     for name, part in report["slices"].items():
         if not isinstance(part, dict):
             part = {}
@@ -96,7 +104,29 @@ def read_report(path: Path) -> dict[str, Any]:
             {**dict.fromkeys(_SLICE_TYPES), **part}, _SLICE_TYPES, path, lead=f"slices.{name}."
         )
         _check_metrics(part["metrics"], path, lead=f"slices.{name}, ")
+    _check_beyond(report, path)
     return report
+
+
+def _check_beyond(report: dict[str, Any], path: Path) -> None:
+    """Checks the metrics beyond accuracy, which reports of older versions lack."""
+    for name, result in report.get("beyond", {}).items():
+        known = name.partition("@")[0] in beyond_accuracy.UNITS
+        numbers = [result]
+        if isinstance(result, dict):
+            numbers = [result.get(key) for key in ("value", "low", "high")]
+        if not known or not all(_is_number(value) and 0 <= value < math.inf for value in numbers):
+            raise UserError(
+                f"{path}: beyond.{name} is unknown or invalid; expected a number of at least 0, or value, low and high; "
+                "evaluate the run again"
+            )
+    content = report.get("diversity_content", {})
+    if content and not all(
+        isinstance(content.get(key), str) for key in ("tower", "encoder", "source")
+    ):
+        raise UserError(
+            f"{path}: diversity_content has no tower, encoder or source; evaluate the run again"
+        )
 
 
 def protocol_of(report: dict[str, Any]) -> Protocol:

@@ -13,6 +13,7 @@ from torch import Tensor
 from models.config import RunConfig
 from models.inputs.features import Features
 from models.inputs.histories import Histories, first_true, item_numbers, list_histories
+from models.inputs.user_share import with_share_of_users
 from models.inputs.users import Users
 from models.ranking.catalogue import Catalogue, encode_catalogue, make_catalogue
 from models.ranking.top_k import USERS_AT_ONCE, TopK, top_k_items, users_at_once
@@ -80,11 +81,13 @@ class TrainedRecommender:
                 f"training data may contain what {protocol} tests; train a run under it: python -m models.train --config "
                 f"{self.config.output}/config.yaml --protocol {protocol} --output OTHER"
             )
-        return self.dataset.splits(
+        splits = self.dataset.splits(
             protocol=protocol,
             max_len=self.config.sequence.max_len,
             times=self.model.takes_times,
         )
+        train = self.config.train
+        return with_share_of_users(splits, train.user_share, seed=train.user_seed)
 
     def catalogue_of(self, evaluation: Evaluation) -> Catalogue:
         """The encoded items among which an evaluation ranks its targets."""

@@ -81,6 +81,11 @@ class Place:
             return "epochs"
         return "max_seconds" if max_seconds and self.seconds >= max_seconds else ""
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether an epoch, or the initial model, has been evaluated on valid."""
+        return self.best >= 0
+
     def is_evaluated(self, *, epochs: int, evaluate_every: int, max_seconds: float = 0.0) -> bool:
         """Whether the current epoch ends with an evaluation: every so many do, and the last one."""
         is_last = self.epoch == epochs or bool(max_seconds and self.seconds >= max_seconds)
@@ -115,7 +120,7 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """The checkpoint files, oldest first."""
-        return sorted(self.folder.glob("step-*.safetensors"))
+        return checkpoint_files(self.folder.parent)
 
     def save(self, place: Place) -> None:
         """Writes a checkpoint and removes the oldest beyond `keep`; all processes call it."""
@@ -229,6 +234,11 @@ class Checkpoints:
         if self.scaler:
             self.scaler.load_state_dict(json.loads(metadata["scaler"]))
         _restore_random_state(parts["random"][str(rank)], next(self.model.parameters()).device)
+
+
+def checkpoint_files(run: Path) -> list[Path]:
+    """The checkpoint files of a run, oldest first."""
+    return sorted((run / FOLDER).glob("step-*.safetensors"))
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

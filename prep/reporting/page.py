@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prep.reporting import plots
+from prep.reporting.audit.figures import figures
 from prep.reporting.findings import difference, headline
 from prep.reporting.limits import SHOWN
 from prep.reporting.measures import utc
@@ -59,6 +60,7 @@ def render(facts: Facts) -> str:
         ),
         shares=_shares(facts),
         order=_order(facts),
+        audit=_pairs(dict(figures(facts["audit"]))),
         content=_content(facts),
         contents=list(_contents(facts)),
         captions=_captions(facts["captions"]),

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import forked
 import pytest
 
 import prep
@@ -47,8 +48,9 @@ def test_tpme_needs_the_memory_of_all() -> None:
 
 @pytest.mark.slow
 def test_runs_of_trained_encoders_are_measured(
-    raw_dataset: Path, tiny_bert: Path, tmp_path: Path
+    raw_dataset: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(efficiency, "get_context", lambda _: forked.CONTEXT)  # shares the imports
     more = ["--towers=[title]", f"--encoders.title.encoder={tiny_bert}"]
     runs = [
         write_run(tmp_path / name, raw_dataset, f"--config={name}", *more)

@@ -6,7 +6,6 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -58,15 +57,6 @@ def assert_same_run(run: Path, whole: Path) -> None:
         assert (run / name).read_bytes() == (whole / name).read_bytes()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def all_threads() -> Iterator[None]:
-    """As many as a run has by default: the order of sums, and so the last bits, may depend on them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody interrupts."""
@@ -75,7 +65,8 @@ def whole(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def resume(data: Path, output: Path, told: Path) -> BaseProcess:
+def start(data: Path, output: Path, told: Path) -> BaseProcess:
+    """`--resume` in a process that has the threads of a run by default, on which the order of sums may depend."""
     words = [*SETTINGS, f"--data={data}", f"--output={output}", "--resume"]
     return forked.start("models.train", words, log=told, threads=THREADS)
 
@@ -86,21 +77,22 @@ def steps_in(run: Path) -> int:
 
 
 @pytest.mark.slow
-def test_killed_at_any_step_and_resumed_it_is_the_same_run(
-    dataset: Path, whole: Path, tmp_path: Path
-) -> None:
+def test_killed_at_any_step_and_resumed_it_is_the_same_run(dataset: Path, tmp_path: Path) -> None:
     """The process is killed from outside, three times in one run."""
-    run, total = tmp_path / "run", sum("loss" in line for line in curve(whole))
-    told = tmp_path / "told"
+    run, whole, told = tmp_path / "run", tmp_path / "whole", tmp_path / "told"
+    process = start(dataset, whole, told)
+    process.join(120)
+    assert process.exitcode == 0, told.read_text()
+    total = sum("loss" in line for line in curve(whole))
     for share in (0.15, 0.5, 0.8):
-        process = resume(dataset, run, told)
+        process = start(dataset, run, told)
         while steps_in(run) < share * total and process.is_alive():
             time.sleep(0.001)
         process.kill()
         process.join(300)
         assert process.exitcode == -signal.SIGKILL, told.read_text()
     told.unlink()
-    process = resume(dataset, run, told)
+    process = start(dataset, run, told)
     process.join(120)
     assert process.exitcode == 0, told.read_text()
     assert "resuming at epoch" in told.read_text()

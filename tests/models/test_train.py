@@ -1,7 +1,6 @@
 """Training end to end on tiny data: it learns, stays at chance on random data, and is reproducible."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -38,22 +37,6 @@ FAST = ["--train.epochs=40", "--train.rates.base=5e-3", "--train.rates.side_bloc
 def config(preset: str, data: Path, output: Path, *more: str) -> RunConfig:
     arguments = ["--config", preset, "--data", str(data), "--output", str(output), *FAST, *more]
     return parse_run_config(arguments)
-
-
-def launch(*arguments: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
-    launcher = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--num_processes",
-        str(processes),
-    ]
-    if processes > 1:  # the file that we ship, as several GPUs take it
-        launcher += ["--config_file", str(ACCELERATE / "multi-gpu.yaml"), "--mixed_precision", "no"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*launcher, "-m", *arguments], env=environment, capture_output=True, text=True, timeout=300
-    )
 
 
 @pytest.fixture(scope="module")
@@ -210,8 +193,9 @@ def test_two_processes_train_and_measure_as_one_does(dataset: Path, tmp_path: Pa
     two = json.loads((run / "metrics" / "test.json").read_text())
     assert evaluate(run) == two  # one process, the same checkpoint
     assert len(list((run / "trackers" / "versa").glob("events*"))) == 1
-    done = launch("models", "evaluate", str(run), "--protocol", "clean", processes=2)
-    assert done.returncode == 0, done.stderr
+    shipped = ["--config_file", str(ACCELERATE / "multi-gpu.yaml"), "--mixed_precision", "no"]
+    words = ["evaluate", str(run), "--protocol", "clean"]
+    forked.run_two("models.__main__", *words, log=tmp_path / "told", options=shipped)
     two = json.loads((run / "metrics" / "test.clean.json").read_text())
     assert evaluate(run, protocol="clean") == two
 

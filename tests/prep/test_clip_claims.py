@@ -347,6 +347,23 @@ def test_a_damaged_picture_is_stood_for_by_the_one_before(tmp_path: Path, backen
     assert frames.pts_seconds == pytest.approx([index / FPS for index in (10, 23, 25, 40)])
 
 
+def test_damage_that_decord_meets_far_ahead_costs_no_picture_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread decodes ahead, on a busy machine far, and then the first call already has the error."""
+    decord = pytest.importorskip("decord")
+    path = write(tmp_path / "a.mp4", BARS, codec="mpeg4", options={"g": "1"})
+    damage(path, 24, 25)
+
+    class Ahead(decord.VideoReader):
+        def skip_frames(self, num: int = 1) -> None:
+            raise decord.DECORDError("error of a later frame")
+
+    monkeypatch.setattr(decord, "VideoReader", Ahead)
+    frames = load("decord").frames_at(path, [index / FPS for index in (10, 24, 25, 40)])
+    assert [index_of(pixels) for pixels in frames.pixels] == [10, 23, 25, 40]
+
+
 def test_pictures_before_the_first_that_decodes_do_not_count(tmp_path: Path, backend: str) -> None:
     whole = write(tmp_path / "whole.mp4", BARS, codec="libx265", options=OPEN_GROUPS)
     path = copied(whole, tmp_path / "a.mp4", "mp4", first=_second_group(whole))

@@ -26,15 +26,22 @@ def _decode(path: Path, info: VideoInfo, wanted: Sequence[int]) -> Iterator[tupl
         # One thread, because clips are decoded in parallel.
         reader = decord.VideoReader(str(path), num_threads=1)
         keyframes = set(reader.get_key_indices())
-        position = 0
-        for pts in wanted:
-            index = bisect_left(info.pts, pts)
+    except (decord.DECORDError, RuntimeError):
+        return
+    position = 0
+    for number, pts in enumerate(wanted):
+        index = bisect_left(info.pts, pts)
+        try:
             for passed in range(position, index):
                 _pass(reader, stops_at_keyframe=passed + 1 in keyframes)
-            position = index + 1
-            yield pts, turned.undone(reader.next().asnumpy()[:, :, ::-1])
-    except (decord.DECORDError, RuntimeError, StopIteration):
-        return
+            frame = reader.next().asnumpy()
+        except (decord.DECORDError, RuntimeError, StopIteration):
+            # decord's thread decodes ahead by an unknown number of frames, and any call reports its error.
+            if number == 0:
+                raise NotReadableError from None
+            return
+        position = index + 1
+        yield pts, turned.undone(frame[:, :, ::-1])
 
 
 def _turns_otherwise(path: Path, info: VideoInfo) -> bool:

@@ -109,7 +109,7 @@ def test_protocols_of_one_split_share_models(small: dict[str, Any], tmp_path: Pa
 @pytest.mark.parametrize("name", studies())
 def test_studies_that_come_with_versa_are_valid(name: str) -> None:
     plan = read_plan(name)
-    assert plan.trials >= 2 and len(plan.seeds) == 3 and len(plan.protocols) >= 2
+    assert plan.trials >= 1 and len(plan.seeds) == 3 and plan.protocols
 
 
 def test_a_name_that_is_no_study_is_refused() -> None:
