@@ -227,7 +227,7 @@ def _trials(method: Results) -> Table:
             trial["message"] if trial["value"] is None else percent(trial["value"]),
             trial["epochs"],
             f"{trial['seconds']:.1f}",
-            trial["ended_by"] or None,
+            (trial["value"] is not None and trial["message"]) or trial["ended_by"] or None,
         ]
         for trial in method["trials"]
     ]
