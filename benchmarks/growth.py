@@ -89,6 +89,10 @@ def measure(users: int, items: int, at_most: int | None) -> None:
         starts=test.starts[:RANKED_USERS],
         stops=test.stops[:RANKED_USERS],
         target_can_repeat=test.target_can_repeat,
+        user_ids=test.user_ids[:RANKED_USERS],
+        users=test.users[:RANKED_USERS],
+        rows=test.rows[:RANKED_USERS],
+        catalogue=test.catalogue,
     )
     started = time.perf_counter()
     rank_targets(model, catalogue, few)

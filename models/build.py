@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,23 +26,30 @@ from models.losses.kind import known_kind
 from models.losses.loss import Loss
 from models.losses.objectives import Objective
 from models.losses.softmax import softmax_of_batch
-from models.public_iisan.weights import begin_from_official, read_weights
-from models.recommender import Recommender
+from models.recommender import Model, Recommender
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.splits import Splits
 from toolkit.states import LastState
 
+Begin = Callable[[Model], None]
 MakeFeatures = Callable[[RunConfig, Dataset, torch.device | str, nn.Module | None], Features]
 
 
-def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> Recommender:
-    """Builds the sequential recommender of a config, with new initial weights or those of `init_from`.
+def build(
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    loss: Loss | None = None,
+    begin: Begin | None = None,
+) -> Recommender:
+    """Builds the sequential recommender of a config, with new initial weights unless `begin` replaces them.
 
     Args:
         config: config of the run.
         dataset: dataset of the run.
         loss: training loss; by default the softmax over the columns of a batch.
+        begin: replaces initial weights, in place, before the sequence encoder is adapted (`models.transfer.initial`).
 
     Raises:
         UserError: if the config does not fit the run's towers, or the weights do not fit the config.
@@ -59,8 +65,8 @@ def build(config: RunConfig, dataset: Dataset, *, loss: Loss | None = None) -> R
     model = Recommender(
         item_encoder, sequence_encoder, criterion=loss or softmax_of_batch, made_with=made_with
     )
-    if config.init_from:
-        begin_from_official(model, read_weights(Path(config.init_from)), name=config.init_from)
+    if begin is not None:
+        begin(model)
     config.sequence_kind.adapt(sequence_encoder, config.sequence)
     return model
 
@@ -93,7 +99,12 @@ def build_item_encoder(config: RunConfig, dataset: Dataset) -> nn.Module:
 
 
 def build_general(
-    config: RunConfig, dataset: Dataset, splits: Splits, *, loss: Loss | None = None
+    config: RunConfig,
+    dataset: Dataset,
+    splits: Splits,
+    *,
+    loss: Loss | None = None,
+    begin: Begin | None = None,
 ) -> GeneralRecommender:
     """Builds the general recommender of a config; one that is not trained by gradient descent is complete afterwards.
 
@@ -102,6 +113,7 @@ def build_general(
         dataset: dataset of the run.
         splits: splits with the training interactions.
         loss: training loss; by default the softmax over the columns of a batch.
+        begin: replaces initial weights, in place (`models.transfer.initial`).
 
     Raises:
         UserError: if the config does not fit the run's towers or training interactions.
@@ -131,12 +143,15 @@ def build_general(
             f"train.loss {config.train.loss} compares dot products only, and {kind.noun} computes its own scores; choose "
             "another loss"
         )
-    return GeneralRecommender(
+    model = GeneralRecommender(
         network,
         item_encoder=item_encoder,
         criterion=criterion,
         made_with=describe_towers(dataset, config.reads),
     )
+    if begin is not None:
+        begin(model)
+    return model
 
 
 def _last_states(config: RunConfig, dataset: Dataset) -> dict[str, Tensor]:

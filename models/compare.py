@@ -7,24 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluate import Split
+from models.results.budgets import read_budget
 from models.results.comparison import Comparison, Row
 from models.results.evaluations import Evaluated, read_evaluation, refuse_incomparable, run_names
 from models.runs.identity import INTERACTIONS
 from toolkit.arguments import paths
 from toolkit.errors import UserError
 from toolkit.ids import as_ids
-from toolkit.metrics import METRICS, summarise
+from toolkit.metrics import METRICS, metric_at, summarise, user_means
+from toolkit.own_protocols import ProtocolLike
 from toolkit.significance import paired_test
-from toolkit.splits import Protocol
 
 COMPARED = ("HR@10", "NDCG@10")
+BEYOND = ("beyond", "diversity_content")  # parts of a report that are shown without a test
 
 
 def compare(
     runs: Sequence[str | Path],
     *,
     split: Split = "test",
-    protocol: Protocol | None = None,
+    protocol: ProtocolLike | None = None,
     metrics: Sequence[str] = COMPARED,
 ) -> Comparison:
     """Compares runs with the first of them.
@@ -32,7 +34,7 @@ def compare(
     Args:
         runs: run folders.
         split: `valid` or `test`.
-        protocol: what was masked; each run's own by default, which must be the same.
+        protocol: protocol of the evaluations; each run's own by default, which must be the same.
         metrics: HR, NDCG or MRR, at any cutoff, such as `MRR@10`.
 
     Raises:
@@ -62,21 +64,30 @@ def compare_evaluated(
     for other in evaluations[1:]:
         refuse_incomparable(evaluations[0], other)
     ranks = [np.asarray(evaluation.ranks.column("rank")) for evaluation in evaluations]
-    gains = [{name: _gains(name, run_ranks) for name in names} for run_ranks in ranks]
+    users = evaluations[0].users  # those of all runs
+    gains = [{name: _gains(name, run_ranks, users) for name in names} for run_ranks in ranks]
     tests = [
         {name: paired_test(gains[0][name], other[name]) for name in names} for other in gains[1:]
     ]
     corrected = {name: holm([test[name].p_value for test in tests]) for name in names}
-    values = [_values(run_ranks, names) for run_ranks in ranks]
+    values = [_values(run_ranks, names, users) for run_ranks in ranks]
     runs = run_names([evaluation.run for evaluation in evaluations])
-    rows = [Row(runs[0], values[0], {}, {})]
+    beside = [
+        (
+            {key: evaluation.report[key] for key in BEYOND if key in evaluation.report},
+            read_budget(evaluation.run),
+        )
+        for evaluation in evaluations
+    ]
+    rows = [Row(runs[0], values[0], {}, {}, *beside[0])]
     for index, test in enumerate(tests):
         p_values = {name: corrected[name][index] for name in names}
-        rows.append(Row(runs[index + 1], values[index + 1], test, p_values))
+        rows.append(Row(runs[index + 1], values[index + 1], test, p_values, *beside[index + 1]))
     report = evaluations[0].report
     return Comparison(
         report["split"],
         report["protocol"],
+        report["protocol_settings"],
         report["users"],
         report["catalogue"],
         names,
@@ -107,11 +118,8 @@ def _distinct(metrics: Sequence[str]) -> list[str]:
 
 
 def _metric(name: str) -> str:
-    kind, at, cutoff = name.upper().partition("@")
-    if kind not in METRICS or not at or not cutoff.isdecimal() or int(cutoff) < 1:
-        known = ", ".join(f"{metric}@K" for metric in METRICS)
-        raise UserError(f"metric {name!r} is unknown: expected {known}, with K at least 1")
-    return f"{kind}@{int(cutoff)}"
+    kind, cutoff = metric_at(name)
+    return f"{kind}@{cutoff}"
 
 
 def _notes(evaluations: Sequence[Evaluated]) -> list[str]:
@@ -126,13 +134,16 @@ def _notes(evaluations: Sequence[Evaluated]) -> list[str]:
     ]
 
 
-def _gains(name: str, ranks: NDArray[np.float64]) -> NDArray[np.float64]:
-    metric, _, cutoff = name.partition("@")
-    return METRICS[metric](ranks, int(cutoff))
+def _gains(name: str, ranks: NDArray[np.float64], users: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(U,) a metric of each user: the mean over the user's targets."""
+    metric, cutoff = metric_at(name)
+    return user_means(METRICS[metric](ranks, cutoff), users)
 
 
-def _values(ranks: NDArray[np.float64], names: list[str]) -> dict[str, dict[str, float]]:
+def _values(
+    ranks: NDArray[np.float64], names: list[str], users: NDArray[np.int64]
+) -> dict[str, dict[str, float]]:
     """Each metric with its interval, computed from the ranks at any cutoff."""
-    cutoffs = sorted({int(name.partition("@")[2]) for name in names})
-    summary = summarise(ranks, cutoffs)
+    cutoffs = sorted({metric_at(name)[1] for name in names})
+    summary = summarise(ranks, cutoffs, users=users)
     return {name: summary[name] for name in names}

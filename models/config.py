@@ -39,8 +39,10 @@ from toolkit.console.command_help import WIDTH, listed
 from toolkit.console.config_help import ConfigHelp, told_clearly
 from toolkit.console.terminal import EXIT_STATUSES
 from toolkit.errors import UserError
+from toolkit.metrics import metric_at
+from toolkit.own_protocols import ProtocolRecord, as_protocol
+from toolkit.protocols import Protocol
 from toolkit.settings import OPTION, refuse_other_shape, selected, split_files
-from toolkit.splits import Protocol
 from toolkit.yaml_files import read_yaml
 
 KindNames = dict[str, str]  # the names of a run's kinds by setting, such as `sequence.kind`
@@ -113,13 +115,21 @@ class TrainConfig:
     """The training loop.
 
     Args:
-        epochs: maximum number of epochs.
+        epochs: maximum number of epochs. 0 evaluates the initial model: with `init_from`, zero-shot.
         batch_size: users per step and process.
         accumulation: steps per optimizer update. Each step is weighted by its number of predicted positions, so the
             update equals that of one large batch, except for `in-batch`, whose negatives remain those of each step. The
             launcher's setting overrides it.
-        patience: stop after this many evaluations without a better validation HR@10.
+        patience: stop after this many evaluations without a better validation metric (`select_by`).
+        max_seconds: stop after the epoch in which the seconds of training, without evaluations, reach this number. They
+            are counted over all calls of a resumed run. 0 for no limit.
+        test: evaluate the best epoch on the test split at the end. Without it, the run ends with the validation split,
+            and `python -m models evaluate` reads the test split later.
+        select_by: metric of the validation split that selects the best epoch: HR@K, NDCG@K or MRR@K.
         seed: random seed of initial weights, order, sampled items and dropout.
+        user_share: share of the users whose sequences are trained on, in (0, 1]; all are evaluated. A smaller share is a
+            part of a larger one.
+        user_seed: seed of the draw of these users.
         initial_std: standard deviation of the normal initial weights of the sequence encoder and of the vectors of
             `id`; RecBole uses 0.02. 0 selects Xavier weights, and vectors with norm 1.
         vector_std: the same for the vectors of `id` alone; 0 selects `initial_std`.
@@ -168,7 +178,12 @@ class TrainConfig:
     batch_size: int = 64
     accumulation: int = 1
     patience: int = 10
+    max_seconds: float = 0.0
+    test: bool = True
+    select_by: str = "HR@10"
     seed: int = 1
+    user_share: float = 1.0
+    user_seed: int = 0
     initial_std: float = 0.0
     vector_std: float = 0.0
     objective: str = "next-item"
@@ -200,12 +215,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         least = {
-            **dict.fromkeys(("epochs", "batch_size", "accumulation", "patience"), 1),
+            "epochs": 0,
+            **dict.fromkeys(("batch_size", "accumulation", "patience"), 1),
             **dict.fromkeys(("sampled_items", "negatives_per_target", "full_limit"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
             "items_at_once": 0,
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
-            **dict.fromkeys(("initial_std", "vector_std"), 0),
+            **dict.fromkeys(("initial_std", "vector_std", "max_seconds"), 0),
             "checkpoint_every_steps": 0,
         }
         for key, smallest in least.items():
@@ -214,6 +230,13 @@ class TrainConfig:
                 raise UserError(f"train.{key} is {value}; it must be at least {smallest}")
         if not 0 < self.mask_ratio <= 1:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
+        if not 0 < self.user_share <= 1:
+            raise UserError(f"train.user_share is {self.user_share}; it must be in (0, 1]")
+        try:
+            metric, cutoff = metric_at(self.select_by)
+        except UserError as error:
+            raise UserError(f"train.select_by: {error}") from None
+        self.select_by = f"{metric}@{cutoff}"
         self._check_decay()
 
     def _check_decay(self) -> None:
@@ -275,9 +298,13 @@ class RunConfig:
             `prefix`; `--encoders.TOWER.adapt` sets it for one tower.
         adapt_settings: settings of this method by name; `--encoders.TOWER.adapt_settings` sets them for one tower.
         residency: residency of stored states.
-        protocol: items that ranking masks: `paper`, `clean` or `unmasked`.
-        init_from: checkpoint of the public IISAN code (.pt or .safetensors) with the initial weights, for a text and an
-            image tower in this order. Empty for new weights.
+        protocol: the evaluation protocol, which also splits the data: `paper`, `clean` or `unmasked` (leave-one-out, with
+            three ways to mask the history), `cold`, `warm-K` such as `warm-5`, `new-item` or `new-item-joint` (other
+            targets or items), `time`, `time-successive` or `time-random` (a global cut in time), or the path of a YAML file.
+        init_from: source of the initial weights: a run, a model folder, a model on the hub, or a checkpoint of the public
+            IISAN code (.pt or .safetensors), for a text and an image tower in this order. Empty for new weights.
+        init_parts: parts that begin with these weights: `items`, `sequence`, `fusion`, `recommender` or names of towers,
+            such as `sequence,title`; or `all` that can. Vectors of items and users never move to another dataset.
         recommender: `sequential`, with an item encoder and a sequence encoder; or a general recommender, which does not
             read the order of a history: `popularity`, `item-knn`, `ease` and others, with their settings.
         side: side network.
@@ -300,8 +327,9 @@ class RunConfig:
     adapt: str = ""
     adapt_settings: dict[str, MethodSetting] = field(default_factory=dict)
     residency: ResidencyConfig = field(default_factory=ResidencyConfig)
-    protocol: Protocol = "paper"
+    protocol: ProtocolRecord = "paper"
     init_from: str = ""
+    init_parts: list[str] | str = field(default_factory=lambda: ["all"])
     recommender: Any = field(default_factory=SequentialSettings)
     side: SideSettings = field(default_factory=SideSettings)
     items: Any = None
@@ -312,6 +340,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         for key in KINDS:
             refuse_unknown_kind(key, _value(vars(self), key))
+        self.protocol = as_protocol(self.protocol).record  # of a file, its content
         if self.general_kind is not None:
             self._settle_general(self.general_kind)
         if not self.item_kind.reads_towers and self.towers:
@@ -321,6 +350,7 @@ class RunConfig:
                 file=sys.stderr,
             )
             self.towers = []
+        self.init_parts = self.initial_parts
         self._check_encoders()
 
     def _settle_general(self, kind: GeneralKind) -> None:
@@ -335,9 +365,15 @@ class RunConfig:
                 f"recommender.kind {name} has no sequence encoder; leave out sequence.kind and sequence.adapt, or add "
                 "--recommender.kind sequential"
             )
-        if self.init_from:
+        if self.init_from and kind.reads != "vectors":
             raise UserError(
-                f"init_from: recommender.kind {name} cannot begin with the weights of another model; leave out init_from"
+                f"init_from: recommender.kind {name} has no weights but those of the items and users of one dataset, which "
+                "never move to another; leave out init_from"
+            )
+        if kind.needs_user and self.train.user_share < 1:
+            raise UserError(
+                f"recommender.kind {name} has vectors for the users that it trains on, and none to evaluate the others with; "
+                "leave out train.user_share"
             )
         self.sequence = sequence(max_len=self.sequence.max_len)
         if kind.reads == "numbers":
@@ -429,8 +465,18 @@ class RunConfig:
             states="live" if self.item_kind.trains_encoders else self.states,
             encoders={name: one.spec for name, one in self.encoders.items()},
             tokens=[name for name, one in self.encoders.items() if one.from_layer],
-            times=self.general_kind is None and self.sequence_kind.takes_times,
+            times=self.takes_times or self.evaluation_protocol.split.needs_times,
         )
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether the model reads the times of interactions."""
+        return self.general_kind is None and self.sequence_kind.takes_times
+
+    @property
+    def evaluation_protocol(self) -> Protocol:
+        """The protocol as a value."""
+        return as_protocol(self.protocol)
 
     @property
     def knows_new_items(self) -> bool:
@@ -449,10 +495,17 @@ class RunConfig:
         return SEQUENCES[self.sequence.kind]
 
     @property
-    def keeps_random_weights(self) -> str:
-        """The adaptation method that leaves random initial weights of the sequence encoder as they are; empty for none."""
+    def initial_parts(self) -> list[str]:
+        """The names in `init_parts`."""
+        names = self.init_parts
+        names = names.split(",") if isinstance(names, str) else names
+        return [name.strip() for name in names]
+
+    @property
+    def adapts_sequences(self) -> str:
+        """The adaptation method that leaves weights of the sequence encoder as they are; empty for none."""
         method: str = getattr(self.sequence, "adapt", "")
-        return "" if method == "full" or self.init_from else method
+        return "" if method == "full" else method
 
 
 def presets() -> list[str]:

@@ -20,6 +20,26 @@ def in_group(module: M, group: str) -> M:
     return module
 
 
+def of_ids(module: M) -> M:
+    """Declares that a module has weights per item or user of one dataset, which mean nothing in another (`init_from`).
+
+    Args:
+        module: the module, which is returned.
+    """
+    module.per_id = True  # type: ignore[assignment]
+    return module
+
+
+def id_names(module: nn.Module) -> set[str]:
+    """The names of the tensors in a module that belong to items or users of one dataset (`of_ids`)."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, part in module.named_modules()
+        if getattr(part, "per_id", False)
+        for name in part.state_dict()
+    }
+
+
 def kept_state(module: nn.Module) -> dict[str, Tensor]:
     """The tensors of a module that are saved with it: all but those of base encoders, which are loaded from elsewhere.
 

@@ -6,7 +6,7 @@ The parts take plain arguments and do not know the config.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from accelerate import Accelerator
@@ -14,11 +14,19 @@ from accelerate.utils import DistributedType
 from torch import nn
 
 from models.adaptation import check_gradients
-from models.build import build, build_general, choose_loss, choose_objective, make_features
+from models.build import (
+    Begin,
+    build,
+    build_general,
+    choose_loss,
+    choose_objective,
+    make_features,
+)
 from models.config import RunConfig
 from models.inputs.batches import Batches
 from models.inputs.features import Features
 from models.inputs.sequences import LeaveOneOut, UserSequences
+from models.inputs.user_share import with_share_of_users
 from models.machine.launcher import refuse_cut_up, settle_launch
 from models.machine.sharding import (
     Shardable,
@@ -33,7 +41,7 @@ from models.training.optimizer import make_optimizer
 from models.training.step import GraphStep, Step, gpu_recorder
 from toolkit.dataset import Dataset, open_dataset
 from toolkit.errors import UserError
-from toolkit.splits import Splits
+from toolkit.splits import SplitName, Splits
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,13 @@ def settled(config: RunConfig) -> RunConfig:
     return replace(config, train=replace(config.train, **launched._asdict()))
 
 
-def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
+def prepare(config: RunConfig, accelerator: Accelerator, *, begin: Begin | None = None) -> Training:
     """Builds the parts of a run.
+
+    Args:
+        config: config of the run.
+        accelerator: of the run.
+        begin: replaces initial weights (`models.build.build`).
 
     Sets torch's random seed to the run's. A caller that needs its own random state wraps the call in
     `torch.random.fork_rng`.
@@ -98,15 +111,18 @@ def prepare(config: RunConfig, accelerator: Accelerator) -> Training:
         )
     dataset = open_dataset(config.data)
     splits = dataset.splits(
-        protocol=config.protocol, max_len=config.sequence.max_len, times=config.reads.times
+        protocol=config.protocol, max_len=config.sequence.max_len, times=config.takes_times
     )
+    splits = with_share_of_users(splits, settings.user_share, seed=settings.user_seed)
+    for split in get_args(SplitName):
+        splits.evaluation(split)  # refuses one without targets before training
     loss = choose_loss(config, splits)
     torch.manual_seed(settings.seed)
     model: Model
     if config.general_kind is None:
-        model = build(config, dataset, loss=loss)
+        model = build(config, dataset, loss=loss, begin=begin)
     else:
-        model = build_general(config, dataset, splits, loss=loss)
+        model = build_general(config, dataset, splits, loss=loss, begin=begin)
     features = make_features(config, dataset, item_encoder=model.item_encoder, device=device)
     batches = Batches(
         splits,

@@ -1,5 +1,6 @@
 """Top-k recommendations of a trained model: `python -m models recommend RUN [--users FILE] [-k 10]`."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -52,7 +53,8 @@ def recommend(
         progress: whether to draw a progress bar.
 
     Returns:
-        A table `user_id, rank, item_id, score, title` (`toolkit.schema.USER_RECOMMENDATIONS`).
+        A table `user_id, rank, item_id, score, title` (`toolkit.schema.USER_RECOMMENDATIONS`), with the protocol that the
+        run was trained under in its metadata.
 
     Raises:
         UserError: if the output has another ending, or if a user, an item or a file is invalid.
@@ -71,7 +73,9 @@ def recommend(
     else:
         user_histories = dataset_histories(trained.dataset, users, times=trained.model.takes_times)
     blocks = trained.top_items(user_histories, k, items=items, progress=progress)
-    table = _with_names(blocks, user_histories, trained.dataset)
+    table = _with_names(blocks, user_histories, trained.dataset).replace_schema_metadata(
+        {schema.PROTOCOL: json.dumps(trained.config.protocol)}
+    )
     if write is not None:
         write(table)
     return table

@@ -31,7 +31,8 @@ from toolkit.arguments import a_path, paths, whole_number
 from toolkit.atomic import write_atomically
 from toolkit.console.progress import track
 from toolkit.errors import UserError
-from toolkit.splits import Ints, Protocol
+from toolkit.histories import Ints
+from toolkit.own_protocols import ProtocolLike
 
 REPORT_VERSION = 1
 USERS = 12
@@ -43,7 +44,7 @@ def report(
     *,
     output: str | Path,
     split: Split = "test",
-    protocol: Protocol | None = None,
+    protocol: ProtocolLike | None = None,
     costs: str | Path | None = None,
     users: int = USERS,
     data: str | Path | None = None,
@@ -96,7 +97,7 @@ def collect(
     folders: list[Path],
     *,
     split: Split,
-    protocol: Protocol | None,
+    protocol: ProtocolLike | None,
     users: int,
     data: str | Path | None,
     device: str,
@@ -112,14 +113,14 @@ def collect(
     scenes: dict[int, Scene] = {}
     for index, path in enumerate(track(folders, "report", enabled=progress)):
         trained = load_own(path, data=data, device=device)
-        evaluation = whole_histories(trained, split)
+        evaluation = whole_histories(trained, evaluations[index])
         targets = evaluation.targets
-        refuse_other_users(trained, evaluations[index], targets)
+        refuse_other_users(trained, evaluations[index], evaluation)
         lists.append(top_k_lists(trained, evaluation))
         runs.append(describe_run(names[index], trained, evaluations[index], targets, lists[-1]))
         if index in first_runs:
             splits = trained.splits
-            scenes[index] = Scene(trained.dataset, splits.user_ids, evaluation, splits.train_counts)
+            scenes[index] = Scene(trained.dataset, evaluation, splits.train_counts)
     described = [
         _describe_group(group, scenes[group.runs[0]], evaluations, lists, users) for group in groups
     ]

@@ -8,6 +8,7 @@ import gc
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 
-from models.config import RunConfig, make_parser, parse_run_config, save_run_config
+from models.config import RunConfig, TrainConfig, make_parser, parse_run_config, save_run_config
 from models.evaluate import format_report, measure
 from models.fit import fit
 from models.inputs.absent import BrokenSources, describe_missing
@@ -43,28 +44,30 @@ from models.training.log import RunLog
 from models.training.optimizer import rates_now, set_rates
 from models.training.stopping import Stopped, Stopping
 from models.training.trackers import start_trackers, tracker_options
+from models.transfer.initial import InitialWeights, initial_weights
 from toolkit import metrics
 from toolkit.console.completion import completion_script
 from toolkit.console.door import run_command
 from toolkit.console.progress import track
 from toolkit.console.terminal import Answer, answer, take_answer_options
 
-BEST_BY = "HR@10"
+SHOWN = ("HR@10", "NDCG@10")
 SCRIPT = "versa-train"  # the same command in one process, as shells complete it
 # Settings that a resumed run may change: no finished step depends on them. (The dataset is compared by content.)
 FREE_TO_CHANGE = {"data", "train.log_every_steps", "train.checkpoint_every_steps",
-                  "train.keep_checkpoints", "train.patience", "train.trackers", "residency.place", "residency.device_gib",
-                  "residency.host_gib"}  # fmt: skip
+                  "train.keep_checkpoints", "train.patience", "train.max_seconds", "train.test", "train.trackers",
+                  "residency.place", "residency.device_gib", "residency.host_gib"}  # fmt: skip
 
 
-def train(config: RunConfig) -> dict[str, Any]:
-    """Trains until `epochs` or `patience` run out, keeps the best epoch, tests it once.
+def train(config: RunConfig, *, record: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Trains until `epochs`, `patience` or `max_seconds` run out, keeps the best epoch, tests it once.
 
     Args:
         config: of the run. Its `output` must not exist or be empty, unless the run is to be resumed.
+        record: further keys of environment.json of a new run, such as those of its study.
 
     Returns:
-        The test report (`models.evaluate.measure`).
+        The test report (`models.evaluate.measure`); that of the validation split without `train.test`.
 
     Raises:
         UserError: if the dataset or the settings do not allow the run.
@@ -96,17 +99,22 @@ def train(config: RunConfig) -> dict[str, Any]:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             general = config.general_kind
             if general is not None and not general.trains:
-                return fit(config, output, accelerator, beginning)
-            return _run(config, output, accelerator, beginning)
+                return fit(config, output, accelerator, beginning, record or {})
+            return _run(config, output, accelerator, beginning, record or {})
 
 
 def _run(
-    config: RunConfig, output: Path, accelerator: Accelerator, beginning: Beginning
+    config: RunConfig,
+    output: Path,
+    accelerator: Accelerator,
+    beginning: Beginning,
+    record: Mapping[str, Any],
 ) -> dict[str, Any]:
     settings, main = config.train, accelerator.is_main_process
 
     # Data, model and optimizer. Afterwards the seed differs between processes, so that their dropout does.
-    run = prepare(config, accelerator)
+    initial = initial_weights(config.init_from, config.initial_parts, output, resume=config.resume)
+    run = prepare(config, accelerator, begin=initial)
     model, optimizer, batches, splits = run.model, run.optimizer, run.batches, run.splits
     updates_per_epoch = -(-len(batches) // settings.accumulation)
     torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
@@ -129,11 +137,16 @@ def _run(
         accelerator,
         place,
         config_text=save_run_config(config),
-        describe=lambda: describe_environment(
-            accelerator,
-            dataset={"name": run.dataset.name, **describe_data(run.dataset, reads)},
-            residency=run.features.residency,
-        ),
+        describe=lambda: {
+            **describe_environment(
+                accelerator,
+                dataset={"name": run.dataset.name, **describe_data(run.dataset, reads)},
+                residency=run.features.residency,
+                lineage=initial.record,
+            ),
+            "trainable_parameters": run.trainable_parameters,
+            **record,
+        },
     )
     log.go_back_to(place.step)
     start_trackers(accelerator, settings.trackers, output, log, asdict(config))
@@ -143,12 +156,7 @@ def _run(
     if run.features.residency:
         log.print(str(run.features.residency))
     log.print(*describe_shards(model), *describe_missing(run.features, run.dataset))
-    if main and config.keeps_random_weights:
-        print(
-            f"warning: sequence.adapt {config.keeps_random_weights} keeps random weights of the sequence encoder, because no "
-            "init_from replaces them; add --init_from FILE, or train all of it: leave out --sequence.adapt",
-            file=sys.stderr,
-        )
+    _tell_initial_weights(initial, config, log, is_new=beginning.is_new)
     broken = BrokenSources(run.features, run.dataset)
     alarms = Alarms(
         enabled=main,
@@ -168,15 +176,18 @@ def _run(
         noun="users",
     )
 
+    _evaluate_initial_model(run, place, output, log, alarms, checkpoints, settings)
+
     # Loop.
+    limits: dict[str, Any] = {
+        "epochs": settings.epochs,
+        "evaluate_every": settings.evaluate_every,
+        "max_seconds": settings.max_seconds,
+    }
     with Stopping() as stopping:
-        while not place.is_over(
-            epochs=settings.epochs,
-            patience=settings.patience,
-            evaluate_every=settings.evaluate_every,
-        ):
+        while not place.is_over(patience=settings.patience, **limits):
             model.train()
-            epoch_started = time.perf_counter()
+            epoch_started, seconds_before = time.perf_counter(), place.seconds
             bar = track(
                 batches.epoch(place.epoch, first=place.batch),
                 f"epoch {place.epoch}",
@@ -208,6 +219,7 @@ def _run(
                 stopped = is_update and stopping.signal()
                 if (due and is_update) or stopped:
                     watch.check()
+                    place.seconds = seconds_before + time.perf_counter() - epoch_started
                     checkpoints.save(place)
                 if stopped:
                     log.print(
@@ -218,8 +230,10 @@ def _run(
             watch.check()
             alarms.look(at_end=True, step=place.step, epoch=place.epoch)
             train_seconds = time.perf_counter() - epoch_started
+            place.seconds = seconds_before + train_seconds
+            place.seconds = decided_by_first(lambda: place.seconds)  # one clock for all processes
 
-            if place.is_evaluated(epochs=settings.epochs, evaluate_every=settings.evaluate_every):
+            if place.is_evaluated(**limits):
                 _evaluate_epoch(
                     run,
                     place,
@@ -227,7 +241,9 @@ def _run(
                     log,
                     alarms,
                     precision=settings.mixed_precision,
+                    select_by=settings.select_by,
                     train_seconds=train_seconds,
+                    epoch=place.epoch,
                 )
             log.print(*broken.describe())
             place.epoch, place.batch = place.epoch + 1, 0
@@ -236,13 +252,66 @@ def _run(
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
     best = TrainedRecommender(config, run.dataset, _best(run, config, output), run.features)
-    measure(best, output, split="valid", progress=False)
-    report = measure(best, output, split="test")
-    log.write(best_epoch=place.best_epoch, **{f"valid {BEST_BY}": place.best})
-    log.print(f"best epoch {place.best_epoch}\n{format_report(report)}")
+    report = _measure_best(best, output)
+    ended_by = place.ended_by(patience=settings.patience, **limits)
+    log.write(
+        best_epoch=place.best_epoch,
+        **{f"valid {settings.select_by}": place.best},
+        ended_by=ended_by,
+        trained_seconds=place.seconds,
+    )
+    log.print(
+        f"{place.epoch - 1} epochs and {place.seconds:.1f} s of training, ended by train.{ended_by}",
+        f"best epoch {place.best_epoch}\n{format_report(report)}",
+    )
     accelerator.end_training()
     alarms.refuse_success()
     return report
+
+
+def _tell_initial_weights(
+    initial: InitialWeights, config: RunConfig, log: RunLog, *, is_new: bool
+) -> None:
+    """Prints where the initial weights come from, and warns of random weights that an adaptation keeps."""
+    if not log.enabled:
+        return
+    if is_new and initial.lineage is not None:
+        log.print(*initial.lineage.lines())
+        if config.adapts_sequences:
+            log.print(f"  then adapted: sequence, by {config.adapts_sequences}")
+    if config.adapts_sequences and initial.keeps_random("sequence"):
+        print(
+            f"warning: sequence.adapt {config.adapts_sequences} keeps random weights of the sequence encoder, because no "
+            "init_from replaces them; add --init_from RUN, or train all of it: leave out --sequence.adapt",
+            file=sys.stderr,
+        )
+
+
+def _evaluate_initial_model(
+    run: Training,
+    place: Place,
+    output: Path,
+    log: RunLog,
+    alarms: Alarms,
+    checkpoints: Checkpoints,
+    settings: TrainConfig,
+) -> None:
+    """Without epochs, the initial model is the result: measures it as epoch 0, unless that has been done."""
+    if settings.epochs or place.is_measured:
+        return
+    log.print("no epochs: the initial weights are evaluated")
+    _evaluate_epoch(
+        run,
+        place,
+        output,
+        log,
+        alarms,
+        precision=settings.mixed_precision,
+        select_by=settings.select_by,
+        train_seconds=0.0,
+        epoch=0,
+    )
+    checkpoints.save(place)
 
 
 def _evaluate_epoch(
@@ -253,27 +322,41 @@ def _evaluate_epoch(
     alarms: Alarms,
     *,
     precision: Precision,
+    select_by: str,
     train_seconds: float,
+    epoch: int,
 ) -> None:
-    """Measures the model on valid, and keeps it if it is the best so far."""
-    model, splits = run.model.eval(), run.splits
+    """Measures the model after an epoch on valid, and keeps it if it is the best so far."""
+    model, evaluation = run.model.eval(), run.splits.valid
     device = next(model.parameters()).device
     catalogue = encode_catalogue(
-        model, run.features, splits.catalogue, device=device, precision=precision
+        model,
+        run.features,
+        evaluation.catalogue,
+        device=device,
+        precision=precision,
+        appended=evaluation.new_targets,
     )
-    ranks = rank_targets(model, catalogue, splits.valid)
-    valid = {name: m["value"] for name, m in metrics.summarise(ranks).items()}
-    now = {"step": place.step, "epoch": place.epoch}
+    ranks = rank_targets(model, catalogue, evaluation)
+    _, cutoff = metrics.metric_at(select_by)
+    cutoffs = sorted({*metrics.CUTOFFS, cutoff})
+    summary = metrics.summarise(ranks, cutoffs, users=evaluation.users)
+    valid = {name: m["value"] for name, m in summary.items()}
+    now = {"step": place.step, "epoch": epoch}
     alarms.look_at_items(catalogue.vectors.T, **now)
     held = {"alarms": alarms.now} if alarms.now else {}
     log.write(**now, valid=valid, train_seconds=train_seconds, **held)
-    log.print(
-        f"epoch {place.epoch}: valid HR@10 {valid['HR@10']:.4f} NDCG@10 {valid['NDCG@10']:.4f} "
-        f"({train_seconds:.1f} s)"
-    )
-    if valid[BEST_BY] > place.best:
-        place.best, place.best_epoch = valid[BEST_BY], place.epoch
+    printed = " ".join(f"{name} {valid[name]:.4f}" for name in dict.fromkeys((*SHOWN, select_by)))
+    log.print(f"epoch {epoch}: valid {printed} ({train_seconds:.1f} s)")
+    if valid[select_by] > place.best:
+        place.best, place.best_epoch = valid[select_by], epoch
         save_pretrained(model, output / MODEL, write=log.enabled)
+
+
+def _measure_best(best: TrainedRecommender, output: Path) -> dict[str, Any]:
+    """The report of the test split, which is read once; that of the validation split without `train.test`."""
+    valid = measure(best, output, split="valid", progress=False)
+    return measure(best, output, split="test") if best.config.train.test else valid
 
 
 def _best(run: Training, config: RunConfig, output: Path) -> Model:

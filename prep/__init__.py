@@ -1,4 +1,4 @@
-"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `check_sources`, `export_tower`, `report`, `estimate`."""
+"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `check_sources`, `export_tower`, `audit`, `report`, `estimate`."""
 
 import sys
 from importlib import import_module
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.console.starting import guard
 
 if TYPE_CHECKING:
+    from prep.audit import audit
     from prep.build import build
     from prep.caption import caption
     from prep.captioners.sampled import Sample
@@ -31,6 +32,7 @@ __all__ = [
     "MediaConfig",
     "PrepConfig",
     "Sample",
+    "audit",
     "build",
     "caption",
     "check",
@@ -54,6 +56,7 @@ _MODULES = {
     "MediaConfig": "prep.config",
     "PrepConfig": "prep.config",
     "Sample": "prep.captioners.sampled",
+    "audit": "prep.audit",
     "build": "prep.build",
     "caption": "prep.caption",
     "check": "prep.check",

@@ -79,12 +79,20 @@ def _synth_options(parser: ArgumentParser) -> None:
     parser.add_argument("--items", type=int, default=300, help="how many items")
     parser.add_argument("--users", type=int, default=1000, help="how many users")
     parser.add_argument("--seed", type=int, default=0, help="any integer from 0")
+    parser.add_argument(
+        "--taste",
+        type=int,
+        metavar="SEED",
+        help="draw what content means to users from this seed: dumps with one taste and different seeds are platforms "
+        "with other items and other users, who choose alike (default: users want the attributes themselves)",
+    )
 
 
 def _synth(options: Namespace) -> Answer:
     from prep.synth import write_dump
 
-    asked = {name: options[name] for name in ("items", "users", "seed")}
+    names = ("items", "users", "seed", "taste")
+    asked = {name: options[name] for name in names if options[name] is not None}
     write_dump(options.out, **asked)
     text = f"wrote a synthetic dump; next: python -m prep build {options.out} DATASET"
     return Answer(text, {"dump": str(options.out), **asked})
@@ -185,6 +193,14 @@ def _report(options: Namespace) -> Answer:
     facts = prep.report(options.dataset)
     pages = {name: str(options.dataset / f"report.{name}") for name in ("html", "json")}
     return Answer("", {"dataset": str(options.dataset), **pages, "verdict": facts["verdict"]})
+
+
+def _audit(options: Namespace) -> Answer:
+    from prep.audit import in_words
+
+    facts = prep.audit(options.dataset)
+    data = {"dataset": str(options.dataset), **facts}
+    return Answer(in_words(str(options.dataset), facts), data)
 
 
 def _estimate(options: Namespace) -> Answer:
@@ -314,6 +330,16 @@ COMMANDS = {
         places=("dataset", "tower", "file"),
         run=_export,
         add_own=_export_options,
+    ),
+    "audit": Command(
+        help="lists what in a dataset changes results: order, leakage, duplicates, bots",
+        about=(
+            "Reads a dataset's tables and writes nothing. Each finding states what it does to a result, and a verdict says "
+            "whether the dataset is fit for a paper. report.json has the same figures under audit."
+        ),
+        examples=("python -m prep audit demo/dataset", "python -m prep audit demo/dataset --json"),
+        places=("dataset",),
+        run=_audit,
     ),
     "report": Command(
         help="writes report.html and report.json: problems and statistics of a dataset",

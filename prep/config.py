@@ -115,10 +115,11 @@ class FeaturesConfig:
     """A tower that is imported from a file of features, one vector per item, instead of encoded.
 
     Args:
-        file: .npy (one row per item), .json (vectors by item id) or .parquet (one row per item, ids in item_id).
+        file: .npy (one row per item), .json (vectors by item id), .parquet (one row per item, ids in item_id) or
+            .feat1CLS, .feat3CLS, ... of UniSRec and MISSRec (with NAME.item2index beside the file).
         source: content field from which the features were computed; mixed means several fields.
-        ids: for a .npy file: a text file with the item id of each row. Without it, row r is item r + 1, which
-            requires item ids 1, 2, ..., N.
+        ids: for a .npy or .feat1CLS file: a text file with the item id of each row. Without it, row r of a .npy file is
+            item r + 1, which requires item ids 1, 2, ..., N.
         column: for a .parquet file: the column that holds the vectors.
     """
 

@@ -4,14 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prep.config import PrepConfig
+from prep.reporting.audit.describe import collect as collect_audit
 from prep.reporting.captions import describe_captions
-from prep.reporting.duplicates import describe_duplicates
 from prep.reporting.failures import describe_failures, describe_tables
 from prep.reporting.findings import find, headline
-from prep.reporting.interactions import describe_interactions
 from prep.reporting.items import describe_items
-from prep.reporting.leakage import share_later_than_test
 from prep.reporting.media import describe_covers, describe_frames
 from prep.reporting.page import render
 from prep.reporting.published import compare, recognise
@@ -24,7 +21,6 @@ from toolkit.console.colours import Style, painted
 from toolkit.json_files import write_json
 
 REPORT_VERSION = 1
-ORDER_KEYS = ("ties", "duplicates")
 COLOURS: dict[str, Style] = {"error": "red", "warning": "yellow"}
 
 
@@ -32,7 +28,7 @@ def report(dataset: str | Path) -> dict[str, Any]:
     """Writes `report.json` and `report.html` into a dataset, and prints the findings.
 
     The report is a pure function of the dataset's tables and `dataset.json`: equal datasets have identical
-    reports, byte for byte. It decodes no media and does not need the dump.
+    reports, byte for byte. It does not need the dump; of the media, it decodes the stored covers.
 
     Args:
         dataset: dataset folder.
@@ -48,7 +44,8 @@ def report(dataset: str | Path) -> dict[str, Any]:
     with writing(data.path, "report"):
         clear_temporary(data.path, r"report\.(?:json|html)")
         facts = _write(data)
-    print(f"report: {headline(facts['verdict'])}; {data.path / 'report.html'}")
+    line = facts["audit"]["verdict"]["line"]
+    print(f"report: {headline(facts['verdict'])}; {line}; {data.path / 'report.html'}")
     for finding in facts["verdict"]:
         severity = painted(finding["severity"], COLOURS.get(finding["severity"]), sys.stdout)
         print(f"  {severity}: {finding['what']}; {finding['advice']}")
@@ -78,17 +75,9 @@ def collect(data: Dataset) -> dict[str, Any]:
     with database(data.path) as connection:
         connection.register("items", data.items)
         items = describe_items(data.items, connection)
-        duplicates = describe_duplicates(data, connection)
         captions = describe_captions(data, connection)
         covers, frames = describe_covers(data, connection), describe_frames(data, connection)
-        interactions = describe_interactions(data)
-        order = {
-            key: ingest.get("config", {}).get(key, getattr(PrepConfig, key)) for key in ORDER_KEYS
-        }
-        order |= {
-            **interactions["order"],
-            "share_later_than_test": share_later_than_test(data, connection),
-        }
+        interactions, duplicates, audit = collect_audit(data, connection)
     return {
         "name": data.name,
         "layout": layout,
@@ -102,7 +91,7 @@ def collect(data: Dataset) -> dict[str, Any]:
         "frames": frames,
         "captions": captions,
         **interactions,
-        "order": order,
+        "audit": audit,
         "inputs": inputs,
         "steps": {
             name: {key: value for key, value in step.items() if key != "inputs"}

@@ -78,7 +78,7 @@ def test_examples_of_training_are_commands() -> None:
         (["compare", "a", "--quite"], "unrecognized arguments: --quite; did you mean --quiet"),
         (
             ["compare", "a", "--protocol", "cleen"],
-            "--protocol: invalid choice: 'cleen' .choose from",
+            "protocol 'cleen' is unknown; did you mean clean.; choose from paper, clean, ",
         ),
         (
             ["evaluate", "a", "surplus"],

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
@@ -29,8 +30,10 @@ import prep.cli
 import prep.synth
 from models.commands import COMMANDS as MODELS
 from models.config import parse_run_config, presets
+from models.study import read_plan
 from models.train import train
 from prep.cli import COMMANDS as PREP
+from toolkit.own_protocols import as_protocol
 
 MAINS = {"prep": "prep.cli", "models": "models.cli"}
 SMALLER = {  # options added to what a page says, by the words that it begins with
@@ -239,11 +242,19 @@ def test_blocks_say_what_they_are(page: Path) -> None:
 
 
 def settings_of(block: Block) -> None:
-    """Reads a block of YAML as what it is of: a build or a training run."""
+    """Reads a block of YAML as what it is of: a build, a study or a training run."""
     keys = set(yaml.safe_load(block.text))
+    if keys <= {"name", "split", "mask", "catalogue", "targets"}:  # a protocol
+        as_protocol({"name": "own", **yaml.safe_load(block.text)})
+        return
     if keys <= {"caption", "encode", "features", "media", "layout", "columns"}:
         words = ["build", "DUMP", "DATASET", "--config", block.text]
         prep.cli.make_parser().parse_args(words)
+    elif "methods" in keys:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "study.yaml"
+            path.write_text(block.text, encoding="utf-8")
+            read_plan(path)
     else:
         given = yaml.safe_load(block.text)
         options = [f"--{key}={value}" for key, value in flat(given).items()]

@@ -8,12 +8,14 @@ from toolkit.console.starting import guard
 if TYPE_CHECKING:
     from toolkit.dataset import Dataset, open_dataset
     from toolkit.errors import UserError
+    from toolkit.protocols import Protocol
     from toolkit.splits import Evaluation, Splits
     from toolkit.towers import TowerSpec, select_layers
 
 __all__ = [
     "Dataset",
     "Evaluation",
+    "Protocol",
     "Splits",
     "TowerSpec",
     "UserError",
@@ -25,6 +27,7 @@ __all__ = [
 _MODULES = {
     "Dataset": "toolkit.dataset",
     "Evaluation": "toolkit.splits",
+    "Protocol": "toolkit.protocols",
     "Splits": "toolkit.splits",
     "TowerSpec": "toolkit.towers",
     "UserError": "toolkit.errors",

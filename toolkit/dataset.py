@@ -13,19 +13,13 @@ from numpy.typing import NDArray
 from toolkit import schema
 from toolkit.checksums import ERRORS, SHARDS, recorded_checksums, refuse_other_files
 from toolkit.errors import UserError
+from toolkit.histories import UserHistories, refuse_no_interactions, user_histories
 from toolkit.ids import IdMap, as_ids
 from toolkit.json_files import MANIFEST, SEAL
 from toolkit.manifest import read_manifest
+from toolkit.own_protocols import ProtocolLike
 from toolkit.sources import SourceReader
-from toolkit.splits import (
-    Protocol,
-    Splits,
-    UserHistories,
-    refuse_no_interactions,
-    refuse_unknown_cut,
-    split_histories,
-    user_histories,
-)
+from toolkit.splits import Splits, checked_cut, split_histories
 from toolkit.store import Table, read_file, tables_in
 from toolkit.towers import TowerSpec
 
@@ -259,13 +253,27 @@ class Dataset:
         return open_tokens(self._tokens(name), items=self.items.num_rows)
 
     def splits(
-        self, protocol: Protocol = "paper", max_len: int = 10, *, times: bool = False
+        self, protocol: ProtocolLike = "paper", max_len: int = 10, *, times: bool = False
     ) -> Splits:
-        """Train, valid and test (`toolkit.splits.make_splits`), with the times of all items if `times` is set."""
-        refuse_unknown_cut(protocol, max_len)
-        histories = self.histories(times=times)
+        """Train, valid and test (`toolkit.splits.split_histories`).
+
+        Args:
+            protocol: a name, the path or content of a YAML file, or a `Protocol` (`toolkit.own_protocols.as_protocol`).
+            max_len: L, inputs of the sequence encoder.
+            times: whether the splits have the times of all their items.
+
+        Raises:
+            UserError: if the protocol or max_len is invalid, nothing can be trained on, or the protocol reads times and
+                an interaction has none.
+        """
+        protocol, max_len = checked_cut(protocol, max_len)
+        histories = self.histories(times=times or protocol.split.needs_times)
         return split_histories(
-            histories, items=self.items.num_rows, protocol=protocol, max_len=max_len
+            histories,
+            items=self.items.num_rows,
+            protocol=protocol,
+            max_len=max_len,
+            times=times,
         )
 
     def histories(self, *, times: bool = False) -> UserHistories:
@@ -281,6 +289,10 @@ class Dataset:
         refuse_no_interactions(histories)
         return histories._replace(times=self._times) if times else histories
 
+    def timed_histories(self) -> UserHistories:
+        """As `histories`, with times if every interaction has one."""
+        return self.histories(times=not self._untimed)
+
     def interactions_sha256(self) -> str:
         """SHA-256 of the users and items of all interactions in order, which determine the splits.
 
@@ -290,17 +302,23 @@ class Dataset:
         return sha256
 
     @cached_property
+    def _untimed(self) -> int:
+        """How many interactions have no time."""
+        batches = self._stored("interactions").batches(["timestamp_ms"])
+        return sum(batch.column("timestamp_ms").null_count for batch in batches)
+
+    @cached_property
     def _times(self) -> NDArray[np.int64]:
         """(V,) milliseconds since 1970, in the order of the interactions: equal times keep the order of the dump."""
         where = str(self.path / "interactions")
+        if self._untimed:
+            raise UserError(
+                f"{where}: {self._untimed:,} interactions have no timestamp_ms; ingest a dump with a time for each "
+                "interaction, or use a sequence encoder and a protocol that read no times (leave-one-out)"
+            )
         parts = [np.zeros(0, dtype=np.int64)]
         for batch in self._stored("interactions").batches(["timestamp_ms"]):
             column = batch.column("timestamp_ms")
-            if column.null_count:
-                raise UserError(
-                    f"{where}: {column.null_count:,} interactions have no timestamp_ms; ingest a dump with a time for each "
-                    "interaction, or use a sequence encoder that reads no times"
-                )
             parts.append(column.to_numpy().copy())  # not the batch's memory
         times = np.concatenate(parts)
         times.flags.writeable = False

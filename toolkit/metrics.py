@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from toolkit.errors import UserError
+
 CUTOFFS = (5, 10, 20, 50)
 Z_95 = 1.959963984540054  # the standard normal's 97.5% quantile
 
@@ -51,11 +53,20 @@ METRICS: dict[str, Callable[[ArrayLike, int], NDArray[np.float64]]] = {
 }
 
 
-def summarise(ranks: ArrayLike, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, dict[str, float]]:
+def summarise(
+    ranks: ArrayLike, cutoffs: Sequence[int] = CUTOFFS, *, users: NDArray[np.int64] | None = None
+) -> dict[str, dict[str, float]]:
     """Mean and 95% interval over users of every metric at every cutoff: `{"HR@10": {"value", "low", "high"}}`.
 
-    HR is a proportion, so its interval is Wilson's, which is valid near 0 too; NDCG and MRR use the
-    normal approximation mean ± 1.96·s/√n, clipped to [0, 1].
+    A user with several targets counts once, with the mean over the targets, so that users with long histories do not
+    dominate. HR is a proportion, so its interval is Wilson's, which is valid near 0 too; of means over several targets,
+    which vary less than a proportion, it is conservative. NDCG and MRR use the normal approximation mean ± 1.96·s/√n,
+    clipped to [0, 1].
+
+    Args:
+        ranks: (R,) ranks of the targets.
+        cutoffs: cutoffs k.
+        users: (R,) index of each target's user, 0..U-1; by default every target has another user.
 
     Raises:
         ValueError: if there are no ranks, or a rank is not a number or below 1.
@@ -63,10 +74,53 @@ def summarise(ranks: ArrayLike, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, d
     summary = {}
     for name, metric in METRICS.items():
         for k in cutoffs:
-            values = metric(ranks, k)
-            low, high = _wilson(values) if name == "HR" else _normal(values)
+            values = user_means(metric(ranks, k), users)
+            low, high = _wilson(values) if name == "HR" else normal_interval(values, most=1.0)
             summary[f"{name}@{k}"] = {"value": float(values.mean()), "low": low, "high": high}
     return summary
+
+
+def user_means(values: NDArray[np.float64], users: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """(U,) the mean of each user's values; the values themselves if every one has another user.
+
+    >>> user_means(np.array([1.0, 0.0, 0.5]), np.array([0, 0, 1])).tolist()
+    [0.5, 0.5]
+    """
+    if users is None or len(users) == users.max(initial=-1) + 1:
+        return values
+    return np.bincount(users, values) / np.bincount(users)
+
+
+def metric_at(name: str) -> tuple[str, int]:
+    """The metric and the cutoff of a name.
+
+    Raises:
+        UserError: if the metric is unknown.
+
+    >>> metric_at("ndcg@10")
+    ('NDCG', 10)
+    """
+    kind, at, cutoff = str(name).upper().partition("@")
+    if kind not in METRICS or not at or not cutoff.isdecimal() or int(cutoff) < 1:
+        known = ", ".join(f"{metric}@K" for metric in METRICS)
+        raise UserError(f"metric {name!r} is unknown: expected {known}, with K at least 1")
+    return kind, int(cutoff)
+
+
+def normal_interval(values: NDArray[np.float64], *, most: float) -> tuple[float, float]:
+    """The 95% interval of a mean over users, mean ± 1.96·s/√n, clipped to [0, most].
+
+    Args:
+        values: (n,) values of a metric, n at least 1.
+        most: the largest possible value of the metric; infinity for an unbounded metric.
+
+    >>> normal_interval(np.array([0.5, 0.5]), most=1.0)
+    (0.5, 0.5)
+    """
+    mean = float(values.mean())
+    spread = float(values.std(ddof=1)) if values.size > 1 else 0.0
+    half = Z_95 * spread / math.sqrt(values.size)
+    return max(0.0, mean - half), min(most, mean + half)
 
 
 def _checked(ranks: ArrayLike) -> NDArray[np.float64]:
@@ -83,10 +137,3 @@ def _wilson(hits: NDArray[np.float64]) -> tuple[float, float]:
     centre = (p + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
     half = Z_95 / (1 + Z_95**2 / n) * math.sqrt(p * (1 - p) / n + Z_95**2 / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def _normal(values: NDArray[np.float64]) -> tuple[float, float]:
-    mean = float(values.mean())
-    spread = float(values.std(ddof=1)) if values.size > 1 else 0.0
-    half = Z_95 * spread / math.sqrt(values.size)
-    return max(0.0, mean - half), min(1.0, mean + half)

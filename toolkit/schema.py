@@ -9,6 +9,7 @@ from toolkit.errors import UserError
 
 SCHEMA_VERSION = 1
 SETTINGS = b"versa_config"  # metadata key of a table
+PROTOCOL = b"versa_protocol"  # metadata key of ranks and recommendations: the run's record of the protocol, as JSON
 
 Status = Literal[
     "ok",

@@ -1,46 +1,43 @@
-"""Leave-one-out splits over truncated histories, and the three evaluation protocols.
+"""The splits of a dataset under a protocol: training sequences, and the evaluations of validation and test.
 
-Data as in IISAN and IISAN-Versa (arXiv 2404.02059, 2411.02992): users with at least five
-interactions, the last L + 3 of each kept; train on all but the last two of those, validate on the
-second to last, test on the last. Items that occur only before the kept part leave the catalogue.
-The protocols differ in what is masked when ranking, in nothing else.
+By default data as in IISAN and IISAN-Versa (arXiv 2404.02059, 2411.02992): users with at least five interactions, the last
+L + 3 of each kept; train on all but the last two of those, validate on the second to last, test on the last. Items that
+occur only before the kept part leave the catalogue. `toolkit.protocols` describes the other protocols.
 
-S users, L inputs, N items.
+S training users, R targets, L inputs, N items.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import compress
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from toolkit.arguments import one_of, whole_number
+from toolkit.cuts import KEPT_BEYOND as KEPT_BEYOND
+from toolkit.cuts import MIN_INTERACTIONS as MIN_INTERACTIONS
+from toolkit.cuts import MIN_TRAINED, Cut, Period
 from toolkit.errors import UserError
+from toolkit.histories import (
+    Indices,
+    Ints,
+    UserHistories,
+    counts_in,
+    cut,
+    occurring,
+    pairs,
+    refuse_no_interactions,
+    user_histories,
+)
+from toolkit.own_protocols import ProtocolLike, as_protocol
+from toolkit.protocols import Protocol
 
-Protocol = Literal["paper", "clean", "unmasked"]
-MIN_INTERACTIONS = 5
 MAX_LEN = 1 << 16  # of inputs; attention over more fits into no memory
-KEPT_BEYOND = 3  # of a history, L + 3 interactions are kept
-Ints = NDArray[np.int32]
-Number = TypeVar("Number", np.int32, np.int64)
-
-
-class UserHistories(NamedTuple):
-    """The interactions of a dataset, by user. V interactions, U users.
-
-    Args:
-        items: (V,) item numbers; a user's are contiguous and in time order.
-        bounds: (U + 1,) of each user, the first entry in `items`; the last bound is V.
-        user_ids: U ids.
-        times: (V,) time of each interaction in milliseconds since 1970; None if they were not read.
-    """
-
-    items: Ints
-    bounds: NDArray[np.int64]
-    user_ids: list[str]
-    times: NDArray[np.int64] | None = None
+SplitName = Literal["valid", "test"]
 
 
 @dataclass(frozen=True)
@@ -48,38 +45,60 @@ class Evaluation:
     """What one split asks of a model: continue `inputs`, rank `targets`, leaving `masked` out.
 
     Args:
-        inputs: (S, L) item numbers, left-padded with 0.
-        targets: (S,) item numbers.
+        inputs: (R, L) item numbers, left-padded with 0.
+        targets: (R,) item numbers; of a user with several, in time order.
         history: flat item numbers of all users, which `starts` and `stops` cut.
-        starts: (S,) first masked entry of each user in `history`.
-        stops: (S,) one past the last.
+        starts: (R,) first masked entry of each target's user in `history`.
+        stops: (R,) one past the last.
         target_can_repeat: whether a target that stands among its own user's masked items is
             ranked all the same (`clean`) or can never hit, its rank being infinite (`paper`).
         times: flat times of `history` in milliseconds; None if they were not read.
-        input_times: (S, L) times of `inputs`, 0 at padding; None if they were not read.
+        input_times: (R, L) times of `inputs`, 0 at padding; None if they were not read.
+        user_ids: ids of the users with a target.
+        users: (R,) index of each target's user in `user_ids`, ascending.
+        rows: (R,) row of each target's user among the training users, from 1; 0 for a user who was not trained on.
+        catalogue: (C,) item numbers among which targets are ranked, ascending. A target outside of it is added to its own
+            ranking alone.
     """
 
     inputs: Ints
     targets: Ints
     history: Ints
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
+    starts: Indices
+    stops: Indices
     target_can_repeat: bool
-    times: NDArray[np.int64] | None = None
-    input_times: NDArray[np.int64] | None = None
+    user_ids: list[str]
+    users: Indices
+    rows: Indices
+    catalogue: Ints
+    times: Indices | None = None
+    input_times: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def masked(self, rows: NDArray[np.int64]) -> Ints:
-        """(rows, H) item numbers left out of each user's ranking, 0 where there are fewer than H.
+    @property
+    def ranked_items(self) -> int:
+        """Number of items in each ranking."""
+        return len(self.catalogue) + bool(len(self.new_targets))
 
-        A matrix as wide as the longest of these histories: for a few users. `masked_pairs` is for many.
+    @cached_property
+    def new_targets(self) -> Ints:
+        """Item numbers of the targets outside the catalogue, ascending."""
+        largest = max(self.targets.max(initial=0), self.catalogue.max(initial=0))
+        ranked = np.zeros(largest + 1, dtype=bool)
+        ranked[self.catalogue] = True
+        return np.unique(self.targets[~ranked[self.targets]])
+
+    def masked(self, rows: NDArray[np.int64]) -> Ints:
+        """(rows, H) item numbers left out of each ranking, 0 where there are fewer than H.
+
+        A matrix as wide as the longest of these histories: for a few targets. `masked_pairs` is for many.
         """
         return cut(self.history, self.starts[rows], self.stops[rows])
 
     def masked_pairs(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Ints]:
-        """What is left out of these users' rankings, each item once a user, in as much memory as there are pairs.
+        """What is left out of these rankings, each item once a ranking, in as much memory as there are pairs.
 
         Returns:
             (P,) indices into `rows`, ascending, and (P,) item numbers.
@@ -92,17 +111,19 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Splits:
-    """The truncated data of one dataset, cut into train, valid and test.
+    """One dataset, cut into train, valid and test under a protocol.
 
     Args:
-        protocol: what ranking masks.
-        user_ids: S ids, in the order of every array below.
+        protocol: the protocol.
+        user_ids: S ids of the training users.
         train: (S, L + 1) item numbers, left-padded with 0: inputs and next items.
-        valid: second to last interaction of each user.
-        test: last interaction of each user.
-        catalogue: (C,) item numbers of the truncated data, ascending; the same in every protocol.
+        valid: the targets of validation; may be empty (`evaluation` refuses it).
+        test: the targets of the test; may be empty.
+        catalogue: (C,) item numbers that a training loss may rank or draw, ascending. Under leave-one-out all items of
+            the kept data, under a cut in time those that occur before it.
+        known: item numbers of all kept interactions, ascending: the items that can be recommended.
         train_counts: (N + 1,) how often each item occurs in `train`; index 0 is 0.
-        interactions: how many interactions the truncated data hold.
+        interactions: how many interactions are kept.
         train_times: (S, L + 1) times of `train` in milliseconds, 0 at padding; None if they were not read.
     """
 
@@ -112,31 +133,38 @@ class Splits:
     valid: Evaluation
     test: Evaluation
     catalogue: Ints
-    train_counts: NDArray[np.int64]
+    known: Ints
+    train_counts: Indices
     interactions: int
-    train_times: NDArray[np.int64] | None = None
+    train_times: Indices | None = None
 
     def __repr__(self) -> str:
         return (
-            f"Splits({self.protocol!r}, users={len(self.user_ids)}, catalogue={len(self.catalogue)}, "
+            f"Splits({self.protocol.name!r}, users={len(self.user_ids)}, catalogue={len(self.catalogue)}, "
             f"interactions={self.interactions}, max_len={self.train.shape[1] - 1})"
         )
 
-    def evaluation(self, split: Literal["valid", "test"]) -> Evaluation:
+    def evaluation(self, split: SplitName) -> Evaluation:
         """The evaluation of one split by name.
 
         Raises:
-            UserError: if there is no split of that name.
+            UserError: if there is no split of that name, or it has no target.
         """
-        one_of(split, Literal["valid", "test"], name="split")
-        return self.valid if split == "valid" else self.test
+        one_of(split, SplitName, name="split")
+        chosen = {"valid": self.valid, "test": self.test}[split]
+        if not len(chosen):
+            reason = self.protocol.targets.about or self.protocol.split.targets_are[split]
+            raise UserError(
+                f"protocol {self.protocol}: the {split} split has no target ({reason}); choose another protocol"
+            )
+        return chosen
 
 
 def make_splits(
     interactions: pa.Table | Iterable[pa.RecordBatch],
     *,
     items: int,
-    protocol: Protocol = "paper",
+    protocol: ProtocolLike = "paper",
     max_len: int = 10,
 ) -> Splits:
     """Cuts an interactions table (`toolkit.schema.INTERACTIONS`, sorted by user and position).
@@ -145,179 +173,151 @@ def make_splits(
         interactions: the whole table, or its batches in order, of which one at a time is held;
             `user_id`, `user` and `item` are read. Users with fewer than five rows are left out.
         items: N, how many items the dataset has.
-        protocol: `paper` masks the kept history, so that a repeated target can never hit; `clean`
-            masks the whole history but the target; `unmasked` masks nothing.
+        protocol: a protocol without times (`toolkit.own_protocols.as_protocol`). Of the leave-one-out ones, `paper`
+            masks the kept history, so that a repeated target can never hit; `clean` masks the whole history but the
+            target; `unmasked` masks nothing.
         max_len: L, inputs of the sequence encoder.
 
     Raises:
-        UserError: if the protocol is unknown, max_len is no whole number or out of range, or no user is left.
+        UserError: if the protocol is unknown or reads times, max_len is no whole number or out of range, or no user is
+            left.
     """
-    refuse_unknown_cut(protocol, max_len)
+    checked_cut(protocol, max_len)
     return split_histories(
         user_histories(interactions), items=items, protocol=protocol, max_len=max_len
     )
 
 
-def refuse_unknown_cut(protocol: Protocol, max_len: int) -> None:
-    """Refuses what `make_splits` cannot cut by, before anything is read.
+def checked_cut(protocol: ProtocolLike, max_len: int) -> tuple[Protocol, int]:
+    """The protocol and the number of inputs, before anything is read.
 
     Raises:
         UserError: if the protocol is unknown, or max_len is no whole number or out of range.
     """
-    one_of(protocol, Protocol, name="protocol")
+    protocol = as_protocol(protocol)
     max_len = whole_number(max_len, name="max_len")
     if max_len > MAX_LEN:
         raise UserError(
             f"max_len is {max_len:,}; sequences of more than {MAX_LEN:,} items do not fit"
         )
+    return protocol, max_len
 
 
 def split_histories(
-    histories: UserHistories, *, items: int, protocol: Protocol = "paper", max_len: int = 10
+    histories: UserHistories,
+    *,
+    items: int,
+    protocol: ProtocolLike = "paper",
+    max_len: int = 10,
+    times: bool | None = None,
 ) -> Splits:
-    """Cuts histories, with their times if they have any. Arguments and errors are those of `make_splits`."""
-    refuse_unknown_cut(protocol, max_len)
+    """Cuts histories. Arguments and errors are those of `make_splits`.
+
+    Args:
+        histories: every user's interactions, with times if the protocol cuts in time.
+        items: N.
+        protocol: the protocol.
+        max_len: L.
+        times: whether the splits have the times of their items; by default if the histories have them.
+    """
+    protocol, max_len = checked_cut(protocol, max_len)
     refuse_no_interactions(histories)
-    history, bounds, names, times = histories
-    lengths = np.diff(bounds)
-    enough = lengths >= MIN_INTERACTIONS
-    if not enough.any():
+    made = protocol.split.cut(histories, max_len)
+    is_trained = made.train_stops - made.kept >= MIN_TRAINED
+    if not is_trained.any():
         raise UserError(
-            f"no user has {MIN_INTERACTIONS} interactions or more (users: {len(lengths)}, "
-            f"longest: {lengths.max(initial=0)}); nothing can be trained on this dataset"
+            f"protocol {protocol}: nothing can be trained on, because the split trains on {protocol.split.trained_users}, "
+            "and there are none; choose another protocol"
         )
-    starts, stops = bounds[:-1][enough], bounds[1:][enough]
-    kept = np.maximum(starts, stops - (max_len + KEPT_BEYOND))
-    train = cut(history, kept, stops - 2, width=max_len + 1)
-    first_masked = {"paper": kept, "clean": starts}.get(protocol)
-
-    def evaluation(target: NDArray[np.int64]) -> Evaluation:
-        first = np.maximum(kept, target - max_len)
-        return Evaluation(
-            inputs=cut(history, first, target, width=max_len),
-            targets=history[target],
-            history=history,
-            starts=target if first_masked is None else first_masked,
-            stops=target,
-            target_can_repeat=protocol != "paper",
-            times=times,
-            input_times=None if times is None else cut(times, first, target, width=max_len),
-        )
-
+    moments = None if times is False else histories.times
+    trained = made.kept[is_trained], made.train_stops[is_trained]
+    train = cut(histories.items, *trained, width=max_len + 1)
+    parts = _Parts(
+        histories._replace(times=moments),
+        made,
+        protocol,
+        max_len=max_len,
+        names=list(compress(histories.user_ids, made.eligible)),
+        rows=np.where(is_trained, np.cumsum(is_trained), 0),
+        train_counts=counts_in(train, items=items),
+    )
     return Splits(
         protocol=protocol,
-        user_ids=[name for name, keep in zip(names, enough, strict=True) if keep],
+        user_ids=list(compress(parts.names, is_trained)),
         train=train,
-        valid=evaluation(stops - 2),
-        test=evaluation(stops - 1),
-        catalogue=np.flatnonzero(_occurring(history, kept, stops, items)).astype(np.int32),
-        train_counts=_counts(train, items),
-        interactions=int((stops - kept).sum()),
-        train_times=None if times is None else cut(times, kept, stops - 2, width=max_len + 1),
+        valid=parts.evaluation(made.valid),
+        test=parts.evaluation(made.test),
+        catalogue=_numbers(parts.occurring(made.drawn_stops)),
+        known=_numbers(parts.occurring(made.test.stops)),
+        train_counts=parts.train_counts,
+        interactions=int((made.test.stops - made.kept).sum()),
+        train_times=None if moments is None else cut(moments, *trained, width=max_len + 1),
     )
 
 
-def cut(
-    flat: NDArray[Number],
-    starts: NDArray[np.int64],
-    stops: NDArray[np.int64],
-    *,
-    width: int | None = None,
-) -> NDArray[Number]:
-    """`flat[starts[r]:stops[r]]` as the end of row r of a matrix, left-padded with 0.
+@dataclass(frozen=True)
+class _Parts:
+    """What the evaluations of a cut share.
 
     Args:
-        flat: values to cut from.
-        starts: (R,) half-open ranges' beginnings.
-        stops: (R,) their ends; `stops - starts <= width`.
-        width: columns of the result; the longest range by default.
-
-    >>> cut(np.array([7, 8, 9], dtype=np.int32), np.array([0, 2]), np.array([2, 3])).tolist()
-    [[7, 8], [0, 9]]
+        histories: every user's interactions, with times if the splits have them.
+        made: the cut.
+        protocol: the protocol.
+        max_len: L.
+        names: U ids of the users in the splits.
+        rows: (U,) their rows among the training users, from 1; 0 for none.
+        train_counts: (N + 1,) occurrences in the training sequences.
+        seen: results of `occurring`, each with its stops.
     """
-    if width is None:
-        width = int((stops - starts).max(initial=0))
-    matrix = np.zeros((len(starts), width), dtype=flat.dtype)
-    for rows in _blocks(len(starts)):  # places take four times the matrix's memory
-        places = stops[rows, None] - width + np.arange(width)
-        inside = places >= starts[rows, None]
-        matrix[rows][inside] = flat[places[inside]]
-    return matrix
+
+    histories: UserHistories
+    made: Cut
+    protocol: Protocol
+    max_len: int
+    names: list[str]
+    rows: Indices
+    train_counts: Indices
+    seen: list[tuple[Indices, NDArray[np.bool_]]] = field(default_factory=list)
+
+    def occurring(self, stops: Indices) -> NDArray[np.bool_]:
+        """(N + 1,) whether an item occurs in the kept interactions before each user's stop; one pass per array."""
+        for known, flags in self.seen:
+            if known is stops:
+                return flags
+        items = len(self.train_counts) - 1
+        flags = occurring(self.histories.items, self.made.kept, stops, items=items)
+        self.seen.append((stops, flags))
+        return flags
+
+    def evaluation(self, period: Period) -> Evaluation:
+        """The targets of a period that count under the protocol."""
+        history, _, _, times = self.histories
+        counts = self.protocol.targets.counted(self.train_counts[history[period.targets]])
+        users, targets = period.users[counts], period.targets[counts]
+        starts, kept = self.made.starts[users], self.made.kept[users]
+        inputs = np.maximum(starts, targets - self.max_len), targets
+        is_first = np.diff(users, prepend=-1) > 0  # of its user, as users ascend
+        distinct, indices = users[is_first], np.cumsum(is_first) - 1
+        return Evaluation(
+            inputs=cut(history, *inputs, width=self.max_len),
+            targets=history[targets],
+            history=history,
+            starts=self.protocol.mask.first(starts=starts, kept=kept, targets=targets),
+            stops=targets,
+            target_can_repeat=self.protocol.mask.repeats,
+            user_ids=[self.names[user] for user in distinct],
+            users=indices,
+            rows=self.rows[users],
+            catalogue=self.protocol.catalogue.items(
+                occurring=self.occurring(period.stops),
+                trained=self.train_counts > 0,
+                targets=history[targets],
+            ),
+            times=times,
+            input_times=None if times is None else cut(times, *inputs, width=self.max_len),
+        )
 
 
-def pairs(
-    flat: Ints, starts: NDArray[np.int64], stops: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], Ints]:
-    """The values of `flat[starts[r]:stops[r]]` one after the other, and the r of each.
-
-    >>> rows, values = pairs(np.array([7, 8, 9], dtype=np.int32), np.array([2, 0]), np.array([3, 2]))
-    >>> rows.tolist(), values.tolist()
-    ([0, 1, 1], [9, 7, 8])
-    """
-    lengths = stops - starts
-    rows = np.repeat(np.arange(len(starts)), lengths)
-    first = np.cumsum(lengths) - lengths  # of each row among the values
-    return rows, flat[np.arange(len(rows)) + (starts - first)[rows]]
-
-
-def _blocks(rows: int, size: int = 1 << 18) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, rows, size))
-
-
-def _occurring(
-    history: Ints, starts: NDArray[np.int64], stops: NDArray[np.int64], items: int
-) -> NDArray[np.bool_]:
-    """(N + 1,) whether an item is in any of the half-open ranges."""
-    seen = np.zeros(items + 1, dtype=bool)
-    for rows in _blocks(len(starts)):
-        seen[cut(history, starts[rows], stops[rows])] = True
-    seen[0] = False  # the padding of `cut`
-    return seen
-
-
-def _counts(matrix: Ints, items: int) -> NDArray[np.int64]:
-    """(N + 1,) how often each item is in a matrix; 0 for padding."""
-    counts = np.zeros(items + 1, dtype=np.int64)
-    for rows in _blocks(len(matrix)):
-        counts += np.bincount(matrix[rows].ravel(), minlength=items + 1)
-    counts[0] = 0
-    return counts
-
-
-def refuse_no_interactions(histories: UserHistories) -> None:
-    """Refuses histories without an interaction.
-
-    Raises:
-        UserError: if there are none.
-    """
-    if not len(histories.items):
-        raise UserError("the interactions table is empty; ingest a dump with interactions first")
-
-
-def user_histories(interactions: pa.Table | Iterable[pa.RecordBatch]) -> UserHistories:
-    """Every user's items in time order.
-
-    Args:
-        interactions: as `make_splits` takes them.
-
-    Raises:
-        UserError: if they are not sorted by user.
-    """
-    batches = interactions.to_batches() if isinstance(interactions, pa.Table) else interactions
-    items: list[Ints] = [np.zeros(0, dtype=np.int32)]
-    firsts: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
-    names: list[str] = []
-    rows, last = 0, 0
-    for batch in batches:
-        users = batch.column("user").to_numpy()
-        steps = np.diff(users, prepend=np.int32(last))
-        if (steps < 0).any():
-            raise UserError(
-                "interactions are not sorted by user; write them again with prep ingest"
-            )
-        first = np.flatnonzero(steps)
-        items.append(batch.column("item").to_numpy().copy())  # not the batch's memory
-        firsts.append(first + rows)
-        names += batch.column("user_id").take(pa.array(first)).to_pylist()
-        rows, last = rows + len(users), users[-1] if len(users) else last
-    return UserHistories(np.concatenate(items), np.append(np.concatenate(firsts), rows), names)
+def _numbers(flags: NDArray[np.bool_]) -> Ints:
+    """The item numbers whose flag is set."""
+    return np.flatnonzero(flags).astype(np.int32)

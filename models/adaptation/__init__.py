@@ -10,6 +10,7 @@ from models.adaptation.adapt import (
     MethodSetting,
     apply_adaptation,
     find_adaptation,
+    follow_weights,
     merge_adaptation,
     settings_of,
 )
@@ -76,6 +77,16 @@ def merge(encoder: nn.Module, method: str) -> None:
     merge_adaptation(encoder, method, kinds=ADAPTATIONS)
 
 
+def follow(encoder: nn.Module, method: str) -> None:
+    """Computes again what a method added from the encoder's own weights, in place, after these were replaced.
+
+    Args:
+        encoder: that was adapted, and not trained since.
+        method: with which.
+    """
+    follow_weights(encoder, method, kinds=ADAPTATIONS)
+
+
 def method_settings(method: str, chosen: Mapping[str, MethodSetting] | None = None) -> Any:
     """The settings of a method.
 
@@ -99,6 +110,7 @@ __all__ = [
     "check_gradients",
     "expect_zero",
     "find_adaptation",
+    "follow",
     "merge",
     "method_settings",
 ]

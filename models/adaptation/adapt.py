@@ -148,3 +148,10 @@ def merge_adaptation(
             "one of these, or use the run itself (models.load, models recommend)"
         )
     kind.merge(Target(encoder).model)
+
+
+def follow_weights(encoder: nn.Module, method: str, *, kinds: Mapping[str, AdaptationKind]) -> None:
+    """See `models.adaptation.follow`."""
+    kind, _ = find_adaptation(method, kinds)
+    if kind.follow is not None:
+        kind.follow(Target(encoder).model)

@@ -158,6 +158,8 @@ class AdaptationKind:
         identity: whether the encoder's outputs are at first what they were.
         merge: puts what it added to an encoder's model into the weights of that model, in place, which is then as its
             library builds it; None if the weights cannot hold it.
+        follow: computes again what it added from an encoder's own weights, in place, after these were replaced; None if
+            nothing that it adds depends on them.
     """
 
     settings: type
@@ -166,6 +168,7 @@ class AdaptationKind:
     needs: tuple[Need, ...] = ()
     identity: bool = True
     merge: Callable[[nn.Module], None] | None = None
+    follow: Callable[[nn.Module], None] | None = None
 
     def takes(self, target: Target) -> bool:
         """Whether the method can be applied to an encoder."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -166,6 +167,18 @@ def _merge(model: nn.Module) -> None:
     del model.peft_config
 
 
+@torch.no_grad()
+def _own_lengths(model: nn.Module) -> None:
+    """Sets m to the lengths of the rows of W, as for a new update, whose B is 0."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for layer in model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            weight = layer.get_base_layer().weight
+            rows = weight.T if layer.fan_in_fan_out else weight
+            layer.lora_magnitude_vector[_NAME].weight.copy_(rows.norm(dim=1))
+
+
 def _chosen(target: Target, layers: Layers) -> Iterable[nn.Module]:
     """The dense layers that are updated; those that hold queries and values at once count once."""
     for block in target.blocks:
@@ -201,6 +214,7 @@ DORA = AdaptationKind(
     groups=("adapter",),
     needs=("query layers",),
     merge=_merge,
+    follow=_own_lengths,
 )
 IA3 = AdaptationKind(
     settings=Ia3Settings,

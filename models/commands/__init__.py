@@ -1,6 +1,6 @@
 """The commands of `python -m models`: a file for each, and a line here."""
 
-from models.commands import compare, efficiency, evaluate, export, push, recommend, report
+from models.commands import compare, efficiency, evaluate, export, push, recommend, report, study
 from models.commands.command import Command
 
 COMMANDS: dict[str, Command] = {
@@ -10,5 +10,6 @@ COMMANDS: dict[str, Command] = {
     "compare": compare.COMMAND,
     "efficiency": efficiency.COMMAND,
     "report": report.COMMAND,
+    "study": study.COMMAND,
     "push": push.COMMAND,
 }

@@ -40,10 +40,10 @@ def add_evaluation(parser: ArgumentParser) -> None:
         "--split",
         choices=["valid", "test"],
         default="test",
-        help="which interaction of each user is the target: the last but one (valid) or the last (test)",
+        help="which interactions are the targets: under leave-one-out, the last but one of each user (valid) or the last (test)",
     )
     parser.add_argument(
         "--protocol",
-        choices=["paper", "clean", "unmasked"],
-        help="what ranking masks: the kept history (paper), the whole history but the target (clean), nothing (unmasked); by default the run's own protocol",
+        metavar="NAME|FILE.yaml",
+        help="how to measure: a protocol with the run's own split, such as clean, unmasked, cold, warm-5 or new-item for leave-one-out, or a YAML file; by default the run's own protocol",
     )

@@ -14,6 +14,7 @@ from models.general.graph import InteractionGraph
 from models.general.rows import ids_of_rows, squares_of_rows
 from models.inputs.batch import Batch
 from models.inputs.tables import Tables
+from models.parameters import of_ids
 from toolkit.errors import UserError
 
 
@@ -138,7 +139,7 @@ def id_table(count: int, width: int, initial_std: float | None) -> nn.Embedding:
     else:
         nn.init.normal_(table.weight, std=initial_std)
     table.weight.data[0] = 0.0
-    return table
+    return of_ids(table)
 
 
 def tables_of_nodes(nodes: Tensor, graph: InteractionGraph) -> Tables:

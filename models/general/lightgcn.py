@@ -18,6 +18,7 @@ from models.inputs.batch import Batch
 from models.inputs.interactions import Interactions
 from models.inputs.tables import Tables
 from models.inputs.users import Users
+from models.parameters import of_ids
 
 
 @dataclass
@@ -80,8 +81,8 @@ class LightGCN(nn.Module):
         self.graph = InteractionGraph(
             users=users, items=items, interactions=interactions, repeated=repeated
         )
-        self.users = nn.Embedding(users + 1, embedding_dim)
-        self.items = nn.Embedding(items + 1, embedding_dim)
+        self.users = of_ids(nn.Embedding(users + 1, embedding_dim))
+        self.items = of_ids(nn.Embedding(items + 1, embedding_dim))
         for table in (self.users.weight, self.items.weight):
             if initial_std is None:
                 nn.init.xavier_uniform_(table)

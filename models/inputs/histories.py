@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.histories import Ints, cut, pairs
 from toolkit.ids import as_ids, as_list
-from toolkit.splits import Ints, cut, pairs
 
 AT_LEAST_ONE = "a sequential recommender needs at least one item"
 

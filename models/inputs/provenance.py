@@ -3,7 +3,7 @@
 Keys are those of prep's configuration, so that `recipe` can return a `prep.yaml`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from models.inputs.reads import Reads
@@ -58,6 +58,20 @@ def describe_towers(dataset: Dataset, reads: Reads) -> dict[str, Any]:
     return {"encode": encode, "caption": caption, "media": media}
 
 
+def pictures_of(made_with: Mapping[str, Any], tower: str) -> dict[str, Any]:
+    """The settings of the pictures that one tower depends on, by itself or by captions; `{}` if it reads none.
+
+    Args:
+        made_with: the result of `describe_towers`.
+        tower: its name.
+    """
+    part = made_with.get("encode", {}).get(tower, {})
+    captioners = [made_with.get("caption", {}).get(name, {}) for name in _captions(part)]
+    sources = {one.get("source") for one in [part, *captioners]}
+    media = made_with.get("media", {}).items()
+    return {key: value for key, value in media if _picture_of(key) in sources}
+
+
 def recipe(made_with: dict[str, Any]) -> dict[str, Any]:
     """The part of a `prep.yaml` that encodes the same kind of states from another dump, without imported towers.
 
@@ -81,6 +95,11 @@ def recipe(made_with: dict[str, Any]) -> dict[str, Any]:
 def is_imported(tower: dict[str, Any]) -> bool:
     """Whether a tower's states were imported from a file, so that its encoder is unknown."""
     return bool(tower["encoder"].startswith(IMPORTED))
+
+
+def _picture_of(setting: str) -> str:
+    """The pictures that a setting of media is about."""
+    return "cover" if setting.startswith("cover") else "frames"
 
 
 def _live_tower(dataset: Dataset, spec: EncoderSpec) -> dict[str, Any]:
@@ -127,7 +146,7 @@ def _tower(metadata: dict[str, str], steps: dict[str, Any], name: str) -> dict[s
 
 
 def _captions(tower: dict[str, Any]) -> list[str]:
-    return [] if is_imported(tower) else captions_of(tower["source"])
+    return [] if "source" not in tower or is_imported(tower) else captions_of(tower["source"])
 
 
 def _captioner(step: dict[str, Any]) -> dict[str, Any]:

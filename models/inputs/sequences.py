@@ -42,26 +42,28 @@ class Sequences(Protocol):
 
 
 class UserSequences:
-    """The training sequence of each user, whose items a sequential recommender predicts.
+    """The training sequence of each user who has one, whose items a sequential recommender predicts.
 
     Args:
         splits: splits with `train`, and `train_times` if the sequence encoder reads them.
     """
 
     def __init__(self, splits: Splits) -> None:
+        self.owners = np.flatnonzero(splits.train.any(axis=1))
         self.items = splits.train
         self.times = splits.train_times
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.owners)
 
     def users(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """(G,) row of each sequence's user in the splits, from 0."""
-        return rows
+        return self.owners[rows]
 
     def select(self, rows: NDArray[np.int64]) -> Selected:
         """The sequences with these (G,) indices."""
-        return Selected(self.items[rows], None if self.times is None else self.times[rows])
+        owners = self.owners[rows]
+        return Selected(self.items[owners], None if self.times is None else self.times[owners])
 
 
 class LeaveOneOut:

@@ -3,7 +3,7 @@
 U items, N items of a dataset, S tokens, D width, E embedding.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import chain
 from typing import Any
@@ -59,6 +59,7 @@ class TrainedEncoders(nn.Module):
         initial_std: of the learned vectors.
         fusion: makes the module that joins the parts: `fusion(parts=NAMES, embedding_dim=E)`.
         revisions: by tower, the revision that its encoder must have; none is required where a tower is absent.
+        own_base: towers whose encoders are saved whole (`keep_base`).
         load: loads an encoder.
 
     Raises:
@@ -79,6 +80,7 @@ class TrainedEncoders(nn.Module):
         initial_std: float | None = None,
         fusion: MakeFusion = Concat,
         revisions: Mapping[str, str] | None = None,
+        own_base: Collection[str] = (),
         load: Load = load_to_train,
     ) -> None:
         super().__init__()
@@ -127,11 +129,11 @@ class TrainedEncoders(nn.Module):
         self.unchecked, self.used = set(self.encoders), set[str]()  # by key in `encoders`
         self.calls: Callable[[int], int] = int  # see `models.machine.sharding.Shardable`
         # Of the encoders as they were loaded: model folders and checkpoints leave them out (`models.parameters`).
-        self.base_names = frozenset(
-            name
-            for name, tensor in self.state_dict(keep_vars=True).items()
-            if id(tensor) in base and not tensor.requires_grad
-        )
+        state = self.state_dict(keep_vars=True)
+        self.loaded_names = frozenset(name for name, tensor in state.items() if id(tensor) in base)
+        self.base_names = frozenset(x for x in self.loaded_names if not state[x].requires_grad)
+        self.own_base: set[str] = set()
+        self.keep_base(own_base)
 
     @property
     def sources(self) -> dict[str, str]:
@@ -143,6 +145,16 @@ class TrainedEncoders(nn.Module):
         for encoder in self.encoders.values():
             layers = chain.from_iterable(layers_of(encoder))
             yield encoder, [layer for layer in layers if any(True for _ in layer.parameters())]
+
+    def keep_base(self, towers: Collection[str]) -> None:
+        """Has the encoders of some towers saved whole, also what does not train: they are no longer as published.
+
+        Args:
+            towers: whose encoders began with the weights of another model (`init_from`).
+        """
+        self.own_base |= {self.owners[name] for name in towers}
+        inside = tuple(f"encoders.{part_name(name)}." for name in self.own_base)
+        self.base_names = frozenset(x for x in self.base_names if not x.startswith(inside))
 
     def checkpoint_activations(self) -> None:
         """Has each encoder compute the activations in its layers again in the backward pass, instead of keeping them.
@@ -186,6 +198,7 @@ class TrainedEncoders(nn.Module):
             "layers": self.layers,
             "dropout": self.dropout,
             **differing(HeadSettings, {"activation": self.activation}),
+            **({"own_base": sorted(self.own_base)} if self.own_base else {}),
             **({} if self.items is None else {"items": self.items}),
             **({} if self.fusion is None else {"fusion": describe_fusion(self.fusion, FUSIONS)}),
         }

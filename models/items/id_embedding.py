@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.items.kind import ItemKind
+from models.parameters import of_ids
 
 
 class IdEmbedding(nn.Module):
@@ -52,7 +53,7 @@ def vectors_of(count: int, width: int, initial_std: float | None) -> nn.Embeddin
     # Norm 1 for any count: Xavier vectors shrink as it grows and become small beside the position embeddings.
     nn.init.normal_(table.weight, std=initial_std or width**-0.5)
     table.weight.data[0] = 0.0
-    return table
+    return of_ids(table)
 
 
 def _build(

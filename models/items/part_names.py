@@ -1,6 +1,7 @@
 """Names of the parts of a network: a part of a tower is named after the tower."""
 
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 from torch import nn
 
@@ -18,6 +19,15 @@ def part_name(tower: str) -> str:
     if hasattr(_RESERVED, tower):
         return f"%{ord(tower[0]):02X}{tower[1:]}"
     return tower.replace("%", "%25").replace(".", "%2E")
+
+
+def tower_of(part: str) -> str:
+    """The tower that a part is named after: the inverse of `part_name`.
+
+    >>> [tower_of(part_name(name)) for name in ("clip.large", "50%", "values")]
+    ['clip.large', '50%', 'values']
+    """
+    return unquote(part)
 
 
 def by_tower(names: Iterable[str], modules: Iterable[nn.Module]) -> nn.ModuleDict:

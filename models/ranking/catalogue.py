@@ -27,10 +27,12 @@ class Catalogue:
     Args:
         embeddings: (N + 1, E) embeddings of all items, row 0 zeros.
         vectors: (E, R) distinct embeddings of the catalogue, contiguous for the matrix product.
-        counts: (R,) number of catalogue items per column, float32.
-        column: (N + 1,) column of each catalogue item, -1 for all other items.
+        counts: (R,) number of catalogue items per column, float32; 0 for a column of appended items alone.
+        column: (N + 1,) column of each catalogue item and each appended item, -1 for all other items.
         users: (S + 1, E) vectors of the training users; None if a model computes them from histories.
         scores: computes scores that are no dot products; None for dot products.
+        appended: (N + 1,) whether an item is outside the catalogue and is added to the rankings alone whose target it is;
+            None if no item is.
     """
 
     embeddings: Tensor
@@ -39,11 +41,17 @@ class Catalogue:
     column: Tensor
     users: Tensor | None = None
     scores: Scores | None = None
+    appended: Tensor | None = None
 
     @property
     def tables(self) -> Tables:
         """The tables of all items and of the training users."""
         return Tables(self.embeddings, self.users)
+
+    def ranks(self, items: Tensor) -> Tensor:
+        """Which items every ranking contains, unless they are masked."""
+        inside = self.column[items] >= 0
+        return inside if self.appended is None else inside & ~self.appended[items]
 
     def users_at_once(self, limit_bytes: int) -> int:
         """The number of users whose scores of all catalogue items take this many bytes; at least 1."""
@@ -59,6 +67,7 @@ def encode_catalogue(
     *,
     device: torch.device | str,
     precision: Precision = "no",
+    appended: NDArray[np.int32] | None = None,
 ) -> Catalogue:
     """Encodes all items. Each distinct content is encoded once; processes divide the work.
 
@@ -67,13 +76,16 @@ def encode_catalogue(
         features: inputs of the item encoder.
         items: (C,) item numbers of the catalogue.
         device: device of the returned tensors.
+        appended: numbers of items outside the catalogue that are ranked as targets.
         precision: in which the item encoder computes: that of the run. Embeddings and scores are float32.
     """
     vectors = None
     if model.item_encoder is not None:
         vectors = encode_all(model, features, device=device, precision=precision)
     tables = model.tables(vectors)
-    return make_catalogue(tables.items, features.same_as(), items, users=tables.users, model=model)
+    return make_catalogue(
+        tables.items, features.same_as(), items, users=tables.users, model=model, appended=appended
+    )
 
 
 @torch.no_grad()
@@ -120,6 +132,7 @@ def make_catalogue(
     *,
     users: Tensor | None = None,
     model: Scorer | None = None,
+    appended: NDArray[np.int32] | None = None,
 ) -> Catalogue:
     """Builds the catalogue of the given items.
 
@@ -129,14 +142,17 @@ def make_catalogue(
         items: (C,) item numbers of the catalogue.
         users: (S + 1, E) vectors of the training users, if the model has them.
         model: computes scores; None for dot products.
+        appended: numbers of items outside the catalogue that are ranked as targets.
     """
     device = embeddings.device
-    numbers = torch.from_numpy(items.astype(np.int64))
-    representatives, columns, counts = torch.unique(
-        same_as[numbers], return_inverse=True, return_counts=True
-    )
+    more = np.zeros(0, dtype=np.int32) if appended is None else appended
+    numbers = torch.from_numpy(np.concatenate([items, more]).astype(np.int64))
+    representatives, columns = torch.unique(same_as[numbers], return_inverse=True)
+    counts = torch.bincount(columns[: len(items)], minlength=len(representatives))
     column = torch.full((len(same_as),), -1)
     column[numbers] = columns
+    is_appended = torch.zeros(len(same_as), dtype=torch.bool)
+    is_appended[numbers[len(items) :]] = True
     return Catalogue(
         embeddings=embeddings,
         vectors=embeddings[representatives.to(device)].T.contiguous(),
@@ -144,6 +160,7 @@ def make_catalogue(
         column=column.to(device),
         users=users,
         scores=None if model is None else model.own_scores,
+        appended=is_appended.to(device) if len(more) else None,
     )
 
 

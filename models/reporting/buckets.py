@@ -1,6 +1,6 @@
 """Metrics and recommendations by item popularity, from cold to popular items.
 
-S users, N items, numbered 1..N; k recommended items per user.
+R targets, N items, numbered 1..N; k recommended items per target.
 """
 
 from typing import Any, NamedTuple
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit import metrics
+from toolkit.histories import Ints
 from toolkit.measures import gini
-from toolkit.splits import Ints
 
 SHOWN = ("HR@10", "NDCG@10")
 Counts = NDArray[np.int64]
@@ -39,24 +39,29 @@ BUCKETS = [
 
 
 def describe_warmth(
-    ranks: NDArray[np.float64], targets: Ints, counts: Counts
+    ranks: NDArray[np.float64],
+    targets: Ints,
+    counts: Counts,
+    users: NDArray[np.int64] | None = None,
 ) -> list[dict[str, Any]]:
     """HR@10 and NDCG@10 by the target's training interactions. Buckets without users are left out.
 
     Args:
-        ranks: (S,) ranks of the targets.
-        targets: (S,) item numbers.
+        ranks: (R,) ranks of the targets.
+        targets: (R,) item numbers.
         counts: (N + 1,) training interactions per item.
+        users: (R,) index of each target's user; by default every target has another user.
     """
     target_counts = counts[targets]
+    users = np.arange(len(targets)) if users is None else users
     buckets = []
     for bucket in BUCKETS:
         inside = bucket.holds(target_counts)
         if inside.any():
-            summary = metrics.summarise(ranks[inside], cutoffs=(10,))
-            users = int(inside.sum())
+            distinct, own = np.unique(users[inside], return_inverse=True)
+            summary = metrics.summarise(ranks[inside], cutoffs=(10,), users=own)
             shown = {name: summary[name] for name in SHOWN}
-            buckets.append({**bucket._asdict(), "users": users, "metrics": shown})
+            buckets.append({**bucket._asdict(), "users": len(distinct), "metrics": shown})
     return buckets
 
 
@@ -64,8 +69,8 @@ def describe_bias(lists: Ints, targets: Ints, catalogue: Ints, counts: Counts) -
     """Coverage and popularity of the recommended items, compared with the targets.
 
     Args:
-        lists: (S, k) item numbers, padded with 0.
-        targets: (S,) item numbers.
+        lists: (R, k) item numbers, padded with 0.
+        targets: (R,) item numbers.
         catalogue: (C,) item numbers.
         counts: (N + 1,) training interactions per item.
 

@@ -1,6 +1,6 @@
 """A gallery of users: their histories, the recommendations of each run, and the targets.
 
-S users, k items per user.
+R targets, k items per target.
 """
 
 from collections.abc import Sequence
@@ -23,22 +23,20 @@ class Scene:
 
     Args:
         data: the dataset.
-        user_ids: S ids.
         evaluation: evaluation with complete histories.
         counts: (N + 1,) training interactions per item.
     """
 
     data: Dataset
-    user_ids: Sequence[str]
     evaluation: Evaluation
     counts: NDArray[np.int64]
 
 
 def choose_users(ranks: NDArray[np.float64], count: int) -> list[int]:
-    """Rows of users at evenly spaced quantiles of their target's rank, in ascending order of rank.
+    """Rows of targets at evenly spaced quantiles of their target's rank, in ascending order of rank.
 
     Args:
-        ranks: (S,) ranks of the targets under one run.
+        ranks: (R,) ranks of the targets under one run.
         count: number of users.
 
     >>> choose_users(np.array([9.0, 1.0, 5.0, 2.0]), 2)
@@ -58,15 +56,15 @@ def describe_users(
     """The facts of each user, with items by number. The rank of a masked target is None.
 
     Args:
-        rows: rows of the users.
+        rows: rows of the users' targets.
         scene: the data behind the gallery.
-        ranks: (S,) ranks of the targets, by run.
-        lists: (S, k) recommended items, by run.
+        ranks: (R,) ranks of the targets, by run.
+        lists: (R, k) recommended items, by run.
     """
     evaluation = scene.evaluation
     return [
         {
-            "user_id": scene.user_ids[row],
+            "user_id": evaluation.user_ids[evaluation.users[row]],
             "history": _newest(evaluation, row),
             "history_length": int(evaluation.stops[row] - evaluation.starts[row]),
             "target": int(evaluation.targets[row]),

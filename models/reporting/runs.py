@@ -13,7 +13,7 @@ from models.results.evaluations import Evaluated
 from models.runs.files import read_environment
 from models.runs.trained import TrainedRecommender
 from models.training.log import flat
-from toolkit.splits import Ints
+from toolkit.histories import Ints
 
 COMMAND_KEYS = ("data", "output", "resume")  # settings that do not describe the model
 ENVIRONMENT = (
@@ -36,10 +36,10 @@ def describe_run(
         name: name of the run.
         trained: the loaded run.
         evaluated: its evaluation.
-        targets: (S,) item numbers.
-        lists: (S, k) recommended items.
+        targets: (R,) item numbers.
+        lists: (R, k) recommended items.
     """
-    counts, catalogue = trained.splits.train_counts, trained.splits.catalogue
+    counts, catalogue = trained.splits.train_counts, trained.splits.known
     environment = read_environment(evaluated.run)
     return {
         "name": name,
@@ -53,7 +53,9 @@ def describe_run(
         "trainable_parameters": count_trainable(trained.model),
         "curves": describe_curves(evaluated.run),
         "gates": describe_gates(trained),
-        "warmth": describe_warmth(np.asarray(evaluated.ranks.column("rank")), targets, counts),
+        "warmth": describe_warmth(
+            np.asarray(evaluated.ranks.column("rank")), targets, counts, evaluated.users
+        ),
         "bias": describe_bias(lists, targets, catalogue, counts),
     }
 

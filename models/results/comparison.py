@@ -3,13 +3,15 @@
 import json
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from models.results.budgets import Budget, unequal_budgets
 from models.runs.markdown import plain, table
 from toolkit.significance import Paired
 
 LEVEL = 0.05
+BUDGET = ("tried settings", "epochs", "seconds")  # columns
 COLUMNS = 96  # width of text around the tables in the terminal
 _LATEX = str.maketrans(
     {
@@ -37,12 +39,16 @@ class Row:
         values: by metric: value, low, high, as fractions.
         against_first: by metric, the paired test against the first run; empty for the first run.
         corrected: by metric, the test's p-value after Holm's correction for the number of runs.
+        beyond: `beyond` and `diversity_content` of the run's report; empty for a report of an older version.
+        budget: what the run could spend and spent; None if its records do not state it.
     """
 
     name: str
     values: dict[str, dict[str, float]]
     against_first: dict[str, Paired]
     corrected: dict[str, float]
+    beyond: dict[str, Any] = field(default_factory=dict)
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class Comparison:
 
     Args:
         split: split of the evaluation.
-        protocol: protocol of the evaluation.
+        protocol: name of the protocol.
+        protocol_settings: its value (`toolkit.protocols.Protocol.settings`).
         users: number of users.
         catalogue: number of ranked items.
         metrics: compared metrics.
@@ -61,6 +68,7 @@ class Comparison:
 
     split: str
     protocol: str
+    protocol_settings: dict[str, Any]
     users: int
     catalogue: int
     metrics: list[str]
@@ -69,6 +77,16 @@ class Comparison:
 
     def __str__(self) -> str:
         return self.show("text")
+
+    @property
+    def has_budgets(self) -> bool:
+        """Whether the budget of a run is known."""
+        return any(row.budget for row in self.rows)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes the comparison unfair: a sentence per budget that differs between the runs."""
+        return unequal_budgets([row.name for row in self.rows], [row.budget for row in self.rows])
 
     def show(self, how: Format) -> str:
         """The comparison as text, Markdown, LaTeX or JSON; metrics and differences in percent."""
@@ -82,18 +100,22 @@ class Comparison:
             {
                 "run": row.name,
                 "metrics": row.values,
+                **row.beyond,
                 "against_first": {
                     name: {**test._asdict(), "corrected_p_value": row.corrected[name]}
                     for name, test in row.against_first.items()
                 },
+                "budget": row.budget and asdict(row.budget),
             }
             for row in self.rows
         ]
         evaluation = {
-            key: getattr(self, key) for key in ("split", "protocol", "users", "catalogue")
+            key: getattr(self, key)
+            for key in ("split", "protocol", "protocol_settings", "users", "catalogue")
         }
         correction = {"correction": "holm", "corrected_over_runs": len(self.rows) - 1}
-        return {**evaluation, **correction, "notes": self.notes, "runs": rows}
+        notes = {"notes": self.notes, "warnings": self.warnings}
+        return {**evaluation, **correction, **notes, "runs": rows}
 
 
 def text(comparison: Comparison) -> str:
@@ -105,7 +127,10 @@ def text(comparison: Comparison) -> str:
         if len(comparison.rows) == 1:
             cells = [row[:3] for row in cells]
         blocks.append(_aligned(cells))
-    notes = [*_test_notes(comparison), *comparison.notes]
+    if comparison.has_budgets:
+        cells = [["budget", *BUDGET], *([row.name, *_budget(row)] for row in comparison.rows)]
+        blocks.append(_aligned(cells))
+    notes = [*_test_notes(comparison), *comparison.notes, *comparison.warnings]
     return "\n\n".join([*blocks, *map(_wrapped, notes)])
 
 
@@ -114,14 +139,19 @@ def markdown(comparison: Comparison) -> str:
     head, *rows = _rows(
         comparison, plain, lambda value, rank: f"**{value}**" if rank == 1 else value, _change
     )
-    notes = [plain(note) for note in comparison.notes]
+    notes = [plain(note) for note in (*comparison.notes, *comparison.warnings)]
     return "\n\n".join([table(head, rows), _heading(comparison), *_test_notes(comparison), *notes])
 
 
 def latex(comparison: Comparison) -> str:
     """A booktabs table with a row per run. The best value of each metric is bold, the second best underlined."""
-    head, *rows = _rows(comparison, _escaped, _latex_value, _latex_change)
-    notes = (_heading(comparison), *_test_notes(comparison), *comparison.notes)
+    head, *rows = _rows(comparison, escaped, _latex_value, _latex_change)
+    notes = (
+        _heading(comparison),
+        *_test_notes(comparison),
+        *comparison.notes,
+        *comparison.warnings,
+    )
     comments = [" ".join(note.split()) for note in notes]
     lines = [" & ".join(cells) + r" \\" for cells in (head, *rows)]
     return "\n".join(
@@ -156,7 +186,8 @@ def _rows(
     several = len(comparison.rows) > 1
     metrics = comparison.metrics
     ranks = {name: _value_ranks(comparison, name) for name in metrics}
-    lines = [["run", *metrics, *(f"{name} against first" for name in metrics if several)]]
+    budget = BUDGET if comparison.has_budgets else ()
+    lines = [["run", *metrics, *(f"{name} against first" for name in metrics if several), *budget]]
     for number, row in enumerate(comparison.rows):
         values = [
             f"{mark_value(_percent(row, name), ranks[name][number] if several else 0)} {_interval(row.values[name])}"
@@ -167,8 +198,14 @@ def _rows(
             for name in metrics
             if several
         ]
-        lines.append([format_name(row.name), *values, *changes])
+        spent = _budget(row) if budget else []
+        lines.append([format_name(row.name), *values, *changes, *spent])
     return lines
+
+
+def _budget(row: Row) -> list[str]:
+    """The cells of a run's budget, in the order of `BUDGET`."""
+    return ["–"] * len(BUDGET) if row.budget is None else row.budget.cells
 
 
 def _heading(comparison: Comparison) -> str:
@@ -252,5 +289,6 @@ def _interval(metric: dict[str, float], sign: str = "") -> str:
     return f"[{100 * metric['low']:{sign}.2f}, {100 * metric['high']:{sign}.2f}]"
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
+    """Text in one line for LaTeX."""
     return " ".join(name.split()).translate(_LATEX)

@@ -171,7 +171,7 @@ best = [data.item_ids.id(number) for number in scores.topk(5).indices.tolist()]"
 
 def _example_history(trained: TrainedRecommender) -> list[str]:
     """Item ids of the catalogue, as an example of a history."""
-    return [trained.dataset.item_ids.id(int(number)) for number in trained.splits.catalogue[:3]]
+    return [trained.dataset.item_ids.id(int(number)) for number in trained.splits.known[:3]]
 
 
 def _general_snippet(trained: TrainedRecommender, tables: dict[str, str]) -> str:

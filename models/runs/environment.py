@@ -17,7 +17,11 @@ PACKAGES = ("transformers", "accelerate", "numpy")
 
 
 def describe_environment(
-    accelerator: Accelerator, *, dataset: dict[str, Any], residency: Residency | None = None
+    accelerator: Accelerator,
+    *,
+    dataset: dict[str, Any],
+    residency: Residency | None = None,
+    lineage: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Versions, device, processes, git commit and dataset of a run.
 
@@ -26,6 +30,7 @@ def describe_environment(
         dataset: name and identity of the dataset as a JSON object; a recommender's is
             `models.runs.identity.describe_data`.
         residency: where the run keeps stored states; None if it reads none.
+        lineage: where its initial weights come from (`models.runs.lineage`); None if they are new.
     """
     return {
         "started": now(),
@@ -33,6 +38,7 @@ def describe_environment(
         "residency": residency and asdict(residency),
         "git_commit": _git_commit(),
         "dataset": dataset,
+        **({} if lineage is None else {"lineage": lineage}),
     }
 
 

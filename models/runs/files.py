@@ -13,9 +13,11 @@ import pyarrow as pa
 
 from models.config import RunConfig, load_run_config
 from models.training.log import read_log
-from toolkit import metrics, schema
+from toolkit import beyond_accuracy, metrics, schema
 from toolkit.errors import UserError
 from toolkit.json_files import read_json_object
+from toolkit.own_protocols import as_protocol
+from toolkit.protocols import Protocol, is_named, named_protocol
 from toolkit.store import read_file
 
 CONFIG = "config.yaml"
@@ -30,6 +32,14 @@ _REPORT_TYPES: dict[str, type] = {
     "catalogue": int,
     "metrics": dict,
 }
+_OPTIONAL_REPORT_TYPES: dict[str, type] = {  # which older versions did not write
+    "protocol_settings": dict,
+    "targets": int,
+    "slices": dict,
+    "beyond": dict,
+    "diversity_content": dict,
+}
+_SLICE_TYPES: dict[str, type] = {"about": str, "users": int, "targets": int, "metrics": dict}
 
 
 def read_run_config(run: Path) -> RunConfig:
@@ -72,21 +82,63 @@ def read_environment(run: Path) -> dict[str, Any]:
 def read_report(path: Path) -> dict[str, Any]:
     """Reads the report of an evaluation: protocol, split, users, catalogue, and metrics with intervals.
 
+    Older versions, which recorded neither the settings of the protocol nor the number of targets, had a target per user.
+    Their reports have no `beyond` and no `diversity_content`.
+
     Raises:
         UserError: if the file is missing or damaged.
     """
     report = read_json_object(path)
     _check_types({**dict.fromkeys(_REPORT_TYPES), **report}, _REPORT_TYPES, path)
-    for name in _MEASURED:
-        metric = report["metrics"].get(name)
-        if not isinstance(metric, dict) or not all(
-            _is_fraction(metric.get(key)) for key in ("value", "low", "high")
-        ):
-            raise UserError(
-                f"{path}: metric {name} is missing or invalid; expected value, low and high from 0 to 1; evaluate the "
-                "run again"
-            )
+    report = {"targets": report["users"], "slices": {}, **report}
+    _check_types(report, _OPTIONAL_REPORT_TYPES, path)
+    try:
+        report.setdefault("protocol_settings", protocol_of(report).settings)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    _check_metrics(report["metrics"], path)
+    for name, part in report["slices"].items():
+        if not isinstance(part, dict):
+            part = {}
+        _check_types(
+            {**dict.fromkeys(_SLICE_TYPES), **part}, _SLICE_TYPES, path, lead=f"slices.{name}."
+        )
+        _check_metrics(part["metrics"], path, lead=f"slices.{name}, ")
+    _check_beyond(report, path)
     return report
+
+
+def _check_beyond(report: dict[str, Any], path: Path) -> None:
+    """Checks the metrics beyond accuracy, which reports of older versions lack."""
+    for name, result in report.get("beyond", {}).items():
+        known = name.partition("@")[0] in beyond_accuracy.UNITS
+        numbers = [result]
+        if isinstance(result, dict):
+            numbers = [result.get(key) for key in ("value", "low", "high")]
+        if not known or not all(_is_number(value) and 0 <= value < math.inf for value in numbers):
+            raise UserError(
+                f"{path}: beyond.{name} is unknown or invalid; expected a number of at least 0, or value, low and high; "
+                "evaluate the run again"
+            )
+    content = report.get("diversity_content", {})
+    if content and not all(
+        isinstance(content.get(key), str) for key in ("tower", "encoder", "source")
+    ):
+        raise UserError(
+            f"{path}: diversity_content has no tower, encoder or source; evaluate the run again"
+        )
+
+
+def protocol_of(report: dict[str, Any]) -> Protocol:
+    """The protocol of a report; older versions recorded its name only.
+
+    Raises:
+        UserError: if it is neither a named protocol nor a valid one of a user.
+    """
+    name = report["protocol"]
+    if is_named(name) or "protocol_settings" not in report:
+        return named_protocol(name)
+    return as_protocol({"name": name, **report["protocol_settings"]})
 
 
 def read_ranks(path: Path) -> pa.Table:
@@ -115,7 +167,9 @@ def log_lines(run: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         valid = line.get("valid", {})
         counted = [line[key] for key in ("step", "epoch", "best_epoch") if key in line]
-        measured = [line[key] for key in ("loss", "train_seconds") if key in line]
+        measured = [
+            line[key] for key in ("loss", "train_seconds", "trained_seconds") if key in line
+        ]
         if (
             not isinstance(valid, dict)
             or not all(type(value) is int for value in counted)
@@ -131,11 +185,25 @@ def log_lines(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _check_types(values: dict[str, Any], types: dict[str, type], path: Path) -> None:
+def _check_metrics(values: dict[str, Any], path: Path, *, lead: str = "") -> None:
+    for name in _MEASURED:
+        metric = values.get(name)
+        if not isinstance(metric, dict) or not all(
+            _is_fraction(metric.get(key)) for key in ("value", "low", "high")
+        ):
+            raise UserError(
+                f"{path}: {lead}metric {name} is missing or invalid; expected value, low and high from 0 to 1; evaluate the "
+                "run again"
+            )
+
+
+def _check_types(
+    values: dict[str, Any], types: dict[str, type], path: Path, *, lead: str = ""
+) -> None:
     for key, kind in types.items():
         if key in values and (type(values[key]) is not kind):
             raise UserError(
-                f"{path}: {key} is {values[key]!r}, expected {_TYPE_NAMES[kind]}; restore the file"
+                f"{path}: {lead}{key} is {values[key]!r}, expected {_TYPE_NAMES[kind]}; restore the file"
             )
 
 

@@ -6,7 +6,7 @@ calls `differing_data` on the records of two runs. Identity is content, not a pa
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from models.inputs.provenance import describe_towers
+from models.inputs.provenance import describe_towers, pictures_of
 from models.inputs.reads import Reads
 from models.machine.parallel import rank_and_world
 from models.runs.files import CONFIG, ENVIRONMENT, read_environment
@@ -136,16 +136,41 @@ def refuse_other_states(
             f"{run}: an older Versa trained this run and did not record the provenance of its states, so another dataset "
             "cannot be checked; train again, or leave out --data"
         )
-    then = dict(_settings(made_with))
-    now = dict(_settings(describe_towers(dataset, reads)))
+    difference = differing_states(made_with, describe_towers(dataset, reads))
+    if difference is not None:
+        key, then, now = difference
+        raise UserError(
+            f"{run}: trained on states with {key} {then!r}, but {dataset.path} has {now!r}; the model requires states of "
+            "the same provenance: encode that dataset with the same settings"
+        )
+
+
+def differing_states(
+    first: Mapping[str, Any], other: Mapping[str, Any], *, tower: str | None = None
+) -> tuple[str, Any, Any] | None:
+    """The first setting in which the provenance of states differs: its name and both values; None if there is none.
+
+    Args:
+        first: provenance of the states of some towers (`models.inputs.provenance`).
+        other: of others.
+        tower: the only tower to compare, with the pictures that it reads; by default all.
+    """
+    then, now = (dict(_settings(_of_tower(one, tower))) for one in (first, other))
     for key in sorted({*then, *now}):
         both = key in then and key in now
         must = key.startswith("media ") or key.rpartition(" ")[2] in _ALWAYS
         if then.get(key) != now.get(key) and (both or must):
-            raise UserError(
-                f"{run}: trained on states with {key} {then.get(key)!r}, but {dataset.path} has {now.get(key)!r}; the "
-                "model requires states of the same provenance: encode that dataset with the same settings"
-            )
+            return key, then.get(key), now.get(key)
+    return None
+
+
+def _of_tower(provenance: Mapping[str, Any], tower: str | None) -> dict[str, Any]:
+    """The provenance of one tower, with the settings of pictures if it reads any; of all if none is named."""
+    if tower is None:
+        return dict(provenance)
+    encode = {name: one for name, one in provenance.get("encode", {}).items() if name == tower}
+    media = pictures_of(provenance, tower)
+    return {"encode": encode, "media": media}
 
 
 def differing_data(first: dict[str, Any], other: dict[str, Any]) -> list[str]:

@@ -112,9 +112,7 @@ def from_pretrained(
             were saved, do not fit the config, or are not finite; or if a base encoder is missing
             or has changed.
     """
-    folder = a_path(path, name="model folder")
-    if not folder.is_dir():
-        folder = _download(str(path), revision)
+    folder = model_folder(path, revision=revision)
     record = read_json_object(folder / CONFIG)
     config = migrate(record, "model", where=folder / CONFIG)
     if not (folder / WEIGHTS).is_file():
@@ -132,6 +130,18 @@ def from_pretrained(
     weights.load_into(model)
     weights.refuse_changed(config.get("weights_sha256", []))
     return model.eval()
+
+
+def model_folder(path: str | Path, *, revision: str | None = None) -> Path:
+    """A model folder, downloaded if the path is a name on the hub. Arguments and errors are those of `from_pretrained`."""
+    folder = a_path(path, name="model folder")
+    return folder if folder.is_dir() else _download(str(path), revision)
+
+
+def digest_of(folder: Path) -> str:
+    """The digest of the weights in a model folder, as its config.json records it."""
+    files = (WEIGHTS, *adapter_weights(folder))
+    return weights_digest({file: sha256_of(folder / file) for file in files})
 
 
 def base_of(config: RunConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from models.config import RunConfig
 from models.inputs.features import Features
 from models.inputs.histories import Histories, first_true, item_numbers, list_histories
+from models.inputs.user_share import with_share_of_users
 from models.inputs.users import Users
 from models.ranking.catalogue import Catalogue, encode_catalogue, make_catalogue
 from models.ranking.top_k import USERS_AT_ONCE, TopK, top_k_items, users_at_once
@@ -22,8 +23,10 @@ from toolkit.arguments import whole_number
 from toolkit.console.progress import track
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
+from toolkit.histories import Ints
 from toolkit.ids import as_ids
-from toolkit.splits import MIN_INTERACTIONS, Ints, Protocol, Splits
+from toolkit.own_protocols import ProtocolLike, as_protocol
+from toolkit.splits import Evaluation, Splits
 
 
 class TrainedRecommender:
@@ -65,18 +68,45 @@ class TrainedRecommender:
         """Train, valid and test under the run's own protocol."""
         return self.splits_under(self.config.protocol)
 
-    def splits_under(self, protocol: Protocol) -> Splits:
-        """Train, valid and test under a protocol, with times if the sequence encoder reads them."""
-        return self.dataset.splits(
+    def splits_under(self, protocol: ProtocolLike) -> Splits:
+        """Train, valid and test under a protocol, with times if the sequence encoder reads them.
+
+        Raises:
+            UserError: if the protocol trains on other data than the run's own.
+        """
+        protocol, own = as_protocol(protocol), self.config.evaluation_protocol
+        if protocol.split.training != own.split.training:
+            raise UserError(
+                f"protocol {protocol}: the run was trained under {own}, which splits the data in another way, so its "
+                f"training data may contain what {protocol} tests; train a run under it: python -m models.train --config "
+                f"{self.config.output}/config.yaml --protocol {protocol} --output OTHER"
+            )
+        splits = self.dataset.splits(
             protocol=protocol,
             max_len=self.config.sequence.max_len,
             times=self.model.takes_times,
         )
+        train = self.config.train
+        return with_share_of_users(splits, train.user_share, seed=train.user_seed)
+
+    def catalogue_of(self, evaluation: Evaluation) -> Catalogue:
+        """The encoded items among which an evaluation ranks its targets."""
+        new = evaluation.new_targets
+        if not len(new) and np.array_equal(evaluation.catalogue, self.splits.known):
+            return self.catalogue
+        return make_catalogue(
+            self.catalogue.embeddings,
+            self.features.same_as(),
+            evaluation.catalogue,
+            users=self.catalogue.users,
+            model=self.model,
+            appended=new,
+        )
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """The encoded items that can be recommended: those of the truncated data, or all items of another dataset."""
-        ranked = self.splits.catalogue if self._ranked is None else self._ranked
+        """The encoded items that can be recommended: those of the kept data, or all items of another dataset."""
+        ranked = self.splits.known if self._ranked is None else self._ranked
         return encode_catalogue(
             self.model,
             self.features,
@@ -230,8 +260,9 @@ class TrainedRecommender:
         if rows.null_count:
             unknown = histories.user_ids[first_true(rows.is_null())].as_py()
             raise UserError(
-                f"user {unknown!r} has no vector, because users with fewer than {MIN_INTERACTIONS} interactions are not "
-                "trained on; leave the user out (--users), or use a recommender that reads histories"
+                f"user {unknown!r} has no vector, because the run was trained on "
+                f"{self.config.evaluation_protocol.split.trained_users}; leave the user out (--users), or use a "
+                "recommender that reads histories"
             )
         return torch.from_numpy(rows.to_numpy().astype(np.int64)) + 1
 

@@ -42,6 +42,8 @@ class Place:
         batch: number of batches of this epoch that are done.
         best: best validation metric so far; -1 before the first evaluation.
         best_epoch: its epoch; 0 before the first evaluation.
+        seconds: seconds of training so far, without evaluations, over all calls of the run. Checkpoints of older versions
+            lack it, and count from 0.
     """
 
     step: int = 0
@@ -49,23 +51,45 @@ class Place:
     batch: int = 0
     best: float = -1.0
     best_epoch: int = 0
+    seconds: float = 0.0
 
-    def is_over(self, *, epochs: int, patience: int, evaluate_every: int = 1) -> bool:
+    def is_over(
+        self, *, epochs: int, patience: int, evaluate_every: int = 1, max_seconds: float = 0.0
+    ) -> bool:
         """Whether the run ends here. It depends on the settings of this call, so it is not in the checkpoint.
 
         Args:
             epochs: most epochs.
             patience: most evaluations in a row without an improvement.
             evaluate_every: epochs between evaluations.
+            max_seconds: most seconds of training; 0 for no limit.
+        """
+        limits = {"patience": patience, "evaluate_every": evaluate_every}
+        return bool(self.ended_by(epochs=epochs, max_seconds=max_seconds, **limits))
+
+    def ended_by(
+        self, *, epochs: int, patience: int, evaluate_every: int, max_seconds: float
+    ) -> str:
+        """The setting that ends the run here, `patience`, `epochs` or `max_seconds`; empty if none does.
+
+        Arguments are those of `is_over`.
         """
         done = self.epoch - 1
-        return (
-            done >= epochs or done // evaluate_every - self.best_epoch // evaluate_every >= patience
-        )
+        if done // evaluate_every - self.best_epoch // evaluate_every >= patience:
+            return "patience"
+        if done >= epochs:
+            return "epochs"
+        return "max_seconds" if max_seconds and self.seconds >= max_seconds else ""
 
-    def is_evaluated(self, *, epochs: int, evaluate_every: int) -> bool:
+    @property
+    def is_measured(self) -> bool:
+        """Whether an epoch, or the initial model, has been evaluated on valid."""
+        return self.best >= 0
+
+    def is_evaluated(self, *, epochs: int, evaluate_every: int, max_seconds: float = 0.0) -> bool:
         """Whether the current epoch ends with an evaluation: every so many do, and the last one."""
-        return self.epoch % evaluate_every == 0 or self.epoch == epochs
+        is_last = self.epoch == epochs or bool(max_seconds and self.seconds >= max_seconds)
+        return is_last or self.epoch % evaluate_every == 0
 
 
 class Checkpoints:
@@ -96,7 +120,7 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """The checkpoint files, oldest first."""
-        return sorted(self.folder.glob("step-*.safetensors"))
+        return checkpoint_files(self.folder.parent)
 
     def save(self, place: Place) -> None:
         """Writes a checkpoint and removes the oldest beyond `keep`; all processes call it."""
@@ -210,6 +234,11 @@ class Checkpoints:
         if self.scaler:
             self.scaler.load_state_dict(json.loads(metadata["scaler"]))
         _restore_random_state(parts["random"][str(rank)], next(self.model.parameters()).device)
+
+
+def checkpoint_files(run: Path) -> list[Path]:
+    """The checkpoint files of a run, oldest first."""
+    return sorted((run / FOLDER).glob("step-*.safetensors"))
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

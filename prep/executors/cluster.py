@@ -5,29 +5,16 @@ need a shared file system. Only this process writes.
 """
 
 import logging
-import os
-import secrets
-import socket
-import sys
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
+from toolkit import ray_cluster
 from toolkit.errors import UserError
 
-# Ray reads these at its first import. They are set only for a cluster that is started here.
-_LOCAL_CLUSTER = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no port beyond the loopback address
-    "RAY_AUTH_MODE": "token",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-_PROBE_SECONDS = 10.0
-_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 # Ray would restart a worker endlessly if an item kills it.
 _NO_RESTART = {"max_restarts": 0, "max_task_retries": 0}
 
@@ -82,11 +69,7 @@ def in_cluster(
 
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[None]:
-    """Connects to a cluster, or starts one on this machine, until the block ends.
-
-    Within another such block, or if the caller has initialised Ray, that cluster is used and left running.
-    A cluster that is started here listens only on the loopback address, requires a random token, and has no dashboard,
-    provided that Ray has not been imported before.
+    """Connects to a cluster for Ray Data (`toolkit.ray_cluster.cluster`) until the block ends.
 
     Args:
         address: HOST:PORT of a running cluster, or `auto` for the running cluster of this machine.
@@ -94,19 +77,9 @@ def cluster(address: str | None = None) -> Iterator[None]:
     Raises:
         UserError: if Ray is not installed, or there is no such cluster.
     """
-    ray = _import_ray(local=address is None)
-    _be_quiet()
-    if ray.is_initialized():
+    with ray_cluster.cluster(address):
+        _be_quiet()
         yield
-        return
-    if address is None:
-        _start()
-    else:
-        _connect(address)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _pack(batch: pa.RecordBatch) -> pa.Table:
@@ -146,59 +119,9 @@ class _WorkFailedError(Exception):
         return error
 
 
-def _import_ray(*, local: bool) -> Any:
-    """Imports Ray; for a local cluster, sets its environment variables before the first import."""
-    if local and "ray" not in sys.modules:
-        for name, value in {**_LOCAL_CLUSTER, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
-            os.environ.setdefault(name, value)
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise UserError(
-            f'--executor ray needs Ray, which is not installed ({error}); run: pip install "versa-toolkit[ray]"'
-        ) from None
-    return ray
-
-
-def _start(**limits: int) -> None:
-    """Starts a cluster on this machine, whose workers use the module search path of this process."""
-    import ray
-
-    known = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-    try:
-        ray.init(address="local", include_dashboard=False, **_QUIET, **limits)
-    finally:
-        del os.environ["PYTHONPATH"]
-        if known is not None:
-            os.environ["PYTHONPATH"] = known
-
-
-def _connect(address: str) -> None:
-    import ray
-
-    try:
-        _probe(address)
-        ray.init(address=address, **_QUIET)
-    except (OSError, ValueError, OverflowError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"--address {address}: no Ray cluster answers ({reason}); start one with `ray start "
-            "--head`, or omit --address to use only this machine"
-        ) from None
-
-
-def _probe(address: str) -> None:
-    """Raises an OSError at once if nothing listens, instead of minutes of attempts by Ray."""
-    host, _, port = address.rpartition(":")
-    if host and "/" not in host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_PROBE_SECONDS).close()
-
-
 def _be_quiet() -> None:
     """Disables Ray Data's progress bars and messages, which would mix with ours; errors are still raised."""
-    import ray
+    import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -1,11 +1,7 @@
 """Local executors: in this process, or in several processes of this machine."""
 
-import ctypes
 import multiprocessing
 import os
-import signal
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,13 +11,9 @@ import pyarrow as pa
 
 from toolkit.console.interrupts import leaving_interrupts
 from toolkit.errors import UserError
+from toolkit.workers import cpu_count, end_with_parent
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def cpu_count() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+__all__ = ["cpu_count", "here", "in_processes", "prepare_worker"]
 
 
 def here(
@@ -84,20 +76,5 @@ def _run(batch: pa.RecordBatch) -> pa.Table:
 
 def prepare_worker() -> None:
     """Prepares a worker: it ignores Ctrl-C, ends with its parent, and limits OpenCV to one thread."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
-    _ask_kernel_to_end_with_parent()
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _ask_kernel_to_end_with_parent() -> None:
-    """Lets Linux kill this process with its parent, even while a decoder holds the interpreter's lock."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()

@@ -22,8 +22,8 @@ from prep.steps.database import Connection, batches, create, rows
 from prep.steps.problems import Problem
 from toolkit import schema
 from toolkit.console.progress import Progress
+from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.errors import UserError
-from toolkit.splits import MIN_INTERACTIONS
 
 SHARD_ROWS = 1_000_000
 FEW_KNOWN = 0.5  # a smaller share of interactions with known items indicates wrong files

@@ -7,7 +7,8 @@ columns are not read: every line is an interaction. `.user`, `.kg`, `.link` and 
 reported.
 
 Split files (`NAME.train.inter`, `NAME.valid.inter`, `NAME.test.inter`) are read as one log, because Versa makes its
-own splits.
+own splits. Augmented files, whose lines are targets with their histories, are joined to sequences
+(`prep.readers.augmented`).
 """
 
 from collections.abc import Iterator
@@ -17,29 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep.config import TimeUnit
-from prep.readers.columns import Sheet, open_sheet, read_columns
-from prep.readers.headers import simple
+from prep.readers import augmented
+from prep.readers.atomic import NAMES, column_of, open_atomic, plain, title_of
+from prep.readers.columns import Sheet, read_columns
 from prep.readers.raw import Raw
-from prep.readers.table import interactions_of, items_apart, items_of, refuse_twice
+from prep.readers.table import interactions_of, items_apart, items_of
 from prep.steps.problems import Problem
 from toolkit.errors import UserError
 
-NAMES = {"user": "user_id", "item": "item_id", "time": "timestamp"}
-_TYPES = ("token", "token_seq", "float", "float_seq")
 _SPLITS = ("train", "valid", "test")  # RecBole's order; files with other names follow
 _UNREAD = (".user", ".kg", ".link", ".net")
-# Names of title columns, most reliable first; then the endings of such names.
-_TITLES = (
-    "title",
-    "itemtitle",
-    "movietitle",
-    "videotitle",
-    "producttitle",
-    "newstitle",
-    "name",
-    "itemname",
-)
-_TITLE_ENDINGS = ("title", "name")
 _SECONDS_BELOW = 10**11  # in milliseconds: March 1973; in seconds: the year 5138
 
 
@@ -78,7 +66,8 @@ def _files(dump: Path, paths: list[Path]) -> dict[str, Path]:
         raise UserError(
             f"{dump}: several .item files ({names}) but no {name}.item; keep only one of them"
         )
-    return files | ({"items": named[0]} if named else {})
+    files |= {"items": named[0]} if named else {}
+    return {**augmented.find_beside(ordered[0].parent / name), **files}
 
 
 def _split_order(name: str) -> tuple[int, str]:
@@ -101,14 +90,16 @@ def read(
         UserError: with file and row, or column, of the first error.
     """
     asked = columns or {}
-    logs = [_opened(path) for role, path in files.items() if role.startswith("interactions")]
+    logs = [open_atomic(path) for role, path in files.items() if role.startswith("interactions")]
+    if augmented.history_of(logs[0]):
+        return augmented.read(files, logs, asked)
     names = _log_columns(logs, asked)
     problems = [*_notes(files, logs, names)]
     unit = _unit(logs[0], names, time_unit)
     if "items" in files:
-        sheet = _opened(files["items"])
-        title, notes = _title(sheet, asked)
-        items = items_apart(sheet, {"item": _column(sheet, asked, "item"), **title})
+        sheet = open_atomic(files["items"])
+        title, notes = title_of(sheet, asked)
+        items = items_apart(sheet, {"item": column_of(sheet, asked, "item"), **title})
         problems += notes
     else:
         items, notes = items_of(logs[0], {**names, **_title_in_log(logs[0], asked)})
@@ -124,52 +115,12 @@ def read(
     )
 
 
-def _opened(path: Path) -> Sheet:
-    """Opens a file; the names of its columns include the types."""
-    sheet = open_sheet(path, (), "\t")
-    if not any(":" in name and name.rpartition(":")[2] in _TYPES for name in sheet.names):
-        raise UserError(
-            f"{path}:1: expected a header of RecBole's atomic files, such as user_id:token<TAB>item_id:token, found "
-            f"{' '.join(sheet.names)[:80]!r}; for custom tables use --layout table --columns ..."
-        )
-    return sheet
-
-
-def _plain(name: str) -> str:
-    """The name of a column without its type."""
-    head, colon, type_ = name.rpartition(":")
-    return head if colon and type_ in _TYPES else name
-
-
-def _column(sheet: Sheet, asked: dict[str, str], role: str) -> str:
-    """The full name of the column of one role.
-
-    Raises:
-        UserError: if the file has no such column, or several.
-    """
-    wanted = _plain(asked.get(role, NAMES.get(role, role)))
-    matching = [name for name in sheet.names if _plain(name).strip() == wanted]
-    if not matching:
-        raise UserError(
-            f"{sheet.path}:1: no column {wanted!r} ({role}); found {', '.join(sheet.names)}; name the column with "
-            f"--columns {role}=NAME"
-        )
-    refuse_twice(sheet.path, [_plain(name) for name in sheet.names], [wanted])
-    return matching[0]
-
-
 def _log_columns(logs: list[Sheet], asked: dict[str, str]) -> dict[str, str]:
     """The names of the columns of users, items and optional times, which all parts must share."""
     first = logs[0]
-    lists = [name for name in first.names if name.endswith("_list:token_seq")]
-    if lists:
-        raise UserError(
-            f"{first.path}:1: column {lists[0]!r} holds histories (RecBole's augmented files, whose lines are targets "
-            "with their histories), expected one interaction per line; use the original .inter file"
-        )
-    names = {role: _column(first, asked, role) for role in ("user", "item")}
-    if "time" in asked or any(_plain(name) == NAMES["time"] for name in first.names):
-        names["time"] = _column(first, asked, "time")
+    names = {role: column_of(first, asked, role) for role in ("user", "item")}
+    if "time" in asked or any(plain(name) == NAMES["time"] for name in first.names):
+        names["time"] = column_of(first, asked, "time")
     for log in logs[1:]:
         for name in names.values():
             if name not in log.names:
@@ -179,40 +130,8 @@ def _log_columns(logs: list[Sheet], asked: dict[str, str]) -> dict[str, str]:
     return names
 
 
-def _title(sheet: Sheet, asked: dict[str, str]) -> tuple[dict[str, str], list[Problem]]:
-    """The title column, and notes on how it was chosen."""
-    if "title" in asked:
-        return {"title": _column(sheet, asked, "title")}, []
-    likely = _titles(sheet)
-    if not likely:
-        message = (
-            f"{sheet.path.name}: no column has a name like a title (found {', '.join(sheet.names)}); "
-            "titles are empty; to choose a column use --columns title=NAME"
-        )
-        return {}, [Problem(None, "title_column", message)]
-    if len(likely) == 1:
-        return {"title": likely[0]}, []
-    message = (
-        f"{sheet.path.name}: several columns may hold titles ({', '.join(likely)}); {likely[0]} is used; "
-        f"to choose another use --columns title={_plain(likely[1])}"
-    )
-    return {"title": likely[0]}, [Problem(None, "title_column", message)]
-
-
-def _titles(sheet: Sheet) -> list[str]:
-    texts = [name for name in sheet.names if name.rpartition(":")[2] in ("token", "token_seq")]
-    exact = [name for title in _TITLES for name in texts if simple(_plain(name)) == title]
-    ending = [
-        name
-        for end in _TITLE_ENDINGS
-        for name in texts
-        if simple(_plain(name)).endswith(end) and name not in exact
-    ]
-    return list(dict.fromkeys([*exact, *ending]))
-
-
 def _title_in_log(log: Sheet, asked: dict[str, str]) -> dict[str, str]:
-    return {"title": _column(log, asked, "title")} if "title" in asked else {}
+    return {"title": column_of(log, asked, "title")} if "title" in asked else {}
 
 
 def _all_items(

@@ -2,46 +2,30 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
+from prep.reporting.finding import SEVERITIES, Facts, Finding, Severity
 from prep.reporting.limits import SHOWN
+from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.measures import number
-from toolkit.splits import MIN_INTERACTIONS
-
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-Facts = dict[str, Any]
 
 # Both limits must be exceeded by one text: a share of the captions and a number of items.
 SAME_SHARE, SAME_ITEMS = 0.10, 20
-# Minimum share of interactions later than a user's test time, and minimum number of users, for a finding.
-LEAKAGE_SHARE, LEAKAGE_USERS = 0.05, 100
 FAILED_SHARE = 0.05  # of the items that a model captioned
 CUT_SHARE = 0.05  # of the items that a model captioned
 
 
-class Finding(NamedTuple):
-    """One line of the verdict; `what; advice.` is a sentence.
-
-    Args:
-        severity: an error makes the dataset or one of its tables unusable for training; a warning
-            suggests to check the dump; a note is information.
-        kind: identifier for programs.
-        what: the statement.
-        advice: what to do.
-    """
-
-    severity: Severity
-    kind: str
-    what: str
-    advice: str
-
-
 def find(facts: Facts) -> list[dict[str, str]]:
-    """The verdict on the facts of a report, most severe findings first; empty without findings."""
-    findings = [finding for check in _CHECKS for finding in check(facts)]
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return [finding._asdict() for finding in findings]
+    """The verdict on the facts of a report, most severe findings first; empty without findings.
+
+    Its findings are those of the audit and those about the completeness of the tables.
+    """
+    before, after = (
+        [finding._asdict() for check in checks for finding in check(facts)]
+        for checks in (_BEFORE, _AFTER)
+    )
+    findings = [*before, *facts["audit"]["findings"], *after]
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding["severity"]))
 
 
 def headline(verdict: list[dict[str, str]]) -> str:
@@ -49,16 +33,6 @@ def headline(verdict: list[dict[str, str]]) -> str:
     counts = Counter(finding["severity"] for finding in verdict)
     parts = [number(counts[severity], severity) for severity in SEVERITIES if counts[severity]]
     return ", ".join(parts) or "no problems found"
-
-
-def _trainable(facts: Facts) -> Iterator[Finding]:
-    if facts["splits"]["users"] == 0:
-        yield Finding(
-            "error",
-            "nothing_to_train",
-            f"No user has {MIN_INTERACTIONS} interactions with known items, so nothing can be trained",
-            "check that the files of interactions and of titles are of the same release",
-        )
 
 
 def _tables(facts: Facts) -> Iterator[Finding]:
@@ -131,26 +105,6 @@ def difference(count: int) -> str:
     if count == 0:
         return "equal"
     return f"{abs(count):,} {'missing' if count < 0 else 'too many'}"
-
-
-def _times(facts: Facts) -> Iterator[Finding]:
-    times = facts["timestamps"]
-    if times["implausible"]:
-        yield Finding(
-            "warning",
-            "implausible_time",
-            f"{number(times['implausible'], 'timestamp')} before 1990 or after 2034 "
-            f"(first {times['first']}, last {times['last']}), so their unit is probably wrong",
-            "ingest again with another --time_unit (ms or s), or fix the file if its layout has a fixed unit",
-        )
-    if times["share_null"] and times["share_null"] < 1:
-        yield Finding(
-            "warning",
-            "some_times_missing",
-            f"{times['share_null']:.1%} of the interactions have no timestamp, so all interactions follow the "
-            "file's order instead of the time",
-            "add the missing times",
-        )
 
 
 def _other_steps(facts: Facts) -> Iterator[Finding]:
@@ -234,6 +188,7 @@ _VERBATIM: dict[str, tuple[Severity, str]] = {
     "ids_differ": ("warning", "use the same ids in both files if they mean the same items"),
     "dropped_duplicates": ("note", "omit --duplicates drop to keep them"),
     "joined_splits": ("note", "results are not comparable with results on that split"),
+    "cut_histories": ("note", "counts of interactions may be too low for these users"),
     "not_read": ("note", "no action is needed"),
     "title_column": ("note", "towers with the source title read this column"),
 }
@@ -259,86 +214,6 @@ def _counts(facts: Facts) -> Iterator[Finding]:
             f"{number(above, 'item')} with more likes than views, as older copies of MicroLens have"
         )
         yield Finding("note", "likes_above_views", what, "do not use the ratio of likes to views")
-
-
-def _repetitions(facts: Facts) -> Iterator[Finding]:
-    identical, repeated = (facts["repetitions"][kind] for kind in ("identical", "repeated_items"))
-    surplus = identical["interactions"] - identical["groups"]
-    if surplus:
-        yield Finding(
-            "warning",
-            "identical_interactions",
-            f"{number(surplus, 'interaction')} with the user, item and time of an earlier one, all kept",
-            "if they are copies rather than second clicks, ingest with --duplicates drop",
-        )
-    if repeated["users"]:
-        yield Finding(
-            "note",
-            "repeated_items",
-            f"{number(repeated['users'], 'user')} with an item more than once",
-            "under protocol paper such a target never counts as a hit, so report protocol clean as well",
-        )
-
-
-def _order(facts: Facts) -> Iterator[Finding]:
-    """The share of the order within users that is not determined by time, and whether it follows the ids."""
-    order = facts["order"]
-    if not order["by_file"]:
-        return
-    share, hashed = order["share_ascending"], order["ties"] == "hash"
-    if order["untimed"]:
-        what = "Not every interaction has a time" if order["tied"] else "No times"
-        what += ", so the order within users is that of " + ("a hash" if hashed else "the file")
-        kind = "no_times"
-    else:
-        what = (
-            f"{_percent(order['share_by_file'])} of users' neighbouring interactions have the same time "
-            f"({order['by_file']:,} of {order['pairs']:,}), and the order of "
-            + ("a hash" if hashed else "the file")
-        )
-        kind = "simultaneous"
-    if share is not None:
-        what += f"; within {'users' if order['untimed'] else 'them'}, items ascend in {_percent(share)} of steps"
-    if order["follows_ids"]:
-        advice = (
-            "from a file sorted by id, a model learns the order of ids instead of time: before you trust any number, "
-            "ingest with --ties hash into another folder, or sort the file by time"
-        )
-        yield Finding("warning", kind, what, advice)
-    else:
-        advice = "do not rely on their order" + ("" if hashed else ", or compare with --ties hash")
-        yield Finding("note", kind, what, advice)
-
-
-def _percent(share: float) -> str:
-    """A share in percent; shows 100 % and 0 % only for exactly 1 and 0."""
-    return (
-        f"{100 * share:.4g}%" if share in (0, 1) else f"{min(max(100 * share, 0.01), 99.99):.1f}%"
-    )
-
-
-def _leakage(facts: Facts) -> Iterator[Finding]:
-    share = facts["order"]["share_later_than_test"]
-    many = facts["splits"]["users"] >= LEAKAGE_USERS
-    if many and share is not None and share >= LEAKAGE_SHARE:
-        yield Finding(
-            "note",
-            "leave_one_out",
-            f"Under leave-one-out, {share:.1%} of all interactions are later than a user's own test time (mean over users)",
-            "training includes interactions later than other users' tests, so report this share with the results",
-        )
-
-
-def _duplicates(facts: Facts) -> Iterator[Finding]:
-    for name, noun in {"titles": "title", "covers": "cover", "frames": "clip"}.items():
-        entry = facts["duplicates"][name]
-        if entry and entry["groups"]:
-            yield Finding(
-                "note",
-                f"identical_{name}",
-                f"{entry['items']:,} items share their {noun} with others, in {number(entry['groups'], 'group')}",
-                "a tower with only this source cannot distinguish them, so add another tower",
-            )
 
 
 def _captions(facts: Facts) -> Iterator[Finding]:
@@ -371,18 +246,7 @@ def _unseen(facts: Facts) -> Iterator[Finding]:
         yield Finding("note", "never_seen", what, advice)
 
 
-_CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
-    _trainable,
-    _tables,
-    _notes,
-    _published,
-    _times,
-    _other_steps,
-    _counts,
-    _repetitions,
-    _order,
-    _leakage,
-    _duplicates,
-    _captions,
-    _unseen,
-)
+_Checks = tuple[Callable[[Facts], Iterator[Finding]], ...]
+# Before and after the findings of the audit.
+_BEFORE: _Checks = (_tables, _notes, _published, _other_steps, _counts)
+_AFTER: _Checks = (_captions, _unseen)

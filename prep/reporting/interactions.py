@@ -1,66 +1,42 @@
-"""Facts about interactions, in one pass over complete users, a few million rows at a time.
+"""Facts about interactions, in one pass over complete users; memory holds a chunk and a few numbers per item."""
 
-The table is sorted by user, so no operation needs more than one chunk: memory holds a chunk and a few numbers per
-item, independent of the length of the table.
-"""
-
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from prep.reporting.chunks import ALL, CHUNK_ROWS, Chunk, Counter, walk
+from prep.reporting.chunks import whole_users as whole_users
 from prep.reporting.measures import share, spread, utc
 from prep.reporting.order import Order
 from prep.reporting.repetitions import Repetition, agree
-from prep.reporting.shapes import curve, histogram, share_of_top
-from toolkit import Dataset, schema
-from toolkit.errors import UserError
+from prep.reporting.shapes import curve, histogram, share_of_top, summed
+from toolkit import Dataset
+from toolkit.cuts import KEPT_BEYOND, MIN_INTERACTIONS
 from toolkit.measures import gini
-from toolkit.splits import KEPT_BEYOND, MIN_INTERACTIONS
-from toolkit.store import Table
 
-CHUNK_ROWS = 2_000_000
 MAX_LEN = 10  # L of the paper's protocol
 # Timestamps outside 1990-01-01 .. 2035-01-01 probably have another unit.
 PLAUSIBLE_MS = (631_152_000_000, 2_051_222_400_000)
 
-Ints = NDArray[np.int64]
 
-
-def describe_interactions(data: Dataset, *, chunk_rows: int = CHUNK_ROWS) -> dict[str, Any]:
+def describe_interactions(
+    data: Dataset, *, counters: Sequence[Counter] = (), chunk_rows: int = CHUNK_ROWS
+) -> dict[str, Any]:
     """Counts, sequence lengths, popularity, timestamps, repetitions, and the data that the splits will use.
 
     Args:
         data: the dataset.
+        counters: what else to count in the same pass.
         chunk_rows: minimum number of rows per chunk; a user is never divided.
 
     Raises:
         UserError: if the table is missing or broken.
     """
-    table, tally = Table(data.path / "interactions"), _Tally(data.items)
-    for chunk in whole_users(table.batches(schema.INTERACTIONS.names), chunk_rows):
-        tally.add(chunk)
+    tally = _Tally(data.items)
+    walk(data, [tally, *counters], columns=ALL, rows=chunk_rows)
     return tally.facts(data.items.column("item_id"))
-
-
-def whole_users(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Yields the interactions in order in chunks of at least `rows` (except the last) with complete users."""
-    waiting: list[pa.Table] = []
-    for batch in batches:
-        waiting.append(pa.Table.from_batches([batch]))
-        if sum(table.num_rows for table in waiting) < rows:
-            continue
-        table = pa.concat_tables(waiting)
-        user = table.column("user").to_numpy()
-        last = int(np.searchsorted(user, user[-1]))
-        if last:
-            yield table.slice(0, last)
-        waiting = [table.slice(last)]
-    if sum(table.num_rows for table in waiting):
-        yield pa.concat_tables(waiting)
 
 
 class _Tally:
@@ -80,36 +56,26 @@ class _Tally:
         self.repeated = Repetition()
         self.simultaneous = Repetition()
 
-    def add(self, chunk: pa.Table) -> None:
+    def add(self, chunk: Chunk) -> None:
         """Counts the interactions of further users, whose rows must be complete."""
-        chunk = chunk.combine_chunks()
-        user, item = (chunk.column(name).to_numpy() for name in ("user", "item"))
-        if item.min() < 1 or item.max() >= len(self.popularity):
-            raise UserError(
-                f"interactions: items {item.min()}..{item.max()} are not all in "
-                f"1..{len(self.popularity) - 1}; run prep check for details"
-            )
-        starts = np.flatnonzero(np.diff(user, prepend=-1))
-        stops = np.append(starts[1:], len(user))
-        self._add_lengths(item, starts, stops)
-        self.popularity += np.bincount(item, minlength=len(self.popularity))
-        self._add_times(chunk.column("timestamp_ms"))
-        self.order.add(user, item, chunk.column("timestamp_ms"))
-        self._add_repetitions(chunk, user, item)
+        self._add_lengths(chunk)
+        self.popularity += np.bincount(chunk.item, minlength=len(self.popularity))
+        self._add_times(chunk)
+        self.order.add(chunk.user, chunk.item, chunk.table.column("timestamp_ms"))
+        self._add_repetitions(chunk)
 
-    def _add_lengths(self, item: NDArray[np.int32], starts: Ints, stops: Ints) -> None:
-        lengths = stops - starts
-        new = np.bincount(lengths)
-        size = max(len(new), len(self.lengths))
-        grown = [np.pad(counts, (0, size - len(counts))) for counts in (self.lengths, new)]
-        self.lengths = grown[0] + grown[1]
-        length = np.repeat(lengths, lengths)
-        to_end = np.repeat(stops, lengths) - np.arange(len(item))  # 1 is a user's last
-        self.kept[item[(length >= MIN_INTERACTIONS) & (to_end <= MAX_LEN + KEPT_BEYOND)]] = True
+    def _add_lengths(self, chunk: Chunk) -> None:
+        self.lengths = summed(self.lengths, np.bincount(chunk.lengths))
+        length = np.repeat(chunk.lengths, chunk.lengths)
+        to_end = np.repeat(chunk.stops, chunk.lengths) - np.arange(
+            len(length)
+        )  # 1 is a user's last
+        kept = (length >= MIN_INTERACTIONS) & (to_end <= MAX_LEN + KEPT_BEYOND)
+        self.kept[chunk.item[kept]] = True
 
-    def _add_times(self, column: pa.ChunkedArray) -> None:
-        self.null_times += column.null_count
-        times = column.drop_null().to_numpy()
+    def _add_times(self, chunk: Chunk) -> None:
+        times = chunk.time[chunk.dated]
+        self.null_times += len(chunk.time) - len(times)
         if len(times) == 0:
             return
         first, last = int(times.min()), int(times.max())
@@ -118,22 +84,18 @@ class _Tally:
         earliest, end = PLAUSIBLE_MS
         self.implausible_times += int(np.count_nonzero((times < earliest) | (times >= end)))
 
-    def _add_repetitions(
-        self, chunk: pa.Table, user: NDArray[np.int32], item: NDArray[np.int32]
-    ) -> None:
-        column = chunk.column("timestamp_ms")
-        dated = column.is_valid().to_numpy()
-        time = pc.fill_null(column, 0).to_numpy()
+    def _add_repetitions(self, chunk: Chunk) -> None:
+        user, item, time, dated = chunk.user, chunk.item, chunk.time, chunk.dated
         # By user, then item, then time, undated last.
         order = np.lexsort((time, ~dated, item, user))
         same_item = agree(user, order) & agree(item, order)
-        self.repeated.add(chunk, order, same_item)
+        self.repeated.add(chunk.table, order, same_item)
         both_dated = dated[order][1:] & dated[order][:-1]
-        self.identical.add(chunk, order, same_item & both_dated & agree(time, order))
+        self.identical.add(chunk.table, order, same_item & both_dated & agree(time, order))
         # Ingest sorts by time only if every row has a time.
         order = np.flatnonzero(dated)
         order = order[np.lexsort((time[order], user[order]))]
-        self.simultaneous.add(chunk, order, agree(user, order) & agree(time, order))
+        self.simultaneous.add(chunk.table, order, agree(user, order) & agree(time, order))
 
     def facts(self, item_ids: pa.ChunkedArray) -> dict[str, Any]:
         """The counts as JSON."""

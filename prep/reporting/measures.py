@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Ints = NDArray[np.int64]
+
 
 def spread(values: ArrayLike, counts: NDArray[np.int64] | None = None) -> dict[str, Any] | None:
     """Minimum, median, mean, 95th percentile and maximum; None without numbers.

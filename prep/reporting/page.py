@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prep.reporting import plots
+from prep.reporting.audit.figures import figures
 from prep.reporting.findings import difference, headline
 from prep.reporting.limits import SHOWN
 from prep.reporting.measures import utc
+from toolkit.cuts import MIN_INTERACTIONS
 from toolkit.measures import number
 from toolkit.page import rendering
 from toolkit.page.markup import Cell, Code, Percent, Table, date, on_a_line
-from toolkit.splits import MIN_INTERACTIONS
 
 Facts = dict[str, Any]
 PAGES = rendering.environment("prep.reporting", number=number)
@@ -59,6 +60,7 @@ def render(facts: Facts) -> str:
         ),
         shares=_shares(facts),
         order=_order(facts),
+        audit=_pairs(dict(figures(facts["audit"]))),
         content=_content(facts),
         contents=list(_contents(facts)),
         captions=_captions(facts["captions"]),

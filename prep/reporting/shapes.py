@@ -1,11 +1,8 @@
 """Shapes of distributions: how interactions are distributed over items and users, as numbers and for plots."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from prep.reporting.measures import share
-
-Ints = NDArray[np.int64]
+from prep.reporting.measures import Ints, share
 
 
 def share_of_top(descending: Ints, fraction: float) -> float | None:
@@ -46,3 +43,14 @@ def histogram(lengths: Ints, bars: int = 30) -> list[dict[str, int]]:
         {"first": first, "last": last, "users": int(lengths[first : last + 1].sum())}
         for first, last in ranges
     ]
+
+
+def summed(left: Ints, right: Ints) -> Ints:
+    """The sum of two histograms over 0, 1, 2, ..., of which either may be longer.
+
+    >>> summed(np.array([1, 2]), np.array([1, 0, 5])).tolist()
+    [2, 2, 5]
+    """
+    size = max(len(left), len(right))
+    padded = [np.pad(counts, (0, size - len(counts))) for counts in (left, right)]
+    return padded[0] + padded[1]

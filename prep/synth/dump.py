@@ -13,9 +13,19 @@ from pathlib import Path
 import av
 import cv2
 
-from prep.synth import taste
 from prep.synth.scenes import FRAMES_PER_SECOND, SIDE_PX, Image, draw_cover, draw_frames
-from prep.synth.world import ATTRIBUTES, Item, Purpose, User, draw_items, draw_users, generator
+from prep.synth.taste import STRENGTHS
+from prep.synth.traits import Traits
+from prep.synth.world import (
+    ATTRIBUTES,
+    Item,
+    Purpose,
+    User,
+    draw_items,
+    draw_traits,
+    draw_users,
+    generator,
+)
 from toolkit.console.progress import track
 from toolkit.errors import UserError
 from toolkit.lock import LOCKS, locked
@@ -39,7 +49,13 @@ encode:
 
 
 def write_dump(
-    out: Path, *, items: int = 300, users: int = 1000, seed: int = 0, progress: bool = True
+    out: Path,
+    *,
+    items: int = 300,
+    users: int = 1000,
+    seed: int = 0,
+    taste: int | None = None,
+    progress: bool = True,
 ) -> None:
     """Writes a dump that is fully determined by the arguments, byte for byte.
 
@@ -48,23 +64,26 @@ def write_dump(
         items: number of items, at least 20.
         users: number of users, at least 1.
         seed: any integer from 0.
+        taste: seed of what content means to users (`prep.synth.traits`): dumps with other seeds and the same taste are
+            platforms with other items and users who choose alike. None for users who want the attributes themselves.
         progress: whether to show a progress bar on stderr.
 
     Raises:
         UserError: if a number is too small, `out` is a file or not empty, or another process is writing it.
     """
     out = Path(out)
-    _check_numbers(items=items, users=users, seed=seed)
+    _check_numbers(items=items, users=users, seed=seed, taste=taste or 0)
     _check_folder(out)
     catalogue = draw_items(items, seed)
-    people = draw_users(users, catalogue, seed)
+    traits = draw_traits(taste)
+    people = draw_users(users, catalogue, seed, traits)
     partial = out / _PARTIAL
     _refuse_foreign(partial)
     with locked(partial, "synth"):
         _clear(partial)
         _write_media(partial, catalogue, seed, progress=progress)
         _write_tables(partial, catalogue, people)
-        _write_truth(partial, catalogue, people)
+        _write_truth(partial, catalogue, people, traits, taste)
         _move_up(partial)
 
 
@@ -87,8 +106,13 @@ def _clear(partial: Path) -> None:
             entry.unlink()
 
 
-def _check_numbers(*, items: int, users: int, seed: int) -> None:
-    least = {"items": (items, FEWEST_ITEMS), "users": (users, 1), "seed": (seed, 0)}
+def _check_numbers(*, items: int, users: int, seed: int, taste: int) -> None:
+    least = {
+        "items": (items, FEWEST_ITEMS),
+        "users": (users, 1),
+        "seed": (seed, 0),
+        "taste": (taste, 0),
+    }
     for name, (value, minimum) in least.items():
         if value < minimum:
             raise UserError(f"{name} is {value}; a synthetic dump needs {name} >= {minimum}")
@@ -165,13 +189,25 @@ def _write_tables(folder: Path, items: Sequence[Item], users: Sequence[User]) ->
     _write_lines(folder / "prep.yaml", _PREP_YAML.splitlines())
 
 
-def _write_truth(folder: Path, items: Sequence[Item], users: Sequence[User]) -> None:
-    """Writes the model behind the users' choices, for tests and the oracle; `prep` never reads it."""
+def _write_truth(
+    folder: Path,
+    items: Sequence[Item],
+    users: Sequence[User],
+    traits: Traits,
+    taste: int | None,
+) -> None:
+    """Writes the model behind the users' choices, for tests and the oracle; `prep` never reads it.
+
+    Under the names of attributes, items have the traits that users see; with a taste, `looks` are the attributes.
+    """
+    looks = {} if taste is None else {"taste": taste, "looks": [item.words for item in items]}
     truth = {
-        "strengths": dict(taste.STRENGTHS),
+        "strengths": dict(STRENGTHS),
         "attributes": ATTRIBUTES,
+        **looks,
         "items": [
-            {"id": item.id, **item.words, "log_popularity": item.log_popularity} for item in items
+            {"id": item.id, **traits.of(item.words), "log_popularity": item.log_popularity}
+            for item in items
         ],
         "users": [{"id": user.id, **user.words} for user in users],
     }

@@ -14,6 +14,7 @@ from numpy.random import Generator
 from prep.synth import taste
 from prep.synth.scenes import COLOURS, MOTIONS, SHAPES
 from prep.synth.titles import draw_title
+from prep.synth.traits import ATTRIBUTES_ALONE, Traits
 
 ATTRIBUTES = {"shape": tuple(SHAPES), "colour": tuple(COLOURS), "motion": tuple(MOTIONS)}
 
@@ -34,6 +35,7 @@ class Purpose(IntEnum):
     ENCODER_TEST = 6
     CAPTIONER_TRAINING = 7
     CAPTIONER_TEST = 8
+    TASTE = 9
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ def draw_words(rng: Generator) -> dict[str, str]:
     }
 
 
+def draw_traits(taste_seed: int | None) -> Traits:
+    """What users see in the items of a world; without a seed, the attributes themselves."""
+    if taste_seed is None:
+        return ATTRIBUTES_ALONE
+    return Traits.draw(ATTRIBUTES, generator(taste_seed, Purpose.TASTE))
+
+
 def draw_items(count: int, seed: int) -> list[Item]:
     """Draws the catalogue; ids ascend with gaps."""
     popularity = taste.log_popularity(count, generator(seed, Purpose.POPULARITY))
@@ -86,9 +95,19 @@ def draw_items(count: int, seed: int) -> list[Item]:
     return items
 
 
-def draw_users(count: int, items: Sequence[Item], seed: int) -> list[User]:
-    """Draws the users and their sequences; user ids ascend with gaps."""
-    item_words = {name: [item.words[name] for item in items] for name in ATTRIBUTES}
+def draw_users(
+    count: int, items: Sequence[Item], seed: int, traits: Traits = ATTRIBUTES_ALONE
+) -> list[User]:
+    """Draws the users and their sequences; user ids ascend with gaps.
+
+    Args:
+        count: number of users.
+        items: the catalogue.
+        seed: of the users.
+        traits: what users see in an item.
+    """
+    seen = [traits.of(item.words) for item in items]
+    item_words = {name: [words[name] for words in seen] for name in ATTRIBUTES}
     popularity = np.array([item.log_popularity for item in items])
     users: list[User] = []
     last_id = 1000

@@ -17,7 +17,7 @@ from prep.steps import manifest
 from prep.steps.pipeline import Step, run_step
 from prep.steps.writing import writing
 from prep.towers.rows import FLOAT16_LARGEST, SHARD, state_rows
-from prep.towers.vectors import Vectors, read_vectors, vector_columns
+from prep.towers.vectors import RAW, Vectors, read_vectors, vector_columns
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.schema import Status
@@ -168,11 +168,15 @@ def suggest(dump: Path, config: dict[str, FeaturesConfig]) -> None:
 
 
 def _released(dump: Path) -> Iterator[tuple[str, FeaturesConfig]]:
-    """Released features by the names that MicroLens gives them, each with a name for its tower."""
+    """Released features by the names that MicroLens, UniSRec and MISSRec give them, each with a name for its tower."""
     for path in find_files(dump, "*_features_*.npy"):
         match = re.search(r"_(image|text|video)_features_(\w+)$", path.stem)
         if match:
             yield match[2].lower(), FeaturesConfig(str(path), _SOURCES[match[1]])
+    for path in find_files(dump, "*.feat*"):
+        if RAW.fullmatch(path.suffix):
+            source: FeatureSource = "cover" if "3" in path.suffix else "title"
+            yield path.suffix[1:].lower(), FeaturesConfig(str(path), source)
     for name in ("item_feature", "item_emb", "item_info"):
         table = find_file(dump, f"{name}.parquet")
         for column in vector_columns(table) if table else ():

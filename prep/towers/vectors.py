@@ -1,9 +1,10 @@
-"""Files of features, a vector an item: NumPy arrays, JSON objects, columns of Parquet tables.
+"""Files of features, a vector an item: NumPy arrays, JSON objects, columns of Parquet tables, UniSRec's raw float32.
 
 R vectors in a file, D values in each.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +16,15 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from prep.config import FeaturesConfig
+from prep.readers.augmented import BESIDE
+from prep.readers.indexes import read_index
 from prep.readers.raw import text_of
 from toolkit.errors import UserError
 
 _BLOCK_CHARACTERS = 1 << 22
+RAW = re.compile(
+    r"\.feat\d[A-Za-z]+"
+)  # of UniSRec (1: texts, 2: texts without some words) and MISSRec (3: images)
 _AGAIN = "download it again, or leave the tower out"
 
 
@@ -41,13 +47,14 @@ def read_vectors(config: FeaturesConfig) -> Vectors:
         UserError: if there is no such file, or it does not hold a vector of floats an item.
     """
     path = Path(config.file)
-    if path.suffix not in _READERS:
+    reader = _READERS.get("raw" if RAW.fullmatch(path.suffix) else path.suffix)
+    if reader is None:
         raise UserError(
-            f"{path}: features are read from {', '.join(_READERS)}; convert the file to one of them"
+            f"{path}: features are read from .npy, .json, .parquet and UniSRec's .feat1CLS; convert the file to one of them"
         )
     if not path.is_file():
         raise UserError(f"{path}: no such file of features; mend the path")
-    vectors = _READERS[path.suffix](path, config)
+    vectors = reader(path, config)
     shape, kind = vectors.values.shape, vectors.values.dtype
     if vectors.values.ndim != 2 or 0 in shape or kind.kind != "f":
         raise UserError(
@@ -65,10 +72,34 @@ def _npy(path: Path, config: FeaturesConfig) -> Vectors:
         raise UserError(f"{path}: not a NumPy array of numbers ({error}); {_AGAIN}") from None
     if config.ids is None:
         return Vectors(None, values)
-    ids = [line.strip() for line in text_of(Path(config.ids)).rstrip().split("\n")]
+    ids = _listed(config.ids)
     if len(ids) != len(values):
         raise UserError(f"{config.ids}: {len(ids):,} ids for the {len(values):,} rows of {path}")
     return Vectors(ids, values)
+
+
+def _listed(file: str) -> list[str]:
+    return [line.strip() for line in text_of(Path(file)).rstrip().split("\n")]
+
+
+def _raw(path: Path, config: FeaturesConfig) -> Vectors:
+    """Float32 values without a header; the rows are the indexes of `NAME.item2index` beside the file, or `ids`."""
+    beside = path.with_suffix(BESIDE["item index"])
+    if config.ids is None and not beside.is_file():
+        raise UserError(
+            f"{path}: its rows are unknown without {beside.name} beside it; add that file, or give ids, a text file with the "
+            "item id of each row"
+        )
+    index = {} if config.ids else read_index(beside)
+    if list(index) != [str(row) for row in range(len(index))]:
+        raise UserError(f"{beside}: expected the indexes 0, 1, 2, ..., one per row of {path.name}")
+    ids = _listed(config.ids) if config.ids else list(index.values())
+    size = path.stat().st_size
+    if size == 0 or size % (4 * len(ids)):
+        raise UserError(
+            f"{path}: {size:,} bytes are no float32 vectors of {len(ids):,} items ({config.ids or beside.name}); {_AGAIN}"
+        )
+    return Vectors(ids, np.memmap(path, np.float32, mode="r").reshape(len(ids), -1))
 
 
 def _json(path: Path, config: FeaturesConfig) -> Vectors:
@@ -158,4 +189,5 @@ _READERS: dict[str, Callable[[Path, FeaturesConfig], Vectors]] = {
     ".npy": _npy,
     ".json": _json,
     ".parquet": _parquet,
+    "raw": _raw,
 }

@@ -237,6 +237,19 @@ REPORTS: dict[str, tuple[Callable[[dict], Any], str]] = {
         set_metric("NDCG@10", {"value": 7, "low": 0, "high": 1}),
         "metric NDCG@10 is missing or invalid",
     ),
+    "another protocol": (lambda found: found.update(protocol="fair"), "'fair' is .*unknown"),
+    "settings of text": (
+        lambda found: found.update(protocol_settings="x"),
+        "protocol_settings is 'x'",
+    ),
+    "settings of nothing": (
+        lambda found: found.update(protocol="own", protocol_settings={"mask": "all"}),
+        "mask is 'all'",
+    ),
+    "a slice of nothing": (
+        lambda found: found.update(slices={"warm": {}}),
+        r"slices\.warm\.about is None",
+    ),
     "other users": (
         lambda found: found.update(users=7),
         "ranks of 20 users, but .* states 7 users",

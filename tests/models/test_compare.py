@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 
 from models.cli import main
 from models.compare import compare, holm
+from models.config import parse_run_config, save_run_config
 from toolkit import UserError, metrics, schema
 from toolkit.json_files import write_json
 from toolkit.significance import paired_test
@@ -232,3 +233,57 @@ def test_the_command_prints_what_is_asked_for(
     assert capsys.readouterr().out.splitlines() == compare(runs).show("markdown").splitlines()
     assert main(["compare", *map(str, runs), "--json", "--metrics", "MRR@10"]) == 0
     assert json.loads(capsys.readouterr().out) == compare(runs, metrics=["MRR@10"]).as_dict()
+
+
+def add_budget(run: Path, *words: str, epochs: int = 3, trials: int | None = None) -> None:
+    """The config and the log of a run, as training writes them."""
+    config = parse_run_config(["--config", "id", *words, "--data", "data", "--output", str(run)])
+    (run / "config.yaml").write_text(save_run_config(config))
+    valid = {"HR@10": 0.1, "NDCG@10": 0.1}
+    lines = [
+        {"step": e, "epoch": e, "valid": valid, "train_seconds": 2.0} for e in range(1, epochs + 1)
+    ]
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    environment = json.loads((run / "environment.json").read_text())
+    study = {} if trials is None else {"study": {"hash": "x", "trials": trials}}
+    write_json(run / "environment.json", {**environment, **study})
+
+
+def test_budgets_stand_beside_each_run(runs: list[Path]) -> None:
+    add_budget(runs[0], "--train.epochs", "9", trials=4)
+    add_budget(runs[1], "--train.epochs", "9", epochs=9, trials=4)
+    found = compare(runs[:2])
+    assert found.warnings == []
+    block = next(b for b in str(found).split("\n\n") if b.startswith("budget"))
+    assert [line.split() for line in block.splitlines()[1:]] == [
+        ["base", "4", "3", "of", "9", "6.0"],
+        ["alike", "4", "9", "of", "9", "18.0"],
+    ]
+    assert found.show("markdown").splitlines()[2].endswith("| 4 | 3 of 9 | 6.0 |")
+    assert r"& 4 & 9 of 9 & 18.0 \\" in found.show("latex")
+    about = found.as_dict()["runs"][1]["budget"]
+    assert (about["trials"], about["epochs"], about["max_epochs"]) == (4, 9, 9)
+    assert about["seconds"] == 18.0
+
+
+def test_unequal_budgets_are_warned_of_in_every_form(runs: list[Path]) -> None:
+    add_budget(runs[0], "--train.epochs", "9", "--train.max_seconds", "60", trials=4)
+    add_budget(runs[1], "--train.epochs", "20", "--train.patience", "3")
+    found = compare(runs[:2])
+    assert found.warnings == [
+        "Unequal budgets: the runs differ in the maximum number of epochs: 9 (base), 20 (alike).",
+        "Unequal budgets: the runs differ in the patience: 10 (base), 3 (alike).",
+        "Unequal budgets: the runs differ in the maximum seconds of training: 60 (base), no limit (alike).",
+        "Unequal budgets: the runs differ in the number of tried settings: 4 (base), – (alike).",
+    ]
+    for how in ("text", "markdown", "latex", "json"):
+        shown = " ".join(found.show(how).split())  # type: ignore[arg-type]
+        assert "9 (base), 20 (alike)" in shown, how
+
+
+def test_a_model_without_epochs_has_no_ceiling_of_them(runs: list[Path]) -> None:
+    add_budget(runs[0], "--config", "popularity", "--train.epochs", "9", epochs=0)
+    add_budget(runs[1], "--train.epochs", "20")
+    found = compare(runs)  # the third has no config, so its budget is unknown
+    assert found.warnings == []
+    assert [row.budget and row.budget.max_epochs for row in found.rows] == [None, 20, None]

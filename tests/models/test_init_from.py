@@ -12,7 +12,8 @@ from models import Recommender, from_pretrained
 from models.build import build
 from models.config import RunConfig, parse_run_config
 from models.train import train
-from toolkit import TowerSpec, UserError, open_dataset
+from models.transfer.initial import InitialWeights
+from toolkit import Dataset, TowerSpec, UserError, open_dataset
 
 TITLE, COVER = (3, 16), (4, 24)  # the tiny dataset's towers: kept states, width
 SAME = [
@@ -36,7 +37,11 @@ def config(data: Path, weights: Path | str, *more: str) -> RunConfig:
 
 
 def of(data: Path, weights: Path | str, *more: str) -> Recommender:
-    return build(config(data, weights, *more), open_dataset(data))
+    return begun(config(data, weights, *more), open_dataset(data))
+
+
+def begun(config: RunConfig, data: Dataset) -> Recommender:
+    return build(config, data, begin=InitialWeights(config.init_from, config.initial_parts))
 
 
 @pytest.fixture
@@ -92,7 +97,7 @@ def test_without_them_nothing_changes(dataset: Path, checkpoint: Path) -> None:
     draws = []
     for one in (fresh, config(dataset, checkpoint)):
         torch.manual_seed(7)
-        build(one, open_dataset(dataset))
+        begun(one, open_dataset(dataset))
         draws.append(torch.rand(3))
     assert torch.equal(*draws)  # the weights draw no random numbers
 
@@ -131,7 +136,7 @@ def test_towers_with_stages_have_parameters_that_no_public_weights_fill(
     with pytest.raises(
         UserError, match=r"no values for 'item_encoder\.widenings\.cover.* and 3 more"
     ):
-        build(config(dataset, checkpoint), data)
+        begun(config(dataset, checkpoint), data)
 
 
 class Unwelcome:

@@ -18,7 +18,7 @@ import toolkit
 from prep import CaptionConfig, EncodeConfig, MediaConfig, PrepConfig
 from prep.executors import choose, cluster, processes
 from prep.steps.pipeline import Step, errors_of, run_step
-from toolkit import UserError
+from toolkit import UserError, ray_cluster
 from toolkit.store import Table
 
 ROOT = Path(__file__).parents[2]
@@ -36,8 +36,8 @@ pytestmark = [
 def two_cores():
     """A cluster of two cores, two GPUs by name alone and little memory, which all tests share."""
     pytest.importorskip("ray.data", reason="the extra [ray] is not installed")
-    ray = cluster._import_ray(local=True)
-    cluster._start(num_cpus=2, num_gpus=2, object_store_memory=100 * 2**20)
+    ray = ray_cluster.import_ray(local=True)
+    ray_cluster.start(num_cpus=2, num_gpus=2, object_store_memory=100 * 2**20)
     yield
     ray.shutdown()
 
@@ -111,7 +111,7 @@ def test_a_worker_that_is_gone_is_one_message(work, message):
 
 def test_an_address_without_a_cluster_is_said():
     with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:9: no Ray cluster answers"):
-        cluster._connect("127.0.0.1:9")
+        ray_cluster.connect("127.0.0.1:9")
 
 
 def test_a_build_in_the_cluster_is_the_build_here(synth_dump, tiny_bert, tmp_path):

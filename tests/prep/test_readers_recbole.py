@@ -168,10 +168,6 @@ def test_files_that_were_split_are_one_log(tmp_path):
             r"several \.item files \(x\.item, y\.item\)",
         ),
         (
-            {"a__inter": "user_id:token\titem_id_list:token_seq\titem_id:token\nu\ta b\tc\n"},
-            r"'item_id_list:token_seq' holds histories.*one interaction per line",
-        ),
-        (
             {"a__inter": inter(time="soon")},
             r"a\.inter:2: expected a timestamp in milliseconds, found 'soon'",
         ),

@@ -19,7 +19,14 @@ from prep.synth.dump import write_cover
 from prep.synth.scenes import COLOURS, FRAMES, MOTIONS, SHAPES, draw_cover, draw_frames
 from prep.synth.truth import oracle_scores
 from prep.synth.vit_task import CLASSES, HELD_OUT, SEEN, draw_batch
-from prep.synth.world import Purpose, draw_items, draw_users, generator
+from prep.synth.world import (
+    ATTRIBUTES,
+    Purpose,
+    draw_items,
+    draw_traits,
+    draw_users,
+    generator,
+)
 from toolkit.errors import UserError
 from toolkit.lock import locked
 
@@ -460,3 +467,44 @@ def test_a_second_writer_of_a_dump_is_refused(tmp_path):
         write_dump(tmp_path, items=20, users=1, progress=False)
     write_dump(tmp_path, items=20, users=1, progress=False)
     assert not (tmp_path / ".partial").exists()
+
+
+# What content means to users
+
+
+def test_platforms_with_one_taste_agree_on_what_content_means(dump: Path, tmp_path: Path) -> None:
+    first, second, other = (draw_traits(taste) for taste in (7, 7, 8))
+    assert first == second != other
+    for (one, two), table in first.tables.values():
+        assert len(table) == len(ATTRIBUTES[one]) * len(ATTRIBUTES[two])
+        drawn = list(table.values())
+        assert {word: drawn.count(word) for word in ATTRIBUTES[one]} == dict.fromkeys(
+            ATTRIBUTES[one], len(ATTRIBUTES[two])
+        )
+    items = draw_items(200, seed=1)
+    plain, tasted = (draw_users(50, items, 1, traits) for traits in (draw_traits(None), first))
+    assert [user.words for user in plain] == [user.words for user in tasted]
+    assert [user.rows for user in plain] != [user.rows for user in tasted]
+    wanted = [
+        np.mean([first.of(items[row].words)[name] == user.words[name] for row in user.rows])
+        for user in tasted
+        for name in ATTRIBUTES
+    ]
+    unwanted = [
+        np.mean([items[row].words[name] == user.words[name] for row in user.rows])
+        for user in tasted
+        for name in ATTRIBUTES
+    ]
+    assert np.mean(wanted) > 0.5 > 0.35 > np.mean(unwanted)  # chance: 1/4, 1/6 and 1/5
+    folder = tmp_path / "dump"
+    write_dump(folder, items=ITEMS, users=USERS, seed=3, taste=7, progress=False)
+    ours, default = digests(folder), digests(dump)
+    assert {name for name in ours if ours[name] != default[name]} == {
+        "MicroLens-synth_pairs.csv",
+        "MicroLens-synth_pairs.tsv",
+        "truth.json",
+    }
+    truth = json.loads((folder / "truth.json").read_text())
+    assert truth["taste"] == 7 and len(truth["looks"]) == ITEMS
+    _, ids, scores = oracle_scores(folder)
+    assert scores.shape == (USERS, len(ids))

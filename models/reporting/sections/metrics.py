@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from models.inputs.content import describe_content
 from models.reporting import plots
 from models.reporting.plots import Values
 from models.reporting.sections.parts import (
@@ -17,6 +18,8 @@ from models.reporting.sections.parts import (
     runs_of,
 )
 from models.results.comparison import LEVEL
+from models.runs.files import protocol_of
+from toolkit.beyond_accuracy import describe, head, texts
 from toolkit.metrics import METRICS
 from toolkit.page.markup import Cell, Table
 
@@ -32,10 +35,42 @@ def metrics(facts: Facts, group: Facts) -> View:
         "plots": [_plot(name, runs, first["catalogue"]) for name in MAIN],
         "table": _table(runs, SHOWN),
         "all": _table(runs, list(first["metrics"])),
+        "beyond": _beyond_accuracy(runs),
+        "about": protocol_of(first).about,
+        "slices": _slices(runs),
         "notes": group["notes"],
         "tests": _tests(runs, group) if len(runs) > 1 else None,
         "level": LEVEL,
     }
+
+
+def _beyond_accuracy(runs: list[tuple[int, Facts]]) -> View | None:
+    """Metrics of the evaluation's top-k lists, and by run the content of its diversity; None if no run has them."""
+    names = list(dict.fromkeys(name for _, run in runs for name in run.get("beyond", {})))
+    if not names:
+        return None
+    rows: list[list[Cell]] = [
+        [run_name(position, run), *(_in_unit(run.get("beyond", {}), name) for name in names)]
+        for position, run in runs
+    ]
+    contents = {
+        run["name"]: describe_content(run["diversity_content"])
+        for _, run in runs
+        if "diversity_content" in run
+    }
+    return {
+        "table": Table(["run", *map(head, names)], rows, row_heads=True),
+        "about": describe(names),
+        "contents": contents,
+        "same_content": len(set(contents.values())) == 1,
+    }
+
+
+def _in_unit(beyond: Facts, name: str) -> Markup | None:
+    if name not in beyond:
+        return None
+    value, ends = texts(name, beyond[name])
+    return Markup('{} <span class="soft">{}</span>').format(value, ends)
 
 
 def chance(metric: str, catalogue: int) -> float:
@@ -61,6 +96,22 @@ def _table(runs: list[tuple[int, Facts]], names: Sequence[str]) -> Table:
         for position, run in runs
     ]
     return Table(["run", *names], rows, row_heads=True)
+
+
+def _slices(runs: list[tuple[int, Facts]]) -> Table | None:
+    """Metrics by slice of the targets; None if no evaluation has slices, as those of older versions."""
+    rows: list[list[Cell]] = [
+        [
+            run_name(position, run),
+            f"{name}: {part['about']}",
+            part["users"],
+            *(interval(part["metrics"][metric]) for metric in MAIN),
+        ]
+        for name in dict.fromkeys(name for _, run in runs for name in run["slices"])
+        for position, run in runs
+        if (part := run["slices"].get(name))
+    ]
+    return Table(["run", "targets", "users", *MAIN], rows, row_heads=True) if rows else None
 
 
 def _tests(runs: list[tuple[int, Facts]], group: Facts) -> Table:

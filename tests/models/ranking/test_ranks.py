@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +52,18 @@ def evaluation(rng: np.random.Generator, users: int, items: int, *, can_repeat: 
         starts=starts + 2,
         stops=starts + 7,
         target_can_repeat=can_repeat,
+        **one_target_each(users, items),
     )
+
+
+def one_target_each(users: int, items: int) -> dict[str, Any]:
+    """The users of an evaluation with a target of each, all of them trained on, and a catalogue of all items."""
+    return {
+        "user_ids": [f"u{user}" for user in range(users)],
+        "users": np.arange(users),
+        "rows": np.arange(users) + 1,
+        "catalogue": np.arange(1, items + 1, dtype=np.int32),
+    }
 
 
 def sorted_rank(scores: np.ndarray, target: int, masked: set[int], items: list[int]) -> float:
@@ -148,6 +160,7 @@ def test_memory_follows_the_interactions_not_users_times_the_longest_history() -
         starts=stops - lengths,
         stops=stops,
         target_can_repeat=True,
+        **one_target_each(users, items),
     )
     model = recommender(torch.randn(items + 1, 2))
     everything = np.arange(1, items + 1, dtype=np.int32)

@@ -119,7 +119,8 @@ def test_the_front_matter_is_the_hubs(built: tuple[Path, Path]) -> None:
 def test_it_says_what_the_run_and_its_dataset_say(built: tuple[Path, Path]) -> None:
     data, run = open_dataset(built[0]), built[1]
     card = card_of(run)
-    _, about, towers, captions, training = tables(card)
+    _, beyond, about, towers, captions, training = tables(card)
+    assert beyond[0][:4] == ["split", "protocol", "coverage@10, %", "popularity@10, interactions"]
     facts = {row[0]: row[1] for row in about + training}
     splits = data.splits(max_len=5)
     assert facts["users"] == "60" and facts["items"] == "24"
@@ -216,7 +217,7 @@ def test_names_do_not_act_as_markup(odd: Path) -> None:
     card = card_of(odd)
     assert card.data.eval_results[0].dataset_name == ODD
     assert re.fullmatch(r"[\w.-]+", card.data.eval_results[0].dataset_type)
-    _, about, towers, captions, _ = tables(card)
+    _, _, about, towers, captions, _ = tables(card)
     assert about[1][1] == line
     assert [row[2] for row in towers[1:]] == ["random", "file:a|`b`.npy", line]
     assert captions[1][0] == "told" and captions[1][2] == line

@@ -22,6 +22,7 @@ from models.recommender import Recommender
 from models.runs.pretrained import from_pretrained, save_pretrained
 from models.sequence import SEQUENCES
 from models.train import train
+from models.transfer.initial import InitialWeights
 from toolkit import UserError, open_dataset
 from toolkit.json_files import read_json, write_json
 
@@ -45,7 +46,8 @@ def words(data: Path, output: Path | str, *more: str) -> list[str]:
 
 def built(data: Path, checkpoint: Path, *more: str) -> Recommender:
     config = parse_run_config(words(data, "unused", f"--init_from={checkpoint}", *more))
-    return build(config, open_dataset(data))
+    begin = InitialWeights(config.init_from, config.initial_parts)
+    return build(config, open_dataset(data), begin=begin)
 
 
 def states_of(encoder: nn.Module) -> torch.Tensor:

@@ -1,0 +1,128 @@
+"""Fixes the plan of a study before its first result, in `study.json`, and reports what changed later."""
+
+from pathlib import Path
+from typing import Any
+
+from models.inputs.reads import Reads
+from models.runs.environment import now
+from models.runs.identity import INTERACTIONS, ITEMS, describe_data
+from models.study.plan import Plan
+from models.study.trials import STARTED, read_trial
+from models.training.log import flat
+from toolkit.dataset import open_dataset
+from toolkit.errors import UserError
+from toolkit.json_files import read_json_object, write_json
+
+RECORD = "study.json"
+_FORMAT = 1
+
+
+def fix(plan: Plan, output: Path, *, amend: bool) -> dict[str, Any]:
+    """Writes the plan, or compares it with the one that the study began with.
+
+    Before the first finished run, a changed plan replaces the old one. Afterwards it is an amendment, which is refused or
+    recorded: when, after how many results, and the old and new value of each changed key.
+
+    Args:
+        plan: plan of this call.
+        output: folder of the study.
+        amend: whether to continue with a plan that has changed.
+
+    Returns:
+        The contents of `study.json`.
+
+    Raises:
+        UserError: if the plan has changed after the first result and `amend` is false, or a dataset has changed.
+    """
+    path = output / RECORD
+    digest, content, datasets = plan.digest(), plan.content(), _identities(plan)
+    new = {"format": _FORMAT, "hash": digest, "started": now(), "plan": content,
+           "datasets": datasets, "amendments": []}  # fmt: skip
+    if not path.exists():
+        write_json(path, new)
+        return new
+    old = read_json_object(path)
+    _refuse_other_data(old["datasets"], datasets, path)
+    results = count_results(output)
+    if old["hash"] == digest:
+        return old
+    if not results:
+        print(f"{path}: the plan has changed before the first result; it replaces the old one")
+        _forget_started(output)
+        write_json(path, new)
+        return new
+    changed = changes(old["plan"], content)
+    if not amend:
+        raise UserError(
+            f"{output}: the plan has changed after {results} results, in {', '.join(changed)}; restore it, use another "
+            "--output, or continue with --amend, which the report will state"
+        )
+    amendment = {
+        "when": now(),
+        "results": results,
+        "from": old["hash"],
+        "to": digest,
+        "changed": changed,
+    }
+    amended = {
+        **old,
+        "hash": digest,
+        "plan": content,
+        "datasets": {**old["datasets"], **datasets},
+        "amendments": [*old["amendments"], amendment],
+    }
+    write_json(path, amended)
+    return amended
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
+    """Old and new value of each key that differs, by dotted key; None for no value.
+
+    >>> changes({"trials": 3, "seeds": [1]}, {"trials": 4, "seeds": [1]})
+    {'trials': [3, 4]}
+    """
+    before, after = flat(old), flat(new)
+    keys = sorted({*before, *after})
+    return {
+        key: [before.get(key), after.get(key)] for key in keys if before.get(key) != after.get(key)
+    }
+
+
+def count_results(output: Path) -> int:
+    """The number of runs that have ended, well or not."""
+    found = (read_trial(path) for path in (output / "runs").glob("*/*/*/trial-*.json"))
+    return sum(trial is not None and trial.status != STARTED for trial in found)
+
+
+def _forget_started(output: Path) -> None:
+    """Removes the records of runs that have not ended, so that they begin again under the new plan."""
+    for record in (output / "runs").glob("*/*/*/trial-*.json"):
+        record.rename(_unused(record.with_suffix(".replaced")))
+        run = record.with_suffix("")
+        if run.exists():
+            run.rename(_unused(run.with_suffix(".replaced-run")))
+
+
+def _unused(path: Path) -> Path:
+    number = sum(1 for _ in path.parent.glob(f"{path.name}*"))
+    return path.with_name(f"{path.name}-{number}") if number else path
+
+
+def _identities(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Items and interactions of each dataset, as hashes."""
+    found = {}
+    for name, path in plan.datasets.items():
+        dataset = open_dataset(path)
+        facts = describe_data(dataset, Reads())
+        found[name] = {"path": path, "name": dataset.name, ITEMS: facts[ITEMS], INTERACTIONS: facts[INTERACTIONS],
+                       "counts": dataset.manifest.get("counts", {})}  # fmt: skip
+    return found
+
+
+def _refuse_other_data(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
+    for name in old.keys() & new.keys():
+        for key, noun in ((ITEMS, "items"), (INTERACTIONS, "interactions")):
+            if old[name][key] != new[name][key]:
+                raise UserError(
+                    f"{path}: dataset {name} had other {noun} when the study began; restore it, or begin another study"
+                )
