@@ -16,6 +16,12 @@ from prep.config import EncodeConfig, PrepConfig
 from toolkit import UserError, open_dataset
 
 
+@pytest.fixture(autouse=True)
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of its own for each measurement shares the imports; the notebook of costs starts real ones."""
+    monkeypatch.setattr(efficiency, "get_context", lambda _: forked.CONTEXT)
+
+
 def write_run(folder: Path, data: Path, *options: str) -> Path:
     """The folder of a run that was never trained: its settings are all that is measured."""
     words = ["--data", str(data), "--output", str(folder), "--train.batch_size=16", *options]
@@ -48,9 +54,8 @@ def test_tpme_needs_the_memory_of_all() -> None:
 
 @pytest.mark.slow
 def test_runs_of_trained_encoders_are_measured(
-    raw_dataset: Path, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    raw_dataset: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(efficiency, "get_context", lambda _: forked.CONTEXT)  # shares the imports
     more = ["--towers=[title]", f"--encoders.title.encoder={tiny_bert}"]
     runs = [
         write_run(tmp_path / name, raw_dataset, f"--config={name}", *more)
