@@ -42,18 +42,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     write_atomic(options.data, options.work / "scientific")
-    here = Path(__file__).parent
+    here = Path(__file__).parent.resolve()
+    places = {"recbole": options.work, "versa": here.parent}  # RecBole writes logs where it runs
     print("| model | " + " | ".join(f"{f}, RecBole | Versa | ratio" for f in FIGURES) + " |")
     print("|---" * (1 + 3 * len(FIGURES)) + "|", flush=True)
     for model in options.models:
         commands = {
-            "recbole": [options.recbole, str(here / "peer_recbole.py"), str(options.work), model],
+            "recbole": [options.recbole, str(here / "peer_recbole.py"), str(options.work.resolve()), model],
             "versa": [sys.executable, "-m", "benchmarks.peer_versa", str(options.data), PRESETS[model]],
         }  # fmt: skip
         found: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
         for _ in range(options.rounds):
             for name, command in commands.items():
-                found[name].append(measured(command))
+                found[name].append(measured(command, places[name]))
         cells = []
         for figure in FIGURES:
             theirs, ours = (
@@ -64,10 +65,12 @@ def main() -> None:
     print(f"{options.rounds} rounds; load average {os.getloadavg()[0]:.1f}")
 
 
-def measured(command: list[str]) -> dict[str, float]:
-    """The CPU seconds that a process prints as its last line."""
+def measured(command: list[str], folder: Path) -> dict[str, float]:
+    """The CPU seconds that a process prints as its last line; it runs in a folder."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    answer = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment, cwd=folder
+    )
     seconds: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
     return seconds
 
