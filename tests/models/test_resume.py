@@ -36,9 +36,8 @@ def config(data: Path, output: Path, *more: str) -> RunConfig:
 def curve(run: Path) -> list[dict]:
     """What the log tells of every step, without times."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [
-        {k: v for k, v in line.items() if k not in ("seconds", "train_seconds")} for line in lines
-    ]
+    times = ("seconds", "train_seconds", "trained_seconds")
+    return [{k: v for k, v in line.items() if k not in times} for line in lines]
 
 
 def final(run: Path) -> dict[str, torch.Tensor]:
