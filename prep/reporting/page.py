@@ -183,18 +183,12 @@ _BY = {"file": "the file (--ties file)", "hash": "a hash (--ties hash)"}
 
 
 def _order(facts: Facts) -> Table:
-    order, repetitions = facts["order"], facts["repetitions"]
+    """What the audit's table does not say of the order."""
+    order = facts["order"]
     return _pairs(
         {
-            "neighbouring interactions of a user at the same time": Percent.of(order["share_tied"]),
             f"neighbours in the order of {_BY[order['ties']]}": Percent.of(order["share_by_file"]),
-            "steps among these in which item ids ascend": Percent.of(order["share_ascending"]),
-            "exact duplicates (user, item, time)": repetitions["exact_duplicates"],
             "exact duplicates are": {"keep": "kept", "drop": "dropped"}[order["duplicates"]],
-            "repeats of an item at another time": repetitions["repeats_at_other_times"],
-            "interactions later than a user's own test (leave-one-out)": Percent.of(
-                order["share_later_than_test"]
-            ),
         }
     )
 
