@@ -28,8 +28,14 @@ from transformers import (
 import models.cli
 import prep.cli
 import prep.synth
+from models.adaptation import ADAPTATIONS
 from models.commands import COMMANDS as MODELS
 from models.config import parse_run_config, presets
+from models.fusion import FUSIONS
+from models.general import GENERAL
+from models.items import ITEMS
+from models.losses import LOSSES, OBJECTIVES
+from models.sequence import SEQUENCES
 from models.study import read_plan
 from models.train import train
 from prep.cli import COMMANDS as PREP
@@ -57,6 +63,7 @@ HUB = {
 }
 
 
+REGISTRIES = (ADAPTATIONS, FUSIONS, GENERAL, ITEMS, LOSSES, OBJECTIVES, SEQUENCES)
 _done: set[str] = set()
 
 
@@ -88,6 +95,16 @@ def hub(tmp_path_factory):
         for name, made in HUB.items():
             cache_as_downloaded(folder / made, name, folder / "cache", patch)
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_kinds_stay_on_their_page():
+    """What a page registers is gone for the tests that follow in this process."""
+    before = [(registry, dict(registry)) for registry in REGISTRIES]
+    yield
+    for registry, kinds in before:
+        registry.clear()
+        registry.update(kinds)
 
 
 @pytest.fixture(scope="module")
