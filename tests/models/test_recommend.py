@@ -273,4 +273,7 @@ def test_numbers_become_ids_once_and_all_ways_agree(
     numbers = np.concatenate([best.items for best in blocks])
     assert [ids[number - 1] for number in numbers] == whole.column("item_id").to_pylist()
     assert np.concatenate([best.rows for best in blocks]).tolist() == whole["row"].to_pylist()
-    assert recommend(circle_run, k=5).equals(rows)
+    again = recommend(circle_run, k=5)
+    assert again.drop_columns("score").equals(rows.drop_columns("score"))
+    # Several threads sum the products of blocks of other sizes in another order.
+    np.testing.assert_allclose(again["score"], rows["score"], rtol=1e-5)

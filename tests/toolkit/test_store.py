@@ -1,5 +1,6 @@
 """Shards are complete or absent, tables are memory-mapped, and other libraries can open them."""
 
+import gc
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -110,9 +111,10 @@ def test_compression_saves_space_and_none_saves_copies(tmp_path):
     for name, compression in {"small": "zstd", "mapped": None}.items():
         write_table(tmp_path / name, zeros, compression=compression)
     assert (tmp_path / "small").stat().st_size < 10_000 < (tmp_path / "mapped").stat().st_size
+    gc.collect()  # of other tests
     before = pa.total_allocated_bytes()
     mapped = read_file(tmp_path / "mapped")
-    assert pa.total_allocated_bytes() == before
+    assert pa.total_allocated_bytes() <= before
     assert mapped.num_rows == 10_000
 
 
