@@ -1,6 +1,7 @@
 """Shards are complete or absent, tables are memory-mapped, and other libraries can open them."""
 
 import gc
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
