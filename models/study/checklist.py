@@ -5,6 +5,7 @@ from typing import Any
 
 from models.runs.identity import INTERACTIONS, ITEMS
 from models.study.plan import Plan, Range
+from toolkit.measures import number
 from toolkit.own_protocols import as_protocol
 
 NOT_RECORDED = "not recorded"
@@ -77,7 +78,8 @@ def _budget(plan: Plan, record: Mapping[str, Any]) -> str:
     amended = {key for entry in record["amendments"] for key in entry["changed"]} & {*_BUDGET}
     answer = f"not for all runs, because {', '.join(sorted(amended))} changed" if amended else "yes"
     return (
-        f"{answer}: at most {plan.trials} trials, {plan.epochs} epochs and {seconds} per run, patience {plan.patience}; "
+        f"{answer}: at most {number(plan.trials, 'trial')} per split; {number(plan.epochs, 'epoch')} and {seconds} per run, "
+        f"patience {plan.patience}; "
         "fewer trials only where the search space holds fewer settings"
     )
 

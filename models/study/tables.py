@@ -172,7 +172,11 @@ def sensitivity_sentences(block: Results) -> list[str]:
 
 def _swap_words(swaps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for swap in swaps:
-        verdict = "significant under both" if swap["significant"] else "not significant under both"
+        verdict = (
+            "significant under both"
+            if swap["significant"]
+            else "not significant under at least one"
+        )
         yield f"{' and '.join(swap['methods'])} swap ({verdict})"
 
 

@@ -102,7 +102,7 @@ def test_the_hash_stands_in_every_run_and_on_every_report(finished: Path) -> Non
 def test_the_checklist_is_filled_from_records(finished: Path) -> None:
     answers = {entry["item"]: entry["answer"] for entry in results_of(finished)["checklist"]}
     assert answers["Did runs fail?"] == "no"
-    assert "at most 2 trials, 2 epochs" in answers["Do all methods have the same budget?"]
+    assert "at most 2 trials per split; 2 epochs" in answers["Do all methods have the same budget?"]
     assert "torch" in answers["Which versions?"] and "cpu" in answers["Which machine?"]
     searched = answers["What was searched, and how?"]
     assert "popularity: nothing; ease: recommender.regularisation 1.0 or 100.0" in searched
