@@ -36,7 +36,8 @@ def conclude(audit: Facts) -> Facts:
     fitness: Fitness = next(
         (level for level in WORST if any(finding.fitness == level for finding in findings)), "fit"
     )
-    reasons = [f.kind for f in findings if f.fitness == fitness and fitness != "fit"]
+    decisive = [f.kind for f in findings if f.fitness == fitness and fitness != "fit"]
+    reasons = list(dict.fromkeys(decisive))  # a kind can be found in several towers
     return {
         "findings": [finding._asdict() for finding in findings],
         "verdict": {"fitness": fitness, "line": LINES[fitness], "reasons": reasons},
