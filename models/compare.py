@@ -14,7 +14,7 @@ from models.runs.identity import INTERACTIONS
 from toolkit.arguments import paths
 from toolkit.errors import UserError
 from toolkit.ids import as_ids
-from toolkit.metrics import METRICS, metric_at, summarise, user_means
+from toolkit.metrics import metric_at, summarise, values_of_users
 from toolkit.own_protocols import ProtocolLike
 from toolkit.significance import paired_test
 
@@ -65,7 +65,9 @@ def compare_evaluated(
         refuse_incomparable(evaluations[0], other)
     ranks = [np.asarray(evaluation.ranks.column("rank")) for evaluation in evaluations]
     users = evaluations[0].users  # those of all runs
-    gains = [{name: _gains(name, run_ranks, users) for name in names} for run_ranks in ranks]
+    gains = [
+        {name: values_of_users(name, run_ranks, users) for name in names} for run_ranks in ranks
+    ]
     tests = [
         {name: paired_test(gains[0][name], other[name]) for name in names} for other in gains[1:]
     ]
@@ -132,12 +134,6 @@ def _notes(evaluations: Sequence[Evaluated]) -> list[str]:
         "Not verified: whether all runs were trained on the same interactions. An older Versa trained "
         f"{', '.join(without_hash)} and recorded no hash of them. Users and targets are the same."
     ]
-
-
-def _gains(name: str, ranks: NDArray[np.float64], users: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(U,) a metric of each user: the mean over the user's targets."""
-    metric, cutoff = metric_at(name)
-    return user_means(METRICS[metric](ranks, cutoff), users)
 
 
 def _values(

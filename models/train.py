@@ -23,7 +23,6 @@ from models.fit import fit
 from models.inputs.absent import BrokenSources, describe_missing
 from models.machine.launcher import own_state, start_accelerator
 from models.machine.parallel import decided_by_first
-from models.machine.precision import Precision
 from models.machine.sharding import describe_shards, has_shards
 from models.prepare import Training, prepare, settled
 from models.ranking.catalogue import encode_catalogue
@@ -240,8 +239,7 @@ def _run(
                     output,
                     log,
                     alarms,
-                    precision=settings.mixed_precision,
-                    select_by=settings.select_by,
+                    settings,
                     train_seconds=train_seconds,
                     epoch=place.epoch,
                 )
@@ -306,8 +304,7 @@ def _evaluate_initial_model(
         output,
         log,
         alarms,
-        precision=settings.mixed_precision,
-        select_by=settings.select_by,
+        settings,
         train_seconds=0.0,
         epoch=0,
     )
@@ -320,21 +317,20 @@ def _evaluate_epoch(
     output: Path,
     log: RunLog,
     alarms: Alarms,
+    settings: TrainConfig,
     *,
-    precision: Precision,
-    select_by: str,
     train_seconds: float,
     epoch: int,
 ) -> None:
     """Measures the model after an epoch on valid, and keeps it if it is the best so far."""
-    model, evaluation = run.model.eval(), run.splits.valid
+    model, evaluation, select_by = run.model.eval(), run.splits.valid, settings.select_by
     device = next(model.parameters()).device
     catalogue = encode_catalogue(
         model,
         run.features,
         evaluation.catalogue,
         device=device,
-        precision=precision,
+        precision=settings.mixed_precision,
         appended=evaluation.new_targets,
     )
     ranks = rank_targets(model, catalogue, evaluation)

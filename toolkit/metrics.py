@@ -107,6 +107,26 @@ def metric_at(name: str) -> tuple[str, int]:
     return kind, int(cutoff)
 
 
+def values_of_users(
+    name: str, ranks: ArrayLike, users: NDArray[np.int64] | None
+) -> NDArray[np.float64]:
+    """(U,) a metric of each user: the mean over the user's targets.
+
+    Args:
+        name: such as `NDCG@10`.
+        ranks: (R,) ranks of the targets.
+        users: (R,) index of each target's user; None if every target has another user.
+
+    Raises:
+        UserError: if the metric is unknown.
+
+    >>> values_of_users("HR@1", [1, 2, 1], np.array([0, 0, 1])).tolist()
+    [0.5, 1.0]
+    """
+    metric, cutoff = metric_at(name)
+    return user_means(METRICS[metric](ranks, cutoff), users)
+
+
 def normal_interval(values: NDArray[np.float64], *, most: float) -> tuple[float, float]:
     """The 95% interval of a mean over users, mean ± 1.96·s/√n, clipped to [0, most].
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau  # type: ignore[import-untyped]
 
 from models.compare import holm
-from toolkit.metrics import CUTOFFS, METRICS, Z_95, metric_at, summarise, user_means
+from toolkit.metrics import CUTOFFS, METRICS, Z_95, metric_at, summarise, values_of_users
 from toolkit.significance import paired_test
 
 Floats = NDArray[np.float64]
@@ -27,8 +27,7 @@ def gains(metric: str, ranks: Floats, users: NDArray[np.int64]) -> Floats:
         ranks: (R, T) rank of each target under each seed.
         users: (T,) index of each target's user.
     """
-    name, cutoff = metric_at(metric)
-    return np.stack([user_means(METRICS[name](of_seed, cutoff), users) for of_seed in ranks])
+    return np.stack([values_of_users(metric, of_seed, users) for of_seed in ranks])
 
 
 def describe(ranks: Floats, users: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
