@@ -33,12 +33,11 @@ import numpy as np
 
 import prep
 from benchmarks.trials import Floats, fix_design, markdown, show_paired, try_out
-from models.compare import holm
 from prep import EncodeConfig, MediaConfig, PrepConfig
 from prep.synth import write_dump
 from toolkit import metrics
 from toolkit.console.door import run_command
-from toolkit.significance import paired_test
+from toolkit.significance import holm, paired_test
 from toolkit.store import Table, read_file
 
 TASTE = 7

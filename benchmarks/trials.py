@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.compare import holm
 from models.config import parse_run_config
 from models.machine.launcher import own_state, start_accelerator
 from models.prepare import Training, prepare, settled
@@ -27,7 +26,7 @@ from models.runs.files import read_run_config
 from models.train import train
 from toolkit import metrics
 from toolkit.errors import UserError
-from toolkit.significance import paired_test
+from toolkit.significance import holm, paired_test
 from toolkit.store import read_file
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ from toolkit.errors import UserError
 from toolkit.ids import as_ids
 from toolkit.metrics import metric_at, summarise, values_of_users
 from toolkit.own_protocols import ProtocolLike
-from toolkit.significance import paired_test
+from toolkit.significance import paired_tests_against_first
 
 COMPARED = ("HR@10", "NDCG@10")
 BEYOND = ("beyond", "diversity_content")  # parts of a report that are shown without a test
@@ -68,10 +68,7 @@ def compare_evaluated(
     gains = [
         {name: values_of_users(name, run_ranks, users) for name in names} for run_ranks in ranks
     ]
-    tests = [
-        {name: paired_test(gains[0][name], other[name]) for name in names} for other in gains[1:]
-    ]
-    corrected = {name: holm([test[name].p_value for test in tests]) for name in names}
+    tests = {name: paired_tests_against_first([of_run[name] for of_run in gains]) for name in names}
     values = [_values(run_ranks, names, users) for run_ranks in ranks]
     runs = run_names([evaluation.run for evaluation in evaluations])
     beside = [
@@ -82,9 +79,10 @@ def compare_evaluated(
         for evaluation in evaluations
     ]
     rows = [Row(runs[0], values[0], {}, {}, *beside[0])]
-    for index, test in enumerate(tests):
-        p_values = {name: corrected[name][index] for name in names}
-        rows.append(Row(runs[index + 1], values[index + 1], test, p_values, *beside[index + 1]))
+    for index, run in enumerate(runs[1:]):
+        test = {name: tests[name][index][0] for name in names}
+        p_values = {name: tests[name][index][1] for name in names}
+        rows.append(Row(run, values[index + 1], test, p_values, *beside[index + 1]))
     report = evaluations[0].report
     return Comparison(
         report["split"],
@@ -96,23 +94,6 @@ def compare_evaluated(
         rows,
         _notes(evaluations),
     )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction for multiple tests: the k-th smallest of m p-values times m - k + 1, monotone, at most 1.
-
-    Holm 1979, "A simple sequentially rejective multiple test procedure".
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
 
 
 def _distinct(metrics: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ value, which determines the mean. Metrics of ranks have few distinct values, so 
 more time than 1,000.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +60,36 @@ def paired_test(a: ArrayLike, b: ArrayLike, *, rounds: int = 10_000, seed: int =
     rounding = 1e-12 * np.abs(differences).mean()  # equal sums of other terms differ by less
     at_least_as_far = int((far >= abs(mean) - rounding).sum())
     return Paired(mean, float(low), float(high), (1 + at_least_as_far) / (1 + rounds))
+
+
+def paired_tests_against_first(values: Sequence[ArrayLike]) -> list[tuple[Paired, float]]:
+    """The paired test of every other run against the first, and its p-value after Holm's correction over these tests.
+
+    Args:
+        values: by run, (N,) metric of each user, users in the same order.
+
+    Raises:
+        ValueError: as `paired_test` does.
+    """
+    tests = [paired_test(values[0], other) for other in values[1:]]
+    return list(zip(tests, holm([test.p_value for test in tests]), strict=True))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction for multiple tests: the k-th smallest of m p-values times m - k + 1, monotone, at most 1.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure".
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:

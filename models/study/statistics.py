@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau  # type: ignore[import-untyped]
 
-from models.compare import holm
-from toolkit.metrics import CUTOFFS, METRICS, Z_95, metric_at, summarise, values_of_users
-from toolkit.significance import paired_test
+from toolkit.metrics import CUTOFFS, METRICS, metric_at, normal_interval, summarise, values_of_users
+from toolkit.significance import holm, paired_test, paired_tests_against_first
 
 Floats = NDArray[np.float64]
 LEVEL = 0.05
@@ -50,9 +49,8 @@ def describe(ranks: Floats, users: NDArray[np.int64]) -> dict[str, dict[str, Any
 
 
 def _interval(users: Floats) -> dict[str, float]:
-    mean = float(users.mean())
-    half = Z_95 * float(users.std(ddof=1)) / len(users) ** 0.5 if len(users) > 1 else 0.0
-    return {"value": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+    low, high = normal_interval(users, most=1.0)
+    return {"value": float(users.mean()), "low": low, "high": high}
 
 
 def paired_tests(users: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
@@ -64,12 +62,11 @@ def paired_tests(users: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
     Returns:
         By method: difference, low, high, p_value and corrected_p_value.
     """
-    first, *others = users
-    tests = {name: paired_test(users[first], users[name]) for name in others}
-    corrected = holm([test.p_value for test in tests.values()])
+    _, *others = users
+    tests = paired_tests_against_first(list(users.values()))
     return {
         name: {**test._asdict(), "corrected_p_value": p_value}
-        for (name, test), p_value in zip(tests.items(), corrected, strict=True)
+        for name, (test, p_value) in zip(others, tests, strict=True)
     }
 
 

@@ -10,11 +10,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from models.cli import main
-from models.compare import compare, holm
+from models.compare import compare
 from models.config import parse_run_config, save_run_config
 from toolkit import UserError, metrics, schema
 from toolkit.json_files import write_json
-from toolkit.significance import paired_test
+from toolkit.significance import holm, paired_test
 from toolkit.store import write_table
 
 USERS = 400
