@@ -8,9 +8,11 @@ export GOMP_SPINCOUNT ?= 10000
 demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> seven recommenders -> one table
 	$(BIN)/python benchmarks/demo.py --output demo
 
-# One process per core, at most four, each with one thread. The tests of a file run in one process.
+# One process per core and one more, because tests also wait (for clusters, browsers, killed processes); at most four, each
+# with one thread. The tests of a file run in one process.
+TESTERS = $(shell $(BIN)/python -c 'import os; print(min(len(os.sched_getaffinity(0)) + 1, 4))')
 test: check                       ## what CI runs: lint, types, import contracts, tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .

@@ -1,6 +1,6 @@
-"""A build killed at twenty random moments, and resumed each time, equals the uninterrupted build.
+"""A build killed at eighteen random moments, and resumed each time, equals the uninterrupted build.
 
-Fourteen kills are between two system calls of a write, in forks of one process that has imported everything. Six hit the
+Fourteen kills are between two system calls of a write, in forks of one process that has imported everything. Four hit the
 real command with two workers from outside, the parent alone or its process group.
 """
 
@@ -21,7 +21,7 @@ from toolkit.store import Table
 
 ROOT = Path(__file__).parents[2]
 TABLES = ("items", "interactions", "covers", "frames", "states/title")
-FORKS, COMMANDS = 14, 6
+FORKS, COMMANDS = 14, 4
 
 # argv: the dump, the encoder, then an output folder and the system call at which it is killed, in turn.
 FORKING = """
@@ -148,7 +148,7 @@ def files(out):
 
 @pytest.mark.slow
 def test_the_command_killed_from_outside_again_and_again(spoilt_dump, tiny_bert, tmp_path):
-    """One dataset, six kills, each after so many more files, and a last run that ends by itself."""
+    """One dataset, four kills, each after so many more files, and a last run that ends by itself."""
     config = PrepConfig(
         media=MediaConfig(workers=2, frame_count=2),
         encode={"title": EncodeConfig(encoder=str(tiny_bert), pooling="mean")},
