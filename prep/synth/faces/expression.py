@@ -202,9 +202,14 @@ def _mouth(shape: Shape, act: Actions, drop: float) -> Mouth:
     bow = (1 - np.abs(along) ** 2.2) * (1 - 0.22 * np.exp(-((along / 0.16) ** 2)))
     upper_bottom = line - raised - 0.15 * gap
     lower_top = line + 0.85 * gap
-    edges = (upper_bottom - upper * bow, upper_bottom, lower_top, lower_top + lower * middle**0.8)
-    points = (np.stack([width * along, edge], axis=1) for edge in edges)
-    return Mouth(*points, pressed=act(24))
+    x = width * along
+    return Mouth(
+        upper_top=np.stack([x, upper_bottom - upper * bow], axis=1),
+        upper_bottom=np.stack([x, upper_bottom], axis=1),
+        lower_top=np.stack([x, lower_top], axis=1),
+        lower_bottom=np.stack([x, lower_top + lower * middle**0.8], axis=1),
+        pressed=act(24),
+    )
 
 
 def _upper_furrows(shape: Shape, brow: Points, act: Actions) -> Iterator[Furrow]:

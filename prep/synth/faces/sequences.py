@@ -4,11 +4,11 @@ For each AU, a Gaussian process z of unit variance crosses the quantile q = Œ¶‚Å
 intensity 2 + 4 (z - q), cut to 0 to 5, is then at least 2, the lowest that counts as active, in this share of frames.
 """
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.ndimage import convolve1d
-from scipy.special import ndtri
 
 from toolkit.facs import ACTIVE_FROM, HIGHEST_INTENSITY
 
@@ -45,5 +45,6 @@ def draw_intensities(
     kernel = np.exp(-0.5 * (np.arange(-_REACH, _REACH + 1) / _SMOOTHNESS) ** 2)
     kernel /= np.sqrt(np.sum(kernel**2))
     white = rng.standard_normal((frames + 2 * _REACH, len(rates)))
-    process = convolve1d(white, kernel, axis=0)[_REACH:-_REACH]
-    return np.clip(ACTIVE_FROM + _SLOPE * (process - ndtri(1 - rates)), 0, HIGHEST_INTENSITY)
+    process = np.stack([np.convolve(noise, kernel, mode="valid") for noise in white.T], axis=1)
+    quantiles = np.array([NormalDist().inv_cdf(1 - rate) for rate in rates])
+    return np.clip(ACTIVE_FROM + _SLOPE * (process - quantiles), 0, HIGHEST_INTENSITY)
