@@ -77,7 +77,8 @@ def read(folder: Path, units: tuple[int, ...] = ()) -> RawFaces:
     units = units or _units_in(folder / LABELS)
     recordings = read_recordings(folder / LABELS, units)
     folds, how = assigned_folds(sorted(recordings))
-    problems, faces = [], []
+    problems: list[Problem] = []
+    faces: list[Face] = []
     for subject, recording in recordings.items():
         problems += _without_file(subject, recording, units)
         pictures = _pictures(folder / "img" / subject)

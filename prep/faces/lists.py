@@ -179,9 +179,9 @@ def _fold_of_subjects(listed: _Listed) -> Iterator[tuple[str, int | None]]:
     for subject, folds in sorted(listed.folds.items()):
         tested, both = sorted(folds["test"]), sorted(folds["test"] & folds["train"])
         if len(tested) > 1 or both:
-            where = f"in the test lists of the folds {_joined(tested)}"
-            if both:
-                where = f"in train and test lists of fold {_joined(both)}"
+            where = f"in train and test lists of fold {_joined(both)}"
+            if len(tested) > 1:
+                where = f"in the test lists of the folds {_joined(tested)}"
             message = f"subject {subject} is {where}; its faces are in no fold"
             listed.problems.append(Problem(None, "two_folds", message))
         elif not tested:

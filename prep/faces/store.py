@@ -6,6 +6,7 @@ per picture in `faces/`. A rerun does the rows that are missing.
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from prep.pictures.watchdog import sharing
 from prep.readers.files import fingerprint
 from prep.steps import checksums, manifest, problems
 from prep.steps.pipeline import Step, run_step
-from prep.steps.writing import clear_temporary, refuse_one_folder, writing
+from prep.steps.writing import clear_temporary, refuse_foreign, refuse_one_folder, writing
 from toolkit import schema
 from toolkit.checksums import ERRORS, NOTES, SHARDS
 from toolkit.errors import UserError
@@ -41,8 +42,8 @@ SHARD_ROWS = 512
 class _Layout:
     """A layout of dumps of faces: `find` returns its folder or None, `read` reads it."""
 
-    find: Any
-    read: Any
+    find: Callable[[Path], Path | None]
+    read: Callable[[Path, tuple[int, ...]], RawFaces]
     wants: str
 
 
@@ -79,8 +80,12 @@ def faces(
     _refuse_other_folder(dataset)
     with writing(dataset, FOLDER):
         table = as_table(raw.faces, len(raw.units))
-        settings = {"layout": raw.layout, "name": config.name or raw.name, "folds": raw.folds}
-        settings |= {"aus": list(raw.units)}
+        settings: dict[str, Any] = {
+            "layout": raw.layout,
+            "name": config.name or raw.name,
+            "folds": raw.folds,
+            "aus": list(raw.units),
+        }
         inputs = {name: fingerprint(path) for name, path in raw.files.items()}
         done = manifest.read(dataset)
         if done is None:
@@ -108,8 +113,7 @@ def read_dump(dump: Path, config: FacesConfig) -> RawFaces:
     for layout in LAYOUTS.values():
         folder = layout.find(dump)
         if folder is not None:
-            raw: RawFaces = layout.read(folder, config.units)
-            return raw
+            return layout.read(folder, config.units)
     wanted = ", or ".join(f"{layout.wants} ({name})" for name, layout in LAYOUTS.items())
     raise UserError(f"{dump}: no dump of faces found; expected {wanted}; check the folder")
 
@@ -122,6 +126,7 @@ def _write_lists(
     inputs: dict[str, Any],
 ) -> None:
     clear_temporary(dataset, re.escape(MANIFEST))
+    checksums.forget_notes(dataset, STEP)  # of a killed run
     rows = problems.table(STEP, list(raw.problems))
     write_table(_errors_path(dataset), rows, compression="zstd")
     counts = {
@@ -129,11 +134,12 @@ def _write_lists(
         "subjects": len(table.column("subject").unique()),
         "folds": len(table.column("fold").drop_null().unique()),
     }
+    errors = dict(Counter(problem.error_class for problem in raw.problems))
     entry = {
         "config": settings,
         "config_hash": manifest.config_hash(settings),
         "inputs": inputs,
-        "errors": dict(Counter(problem.error_class for problem in raw.problems)),
+        "errors": errors,
     }
     finished = {
         "schema_version": schema.SCHEMA_VERSION,
@@ -148,7 +154,7 @@ def _write_lists(
     manifest.create(dataset, finished)
     checksums.forget_notes(dataset, STEP)
     listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    print(f"lists: {raw.layout}, {listed}{problems.summary(entry['errors'])}")
+    print(f"lists: {raw.layout}, {listed}{problems.summary(errors)}")
 
 
 def _errors_path(dataset: Path) -> Path:
@@ -201,16 +207,13 @@ def _refuse_other_folder(dataset: Path) -> None:
                 f"{dataset} is a dataset of another kind; choose an empty or a new folder"
             )
         return
-    ours = re.compile(rf"{ERRORS}|{re.escape(LOCKS)}|\.{re.escape(MANIFEST)}\.\d+\.tmp")
+    ours = re.compile(
+        rf"{ERRORS}|{re.escape(LOCKS)}|\.{re.escape(MANIFEST)}\.\d+\.tmp|"
+        rf"\.{ERRORS}-{STEP}{re.escape(NOTES)}"
+    )
     names = sorted(path.name for path in dataset.iterdir()) if dataset.exists() else []
     others = [name for name in names if not ours.fullmatch(name)]
-    if (dataset / ERRORS).is_dir():
-        own = re.compile(rf"\.?{STEP}-.*\.arrow.*|\.{STEP}{re.escape(NOTES)}")
-        others += [
-            f"{ERRORS}/{path.name}"
-            for path in (dataset / ERRORS).iterdir()
-            if not own.fullmatch(path.name)
-        ]
+    refuse_foreign(dataset / ERRORS, names=rf"{STEP}-\d{{5,}}\.arrow")
     if others:
         raise UserError(
             f"{dataset} holds {', '.join(others[:3])} but no {MANIFEST}: not a dataset; "
