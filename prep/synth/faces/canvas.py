@@ -1,6 +1,7 @@
 """Draws polygons, lines and soft masks that are given in the coordinates of a face (`prep.synth.faces.anatomy`)."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ Image = NDArray[np.uint8]  # (H, W, 3) RGB
 Mask = NDArray[np.uint8]  # (H, W)
 
 _BITS = 4  # fixed-point corners of OpenCV
+_TURNS = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+_CIRCLE = np.stack([np.cos(_TURNS), np.sin(_TURNS)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,7 @@ class Canvas:
         into: NDArray[np.uint8] | None = None,
     ) -> None:
         """Fills an ellipse with axes along those of the face."""
-        turns = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-        points = np.stack([np.cos(turns) * radii[0], np.sin(turns) * radii[1]], axis=1)
+        points = _CIRCLE * radii
         target = self.pixels if into is None else into
         cv2.fillPoly(target, [self.fixed(points + centre)], colour, cv2.LINE_AA, _BITS)
 
@@ -105,18 +107,26 @@ class Canvas:
 
 
 def curve(points: Points, count: int = 24) -> Points:
-    """A smooth curve through points: a Catmull-Rom spline."""
-    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    at = np.linspace(0, len(points) - 1, count)
-    index = np.minimum(at.astype(int), len(points) - 2)
+    """A smooth curve through points, (count, 2): a Catmull-Rom spline."""
+    return _spline(len(points), count) @ points
+
+
+@cache
+def _spline(points: int, count: int) -> NDArray[np.float64]:
+    """The weights (count, points) of the points of a Catmull-Rom spline; beyond its ends, points are mirrored."""
+    padded = np.concatenate([np.eye(points)[:1] * 2 - np.eye(points)[1:2], np.eye(points)])
+    padded = np.concatenate([padded, 2 * np.eye(points)[-1:] - np.eye(points)[-2:-1]])
+    at = np.linspace(0, points - 1, count)
+    index = np.minimum(at.astype(int), points - 2)
     t = (at - index)[:, None]
     before, start, end, after = (padded[index + shift] for shift in range(4))
-    return 0.5 * (
+    weights: NDArray[np.float64] = 0.5 * (
         2 * start
         + (end - before) * t
         + (2 * before - 5 * start + 4 * end - after) * t**2
         + (3 * start - before - 3 * end + after) * t**3
     )
+    return weights
 
 
 def thick(line: Points, thickness: float) -> Points:

@@ -111,8 +111,8 @@ def landmarks(shape: Shape, intensities: Mapping[int, float]) -> Landmarks:
     """
 
     def act(unit: int) -> float:
-        share = np.clip(intensities.get(unit, 0.0) / HIGHEST_INTENSITY, 0.0, 1.0)
-        return float(share**_VISIBILITY)
+        share = intensities.get(unit, 0.0) / HIGHEST_INTENSITY
+        return float(min(max(share, 0.0), 1.0) ** _VISIBILITY)
 
     drop = 0.20 * act(26)
     brow, mouth = _brow(shape, act), _mouth(shape, act, drop)

@@ -48,7 +48,7 @@ def _disc(
     picture: Image, start: tuple[int, int], end: tuple[int, int], colour: list[float]
 ) -> None:
     centre = ((start[0] + end[0]) // 2, (start[1] + end[1]) // 2)
-    radii = (int(0.62 * (end[0] - start[0])), int(0.62 * (end[1] - start[1])))
+    radii = (int(0.6 * (end[0] - start[0])), int(0.6 * (end[1] - start[1])))
     cv2.ellipse(picture, centre, radii, 0, 0, 360, colour, cv2.FILLED, cv2.LINE_AA)
 
 

@@ -171,18 +171,21 @@ def _shade(canvas: Canvas, subject: Subject, bulges: Sequence[Bulge], outline: P
 
 
 def _furrows(canvas: Canvas, subject: Subject, furrows: Sequence[Furrow], ink: Ink) -> None:
-    mask = canvas.mask()
+    """Dark lines, with light on the skin below them, so that they show on any skin."""
+    dark, light = canvas.mask(), canvas.mask()
     for furrow in sorted(furrows, key=lambda furrow: furrow.depth):
         if furrow.depth <= 0.02:
             continue
         depth = furrow.depth**0.6
         points = curve(furrow.points) if len(furrow.points) > 2 else furrow.points
+        opacity, width = int(255 * ink.furrows * depth), 0.016 + 0.012 * depth
         for side in (1, -1) if furrow.mirrored else (1,):
-            canvas.line(
-                points * (side, 1), int(255 * ink.furrows * depth), 0.014 + 0.012 * depth, mask
-            )
-    red, green, blue = _shaded(subject.skin, 0.5)
-    canvas.blend(mask, (red, int(0.8 * green), int(0.75 * blue)), blur=0.006)
+            canvas.line(points * (side, 1), opacity, width, dark)
+            canvas.line(points * (side, 1) + (0.0, 0.026), opacity, width, light)
+    canvas.blend(light, _lightened(subject.skin), blur=0.008)
+    share = 0.3 + 0.2 * sum(subject.skin) / (3 * 255)
+    red, green, blue = _shaded(subject.skin, share)
+    canvas.blend(dark, (red, int(0.8 * green), int(0.75 * blue)), blur=0.006)
 
 
 def _eye(canvas: Canvas, subject: Subject, face: Landmarks, side: float) -> None:
@@ -251,4 +254,4 @@ def _shaded(colour: Colour, share: float) -> Colour:
 
 
 def _lightened(colour: Colour) -> Colour:
-    return cast(Colour, tuple(min(255, int(1.22 * value + 16)) for value in colour))
+    return cast(Colour, tuple(min(255, int(1.22 * value + 20)) for value in colour))

@@ -27,7 +27,7 @@ def disfa_dump(tmp_path_factory):
 
 
 @pytest.fixture
-def dump(bp4d_dump, tmp_path):
+def broken(bp4d_dump, tmp_path):
     """A copy to break."""
     return shutil.copytree(bp4d_dump, tmp_path / "dump")
 

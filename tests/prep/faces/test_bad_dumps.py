@@ -30,15 +30,15 @@ def errors_of(dataset):
     ]
 
 
-def test_pictures_that_cannot_be_read_are_rows(dump, store, tmp_path):
-    pictures = dump / "data/BP4D-synth/img/F001/T1"
+def test_pictures_that_cannot_be_read_are_rows(broken, store, tmp_path):
+    pictures = broken / "data/BP4D-synth/img/F001/T1"
     (pictures / "1.jpg").unlink()
     (pictures / "2.jpg").write_bytes(b"")
     outside = tmp_path / "outside.jpg"
     (pictures.parent / "T2/1.jpg").rename(outside)
     (pictures.parent / "T2/1.jpg").symlink_to(outside)
     (pictures.parent / "T2/2.jpg").write_bytes(outside.read_bytes()[:300])
-    data = store(dump, tmp_path / "data")
+    data = store(broken, tmp_path / "data")
     expected = ["missing", "empty", "unsafe", "corrupt"]
     names = ["T1/1", "T1/2", "T2/1", "T2/2"]
     failed = [("faces", status, f"F001/{n}.jpg") for status, n in zip(expected, names, strict=True)]
@@ -51,17 +51,17 @@ def test_pictures_that_cannot_be_read_are_rows(dump, store, tmp_path):
     )
     (pictures.parent / "T2/1.jpg").unlink()
     outside.rename(pictures.parent / "T2/1.jpg")
-    store(dump, data, retry_failed=True)
+    store(broken, data, retry_failed=True)
     assert [row[1] for row in errors_of(data)] == ["missing", "empty", "corrupt"]
 
 
-def test_a_subject_in_two_folds_is_in_none(dump, store, tmp_path):
-    text = (dump / PATHS).read_text().splitlines()
-    labels = (dump / LABELS).read_text().splitlines()
+def test_a_subject_in_two_folds_is_in_none(broken, store, tmp_path):
+    text = (broken / PATHS).read_text().splitlines()
+    labels = (broken / LABELS).read_text().splitlines()
     for name, lines in {"img_path": text, "label": labels}.items():
-        path = dump / LISTS / f"BP4D-synth_test_{name}_fold2.txt"
+        path = broken / LISTS / f"BP4D-synth_test_{name}_fold2.txt"
         path.write_text(path.read_text() + f"{lines[0]}\n")
-    data = store(dump, tmp_path / "data")
+    data = store(broken, tmp_path / "data")
     faces = open_faces(data)
     subjects = np.array(faces.table["subject"].to_pylist())
     assert set(subjects[faces.folds == 0]) == {"F001"}
@@ -77,20 +77,20 @@ def test_a_subject_in_two_folds_is_in_none(dump, store, tmp_path):
     assert prep.check(data) == []
 
 
-def test_a_subject_in_train_and_test_of_a_fold_is_in_none(dump, store, tmp_path):
+def test_a_subject_in_train_and_test_of_a_fold_is_in_none(broken, store, tmp_path):
     for name in ("img_path", "label"):
-        first = (dump / LISTS / f"BP4D-synth_test_{name}_fold1.txt").read_text().splitlines()[0]
-        path = dump / LISTS / f"BP4D-synth_train_{name}_fold1.txt"
+        first = (broken / LISTS / f"BP4D-synth_test_{name}_fold1.txt").read_text().splitlines()[0]
+        path = broken / LISTS / f"BP4D-synth_train_{name}_fold1.txt"
         path.write_text(path.read_text() + f"{first}\n")
-    store(dump, tmp_path / "data")
+    store(broken, tmp_path / "data")
     (error,) = open_dataset(tmp_path / "data").errors.to_pylist()
     assert "is in train and test lists of fold 1" in error["message"]
 
 
-def test_paths_that_leave_the_dump_are_left_out(dump, store, tmp_path):
-    change(dump, PATHS, "F001/T1/1.jpg", "../../../secret/1.jpg")
-    change(dump, PATHS, "F001/T1/2.jpg", "/etc/passwd")
-    data = store(dump, tmp_path / "data")
+def test_paths_that_leave_the_dump_are_left_out(broken, store, tmp_path):
+    change(broken, PATHS, "F001/T1/1.jpg", "../../../secret/1.jpg")
+    change(broken, PATHS, "F001/T1/2.jpg", "/etc/passwd")
+    data = store(broken, tmp_path / "data")
     assert errors_of(data) == [
         ("lists", "unsafe", "../../../secret/1.jpg"),
         ("lists", "unsafe", "/etc/passwd"),
@@ -100,11 +100,11 @@ def test_paths_that_leave_the_dump_are_left_out(dump, store, tmp_path):
     )  # the train lists of folds 2 and 3 have both pictures
 
 
-def test_other_labels_for_a_picture_are_reported(dump, store, tmp_path):
-    line = (dump / LABELS).read_text().splitlines()[0]
+def test_other_labels_for_a_picture_are_reported(broken, store, tmp_path):
+    line = (broken / LABELS).read_text().splitlines()[0]
     other = " ".join("1" if label == "0" else "0" for label in line.split())
-    change(dump, LABELS, line, other)
-    data = store(dump, tmp_path / "data")
+    change(broken, LABELS, line, other)
+    data = store(broken, tmp_path / "data")
     assert {row[1:] for row in errors_of(data)} == {("other_labels", "F001/T1/1.jpg")}
     first = open_faces(data).labels[0]
     assert " ".join(map(str, first)) == other  # test lists are read first
@@ -121,10 +121,10 @@ def test_other_labels_for_a_picture_are_reported(dump, store, tmp_path):
         (PATHS, "F001/T1/1.jpg", b"F001/T1/\xe9.jpg", r"fold1\.txt:1: not UTF-8"),
     ],
 )
-def test_malformed_lists_are_refused(dump, store, tmp_path, name, old, new, message):
-    change(dump, name, old, new)
+def test_malformed_lists_are_refused(broken, store, tmp_path, name, old, new, message):
+    change(broken, name, old, new)
     with pytest.raises(UserError, match=message):
-        store(dump, tmp_path / "data")
+        store(broken, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
@@ -167,38 +167,38 @@ def test_an_au_without_a_file_is_missing(disfa_copy, store, tmp_path):
     assert [row[1] for row in errors_of(tmp_path / "data")] == ["no_labels"]
 
 
-def test_what_is_no_dump_of_faces(dump, store, tmp_path):
+def test_what_is_no_dump_of_faces(broken, store, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no dump of faces found; expected list/DS_"):
+    with pytest.raises(UserError, match=r"no broken of faces found; expected list/DS_"):
         store(tmp_path / "empty", tmp_path / "data")
     with pytest.raises(UserError, match="no such folder"):
         store(tmp_path / "absent", tmp_path / "data")
     with pytest.raises(UserError, match="AU 3 is unknown"):
-        store(dump, tmp_path / "data", aus="1,3")
+        store(broken, tmp_path / "data", aus="1,3")
     with pytest.raises(UserError, match="12 labels, expected 2"):
-        store(dump, tmp_path / "data", aus="1,2")
-    (dump / LABELS).write_text("\n")
+        store(broken, tmp_path / "data", aus="1,2")
+    (broken / LABELS).write_text("\n")
     with pytest.raises(UserError, match=r"fold1\.txt: the file is empty"):
-        store(dump, tmp_path / "data")
-    (dump / LABELS).unlink()
+        store(broken, tmp_path / "data")
+    (broken / LABELS).unlink()
     with pytest.raises(UserError, match=r"test_label_fold1\.txt: the list is missing"):
-        store(dump, tmp_path / "data")
+        store(broken, tmp_path / "data")
 
 
-def test_lists_of_an_unknown_name_need_their_aus(dump, store, tmp_path):
-    for path in list((dump / LISTS).iterdir()):
+def test_lists_of_an_unknown_name_need_their_aus(broken, store, tmp_path):
+    for path in list((broken / LISTS).iterdir()):
         path.rename(path.with_name(path.name.replace("BP4D", "Mine")))
     with pytest.raises(
         UserError, match=r"'Mine-synth', is neither of BP4D nor of DISFA.*--aus 1,2,4"
     ):
-        store(dump, tmp_path / "data")
+        store(broken, tmp_path / "data")
     aus = "1,2,4,6,7,10,12,14,15,17,23,24"
-    assert open_faces(store(dump, tmp_path / "data", aus=aus)).name == "Mine-synth"
+    assert open_faces(store(broken, tmp_path / "data", aus=aus)).name == "Mine-synth"
 
 
-def test_two_datasets_in_a_dump_are_refused(dump, store, tmp_path):
-    (dump / "data/BP4D-synth").rename(dump / "data/A")
-    (dump / "data/B/list").mkdir(parents=True)
-    (dump / "data/B/list/B_test_label_fold1.txt").write_text("")
+def test_two_datasets_in_a_dump_are_refused(broken, store, tmp_path):
+    (broken / "data/BP4D-synth").rename(broken / "data/A")
+    (broken / "data/B/list").mkdir(parents=True)
+    (broken / "data/B/list/B_test_label_fold1.txt").write_text("")
     with pytest.raises(UserError, match=r"several datasets \(data/A, data/B\); give one"):
-        store(dump, tmp_path / "data")
+        store(broken, tmp_path / "data")

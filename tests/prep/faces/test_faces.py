@@ -172,14 +172,14 @@ def test_a_run_killed_before_the_manifest_starts_afresh(bp4d_dump, store, tmp_pa
     assert prep.check(tmp_path / "data") == []
 
 
-def test_other_settings_and_other_lists_are_refused(dump, store, tmp_path):
-    data = store(dump, tmp_path / "data")
+def test_other_settings_and_other_lists_are_refused(broken, store, tmp_path):
+    data = store(broken, tmp_path / "data")
     with pytest.raises(UserError, match=r"was made with size_px = 256, and now size_px = 32"):
-        store(dump, data, size_px=32)
-    labels = dump / "data/BP4D-synth/list/BP4D-synth_test_label_fold1.txt"
+        store(broken, data, size_px=32)
+    labels = broken / "data/BP4D-synth/list/BP4D-synth_test_label_fold1.txt"
     labels.write_text(labels.read_text().replace("1", "0", 1))
     with pytest.raises(UserError, match=r"list/BP4D-synth_test_label_fold1\.txt has changed"):
-        store(dump, data)
+        store(broken, data)
 
 
 def test_a_dataset_of_another_kind_is_refused(bp4d_dump, store, tmp_path):

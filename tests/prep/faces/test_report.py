@@ -7,16 +7,22 @@ import pytest
 
 import prep
 from prep.faces.report import BY_SUBJECT
+from prep.synth.faces import dump
 from prep.synth.faces.dump import write_faces
 from prep.synth.faces.sequences import RATE
 from prep.synth.faces.settings import SynthFaces
 
 
-@pytest.fixture(scope="module")
-def shortcut_dump(tmp_path_factory):
-    out = tmp_path_factory.mktemp("shortcut") / "dump"
-    write_faces(out, SynthFaces(subjects=6, frames=60, size_px=32, shortcut=1.0), progress=False)
-    return out
+@pytest.fixture
+def unpainted(monkeypatch, tmp_path):
+    """Writes a dump whose pictures are all the same; only its labels matter."""
+    monkeypatch.setattr(dump, "render", lambda *_, **__: np.zeros((32, 32, 3), np.uint8))
+
+    def write(**settings):
+        write_faces(tmp_path / "dump", SynthFaces(**settings), progress=False)
+        return tmp_path / "dump"
+
+    return write
 
 
 def test_rates_are_those_of_the_labels(bp4d_dump, store, tmp_path):
@@ -42,37 +48,35 @@ def test_rates_are_those_of_the_labels(bp4d_dump, store, tmp_path):
     assert json.loads((data / "report.json").read_text())["counts"]["subjects"] == 6
 
 
-def test_a_report_warns_of_an_identity_shortcut(shortcut_dump, store, tmp_path):
-    facts = prep.report(store(shortcut_dump, tmp_path / "data"))
+def test_a_report_warns_of_an_identity_shortcut(unpainted, store, tmp_path):
+    facts = prep.report(store(unpainted(subjects=6, frames=60, shortcut=1.0), tmp_path / "data"))
     shares = [unit["by_subject"] for unit in facts["units"] if unit["by_subject"] is not None]
     assert np.median(shares) > BY_SUBJECT
     (finding,) = (f for f in facts["verdict"] if f["kind"] == "identity_shortcut")
     assert finding["fitness"] == "caution" and "AU0" in finding["what"]
 
 
-def test_without_a_shortcut_the_subject_decides_little(store, tmp_path):
-    write_faces(tmp_path / "dump", SynthFaces(subjects=6, frames=60, size_px=32), progress=False)
-    facts = prep.report(store(tmp_path / "dump", tmp_path / "data"))
+def test_without_a_shortcut_the_subject_decides_little(unpainted, store, tmp_path):
+    facts = prep.report(store(unpainted(subjects=6, frames=120), tmp_path / "data"))
     assert np.median([unit["by_subject"] for unit in facts["units"]]) < 0.2
     rates = np.array([unit["rate"] for unit in facts["units"]])
-    # 360 frames, about one in five of them independent
     assert abs(rates.mean() - RATE) < 0.06
     assert not [f for f in facts["verdict"] if f["kind"] == "identity_shortcut"]
 
 
-def test_equal_pictures_in_several_folds_are_found(dump, store, tmp_path):
-    pictures = dump / "data/BP4D-synth/img"
+def test_equal_pictures_in_several_folds_are_found(broken, store, tmp_path):
+    pictures = broken / "data/BP4D-synth/img"
     (pictures / "M001/T1/1.jpg").write_bytes((pictures / "F001/T1/1.jpg").read_bytes())
-    facts = prep.report(store(dump, tmp_path / "data"))
+    facts = prep.report(store(broken, tmp_path / "data"))
     assert facts["same_pictures"] == [{"pictures": ["F001/T1/1.jpg", "M001/T1/1.jpg"]}]
     assert any(f["what"] == "1 picture in several folds" for f in facts["verdict"])
 
 
-def test_an_au_that_is_never_active_in_a_fold(dump, store, tmp_path):
-    path = dump / "data/BP4D-synth/list/BP4D-synth_test_label_fold3.txt"
+def test_an_au_that_is_never_active_in_a_fold(broken, store, tmp_path):
+    path = broken / "data/BP4D-synth/list/BP4D-synth_test_label_fold3.txt"
     rows = [line.split() for line in path.read_text().splitlines()]
     path.write_text("".join(" ".join(["0", *row[1:]]) + "\n" for row in rows))
-    facts = prep.report(store(dump, tmp_path / "data"))
+    facts = prep.report(store(broken, tmp_path / "data"))
     assert any(f["what"] == "AU01 is never active in the tests of fold 3" for f in facts["verdict"])
 
 

