@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.faces.store import STEP
+from prep.faces.raw import STEP
 from prep.steps.pipeline import errors_of
 from toolkit import Dataset, schema
 from toolkit.faces import FOLDER, Faces

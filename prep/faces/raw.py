@@ -12,6 +12,7 @@ from prep.steps.problems import Problem
 from toolkit import schema
 from toolkit.errors import UserError
 
+STEP = "lists"  # the step that reads labels, as in `errors/` and `dataset.json`
 _FRAME = re.compile(r"(\d{1,9})$", re.ASCII)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from prep.faces.store import STEP
+from prep.faces.raw import STEP
 from prep.reporting.failures import describe_failures
 from prep.reporting.finding import SEVERITIES, Facts, Finding, percent
 from toolkit import Dataset

@@ -19,7 +19,7 @@ from prep.faces import disfa, lists
 from prep.faces.config import FacesConfig
 from prep.faces.crops import read_crops
 from prep.faces.pictures import make_faces
-from prep.faces.raw import RawFaces, as_table
+from prep.faces.raw import STEP, RawFaces, as_table
 from prep.pictures.watchdog import sharing
 from prep.readers.files import fingerprint
 from prep.steps import checksums, manifest, problems
@@ -34,7 +34,6 @@ from toolkit.lock import LOCKS
 from toolkit.store import write_table
 from toolkit.versions import versions
 
-STEP = "lists"
 SHARD_ROWS = 512
 
 
