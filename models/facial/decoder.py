@@ -59,7 +59,6 @@ class TextDecoder(nn.Module):
                 add_cross_attention=True,
                 bos_token_id=FACE,
                 eos_token_id=END,
-                pad_token_id=PAD,
             )
         )
         for module in self.network.modules():
@@ -79,11 +78,9 @@ class TextDecoder(nn.Module):
         """
         known = targets[:, :-1].masked_fill(targets[:, :-1] == IGNORED, PAD)
         inputs = torch.cat([starts[:, None], known], dim=1)
+        # Padding is last, where causal attention hides it, so no mask is needed.
         logits: Tensor = self.network(
             input_ids=inputs,
-            attention_mask=torch.ones_like(
-                inputs
-            ),  # padding is last, where causal attention hides it
             encoder_hidden_states=cells,
             use_cache=False,
         ).logits
@@ -107,6 +104,7 @@ class TextDecoder(nn.Module):
                 encoder_hidden_states=cells,
                 num_beams=beams,
                 do_sample=False,
+                pad_token_id=PAD,
                 max_new_tokens=self.max_tokens,
             )
         return tokens[:, 1:]
