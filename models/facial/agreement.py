@@ -65,11 +65,12 @@ def agreement(
     per_au = np.full(len(aus), np.nan)
     exact = precision = recall = float("nan")
     if au_texts is not None:
-        rows = zip(au_texts, predicted.tolist(), strict=True)
-        per_au = np.mean([_agreeing(facs, aus, texts, states) for texts, states in rows], axis=0)
+        of_faces = zip(au_texts, predicted.tolist(), strict=True)
+        agreeing = [_agreeing(facs, aus, row, states) for row, states in of_faces]
+        per_au = np.mean(agreeing, axis=0)
     if face_texts is not None:
-        rows = zip(face_texts, predicted.tolist(), strict=True)
-        exact = float(np.mean([_names(facs, aus, text, states) for text, states in rows]))
+        each = zip(face_texts, predicted.tolist(), strict=True)
+        exact = float(np.mean([_names(facs, aus, text, states) for text, states in each]))
         stated = [facs.stated(text) for text in face_texts]
         named = np.array([[states.get(au, False) for au in aus] for states in stated])
         both = int((named & predicted).sum())
