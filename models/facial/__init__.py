@@ -1,0 +1,1 @@
+"""VL-FAU: facial action units recognised, and described in words. A reconstruction of arXiv 2408.00644."""

@@ -1,0 +1,171 @@
+"""Draws predictions on frames: boxes, active action units (AUs) and texts. H × W pixels of a frame."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import groupby
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from models.facial.frames import Frame, Pixels
+from models.facial.table import Row
+from toolkit.errors import UserError
+
+_STILL_SECONDS = 1.0  # an image has no time: its frame of a video is shown this long
+_TIME_BASE = Fraction(1, 90_000)  # seconds per tick of a video's times
+_COLOURS = ("#ffd166", "#06d6a0", "#4cc9f0", "#ef476f", "#c77dff", "#f4a261")  # by face_id
+_PROBABILITY = re.compile(r"(AU\d+)_p")
+Write = Callable[[Frame, Pixels], None]
+
+
+def annotate(
+    frames: Iterable[Frame], rows: Iterable[Row], output: str | Path, *, font: Path | None = None
+) -> int:
+    """Writes the frames with their predictions; one frame is in memory at a time.
+
+    Args:
+        frames: the frames of the predictions, see `models.facial.frames.read_frames`. Frames that cannot be read are
+            left out.
+        rows: rows of `models.facial.predictions.predictions`, in the order of the frames.
+        output: an .mp4 file, or a folder (a path without a suffix), which gets 000000.png, 000001.png, ... by number
+            of the frame. A video has the size of its first frame, to which others are fitted.
+        font: a TrueType font for texts in scripts that the font of Pillow lacks.
+
+    Returns:
+        The number of frames written.
+
+    Raises:
+        UserError: if the output has another suffix.
+    """
+    output = Path(output)
+    if output.suffix.lower() not in ("", ".mp4"):
+        raise UserError(
+            f"{output}: annotated frames are written to an .mp4 file or to a folder; change the suffix"
+        )
+    count = 0
+    with (_video if output.suffix else _folder)(output) as write:
+        for frame, found in _with_rows(frames, rows):
+            if frame.pixels is not None:
+                write(frame, drawn(frame.pixels, found, font=font))
+                count += 1
+    return count
+
+
+def drawn(pixels: Pixels, rows: Sequence[Row], *, font: Path | None = None) -> Pixels:
+    """A frame with boxes and texts: number, confidence, active AUs with probabilities and texts, text about the face.
+
+    Args:
+        pixels: (H, W, 3) RGB.
+        rows: the rows of this frame.
+        font: a TrueType font.
+    """
+    image = Image.fromarray(pixels)
+    size = max(image.height // 36, 11)
+    face = ImageFont.load_default(size) if font is None else ImageFont.truetype(font, size)
+    for row in rows:
+        if row["success"]:
+            _draw(ImageDraw.Draw(image, "RGBA"), row, image.size, face, size)
+    return np.asarray(image)
+
+
+def _draw(draw: Any, row: Row, size: tuple[int, int], font: Any, font_px: int) -> None:
+    """Draws one face: its box, and its lines beside the box where there is more room."""
+    width, height = size
+    colour = _COLOURS[row["face_id"] % len(_COLOURS)]
+    left, top = row["face_x"], row["face_y"]
+    right, bottom = left + row["face_w"], top + row["face_h"]
+    draw.rectangle((left, top, right, bottom), outline=colour, width=max(font_px // 6, 1))
+    room = max(left, width - right)
+    lines = [
+        part
+        for line in _lines(row)
+        for part in wrap(line, max(int(room / (0.55 * font_px)), 12)) or [""]
+    ]
+    text = "\n".join(lines)
+    box = draw.multiline_textbbox((0, 0), text, font=font)
+    x = right + font_px / 2 if width - right >= left else left - font_px / 2 - box[2]
+    x = min(max(x, 0), max(width - box[2], 0))
+    y = min(max(top, 0), max(height - box[3], 0))
+    draw.rectangle((x - 3, y - 1, x + box[2] + 3, y + box[3] + 3), fill=(0, 0, 0, 150))
+    draw.multiline_text((x, y), text, fill=colour, font=font)
+
+
+def _lines(row: Row) -> Iterator[str]:
+    yield f"face {row['face_id']}, {row['confidence']:.2f}"
+    for name, probability in row.items():
+        match = _PROBABILITY.fullmatch(name)
+        if match and row[f"{match[1]}_c"]:
+            yield f"{match[1]} {probability:.2f} {row.get(f'{match[1]}_text') or ''}".strip()
+    if row.get("face_text"):
+        yield row["face_text"]
+
+
+def _with_rows(
+    frames: Iterable[Frame], rows: Iterable[Row]
+) -> Iterator[tuple[Frame, Sequence[Row]]]:
+    """Each frame with its rows; both are ordered by frame."""
+    groups = groupby(rows, key=lambda row: row["frame"])
+    number, found = -1, list[Row]()
+    for frame in frames:
+        while number < frame.number:
+            number, group = next(groups, (frame.number + 1, iter(())))
+            found = list(group)
+        yield frame, found if number == frame.number else []
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[Write]:
+    folder.mkdir(parents=True, exist_ok=True)
+    yield lambda frame, pixels: Image.fromarray(pixels).save(folder / f"{frame.number:06d}.png")
+
+
+@contextmanager
+def _video(path: Path) -> Iterator[Write]:
+    """H.264 with the times of the frames; the file appears when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    stream, last = None, -1.0
+    try:
+        with av.open(str(temporary), "w", format="mp4") as container:
+
+            def write(frame: Frame, pixels: Pixels) -> None:
+                nonlocal stream, last
+                if stream is None:
+                    stream = container.add_stream("libx264", rate=30)
+                    height, width = (side + side % 2 for side in pixels.shape[:2])
+                    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                    stream.time_base = stream.codec_context.time_base = _TIME_BASE
+                later = last + _STILL_SECONDS if last >= 0 else 0.0
+                last = frame.timestamp if frame.timestamp > last else later
+                picture = av.VideoFrame.from_ndarray(
+                    _fitted(pixels, stream.width, stream.height), format="rgb24"
+                )
+                picture.pts, picture.time_base = round(last / _TIME_BASE), _TIME_BASE
+                container.mux(stream.encode(picture))
+
+            yield write
+            if stream is not None:
+                container.mux(stream.encode(None))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fitted(pixels: Pixels, width: int, height: int) -> Pixels:
+    """A picture on a black canvas, shrunk or enlarged to fit if it differs by more than the rounding to even sizes."""
+    rows, columns = pixels.shape[:2]
+    if not (0 <= height - rows <= 1 and 0 <= width - columns <= 1):
+        factor = min(height / rows, width / columns)
+        size = (max(round(columns * factor), 1), max(round(rows * factor), 1))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
+    return canvas
