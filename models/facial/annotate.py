@@ -8,7 +8,6 @@ from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
 
 import av
 import cv2
@@ -22,8 +21,11 @@ from toolkit.errors import UserError
 _STILL_SECONDS = 1.0  # an image has no time: its frame of a video is shown this long
 _TIME_BASE = Fraction(1, 90_000)  # seconds per tick of a video's times
 _COLOURS = ("#ffd166", "#06d6a0", "#4cc9f0", "#ef476f", "#c77dff", "#f4a261")  # by face_id
+_TEXT_COLUMNS = 32  # characters in a line of texts
+_PAD_PX = 3  # around texts
 _PROBABILITY = re.compile(r"(AU\d+)_p")
 Write = Callable[[Frame, Pixels], None]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def annotate(
@@ -69,33 +71,54 @@ def drawn(pixels: Pixels, rows: Sequence[Row], *, font: Path | None = None) -> P
     """
     image = Image.fromarray(pixels)
     size = max(image.height // 36, 11)
-    face = ImageFont.load_default(size) if font is None else ImageFont.truetype(font, size)
-    for row in rows:
-        if row["success"]:
-            _draw(ImageDraw.Draw(image, "RGBA"), row, image.size, face, size)
+    typeface = ImageFont.load_default(size) if font is None else ImageFont.truetype(font, size)
+    draw = ImageDraw.Draw(image, "RGBA")
+    faces = [row for row in rows if row["success"]]
+    taken = [_box(row) for row in faces]
+    for row in faces:
+        colour = _COLOURS[row["face_id"] % len(_COLOURS)]
+        draw.rectangle(_box(row), outline=colour, width=max(size // 6, 1))
+    for row in faces:
+        text = "\n".join(part for line in _lines(row) for part in wrap(line, _TEXT_COLUMNS))
+        extent = draw.multiline_textbbox((0, 0), text, font=typeface)[2:]
+        left, top, right, bottom = label = _label(_box(row), extent, image.size, taken)
+        draw.rectangle((left, top, right, bottom), fill=(0, 0, 0, 150))
+        colour = _COLOURS[row["face_id"] % len(_COLOURS)]
+        draw.multiline_text((left + _PAD_PX, top), text, fill=colour, font=typeface)
+        taken.append(label)
     return np.asarray(image)
 
 
-def _draw(draw: Any, row: Row, size: tuple[int, int], font: Any, font_px: int) -> None:
-    """Draws one face: its box, and its lines beside the box where there is more room."""
-    width, height = size
-    colour = _COLOURS[row["face_id"] % len(_COLOURS)]
+def _box(row: Row) -> Box:
     left, top = row["face_x"], row["face_y"]
-    right, bottom = left + row["face_w"], top + row["face_h"]
-    draw.rectangle((left, top, right, bottom), outline=colour, width=max(font_px // 6, 1))
-    room = max(left, width - right)
-    lines = [
-        part
-        for line in _lines(row)
-        for part in wrap(line, max(int(room / (0.55 * font_px)), 12)) or [""]
+    return left, top, left + row["face_w"], top + row["face_h"]
+
+
+def _label(face: Box, extent: tuple[float, float], size: tuple[int, int], taken: list[Box]) -> Box:
+    """Where to write the texts of a face: beside, below or above it, wherever they cover least.
+
+    Args:
+        face: box of the face: left, top, right, bottom.
+        extent: width and height of the texts.
+        size: width and height of the picture, within which the label stays.
+        taken: boxes of faces and labels that it should not cover.
+    """
+    left, top, right, bottom = face
+    width, height = extent[0] + 2 * _PAD_PX, extent[1] + 2 * _PAD_PX
+    beside = [(right + _PAD_PX, top), (left - _PAD_PX - width, top)]
+    corners = [*beside, (left, bottom + _PAD_PX), (left, top - _PAD_PX - height)]
+    inside = [
+        (max(min(x, size[0] - width), 0.0), max(min(y, size[1] - height), 0.0)) for x, y in corners
     ]
-    text = "\n".join(lines)
-    box = draw.multiline_textbbox((0, 0), text, font=font)
-    x = right + font_px / 2 if width - right >= left else left - font_px / 2 - box[2]
-    x = min(max(x, 0), max(width - box[2], 0))
-    y = min(max(top, 0), max(height - box[3], 0))
-    draw.rectangle((x - 3, y - 1, x + box[2] + 3, y + box[3] + 3), fill=(0, 0, 0, 150))
-    draw.multiline_text((x, y), text, fill=colour, font=font)
+    labels = [(x, y, x + width, y + height) for x, y in inside]
+    return min(labels, key=lambda label: sum(_shared(label, box) for box in taken))
+
+
+def _shared(first: Box, second: Box) -> float:
+    """The area that two boxes share."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    return max(width, 0.0) * max(height, 0.0)
 
 
 def _lines(row: Row) -> Iterator[str]:

@@ -24,13 +24,14 @@ def frames(count: int, shape=(120, 160)) -> list[Frame]:
 
 
 def test_the_box_is_where_the_face_is():
-    result = drawn(GREY, [ROW])
-    assert result.shape == GREY.shape and result.dtype == np.uint8
+    grey = np.full((120, 300, 3), 128, np.uint8)
+    result = drawn(grey, [ROW])
+    assert result.shape == grey.shape and result.dtype == np.uint8
     yellow = (result == YELLOW).all(axis=2)
     assert yellow[30, 20:61].all() and yellow[80, 20:61].all()
     assert yellow[30:81, 20].all() and yellow[30:81, 60].all()
     assert not yellow[35:75, 25:55].any()  # the face itself stays free
-    assert np.array_equal(result[:, :19], GREY[:, :19])  # texts are on the side with more room
+    assert np.array_equal(result[:, :19], grey[:, :19])  # texts are on the other side
 
 
 def test_only_active_aus_and_texts_change_the_picture():
@@ -39,6 +40,15 @@ def test_only_active_aus_and_texts_change_the_picture():
     assert not np.array_equal(plain, drawn(GREY, [ROW | {"face_text": None, "AU01_c": 1}]))
     assert not np.array_equal(plain, drawn(GREY, [ROW]))
     assert np.array_equal(drawn(GREY, [{"frame": 0, "success": 0}]), GREY)
+
+
+def test_texts_cover_no_other_face():
+    pixels = np.full((300, 500, 3), 128, np.uint8)
+    rows = [ROW | {"face_id": i, "face_x": 60.0 * i + 150, "face_y": 100.0} for i in range(3)]
+    changed = (drawn(pixels, rows) != 128).any(axis=2)
+    for row in rows:
+        x = int(row["face_x"])
+        assert not changed[102:149, x + 2 : x + 39].any()
 
 
 def test_a_face_as_large_as_the_picture_keeps_its_texts_inside():
