@@ -1,4 +1,4 @@
-"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `check_sources`, `export_tower`, `audit`, `report`, `estimate`."""
+"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `check_sources`, `export_tower`, `audit`, `report`, `estimate`; `faces`."""
 
 import sys
 from importlib import import_module
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from prep.encode import encode
     from prep.estimate import Estimate, estimate
     from prep.export import export_tower
+    from prep.faces.config import FacesConfig
+    from prep.faces.store import faces
     from prep.ingest import ingest
     from prep.media import media
     from prep.report import report
@@ -28,6 +30,7 @@ __all__ = [
     "CaptionConfig",
     "EncodeConfig",
     "Estimate",
+    "FacesConfig",
     "FeaturesConfig",
     "MediaConfig",
     "PrepConfig",
@@ -41,6 +44,7 @@ __all__ = [
     "encode",
     "estimate",
     "export_tower",
+    "faces",
     "ingest",
     "media",
     "report",
@@ -52,6 +56,7 @@ _MODULES = {
     "CaptionConfig": "prep.config",
     "EncodeConfig": "prep.config",
     "Estimate": "prep.estimate",
+    "FacesConfig": "prep.faces.config",
     "FeaturesConfig": "prep.config",
     "MediaConfig": "prep.config",
     "PrepConfig": "prep.config",
@@ -65,6 +70,7 @@ _MODULES = {
     "encode": "prep.encode",
     "estimate": "prep.estimate",
     "export_tower": "prep.export",
+    "faces": "prep.faces.store",
     "ingest": "prep.ingest",
     "media": "prep.media",
     "report": "prep.report",

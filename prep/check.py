@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from prep.checks.files import check_files
 from prep.checks.rows import against_errors, tally
+from prep.faces.check import check_faces, count_faces
 from prep.numbering.interactions import positions
 from prep.steps import manifest
 from prep.steps.checksums import step_of, tables_of
@@ -23,6 +24,7 @@ from prep.steps.pipeline import errors_of
 from prep.towers.rows import all_finite
 from toolkit import Dataset, open_dataset, schema
 from toolkit.errors import UserError
+from toolkit.faces import KIND as FACES
 from toolkit.schema import StatesDtype
 from toolkit.store import Table
 
@@ -42,8 +44,7 @@ def check(dataset: str | Path) -> list[str]:
         reasons = check_files(data.path)
     except UserError as error:
         return [str(error)]
-    parts = (_check_manifest, _check_interactions, _check_comments, _check_item_tables)
-    for part in parts:
+    for part in _PARTS.get(data.kind, _OF_INTERACTIONS):
         try:
             reasons += part(data)
         except UserError as error:
@@ -71,6 +72,8 @@ def count(dataset: str | Path) -> dict[str, Counts]:
         UserError: if the dataset cannot be opened.
     """
     data = open_dataset(dataset)
+    if data.kind in _COUNTS:
+        return {name: Counts(*counts) for name, counts in _COUNTS[data.kind](data).items()}
     tables = {
         "items": Counts(data.items.num_rows, _errors(data, "ingest")),
         "interactions": Counts(_rows(data, "interactions", "user"), Counter()),
@@ -305,3 +308,7 @@ def _columns_of(table: Table) -> Iterator[pa.Table]:
 
 
 _CHECKS = {"states": _check_states, "tokens": _check_tokens}  # of other tables: `_check_rows`
+_OF_INTERACTIONS = (_check_manifest, _check_interactions, _check_comments, _check_item_tables)
+# By kind of dataset: its checks, and its counts.
+_PARTS: dict[str, tuple[Callable[[Dataset], Iterator[str]], ...]] = {FACES: (check_faces,)}
+_COUNTS = {FACES: count_faces}

@@ -11,7 +11,9 @@ from jsonargparse import Namespace
 
 from prep.commands import COMMANDS, CONFIG_NAME, PLACES, Command
 from prep.config import PrepConfig
+from prep.faces.config import FacesConfig
 from prep.steps import manifest
+from prep.synth.faces.settings import SynthFaces
 from prep.trust import LeftOut, of_keys, refuse_left_out, settings_of_data
 from toolkit.console.program import Program
 from toolkit.json_files import MANIFEST
@@ -131,7 +133,8 @@ _OF_THE_CALL = {*PLACES, "config", "retry_failed", "sample", "html", "json", "qu
 
 _DASHED = {
     f"--{key.name.replace('_', '-')}": f"--{key.name}"
-    for key in fields(PrepConfig)
+    for settings in (PrepConfig, FacesConfig, SynthFaces)
+    for key in fields(settings)
     if "_" in key.name
 }
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -12,7 +12,9 @@ import prep
 from prep.check import count, describe
 from prep.checks.files import without_checksums
 from prep.config import PrepConfig
+from prep.faces.config import FacesConfig
 from prep.sample import COUNT, PAGE
+from prep.synth.faces.settings import SynthFaces
 from toolkit.console.colours import painted
 from toolkit.console.terminal import Answer
 from toolkit.errors import UserError
@@ -96,6 +98,30 @@ def _synth(options: Namespace) -> Answer:
     write_dump(options.out, **asked)
     text = f"wrote a synthetic dump; next: python -m prep build {options.out} DATASET"
     return Answer(text, {"dump": str(options.out), **asked})
+
+
+def _synth_faces_options(parser: ArgumentParser) -> None:
+    parser.add_class_arguments(SynthFaces)
+
+
+def _synth_faces(options: Namespace) -> Answer:
+    from prep.synth.faces.dump import write_faces
+
+    settings = _filled(SynthFaces, options)
+    write_faces(options.out, settings)
+    text = f"wrote a synthetic dump of faces; next: python -m prep faces {options.out} DATASET"
+    return Answer(text, {"dump": str(options.out), **asdict(settings)})
+
+
+def _faces_options(parser: ArgumentParser) -> None:
+    parser.add_class_arguments(FacesConfig)
+
+
+def _faces(options: Namespace) -> Answer:
+    config = _filled(FacesConfig, options)
+    prep.faces(options.dump, options.dataset, config, retry_failed=options.retry_failed)
+    prep.report(options.dataset)
+    return _written(options)
 
 
 def _build(options: Namespace) -> Answer:
@@ -221,7 +247,15 @@ def _tables(dataset: Path) -> dict[str, Any]:
 
 
 def _config(options: Namespace) -> PrepConfig:
-    return PrepConfig(**{key.name: options[key.name] for key in fields(PrepConfig)})
+    return _filled(PrepConfig, options)
+
+
+Settings = TypeVar("Settings", PrepConfig, FacesConfig, SynthFaces)
+
+
+def _filled(kind: type[Settings], options: Namespace) -> Settings:
+    """A command's options as a dataclass."""
+    return kind(**{key.name: options[key.name] for key in fields(kind)})
 
 
 COMMANDS = {
@@ -235,6 +269,36 @@ COMMANDS = {
         places=("out",),
         run=_synth,
         add_own=_synth_options,
+    ),
+    "synth-faces": Command(
+        help="writes a synthetic dump of faces with action units",
+        about=(
+            "Draws faces whose action units (AUs) move as FACS describes them, in sequences of smooth intensities, with the "
+            "lists of BP4D or of DISFA as ME-GraphAU lays them out. OUT/truth.json has what was drawn; only tests read it."
+        ),
+        examples=(
+            "python -m prep synth-faces faces-dump --subjects 6 --frames 20",
+            "python -m prep synth-faces OUT --like disfa --shortcut 1 --occlusions 0.1",
+        ),
+        places=("out",),
+        run=_synth_faces,
+        add_own=_synth_faces_options,
+    ),
+    "faces": Command(
+        help="stores a dump of faces with labels of action units",
+        about=(
+            "Reads lists of BP4D or DISFA as ME-GraphAU lays them out, or DISFA's own files per AU. Writes faces/, errors/, "
+            "dataset.json and the integrity report. If it was stopped, running it again resumes it. Broken pictures do not "
+            "stop it: they are listed in errors/ and report.html."
+        ),
+        examples=(
+            "python -m prep faces DUMP DATASET",
+            "python -m prep faces DUMP DATASET --aus 1,2,4,6,12 --size_px 224",
+        ),
+        places=("dump", "dataset"),
+        run=_faces,
+        add_own=_faces_options,
+        retries=True,
     ),
     "build": Command(
         help="runs every step in order: ingest, media, caption, encode, report",

@@ -18,7 +18,14 @@ from prep.readers import Raw, Reader, choose, make_readers, parts, refuse_unused
 from prep.readers.files import fingerprint
 from prep.steps import checksums, manifest, problems
 from prep.steps.database import engine
-from prep.steps.writing import clear_scratch, clear_table, clear_temporary, refuse_foreign, writing
+from prep.steps.writing import (
+    clear_scratch,
+    clear_table,
+    clear_temporary,
+    refuse_foreign,
+    refuse_one_folder,
+    writing,
+)
 from toolkit import schema
 from toolkit.checksums import NOTES, SHARDS
 from toolkit.console.progress import Progress
@@ -202,16 +209,6 @@ def _summary(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
-def refuse_one_folder(dump: Path, dataset: Path) -> None:
-    """Refuses to write a dataset into the folder of its dump.
-
-    Raises:
-        UserError: if dump and dataset are the same folder.
-    """
-    if dump.is_dir() and dataset.is_dir() and dump.samefile(dataset):
-        raise UserError(f"{dump} is the dump itself; choose another folder for the dataset")
-
-
 def _refuse_other_folder(dataset: Path) -> None:
     """Refuses a folder that holds anything except a dataset or the files of an unfinished ingest.
 
@@ -278,10 +275,4 @@ def _refuse_other(
     known = manifest.part(done, "steps", STEP, "inputs", dataset=dataset)
     afresh = f"build into another folder or delete {dataset}"
     manifest.refuse_change(recorded, settings, where=str(dataset), afresh=afresh)
-    for name in sorted({*known, *inputs}):
-        if known.get(name) != inputs.get(name):
-            change = "is gone" if name not in inputs else "has changed"
-            change = "is new" if name not in known else change
-            raise UserError(
-                f"{name} {change} since {dataset} was ingested; to start afresh, {afresh}"
-            )
+    manifest.refuse_other_inputs(known, inputs, where=str(dataset), afresh=afresh)

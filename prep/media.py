@@ -8,7 +8,6 @@ from typing import Any
 
 from prep.config import MediaConfig, PrepConfig
 from prep.executors import choose
-from prep.ingest import refuse_one_folder
 from prep.pictures import covers, frames, stills
 from prep.pictures.video import BACKENDS, load
 from prep.pictures.watchdog import sharing
@@ -16,7 +15,7 @@ from prep.readers.media_folder import MediaFolder
 from prep.readers.media_places import MediaPlaces
 from prep.steps import manifest
 from prep.steps.pipeline import Step, run_step
-from prep.steps.writing import writing
+from prep.steps.writing import refuse_one_folder, writing
 from toolkit import open_dataset, schema
 from toolkit.errors import UserError
 from toolkit.store import Table

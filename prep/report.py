@@ -1,12 +1,17 @@
 """Writes the report of a dataset: `report.json` for programs, `report.html` for people."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from prep.faces.page import render as render_faces
+from prep.faces.page import summary as summarise_faces
+from prep.faces.report import collect as collect_faces
 from prep.reporting.audit.describe import collect as collect_audit
 from prep.reporting.captions import describe_captions
 from prep.reporting.failures import describe_failures, describe_tables
+from prep.reporting.finding import Facts
 from prep.reporting.findings import find, headline
 from prep.reporting.items import describe_items
 from prep.reporting.media import describe_covers, describe_frames
@@ -18,6 +23,8 @@ from prep.steps.writing import clear_temporary, writing
 from toolkit import Dataset, open_dataset
 from toolkit.atomic import write_atomically
 from toolkit.console.colours import Style, painted
+from toolkit.dataset import INTERACTIONS
+from toolkit.faces import KIND as FACES
 from toolkit.json_files import write_json
 
 REPORT_VERSION = 1
@@ -44,7 +51,7 @@ def report(dataset: str | Path) -> dict[str, Any]:
     with writing(data.path, "report"):
         clear_temporary(data.path, r"report\.(?:json|html)")
         facts = _write(data)
-    line = facts["audit"]["verdict"]["line"]
+    line = _KINDS[data.kind].summary(facts)
     print(f"report: {headline(facts['verdict'])}; {line}; {data.path / 'report.html'}")
     for finding in facts["verdict"]:
         severity = painted(finding["severity"], COLOURS.get(finding["severity"]), sys.stdout)
@@ -53,12 +60,26 @@ def report(dataset: str | Path) -> dict[str, Any]:
 
 
 def _write(data: Dataset) -> dict[str, Any]:
-    facts = collect(data)
-    facts = {"report_version": REPORT_VERSION, "verdict": find(facts), **facts}
+    kind = _KINDS[data.kind]
+    facts = {"report_version": REPORT_VERSION, **kind.collect(data)}
     write_json(data.path / "report.json", facts)
-    page = render(facts).encode()
+    page = kind.render(facts).encode()
     write_atomically(data.path / "report.html", lambda file: file.write(page))
     return facts
+
+
+class _Kind(NamedTuple):
+    """How the datasets of a kind are reported.
+
+    Args:
+        collect: every fact, with the findings as `verdict`.
+        render: the page for these facts.
+        summary: a few words for the line that the command prints.
+    """
+
+    collect: Callable[[Dataset], Facts]
+    render: Callable[[Facts], str]
+    summary: Callable[[Facts], str]
 
 
 def collect(data: Dataset) -> dict[str, Any]:
@@ -98,3 +119,16 @@ def collect(data: Dataset) -> dict[str, Any]:
             for name, step in steps.items()
         },
     }
+
+
+def _with_verdict(data: Dataset) -> Facts:
+    facts = collect(data)
+    return {"verdict": find(facts), **facts}
+
+
+_KINDS = {  # by `Dataset.kind`
+    INTERACTIONS: _Kind(
+        _with_verdict, render, lambda facts: str(facts["audit"]["verdict"]["line"])
+    ),
+    FACES: _Kind(collect_faces, render_faces, summarise_faces),
+}

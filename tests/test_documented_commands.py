@@ -44,6 +44,8 @@ from toolkit.own_protocols import as_protocol
 MAINS = {"prep": "prep.cli", "models": "models.cli"}
 SMALLER = {  # options added to what a page says, by the words that it begins with
     ("prep", "synth"): ["--items", "24", "--users", "60"],
+    ("prep", "synth-faces"): ["--size_px", "48"],
+    ("prep", "faces"): ["--workers", "1"],
     ("prep", "build"): ["--media.workers", "1"],
     ("prep", "media"): ["--media.workers", "1"],
     ("models", "efficiency"): ["--warmup", "0"],

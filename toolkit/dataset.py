@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from toolkit.states import StateTable
     from toolkit.tokens import TokenTable
 
+INTERACTIONS = "interactions"  # `Dataset.kind`; `toolkit.faces` has the other
 STATES_COLUMNS = ("encoder", "revision", "layers", "width", "pooling", "source", "modality")
 TOKENS_COLUMNS = ("encoder", "revision", "layer", "width", "source", "modality")
 _COLUMNS = {"states": STATES_COLUMNS, "tokens": TOKENS_COLUMNS}
@@ -73,6 +74,11 @@ class Dataset:
     def name(self) -> str:
         """The dataset's name."""
         return str(self.manifest.get("name", self.path.name))
+
+    @property
+    def kind(self) -> str:
+        """What the dataset holds: `interactions` of users with items, or `faces` (`toolkit.faces`)."""
+        return str(self.manifest.get("kind", INTERACTIONS))
 
     @cached_property
     def items(self) -> pa.Table:

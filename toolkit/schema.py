@@ -93,6 +93,21 @@ CAPTIONS = pa.schema(
         pa.field("status", pa.string(), nullable=False),
     ]
 )
+# Columns of a face before its labels; `faces` is the whole schema.
+_FACE = [
+    pa.field(
+        "item_id", pa.string(), nullable=False
+    ),  # path of the picture in the dump's folder of pictures
+    pa.field("subject", pa.string(), nullable=False),
+    pa.field("sequence", pa.string()),  # null if a subject has only one
+    pa.field("frame", pa.int32()),  # null if the name of the picture has no number
+    pa.field("fold", pa.int8()),  # the fold that tests the subject, from 1; null: in no split
+    pa.field("image", pa.binary()),  # JPEG
+    pa.field("width_px", pa.int32()),
+    pa.field("height_px", pa.int32()),
+    pa.field("crop", pa.list_(pa.int32(), 4)),  # left, top, width and height in the source, in px
+    *SOURCE,
+]
 COMMENTS = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
@@ -131,6 +146,26 @@ USER_RECOMMENDATIONS = pa.schema(
         pa.field("title", pa.string(), nullable=False),
     ]
 )
+
+
+def faces(units: int) -> pa.Schema:
+    """The schema of `faces/`: pictures of faces with labels of action units (AUs).
+
+    `labels` has a 0, 1 or 9 (missing) for each AU, `intensities` a 0 to 5 or 9. Intensities are null if the dump has none.
+    The table's metadata contain the numbers of the AUs (`aus`), separated by commas.
+
+    Args:
+        units: A, number of AUs.
+    """
+    values = pa.list_(pa.int8(), units)
+    return pa.schema(
+        [
+            *_FACE,
+            pa.field("labels", values, nullable=False),
+            pa.field("intensities", values),
+            pa.field("status", pa.string(), nullable=False),
+        ]
+    )
 
 
 def states(layers: int, width: int, dtype: StatesDtype = "float16") -> pa.Schema:

@@ -219,6 +219,7 @@ def watched(
     *,
     prepare: Callable[[], object] | None = None,
     crash_advice: str = "",
+    setting: str = "media.clip_seconds",
 ) -> ReadsFile:
     """Wraps a function of a file in the shared watchdog: timeouts and crashes become problems of the file.
 
@@ -227,6 +228,7 @@ def watched(
         limit_seconds: time limit per call; None calls the function in this process, without a limit.
         prepare: see `Watchdog`.
         crash_advice: end of the message for a file that crashes the decoder.
+        setting: name of the time limit, for messages.
     """
     if limit_seconds is None:
         return read
@@ -236,7 +238,7 @@ def watched(
         try:
             return call(path, **options)
         except TimeoutError as error:
-            message = f"{path.name}: {error}; try a higher media.clip_seconds"
+            message = f"{path.name}: {error}; try a higher {setting}"
             raise ItemProblem("timeout", message) from None
         except CrashedError as error:
             message = f"{path.name}: the decoder crashed ({error}){crash_advice}"

@@ -48,7 +48,7 @@ def render(facts: Facts) -> str:
         min_interactions=MIN_INTERACTIONS,
         published=_published(facts),
         tables=_tables(facts),
-        failures=list(_failures(facts)),
+        failures=list(failure_listings(facts)),
         oddities=[*_duplicates(facts), *_repetitions(facts), *_likes(facts)],
         lengths=plots.histogram(bars, quiet_below=MIN_INTERACTIONS) if bars else None,
         curve=plots.popularity(curve) if curve else None,
@@ -68,8 +68,8 @@ def render(facts: Facts) -> str:
             {f"characters of {entry['name']}": entry["characters"] for entry in facts["captions"]}
         ),
         caption_texts=list(_caption_texts(facts["captions"])),
-        inputs=_inputs(facts),
-        steps=_steps(facts),
+        inputs=input_table(facts),
+        steps=step_table(facts),
     )
 
 
@@ -92,14 +92,17 @@ def _tables(facts: Facts) -> Table:
     return Table(["table", "items ok", "of all", "state"], rows)
 
 
-def _failures(facts: Facts) -> Iterator[Listing]:
+def failure_listings(facts: Facts) -> Iterator[Listing]:
+    """Yields the first rows of each error class of each step."""
     for entry in facts["failures"]:
         rows = [[Code(row["item_id"]), row["message"]] for row in entry["listed"]]
         summary = f"{entry['step']} · {entry['error_class']}"
-        yield _first(summary, entry["count"], ["item", "message"], rows)
+        yield first_rows(summary, entry["count"], ["item", "message"], rows)
 
 
-def _first(summary: str, total: int, headers: list[str], rows: Sequence[Sequence[Cell]]) -> Listing:
+def first_rows(
+    summary: str, total: int, headers: list[str], rows: Sequence[Sequence[Cell]]
+) -> Listing:
     """A listing of the first rows."""
     return Listing(summary, total, Table(headers, rows[:SHOWN]), is_cut=len(rows) > SHOWN)
 
@@ -115,7 +118,7 @@ def _duplicates(facts: Facts) -> Iterator[Listing]:
         ]
         summary = f"Items that share their {noun} ({number(entry['groups'], 'group')})"
         title = "title" if name == "titles" else "title of the first"
-        yield _first(summary, entry["items"], ["items", title, "ids"], rows)
+        yield first_rows(summary, entry["items"], ["items", title, "ids"], rows)
 
 
 def _ids(ids: list[str]) -> str:
@@ -139,7 +142,7 @@ def _repetitions(facts: Facts) -> Iterator[Listing]:
             for row in entry["listed"]
         ]
         headers = [*(_COLUMNS[name] for name in names), "interactions"]
-        yield _first(summary, entry["interactions"], headers, rows)
+        yield first_rows(summary, entry["interactions"], headers, rows)
 
 
 def _repeated(name: str, value: str | int) -> Cell:
@@ -156,7 +159,7 @@ def _likes(facts: Facts) -> Iterator[Listing]:
     entry = facts["likes_and_views"]
     for kind, summary in _LIKES.items() if entry else ():
         rows = [[Code(row["item_id"]), row["likes"], row["views"]] for row in entry[kind]["listed"]]
-        yield _first(summary, entry[kind]["count"], ["item", "likes", "views"], rows)
+        yield first_rows(summary, entry[kind]["count"], ["item", "likes", "views"], rows)
 
 
 def _shares(facts: Facts) -> Table:
@@ -244,14 +247,16 @@ def _caption_texts(captions: list[Facts]) -> Iterator[Listing]:
         yield Listing(summary, entry["distinct"], Table(["items", "text"], rows))
 
 
-def _inputs(facts: Facts) -> Table:
+def input_table(facts: Facts) -> Table:
+    """The files of the dump that were read."""
     rows = [
         [Code(name), e["bytes"], Code(e["sha256"])] for name, e in sorted(facts["inputs"].items())
     ]
     return Table(["file", "bytes", "SHA-256"], rows)
 
 
-def _steps(facts: Facts) -> Table:
+def step_table(facts: Facts) -> Table:
+    """The steps and their configurations."""
     rows = [
         [name, Code(on_a_line(step["config"])), Code(on_a_line(step.get("versions", {})))]
         for name, step in facts["steps"].items()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -226,4 +226,27 @@ def refuse_change(
             raise UserError(
                 f"{where} was made with {key} = {json.dumps(old)}, and now {key} = {json.dumps(new)} "
                 f"is asked for; set it back, or to start afresh, {afresh}"
+            )
+
+
+def refuse_other_inputs(
+    recorded: Mapping[str, Any], found: Mapping[str, Any], *, where: str, afresh: str
+) -> None:
+    """Refuses files of a dump that differ from those that a dataset was made from.
+
+    Args:
+        recorded: size and digest by file name, as `dataset.json` has them.
+        found: the same for the dump.
+        where: the dataset, for messages.
+        afresh: how to start afresh, for messages.
+
+    Raises:
+        UserError: with the first file that is new, gone or changed.
+    """
+    for name in sorted({*recorded, *found}):
+        if recorded.get(name) != found.get(name):
+            change = "is gone" if name not in found else "has changed"
+            change = "is new" if name not in recorded else change
+            raise UserError(
+                f"{name} {change} since {where} was ingested; to start afresh, {afresh}"
             )

@@ -47,6 +47,16 @@ def writing(dataset: Path, part: str, *, wait_seconds: float = 0.0) -> Iterator[
             _HELD.reset(held)
 
 
+def refuse_one_folder(dump: Path, dataset: Path) -> None:
+    """Refuses to write a dataset into the folder of its dump.
+
+    Raises:
+        UserError: if dump and dataset are the same folder.
+    """
+    if dump.is_dir() and dataset.is_dir() and dump.samefile(dataset):
+        raise UserError(f"{dump} is the dump itself; choose another folder for the dataset")
+
+
 def clear_temporary(folder: Path, name: str) -> None:
     """Removes temporary files of `toolkit.atomic.write_atomically` in a folder.
 

@@ -1,18 +1,14 @@
-"""Writes a synthetic dump: files in MicroLens' own layout, and `truth.json` with the model behind them.
-
-The dump is written into a subfolder of `out` and moved up at the end, `truth.json` last. So `out` contains a complete
-dump or none, even if it is a mount point or the current folder.
-"""
+"""Writes a synthetic dump: files in MicroLens' own layout, and `truth.json` with the model behind them."""
 
 import csv
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import av
 import cv2
 
+from prep.synth.folder import new_folder
 from prep.synth.scenes import FRAMES_PER_SECOND, SIDE_PX, Image, draw_cover, draw_frames
 from prep.synth.taste import STRENGTHS
 from prep.synth.traits import Traits
@@ -28,12 +24,10 @@ from prep.synth.world import (
 )
 from toolkit.console.progress import track
 from toolkit.errors import UserError
-from toolkit.lock import LOCKS, locked
 
 NAME = "MicroLens-synth"
 FEWEST_ITEMS = 20
 
-_PARTIAL = ".partial"
 _PREP_YAML = """\
 # What `python -m prep build` reads by default here: models that need no download.
 caption:
@@ -73,37 +67,13 @@ def write_dump(
     """
     out = Path(out)
     _check_numbers(items=items, users=users, seed=seed, taste=taste or 0)
-    _check_folder(out)
     catalogue = draw_items(items, seed)
     traits = draw_traits(taste)
     people = draw_users(users, catalogue, seed, traits)
-    partial = out / _PARTIAL
-    _refuse_foreign(partial)
-    with locked(partial, "synth"):
-        _clear(partial)
-        _write_media(partial, catalogue, seed, progress=progress)
-        _write_tables(partial, catalogue, people)
-        _write_truth(partial, catalogue, people, traits, taste)
-        _move_up(partial)
-
-
-def _refuse_foreign(partial: Path) -> None:
-    """Refuses a folder without our lock folder, which is therefore not from this command."""
-    if partial.is_symlink() or (
-        partial.is_dir() and any(partial.iterdir()) and not (partial / LOCKS).is_dir()
-    ):
-        raise UserError(
-            f"{partial}: not created by this command; remove it, or choose another folder"
-        )
-
-
-def _clear(partial: Path) -> None:
-    """Removes the files of an interrupted run."""
-    for entry in list(partial.iterdir()):
-        if entry.is_dir() and entry.name != LOCKS:
-            shutil.rmtree(entry)
-        elif not entry.is_dir():
-            entry.unlink()
+    with new_folder(out, last="truth.json") as folder:
+        _write_media(folder, catalogue, seed, progress=progress)
+        _write_tables(folder, catalogue, people)
+        _write_truth(folder, catalogue, people, traits, taste)
 
 
 def _check_numbers(*, items: int, users: int, seed: int, taste: int) -> None:
@@ -116,16 +86,6 @@ def _check_numbers(*, items: int, users: int, seed: int, taste: int) -> None:
     for name, (value, minimum) in least.items():
         if value < minimum:
             raise UserError(f"{name} is {value}; a synthetic dump needs {name} >= {minimum}")
-
-
-def _check_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; choose an empty or a new folder")
-    if out.is_dir() and any(entry.name != _PARTIAL for entry in out.iterdir()):
-        raise UserError(
-            f"{out} is not empty, and a dump never overwrites other files; "
-            "choose another folder or delete this one first"
-        )
 
 
 def _write_media(folder: Path, items: Sequence[Item], seed: int, *, progress: bool) -> None:
@@ -223,10 +183,3 @@ def _write_csv(path: Path, header: list[str], rows: Iterable[Sequence[object]]) 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-
-
-def _move_up(partial: Path) -> None:
-    last = partial / "truth.json"
-    for entry in [*sorted(set(partial.iterdir()) - {last, partial / LOCKS}), last]:
-        entry.rename(partial.parent / entry.name)
-    shutil.rmtree(partial)

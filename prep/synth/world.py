@@ -36,6 +36,10 @@ class Purpose(IntEnum):
     CAPTIONER_TRAINING = 7
     CAPTIONER_TEST = 8
     TASTE = 9
+    FACE = 10
+    FACE_SEQUENCE = 11
+    FACE_LABELS = 12
+    FACE_RATES = 13
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from models.facial.calibration import calibration_error, fit_temperatures, fit_thresholds
+
+RANDOM = np.random.default_rng(0)
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def test_calibration_error():
+    p, y = [[0.05], [0.04], [0.95], [1.0], [0.5]], [[0], [1], [1], [1], [9]]
+    # Two frames in the first of ten bins, |0.09 - 1|, and two in the last, |1.95 - 2|, of four.
+    assert calibration_error(p, y, bins=10)[0] == pytest.approx((0.91 + 0.05) / 4)
+    assert math.isnan(calibration_error([[0.5]], [[9]])[0])
+
+
+def test_temperatures_calibrate_logits():
+    z = RANDOM.normal(size=(20_000, 2))
+    labels = (RANDOM.random(z.shape) < sigmoid(z)).astype(int)
+    logits = z * [4.0, 0.5]
+    temperatures = fit_temperatures(logits, labels)
+    np.testing.assert_allclose(temperatures, [4, 0.5], rtol=0.05)
+    before, after = (calibration_error(sigmoid(x), labels) for x in (logits, logits / temperatures))
+    assert (before > 0.08).all() and (after < 0.015).all()
+    labels[:100], logits[:100] = 9, 1e3  # missing
+    np.testing.assert_allclose(fit_temperatures(logits, labels), temperatures, rtol=0.05)
+
+
+def test_thresholds_have_the_highest_f1():
+    p = RANDOM.random((60, 2)).round(2)
+    labels = (RANDOM.random((60, 2)) < p**2).astype(int)
+    for a, threshold in enumerate(fit_thresholds(p, labels)):
+        recognised = p[:, a] >= np.arange(0, 1.01, 0.01)[:, None]
+        hits = (recognised & (labels[:, a] == 1)).sum(1)
+        best = (2 * hits / (recognised.sum(1) + labels[:, a].sum())).max()
+        assert f1_score(labels[:, a], p[:, a] >= threshold) == pytest.approx(best)
+        assert not np.isclose(p[:, a], threshold).any()
+    missing = np.concatenate([labels, np.full((5, 2), 9)])
+    extended = np.concatenate([p, np.zeros((5, 2))])
+    assert (fit_thresholds(extended, missing) == fit_thresholds(p, labels)).all()
+    assert fit_thresholds([[0.9], [0.1]], [[0], [0]]).tolist() == [0.5]
+
+
+def test_an_au_without_labels_is_refused():
+    for fit in (fit_temperatures, fit_thresholds):
+        with pytest.raises(ValueError, match="column 1 has no labelled frame"):
+            fit([[0.1, 0.2]], [[1, 9]])
