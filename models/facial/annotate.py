@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -47,18 +47,27 @@ def annotate(
     Raises:
         UserError: if the output has another suffix.
     """
-    output = Path(output)
-    if output.suffix.lower() not in ("", ".mp4"):
-        raise UserError(
-            f"{output}: annotated frames are written to an .mp4 file or to a folder; change the suffix"
-        )
-    count = 0
-    with (_video if output.suffix else _folder)(output) as write:
+    output, count = Path(output), 0
+    with sink_of(output)(output) as write:
         for frame, found in _with_rows(frames, rows):
             if frame.pixels is not None:
                 write(frame, drawn(frame.pixels, found, font=font))
                 count += 1
     return count
+
+
+def sink_of(output: Path) -> Callable[[Path], AbstractContextManager[Write]]:
+    """The context that writes frames to a path; call it to check a path before a long run.
+
+    Raises:
+        UserError: if the path has another suffix than .mp4.
+    """
+    sink = _SINKS.get(output.suffix.lower())
+    if sink is None:
+        raise UserError(
+            f"{output}: annotated frames are written to an .mp4 file or to a folder; change the suffix"
+        )
+    return sink
 
 
 def drawn(pixels: Pixels, rows: Sequence[Row], *, font: Path | None = None) -> Pixels:
@@ -192,3 +201,6 @@ def _fitted(pixels: Pixels, width: int, height: int) -> Pixels:
     canvas = np.zeros((height, width, 3), np.uint8)
     canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
     return canvas
+
+
+_SINKS: dict[str, Callable[[Path], AbstractContextManager[Write]]] = {"": _folder, ".mp4": _video}

@@ -42,7 +42,8 @@ class Frame:
 def read_frames(path: str | Path, *, every: int = 1) -> Iterator[Frame]:
     """The frames of an image, of a folder of images in natural order (2.png before 10.png), or of a video.
 
-    An image of a folder that cannot be read is a frame without pixels.
+    An image of a folder that cannot be read is a frame without pixels. A video is opened when its first frame is read; of a
+    damaged or incomplete one, the frames that can be decoded are read.
 
     Args:
         path: the input. A file with a suffix of `IMAGES` is an image; every other file is read as a video.

@@ -81,7 +81,7 @@ def write_rows(rows: Iterable[Row], path: str | Path, schema: pa.Schema) -> int:
         UserError: if the path has another suffix, or the disk is full.
     """
     path = Path(path)
-    write, count = refuse_other_suffix(path), 0
+    write, count = writer_of(path), 0
 
     def tables() -> Iterator[pa.Table]:
         nonlocal count
@@ -93,11 +93,11 @@ def write_rows(rows: Iterable[Row], path: str | Path, schema: pa.Schema) -> int:
     return count
 
 
-def refuse_other_suffix(path: Path) -> Callable[[BinaryIO, Iterable[pa.Table], pa.Schema], None]:
-    """The function that writes tables to a file with this suffix.
+def writer_of(path: Path) -> Callable[[BinaryIO, Iterable[pa.Table], pa.Schema], None]:
+    """The function that writes tables in the format of a path's suffix; call it to check a path before a long run.
 
     Raises:
-        UserError: if there is none.
+        UserError: if the suffix is none of .csv, .parquet and .jsonl.
     """
     write = _WRITERS.get(path.suffix.lower())
     if write is None:

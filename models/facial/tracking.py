@@ -70,7 +70,10 @@ def intersections_over_union(first: Sequence[Face], second: Sequence[Face]) -> N
     >>> intersections_over_union([Face(0, 0, 2, 2, 1)], [Face(1, 0, 2, 2, 1), Face(2, 0, 2, 2, 1)]).tolist()
     [[0.3333333333333333, 0.0]]
     """
-    a, b = (np.array([face[:4] for face in faces]).reshape(-1, 4) for faces in (first, second))
+    a, b = (
+        np.array([face[:4] for face in faces], np.float64).reshape(-1, 4)
+        for faces in (first, second)
+    )
     a, b = a[:, None], b[None]
     low = np.maximum(a[..., :2], b[..., :2])
     high = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
