@@ -71,10 +71,14 @@ def test_a_folder_has_a_picture_per_frame(tmp_path):
     assert np.array_equal(last, drawn(GREY, rows[2:]))
 
 
-def test_frames_that_were_skipped_are_joined_by_number(tmp_path):
-    given = [frame for frame in frames(5) if frame.number % 2 == 0]
-    assert annotate(given, [ROW | {"frame": 4}], tmp_path / "out") == 3
-    assert not np.array_equal(cv2.imread(str(tmp_path / "out" / "000004.png")), GREY)
+def test_frames_and_rows_are_joined_by_number(tmp_path):
+    """Frames without rows, and rows without frames."""
+    given = [frame for frame in frames(7) if frame.number in (0, 3, 5, 6)]
+    rows = [ROW | {"frame": number, "face_x": 10.0 * number} for number in (1, 2, 3, 4, 6)]
+    assert annotate(given, rows, tmp_path / "out") == 4
+    for number, found in ((0, []), (3, [rows[2]]), (5, []), (6, [rows[4]])):
+        pixels = cv2.imread(str(tmp_path / "out" / f"{number:06d}.png"))[..., ::-1]
+        assert np.array_equal(pixels, drawn(GREY, found))
 
 
 def decoded(path):
