@@ -1,19 +1,23 @@
-"""Step caption: a model captions every cover, or the frames of every clip, before encoding."""
+"""Step caption: a model captions every cover, or the frames of every clip; or a file of ready captions is imported."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prep.captioners import Captioner
 from prep.captioners.captioning import SHORTENED, STEP_OF, Captioning
+from prep.captioners.imported import ImportedCaptions
 from prep.captioners.postprocess import CUT
 from prep.config import PrepConfig
 from prep.executors import choose
+from prep.readers.captions import open_captions, read_captions
+from prep.readers.files import fingerprint
 from prep.steps import manifest
 from prep.steps.pipeline import Step, errors_of, run_step
 from prep.steps.writing import writing
-from toolkit import schema
+from toolkit import open_dataset, schema
 from toolkit.cache import cache_folder
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
@@ -35,7 +39,7 @@ def caption(
 ) -> None:
     """Writes `captions/NAME/` for all configured captions, one row per item.
 
-    Captions in the cache are reused, whichever dataset they were generated for.
+    Captions in the cache are reused, whichever dataset they were generated for. Captions with a file are imported.
 
     Args:
         dataset: folder that `ingest` and `media` wrote.
@@ -45,7 +49,8 @@ def caption(
         captioners: custom captioners by the name of their captions; they override the configured model.
 
     Raises:
-        UserError: if a prompt or model is not available, or existing captions were generated with other settings.
+        UserError: if a prompt, model or file is not available, a file does not fit the items, or existing captions
+            were generated with other settings or come from another file.
     """
     dataset = Path(dataset)
     before = manifest.require(dataset)["config"]
@@ -53,6 +58,9 @@ def caption(
     if not config.caption:
         print("caption: no captions are configured; add some with --caption.NAME.model MODEL")
     works = captionings(dataset, config, captioners)
+    for name, settings in config.caption.items():
+        if settings.file:
+            _import(dataset, name, settings.file, retry_failed=retry_failed)
     for name in list(works):  # `pop` frees each model after use: two may not fit into memory
         with writing(dataset, f"caption:{name}"):
             _caption(dataset, name, works.pop(name), config, retry_failed=retry_failed)
@@ -62,10 +70,11 @@ def caption(
 def captionings(
     dataset: Path, config: PrepConfig, captioners: Mapping[str, Captioner] | None = None
 ) -> dict[str, Captioning]:
-    """The work of all configured captions by name, after every check that is possible before a long run.
+    """The work of all configured captioners by name, after every check that is possible before a long run.
 
     Raises:
-        UserError: if a name is not allowed, or a prompt or model is not available or does not accept the source.
+        UserError: if a name is not allowed, a prompt or model is not available or does not accept the source, or
+            a file of captions has other columns.
     """
     for name in config.caption:
         if not is_safe(name) or set(name) & set("+:") or name in ("title", *PICTURES):
@@ -78,13 +87,53 @@ def captionings(
     works = {
         name: Captioning(dataset.absolute(), settings, folder.absolute(), own.get(name))
         for name, settings in config.caption.items()
+        if not settings.file
     }
-    for name, work in works.items():
+    checks: dict[str, Callable[[], object]] = {name: work.prepare for name, work in works.items()}
+    for name, settings in config.caption.items():
+        check = checks.get(name) or partial(open_captions, settings.file)
         try:
-            work.prepare()
+            check()
         except UserError as error:
             raise UserError(f"captions {name!r}: {error}") from None
     return works
+
+
+def _import(dataset: Path, name: str, file: str, *, retry_failed: bool) -> None:
+    step, work = imported_step(name, file)
+    data = open_dataset(dataset)
+    unknown = work.refuse_unfit(data)
+    if unknown:
+        print(
+            f"{step.name}: {unknown:,} captions of {file} are not used: their items are not in the dataset"
+        )
+    items = data.items.select(["item_id"])
+    with writing(dataset, step.name):
+        counts = run_step(dataset, step, items, retry_failed=retry_failed)
+        manifest.record_step(
+            dataset,
+            step.name,
+            step.config,
+            revision=work.digest,
+            file=file,
+            versions=versions("pyarrow"),
+            items=counts,
+            unknown=unknown,
+        )
+
+
+def imported_step(name: str, file: str) -> tuple[Step, ImportedCaptions]:
+    """The step that writes `captions/NAME/` from a file of ready captions, and its work.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    captions = read_captions(file)
+    work = ImportedCaptions(Path(file).name, fingerprint(Path(file))["sha256"], captions)
+    step = Step(
+        f"caption:{name}", f"captions/{name}", schema.CAPTIONS, work.config, work, SHARD, "zstd"
+    )
+    return step, work
 
 
 def _caption(

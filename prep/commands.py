@@ -340,11 +340,12 @@ COMMANDS = {
         help="captions covers and clips with a vision-language model",
         about=(
             "Reads covers/ and frames/. Writes captions/NAME/, one caption per item. --sample captions a few items "
-            "first, so that you can look at them before days of work."
+            "first, so that you can look at them before days of work. --caption.NAME.file imports ready captions."
         ),
         examples=(
             "python -m prep caption demo/dataset --sample 5 --html",
             "python -m prep caption demo/dataset",
+            "python -m prep caption DATASET --caption.face_caption.file faces.csv",
         ),
         places=("dataset",),
         run=_caption,

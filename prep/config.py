@@ -146,7 +146,7 @@ def _is_file_elsewhere(prompt: Any, folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class CaptionConfig:
-    """The model that captions one source, its prompt and its generation settings.
+    """The model that captions one source, its prompt and its generation settings; or a file of ready captions.
 
     Args:
         source: content field to caption: cover, or frames for the frames of a video, which requires a model
@@ -172,6 +172,8 @@ class CaptionConfig:
         concurrency: for openai: number of requests in flight.
         timeout_seconds: for openai: time limit for the complete answer to a request.
         attempts: for openai: maximum number of attempts per request.
+        file: instead of a model: a .csv or .parquet file of captions that were generated elsewhere, with the columns
+            item_id and text, and optionally model, revision, prompt_hash, status and message.
     """
 
     source: Literal["cover", "frames"] = "cover"
@@ -192,6 +194,7 @@ class CaptionConfig:
     concurrency: int = 8
     timeout_seconds: float = 120.0
     attempts: int = 5
+    file: str = users_word("", leaves)
 
     def __post_init__(self) -> None:
         for key in ("max_new_tokens", "max_characters", "batch_size", "concurrency", "attempts"):
@@ -202,6 +205,10 @@ class CaptionConfig:
                 raise UserError(f"{key} is {getattr(self, key)}; it must be above 0")
         if not self.temperature >= 0:
             raise UserError(f"temperature is {self.temperature}; it must be at least 0")
+        if self.file and self.model:
+            raise UserError(
+                f"file is {self.file} and model is {self.model}: captions come from one of them; omit the other"
+            )
 
     @property
     def prompt_name(self) -> str:
@@ -232,8 +239,8 @@ class PrepConfig:
         memory_gib: memory limit for sorting the interactions, in GiB; the rest is spilled to disk. The whole
             process needs one to two GiB more.
         media: settings of covers and video frames.
-        caption: captions by name, with a model for each: --caption.image_caption.model X, ...; towers refer to
-            captions by this name.
+        caption: captions by name, with a model for each: --caption.image_caption.model X, ..., or a file of ready
+            captions: --caption.face_caption.file X; towers refer to captions by this name.
         caption_cache: folder of the caption cache, shared by all datasets: requests that it has answers for are
             not sent again. Default: $VERSA_CACHE, or versa in the user's cache folder.
         encode: towers by name, with an encoder for each: --encode.TOWER.encoder X, --encode.TOWER.source cover, ...

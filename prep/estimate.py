@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from prep.caption import caption_step, captionings
+from prep.caption import caption_step, captionings, imported_step
 from prep.captioners.captioning import Captioning
 from prep.config import PrepConfig
 from prep.encode import encode_step, refuse_incomplete, refuse_other_clips, tokens_step
@@ -178,6 +178,10 @@ def _item_steps(
         captioning = replace(work, cache=None)  # without the cache, the model captions every item
         captioning.refuse_absent_source()
         yield caption_step(name, captioning), MEDIA_SAMPLE, False
+    for name, captions in config.caption.items():
+        if captions.file:
+            step, _ = imported_step(name, captions.file)
+            yield step, TEXT_SAMPLE, False
     for tower, settings in config.encode.items():
         encoding = Encoding(sample, settings)
         count = (

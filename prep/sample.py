@@ -68,9 +68,9 @@ def sample_captions(
 def _refuse_useless(dataset: Path, config: PrepConfig, count: int, html: str | Path | None) -> None:
     if count < 1:
         raise UserError(f"the sample size is {count}; it must be at least 1")
-    if not config.caption:
+    if all(settings.file for settings in config.caption.values()):
         raise UserError(
-            f"{dataset}: no captions are configured, so there is nothing to sample; "
+            f"{dataset}: no model is configured for captions, so there is nothing to sample; "
             "add some with --caption.NAME.model MODEL"
         )
     if html is not None and Path(html).is_dir():

@@ -68,10 +68,11 @@ def _lengths(connection: Connection) -> dict[str, Any] | None:
 def _requests(data: Dataset, source: str | None, captions: pa.Table) -> dict[str, Any]:
     """The number of items that the model captioned, and the number of its failures.
 
-    Items without pictures do not count, whatever their status. None if the pictures no longer exist.
+    Items without pictures do not count, whatever their status. None for imported captions (which have no source),
+    and if the pictures no longer exist.
     """
     folder, content = ("covers", "image") if source == "cover" else ("frames", "frames")
-    if not Table(data.path / folder).exists():
+    if source is None or not Table(data.path / folder).exists():
         return {"asked": None, "failed": None}
     pictures = Table(data.path / folder).read()
     has_pictures = pc.is_valid(pictures.column(content))

@@ -19,6 +19,7 @@ from toolkit.json_files import MANIFEST, SEAL, write_json
 from toolkit.manifest import read_manifest
 from toolkit.store import Table
 
+_FILES = ("file", "ids")  # keys of imported towers and captions that name files
 _WAIT_SECONDS = 60.0  # timeout for another step's write, which takes milliseconds
 _BY_NAME = (
     "caption",
@@ -140,18 +141,32 @@ def recorded_settings(dataset: Path) -> tuple[dict[str, Any], list[LeftOut]]:
     """
     manifest = require(dataset)
     values, left_out = settings_of_data(manifest["config"], PrepConfig, where=dataset / MANIFEST)
-    for name, settings in manifest["config"].get("features", {}).items():
-        if _is_imported(dataset, manifest, name):
-            values["features"][name] = settings
-            left_out = [o for o in left_out if not o.key.startswith(f"features.{name}.")]
+    for part, name in _imported(dataset, manifest):
+        settings = manifest["config"][part][name]
+        files = {key: settings[key] for key in _FILES if key in settings}
+        values[part][name] |= files
+        left_out = [o for o in left_out if o.key not in {f"{part}.{name}.{key}" for key in files}]
     return values, left_out
 
 
-def _is_imported(dataset: Path, manifest: dict[str, Any], tower: str) -> bool:
-    """Whether a tower is already imported as configured; then its file is compared but not imported again."""
-    done = manifest["steps"].get(f"encode:{tower}", {}).get("config")
-    is_stored = is_safe(tower) and Table(dataset / "states" / tower).exists()
-    return is_stored and bool(done == manifest["config"]["features"][tower])
+def _imported(dataset: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Part and name of the towers and captions that are already imported as configured.
+
+    Their files are compared but not imported again.
+    """
+    steps, config = manifest["steps"], manifest["config"]
+    for name, settings in config.get("features", {}).items():
+        done = steps.get(f"encode:{name}", {}).get("config")
+        if done == settings and _is_stored(dataset, "states", name):
+            yield "features", name
+    for name, settings in config.get("caption", {}).items():
+        done = steps.get(f"caption:{name}", {}).get("file")
+        if done and done == settings.get("file") and _is_stored(dataset, "captions", name):
+            yield "caption", name
+
+
+def _is_stored(dataset: Path, folder: str, name: str) -> bool:
+    return is_safe(name) and Table(dataset / folder / name).exists()
 
 
 def recorded_config(dataset: Path, *used: str) -> PrepConfig:

@@ -14,7 +14,15 @@ from toolkit import UserError, open_dataset
 from toolkit.yaml_files import read_yaml
 
 OVERLAYS = ("fft", "adapter", "lora", "bitfit", "top-2")
-SCENARIOS = ("text-only", "image-caption", "video-caption", "raw-image", "raw-video", "all-towers")
+SCENARIOS = (
+    "text-only",
+    "image-caption",
+    "video-caption",
+    "face-caption",
+    "raw-image",
+    "raw-video",
+    "all-towers",
+)
 HEADS, USER = 106_688, 100_224
 # ViT-base and BERT-base, counted with the public wiring (shared/golden/family/README.mmsr-adapters-iisan.md). The public
 # BitFit counts the 768 biases of BERT's pooler too, on which no loss depends. top-2: two layers of 7,087,872 parameters,

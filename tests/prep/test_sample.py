@@ -252,7 +252,10 @@ def test_a_page_of_a_dataset_shows_each_item_once(dataset, config, captioner, tm
     ("options", "message"),
     [
         ({"count": 0}, "the sample size is 0; it must be at least 1"),
-        ({"config": PrepConfig()}, "no captions are configured, so there is nothing to sample"),
+        (
+            {"config": PrepConfig()},
+            "no model is configured for captions, so there is nothing to sample",
+        ),
         ({"html": "."}, "is a folder; give a file name for the page, such as captions-sample.html"),
     ],
 )

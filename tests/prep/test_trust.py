@@ -61,6 +61,11 @@ COMMANDS_IN_DATA = [
         "caption.said.trust_remote_code = 1",
         "--caption.said.trust_remote_code 1",
     ),
+    (
+        {"caption": {"said": {"file": "/etc/secret.csv"}}},
+        'caption.said.file = "/etc/secret.csv"',
+        "--caption.said.file /etc/secret.csv",
+    ),
     ({"caption_cache": "/root"}, 'caption_cache = "/root"', "--caption_cache /root"),
     (
         {"executor": "ray", "address": "10.0.0.1:6379"},
@@ -233,7 +238,7 @@ def test_every_key_that_commands_is_declared():
         "encode.t.trust_remote_code",
         *(
             f"caption.t.{key}"
-            for key in ("captioner", "prompt", "trust_remote_code", "url", "key_variable")
+            for key in ("captioner", "prompt", "trust_remote_code", "url", "key_variable", "file")
         ),
         "features.t.file",
         "features.t.ids",
