@@ -48,8 +48,8 @@ def shared_users(ids: Sequence[str], share: float, *, seed: int) -> NDArray[np.b
     (2, 4, True)
     """
     key = str(seed).encode()
-    hashes = [hashlib.blake2b(one.encode(), key=key, digest_size=8).digest() for one in ids]
-    order = sorted(range(len(ids)), key=hashes.__getitem__)
+    digests = (hashlib.blake2b(one.encode(), key=key, digest_size=8).digest() for one in ids)
+    hashes = np.fromiter(map(int.from_bytes, digests), dtype=np.uint64, count=len(ids))
     kept = np.zeros(len(ids), dtype=bool)
-    kept[order[: ceil(share * len(ids))]] = True
+    kept[np.argsort(hashes, kind="stable")[: ceil(share * len(ids))]] = True
     return kept

@@ -94,6 +94,11 @@ def create(
             connection.unregister(name)
 
 
+def run(connection: Connection, statement: str) -> None:
+    """Runs a statement without a result."""
+    connection.execute(statement).fetchall()  # an unfetched result blocks the connection
+
+
 def rows(connection: Connection, query: str) -> Iterator[tuple[Any, ...]]:
     """Yields the rows of a query as Python tuples, fetched in blocks."""
     for batch in batches(connection, query):
