@@ -4,8 +4,8 @@ Users and items are in proportion to the interactions, so that the mean history 
 those of the whole release at every size (MicroLens, arXiv 2309.15379). Both curves are a constant plus a log-normal
 variable:
 
-- A history has 4 + x interactions, log x of standard deviation 0.97. This has the median (6), the mean (7.2) and the 95th
-  percentile (13) of MicroLens-50k; for the whole release only the mean is published, so x is scaled.
+- A history has 5 + x interactions, log x of standard deviation 1. With the mean of MicroLens-50k (7.2), this has its
+  smallest length (5), median (6) and 95th percentile (13). For the whole release only the mean is published: x is scaled.
 - The popularity of an item has a log of standard deviation 1.5, an assumption: the most frequent percent of the items has a
   fifth of the interactions.
 
@@ -26,11 +26,14 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 USERS, ITEMS, INTERACTIONS = 34_500_000, 1_140_000, 1_006_528_709
+LENGTHS: dict[str, float] = {"least": 5, "sigma": 1.0}
+POPULARITY: dict[str, float] = {"least": 0, "sigma": 1.5}
 PIECE_ROWS = 10_000_000  # of a file
 BLOCK_ROWS = 1_000_000  # of a row group, which is made at once
 START_MS, SPAN_MS = 1_577_836_800_000, 63_072_000_000  # two years from 2020 on
 AGE_MS = 30 * 86_400_000  # mean age of an item at an interaction
 DIMENSIONS = 64
+EVERY = 4096
 Ints = NDArray[np.int64]
 
 
@@ -48,7 +51,7 @@ class Sizes(NamedTuple):
         return cls(round(USERS * share), round(ITEMS * share), interactions)
 
 
-def curve(count: int, total: int, *, least: int, sigma: float) -> tuple[Ints, Ints]:
+def curve(count: int, total: int, *, least: float, sigma: float) -> tuple[Ints, Ints]:
     """Whole numbers `least` + ⌊scale · exp(sigma z)⌋ at `count` quantiles z of the normal distribution, with a given sum.
 
     Args:
@@ -74,23 +77,17 @@ def curve(count: int, total: int, *, least: int, sigma: float) -> tuple[Ints, In
     return values, counts
 
 
-def _curve(count: int, scale: float, least: int, sigma: float) -> tuple[Ints, Ints]:
+def _curve(count: int, scale: float, least: float, sigma: float) -> tuple[Ints, Ints]:
     normal = NormalDist()
     largest = int(scale * math.exp(sigma * normal.inv_cdf(1 - 0.5 / count)))
-    # How many numbers reach least + x; far up, x goes on in steps of a thousandth.
-    steps = np.unique(
-        np.append(
-            np.arange(min(largest, 4096) + 1), np.geomspace(4096, max(largest, 4096), 4096)
-        ).astype(np.int64)
-    )
-    steps = steps[steps <= largest]
-    reach = [
-        count if x == 0 else round(count * (1 - normal.cdf(math.log(x / max(scale, 1e-9)) / sigma)))
-        for x in steps.tolist()
-    ]
-    counts = -np.diff(np.append(reach, 0))
+    # Every number up to 4096; above, few users are spread over many numbers, so some numbers stand for their neighbours.
+    above = np.geomspace(EVERY, max(largest, EVERY), EVERY).astype(np.int64)
+    extra = np.unique(np.append(np.arange(EVERY), above))
+    extra = extra[extra <= largest]
+    reach = [1.0 if x == 0 else 1 - normal.cdf(math.log(x / scale) / sigma) for x in extra.tolist()]
+    counts = -np.diff(np.rint(count * np.array([*reach, 0.0])).astype(np.int64))
     some = counts > 0
-    return least + steps[some][::-1], counts[some][::-1]
+    return int(least) + extra[some][::-1], counts[some][::-1]
 
 
 class Log:
@@ -107,10 +104,10 @@ class Log:
         self._place = _permutation(sizes.interactions, rng)
         self._user = _permutation(sizes.users, rng)
         rank, born = _permutation(sizes.items, rng), _permutation(sizes.items, rng)
-        self._lengths, users = curve(sizes.users, sizes.interactions, least=4, sigma=0.97)
+        self._lengths, users = curve(sizes.users, sizes.interactions, **LENGTHS)
         self._first_user = np.cumsum(users) - users
         self._first_place = np.cumsum(users * self._lengths) - users * self._lengths
-        popularity = np.repeat(*curve(sizes.items, sizes.interactions, least=0, sigma=1.5))
+        popularity = np.repeat(*curve(sizes.items, sizes.interactions, **POPULARITY))
         numbers = np.arange(sizes.items)
         self._popularity = popularity[_permuted(numbers, *rank, sizes.items)]
         self._first = np.cumsum(self._popularity) - self._popularity  # interaction of each item

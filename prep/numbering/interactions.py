@@ -2,12 +2,12 @@
 
 The tables of one ingest:
 
-    items   item_id, item (its row in the items file, from 1), number (1..N; null if left out)
-    log     user_id, item (null if unknown), timestamp_ms, row, line, unknown (item id without a known item)
-    counted user_id, known, seen (first row), first_time, first, last (lines)
-    users   user_id, user (1..U, by first time, or else by first row; null if left out),
-            known (number of interactions with known items), first, last (lines)
-    ordered user, item (number), timestamp_ms, tie: the interactions that are kept; replaces log
+    items     item_id, item (its row in the items file, from 1), number (1..N; null if left out)
+    dump.log  user_id, item (null if unknown), timestamp_ms, row, line, unknown (item id without a known item)
+    counted   user_id, known, seen (first row), first_time, first, last (lines)
+    users     user_id, user (1..U, by first time, or else by first row; null if left out),
+              known (number of interactions with known items), first, last (lines)
+    ordered   user, item (number), timestamp_ms, tie: the interactions that are kept; replaces dump.log
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,15 @@ from prep.numbering.k_core import k_core
 from prep.numbering.parts import create_in_slices, ranges, slices
 from prep.readers.ids import look_alike, trimmed_ids
 from prep.readers.raw import INTERACTIONS, Raw
-from prep.steps.database import Connection, batches, create, rows, run
+from prep.steps.database import (
+    Connection,
+    attach,
+    batches,
+    create,
+    detach,
+    rows,
+    run,
+)
 from prep.steps.problems import Problem
 from toolkit import schema
 from toolkit.console.progress import Progress
@@ -67,8 +75,9 @@ class Log:
         self._database, self._raw, self._k_core, self._ties = database, raw, k_core, ties
         known = items.select(["item_id", "item"]).to_batches()
         create(database, "items", "SELECT item_id, item, item AS number FROM known", known=known)
-        create(database, "log", _LOG, raw=_with_row(raw.interactions))
-        ((count,),) = rows(database, "SELECT count(*) FROM log")
+        attach(database, "dump")
+        create(database, "dump.log", _LOG, raw=_with_row(raw.interactions))
+        ((count,),) = rows(database, "SELECT count(*) FROM dump.log")
         self._slices = slices(count)
         self._join = self._joined()
         self._dropped = self._drop_duplicates() if duplicates == "drop" else 0
@@ -120,7 +129,7 @@ class Log:
     def _sorted(self) -> Iterator[pa.RecordBatch]:
         query = _HASHED if self._ties == "hash" else _NUMBERED
         create_in_slices(self._database, "ordered", query, self._slices)
-        run(self._database, "DROP TABLE log")
+        detach(self._database, "dump")
         order = "user, timestamp_ms, tie" if self._timed else "user, tie"
         last_user, length = 0, 0
         for first, last in ranges(self._database):
@@ -143,7 +152,9 @@ class Log:
         Raises:
             UserError: if no interaction has a known item.
         """
-        ((known, unknown),) = rows(self._database, "SELECT count(item), count(unknown) FROM log")
+        ((known, unknown),) = rows(
+            self._database, "SELECT count(item), count(unknown) FROM dump.log"
+        )
         log, items = self._raw.interactions_file, self._raw.items_file
         if known + unknown == 0:
             raise UserError(f"{log}: contains no interactions; check the file or download it again")
@@ -178,15 +189,15 @@ class Log:
 
     def _drop_duplicates(self) -> int:
         """Drops all but the first row of each user, item and time; returns the number of dropped rows."""
-        ((before,),) = rows(self._database, "SELECT count(*) FROM log")
+        ((before,),) = rows(self._database, "SELECT count(*) FROM dump.log")
         for part in self._slices:
             repeats = _LATER_OF_EQUALS.format(part=part)
-            run(self._database, f"DELETE FROM log WHERE row IN ({repeats})")
-        ((after,),) = rows(self._database, "SELECT count(*) FROM log")
+            run(self._database, f"DELETE FROM dump.log WHERE row IN ({repeats})")
+        ((after,),) = rows(self._database, "SELECT count(*) FROM dump.log")
         return int(before - after)
 
     def _unknown_items(self) -> Iterator[Problem]:
-        query = "SELECT user_id, unknown, line FROM log WHERE unknown IS NOT NULL ORDER BY row"
+        query = "SELECT user_id, unknown, line FROM dump.log WHERE unknown IS NOT NULL ORDER BY row"
         for user, item, line in rows(self._database, query):
             yield Problem(
                 item,
@@ -196,7 +207,7 @@ class Log:
             )
 
     def _further_lines(self) -> Iterator[Problem]:
-        query = """SELECT DISTINCT user_id, line FROM log JOIN users USING (user_id)
+        query = """SELECT DISTINCT user_id, line FROM dump.log JOIN users USING (user_id)
             WHERE first < last AND line > first ORDER BY line"""
         for user, line in rows(self._database, query):
             yield Problem(
@@ -239,7 +250,7 @@ _COUNTED = """
 SELECT user_id, min(row) FILTER (item > 0) AS seen, count(item) AS known,
     min(timestamp_ms) FILTER (item > 0) AS first_time,
     min(line) AS first, max(line) AS last
-FROM log WHERE {part} GROUP BY user_id
+FROM dump.log WHERE {part} GROUP BY user_id
 """
 _USERS = """
 SELECT user_id,
@@ -249,7 +260,7 @@ FROM counted
 """  # users without a known item come last, so that the others are numbered without a gap
 _NUMBERED = """
 SELECT u.user, number AS item, timestamp_ms, row AS tie
-FROM (FROM log WHERE {part}) log JOIN (FROM users WHERE {part}) u USING (user_id) JOIN items USING (item)
+FROM (FROM dump.log WHERE {part}) log JOIN (FROM users WHERE {part}) u USING (user_id) JOIN items USING (item)
 WHERE u.user IS NOT NULL AND number IS NOT NULL
 """
 # MD5, because it is identical in every version of DuckDB and elsewhere.
@@ -257,23 +268,23 @@ _HASHED = """
 SELECT u.user, number AS item, timestamp_ms, md5(concat_ws(chr(31), user_id, item_id, occurrence)) AS tie
 FROM (
     SELECT *, row_number() OVER (PARTITION BY user_id, item, timestamp_ms) AS occurrence
-    FROM log WHERE item IS NOT NULL AND {part}
+    FROM dump.log WHERE item IS NOT NULL AND {part}
 ) log JOIN (FROM users WHERE {part}) u USING (user_id) JOIN items USING (item)
 WHERE u.user IS NOT NULL AND number IS NOT NULL
 """
-_UNTIMED = "SELECT count(*) FROM log WHERE item > 0 AND timestamp_ms IS NULL"
+_UNTIMED = "SELECT count(*) FROM dump.log WHERE item > 0 AND timestamp_ms IS NULL"
 _LATER_OF_EQUALS = """
 SELECT row FROM (
     SELECT row, row_number() OVER (PARTITION BY user_id, item, timestamp_ms ORDER BY row) AS occurrence
-    FROM log WHERE item IS NOT NULL AND timestamp_ms IS NOT NULL AND {part}
+    FROM dump.log WHERE item IS NOT NULL AND timestamp_ms IS NOT NULL AND {part}
 ) WHERE occurrence > 1
 """
 _PAIRS = """
 SELECT u.user, item
-FROM (FROM log WHERE {part}) log JOIN (FROM users WHERE {part}) u USING (user_id) WHERE item > 0
+FROM (FROM dump.log WHERE {part}) log JOIN (FROM users WHERE {part}) u USING (user_id) WHERE item > 0
 """
 _UNKNOWN = """
-SELECT unknown FROM log WHERE unknown IS NOT NULL GROUP BY unknown ORDER BY min(row) LIMIT {limit}
+SELECT unknown FROM dump.log WHERE unknown IS NOT NULL GROUP BY unknown ORDER BY min(row) LIMIT {limit}
 """
 _KNOWN = "SELECT item_id FROM items ORDER BY item"
 

@@ -63,6 +63,28 @@ def _connect(folder: Path, memory_gib: float) -> Connection:
     return connection
 
 
+def attach(connection: Connection, name: str) -> None:
+    """Adds an empty database in a file of its own: a file of DuckDB never becomes smaller, but `detach` removes this one.
+
+    Args:
+        connection: connection of `engine`.
+        name: name of the database; its tables are `name.table`.
+    """
+    quoted = _file_of(connection, name).replace("'", "''")
+    run(connection, f"ATTACH '{quoted}' AS {name}")
+
+
+def detach(connection: Connection, name: str) -> None:
+    """Removes a database of `attach` and its file."""
+    run(connection, f"DETACH {name}")
+    Path(_file_of(connection, name)).unlink()
+
+
+def _file_of(connection: Connection, name: str) -> str:
+    ((folder,),) = rows(connection, "SELECT current_setting('temp_directory')")
+    return f"{folder}/{name}.duckdb"
+
+
 def create(
     connection: Connection, table: str, query: str, **inputs: Iterable[pa.RecordBatch]
 ) -> None:
@@ -82,6 +104,8 @@ def create(
     relays = {name: _Relay(batches) for name, batches in inputs.items()}
     for name, relay in relays.items():
         connection.register(name, relay.reader())
+    # DuckDB does not know the length of a stream: it takes it for short, and would join it as a hash table in memory.
+    run(connection, "SET disabled_optimizers = 'join_order,build_side_probe_side'")
     try:
         connection.execute(f"CREATE TABLE {table} AS {query}")
     except duckdb.Error:
@@ -90,6 +114,7 @@ def create(
                 raise relay.error from None
         raise
     finally:
+        run(connection, "RESET disabled_optimizers")
         for name in relays:
             connection.unregister(name)
 
