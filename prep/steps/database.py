@@ -60,6 +60,7 @@ def _connect(folder: Path, memory_gib: float) -> Connection:
     }
     connection = duckdb.connect(str(folder / "log.duckdb"), config=settings)
     connection.execute("SET enable_progress_bar = false")  # it would mix with our own output
+    connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # the files are deleted
     return connection
 
 
@@ -77,7 +78,9 @@ def attach(connection: Connection, name: str) -> None:
 def detach(connection: Connection, name: str) -> None:
     """Removes a database of `attach` and its file."""
     run(connection, f"DETACH {name}")
-    Path(_file_of(connection, name)).unlink()
+    file = Path(_file_of(connection, name))
+    for path in (file, file.with_name(f"{file.name}.wal")):
+        path.unlink(missing_ok=True)
 
 
 def _file_of(connection: Connection, name: str) -> str:
