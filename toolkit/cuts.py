@@ -4,7 +4,7 @@ A split is a value that cuts histories itself. U users in the splits, R targets 
 the sequence encoder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import UserError
-from toolkit.histories import Indices, UserHistories
+from toolkit.histories import Indices, UserHistories, blocks
+from toolkit.quantiles import kth_smallest
 
 MIN_INTERACTIONS = 5
 KEPT_BEYOND = 3  # of a history, leave-one-out keeps L + 3 interactions
@@ -180,16 +181,25 @@ class TimeCut:
             UserError: if no user has enough interactions, there are no times, or they are not in order.
         """
         times = _times_in_order(histories)
-        eligible, _, _ = _eligible(histories)
-        own = times[np.repeat(eligible, np.diff(histories.bounds))]
-        test_at = _quantile(own, 1 - self.test_share)
-        earlier = own[own < test_at]
-        if not len(earlier):
+        _, starts, stops = _eligible(histories)
+
+        def own() -> Iterator[Indices]:
+            """The times of the users in the splits, in parts."""
+            for part, firsts, ends in _by_users(times, starts, stops):
+                within = np.zeros(len(part) + 1, dtype=np.int8)
+                within[firsts] += 1
+                within[ends] -= 1
+                yield part[np.cumsum(within[:-1], dtype=np.int8) > 0]
+
+        test_at, earlier = kth_smallest(
+            own, _index(int((stops - starts).sum()), 1 - self.test_share)
+        )
+        if not earlier:
             raise UserError(
                 f"no interaction is earlier than the test cut, because {self.test_share:.0%} or more of the interactions "
                 "share the first moment of the log; use a log with finer times, or a leave-one-out protocol"
             )
-        valid_at = _quantile(earlier, 1 - self.valid_share)
+        valid_at, _ = kth_smallest(own, _index(earlier, 1 - self.valid_share))
         return self.cut_at(histories, max_len, valid_at=valid_at, test_at=test_at)
 
     def cut_at(self, histories: UserHistories, max_len: int, *, valid_at: int, test_at: int) -> Cut:
@@ -277,20 +287,32 @@ def _eligible(histories: UserHistories) -> tuple[NDArray[np.bool_], Indices, Ind
             f"no user has {MIN_INTERACTIONS} interactions or more (users: {len(lengths)}, "
             f"longest: {lengths.max(initial=0)}); nothing can be trained on this dataset"
         )
+    if enough.all():
+        return enough, bounds[:-1], bounds[1:]  # views: the indices of a large log need no copy
     return enough, bounds[:-1][enough], bounds[1:][enough]
 
 
-def _quantile(times: Indices, share: float) -> int:
-    """The time below which at most this share of the times lies: the one with index ⌊share · n⌋ in ascending order."""
-    index = min(int(share * len(times) + 1e-9), len(times) - 1)  # 0.9 * 10 is 9, and 0.7 * 10 is 7
-    return int(np.partition(times, index)[index])
+def _index(count: int, share: float) -> int:
+    """Index in ascending order of the time below which at most a share of the times lies: ⌊share · n⌋."""
+    return min(int(share * count + 1e-9), count - 1)  # 0.9 * 10 is 9, and 0.7 * 10 is 7
+
+
+def _by_users(
+    times: Indices, starts: Indices, stops: Indices
+) -> Iterator[tuple[Indices, Indices, Indices]]:
+    """The times of some users at a time, and the bounds of each of these users among them."""
+    for users in blocks(len(starts)):
+        firsts, ends = starts[users], stops[users]
+        yield times[firsts[0] : ends[-1]], firsts - firsts[0], ends - firsts[0]
 
 
 def _earlier(times: Indices, moment: int, starts: Indices, stops: Indices) -> Indices:
     """(U,) how many interactions of each user are earlier than a moment."""
-    counts = np.concatenate([[0], np.cumsum(times < moment)])
-    earlier: Indices = counts[stops] - counts[starts]
-    return earlier
+    earlier = [np.zeros(0, dtype=np.int64)]
+    for part, firsts, ends in _by_users(times, starts, stops):
+        counts = np.concatenate([[0], np.cumsum(part < moment)])
+        earlier.append(counts[ends] - counts[firsts])
+    return np.concatenate(earlier)
 
 
 def _times_in_order(histories: UserHistories) -> Indices:
@@ -309,10 +331,14 @@ def _times_in_order(histories: UserHistories) -> Indices:
 
 def _refuse_disorder(histories: UserHistories, times: Indices) -> None:
     """Refuses times that decrease within a user's history."""
-    back = np.diff(times) < 0
-    back[histories.bounds[1:-1] - 1] = False  # from one user to the next
-    if back.any():
-        user = int(np.searchsorted(histories.bounds, np.argmax(back), side="right")) - 1
+    bounds = histories.bounds
+    for users in blocks(len(bounds) - 1):
+        own = bounds[users.start : users.stop + 1]
+        back = np.diff(times[own[0] : own[-1]]) < 0
+        back[own[1:-1] - 1 - own[0]] = False  # from one user to the next
+        if not back.any():
+            continue
+        user = int(np.searchsorted(bounds, own[0] + np.argmax(back), side="right")) - 1
         raise UserError(
             f"the interactions of user {histories.user_ids[user]!r} are not in the order of their times; write them again "
             "with prep ingest"

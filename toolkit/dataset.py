@@ -16,6 +16,7 @@ from toolkit.errors import UserError
 from toolkit.histories import UserHistories, refuse_no_interactions, user_histories
 from toolkit.ids import IdMap, as_ids
 from toolkit.json_files import MANIFEST, SEAL
+from toolkit.large_arrays import Collected
 from toolkit.manifest import read_manifest
 from toolkit.own_protocols import ProtocolLike
 from toolkit.sources import SourceReader
@@ -285,6 +286,8 @@ class Dataset:
     def histories(self, *, times: bool = False) -> UserHistories:
         """Every user's items in time order. They are read once per dataset and shared, so the arrays are read-only.
 
+        Large arrays are mapped (`toolkit.large_arrays`), and the user ids are `toolkit.user_ids.UserIds`.
+
         Args:
             times: whether to read the time of each interaction.
 
@@ -322,11 +325,10 @@ class Dataset:
                 f"{where}: {self._untimed:,} interactions have no timestamp_ms; ingest a dump with a time for each "
                 "interaction, or use a sequence encoder and a protocol that read no times (leave-one-out)"
             )
-        parts = [np.zeros(0, dtype=np.int64)]
+        collected = Collected(np.int64)
         for batch in self._stored("interactions").batches(["timestamp_ms"]):
-            column = batch.column("timestamp_ms")
-            parts.append(column.to_numpy().copy())  # not the batch's memory
-        times = np.concatenate(parts)
+            collected.add(batch.column("timestamp_ms").to_numpy())
+        times = collected.joined()
         times.flags.writeable = False
         return times
 

@@ -3,7 +3,7 @@
 U users, V interactions.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -11,6 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from toolkit.errors import UserError
+from toolkit.large_arrays import Collected, zeros
+from toolkit.user_ids import UserIds
 
 Ints = NDArray[np.int32]
 Indices = NDArray[np.int64]
@@ -23,18 +25,18 @@ class UserHistories(NamedTuple):
     Args:
         items: (V,) item numbers; a user's are contiguous and in time order.
         bounds: (U + 1,) of each user, the first entry in `items`; the last bound is V.
-        user_ids: U ids.
+        user_ids: U ids; `toolkit.user_ids.UserIds` if they were read from a table.
         times: (V,) time of each interaction in milliseconds since 1970; None if they were not read.
     """
 
     items: Ints
     bounds: Indices
-    user_ids: list[str]
+    user_ids: Sequence[str]
     times: Indices | None = None
 
 
 def user_histories(interactions: pa.Table | Iterable[pa.RecordBatch]) -> UserHistories:
-    """Every user's items in time order.
+    """Every user's items in time order; large arrays are mapped (`toolkit.large_arrays`).
 
     Args:
         interactions: as `toolkit.splits.make_splits` takes them.
@@ -43,9 +45,8 @@ def user_histories(interactions: pa.Table | Iterable[pa.RecordBatch]) -> UserHis
         UserError: if they are not sorted by user.
     """
     batches = interactions.to_batches() if isinstance(interactions, pa.Table) else interactions
-    items: list[Ints] = [np.zeros(0, dtype=np.int32)]
-    firsts: list[Indices] = [np.zeros(0, dtype=np.int64)]
-    names: list[str] = []
+    items, bounds = Collected(np.int32), Collected(np.int64)
+    names: list[pa.Array] = []
     rows, last = 0, 0
     for batch in batches:
         users = batch.column("user").to_numpy()
@@ -55,11 +56,13 @@ def user_histories(interactions: pa.Table | Iterable[pa.RecordBatch]) -> UserHis
                 "interactions are not sorted by user; write them again with prep ingest"
             )
         first = np.flatnonzero(steps)
-        items.append(batch.column("item").to_numpy().copy())  # not the batch's memory
-        firsts.append(first + rows)
-        names += batch.column("user_id").take(pa.array(first)).to_pylist()
+        items.add(batch.column("item").to_numpy())
+        bounds.add(first + rows)
+        names.append(batch.column("user_id").take(pa.array(first)).cast(pa.string()))
         rows, last = rows + len(users), users[-1] if len(users) else last
-    return UserHistories(np.concatenate(items), np.append(np.concatenate(firsts), rows), names)
+    bounds.add(np.array([rows], dtype=np.int64))
+    ids = UserIds(pa.chunked_array(names, pa.string()))
+    return UserHistories(items.joined(), bounds.joined(), ids)
 
 
 def refuse_no_interactions(histories: UserHistories) -> None:
@@ -75,7 +78,7 @@ def refuse_no_interactions(histories: UserHistories) -> None:
 def cut(
     flat: NDArray[Number], starts: Indices, stops: Indices, *, width: int | None = None
 ) -> NDArray[Number]:
-    """`flat[starts[r]:stops[r]]` as the end of row r of a matrix, left-padded with 0.
+    """`flat[starts[r]:stops[r]]` as the end of row r of a matrix, left-padded with 0; mapped if it is large.
 
     Args:
         flat: values to cut from.
@@ -88,7 +91,7 @@ def cut(
     """
     if width is None:
         width = int((stops - starts).max(initial=0))
-    matrix = np.zeros((len(starts), width), dtype=flat.dtype)
+    matrix: NDArray[Number] = zeros((len(starts), width), flat.dtype)
     for rows in blocks(len(starts)):  # places take four times the matrix's memory
         places = stops[rows, None] - width + np.arange(width)
         inside = places >= starts[rows, None]

@@ -7,10 +7,9 @@ occur only before the kept part leave the catalogue. `toolkit.protocols` describ
 S training users, R targets, L inputs, N items.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -32,7 +31,8 @@ from toolkit.histories import (
     user_histories,
 )
 from toolkit.own_protocols import ProtocolLike, as_protocol
-from toolkit.protocols import Protocol
+from toolkit.protocols import Protocol, Targets
+from toolkit.user_ids import UserIds
 
 MAX_LEN = 1 << 16  # of inputs; attention over more fits into no memory
 SplitName = Literal["valid", "test"]
@@ -65,7 +65,7 @@ class Evaluation:
     starts: Indices
     stops: Indices
     target_can_repeat: bool
-    user_ids: list[str]
+    user_ids: Sequence[str]
     users: Indices
     rows: Indices
     catalogue: Ints
@@ -87,6 +87,22 @@ class Evaluation:
         ranked = np.zeros(largest + 1, dtype=bool)
         ranked[self.catalogue] = True
         return np.unique(self.targets[~ranked[self.targets]])
+
+    def select(self, rows: NDArray[np.int64]) -> "Evaluation":
+        """The evaluation of some of the targets, in ascending order of `rows`."""
+        rows = np.sort(rows)
+        users, own = np.unique(self.users[rows], return_inverse=True)
+        return replace(
+            self,
+            inputs=self.inputs[rows],
+            targets=self.targets[rows],
+            starts=self.starts[rows],
+            stops=self.stops[rows],
+            user_ids=UserIds(self.user_ids).take(users),
+            users=own,
+            rows=self.rows[rows],
+            input_times=None if self.input_times is None else self.input_times[rows],
+        )
 
     def masked(self, rows: NDArray[np.int64]) -> Ints:
         """(rows, H) item numbers left out of each ranking, 0 where there are fewer than H.
@@ -126,7 +142,7 @@ class Splits:
     """
 
     protocol: Protocol
-    user_ids: list[str]
+    user_ids: Sequence[str]
     train: Ints
     valid: Evaluation
     test: Evaluation
@@ -228,20 +244,21 @@ def split_histories(
             "and there are none; choose another protocol"
         )
     moments = None if times is False else histories.times
-    trained = made.kept[is_trained], made.train_stops[is_trained]
+    each = slice(None) if is_trained.all() else is_trained  # a view needs no copy
+    trained = made.kept[each], made.train_stops[each]
     train = cut(histories.items, *trained, width=max_len + 1)
     parts = _Parts(
         histories._replace(times=moments),
         made,
         protocol,
         max_len=max_len,
-        names=list(compress(histories.user_ids, made.eligible)),
+        names=_user_ids(histories).where(made.eligible),
         rows=np.where(is_trained, np.cumsum(is_trained), 0),
         train_counts=counts_in(train, items=items),
     )
     return Splits(
         protocol=protocol,
-        user_ids=list(compress(parts.names, is_trained)),
+        user_ids=parts.names.where(is_trained),
         train=train,
         valid=parts.evaluation(made.valid),
         test=parts.evaluation(made.test),
@@ -272,7 +289,7 @@ class _Parts:
     made: Cut
     protocol: Protocol
     max_len: int
-    names: list[str]
+    names: UserIds
     rows: Indices
     train_counts: Indices
     seen: list[tuple[Indices, NDArray[np.bool_]]] = field(default_factory=list)
@@ -290,12 +307,19 @@ class _Parts:
     def evaluation(self, period: Period) -> Evaluation:
         """The targets of a period that count under the protocol."""
         history, _, _, times = self.histories
-        counts = self.protocol.targets.counted(self.train_counts[history[period.targets]])
-        users, targets = period.users[counts], period.targets[counts]
-        starts, kept = self.made.starts[users], self.made.kept[users]
-        inputs = np.maximum(starts, targets - self.max_len), targets
+        users, targets, _ = period
+        if self.protocol.targets != Targets():
+            counts = self.protocol.targets.counted(self.train_counts[history[targets]])
+            users, targets = users[counts], targets[counts]
         is_first = np.diff(users, prepend=-1) > 0  # of its user, as users ascend
-        distinct, indices = users[is_first], np.cumsum(is_first) - 1
+        own: Indices | slice = users
+        names, indices = self.names, users
+        if len(users) == len(names) and is_first.all():
+            own = slice(None)  # every user has one target: views instead of copies
+        else:
+            names, indices = names.take(users[is_first]), np.cumsum(is_first) - 1
+        starts, kept = self.made.starts[own], self.made.kept[own]
+        inputs = np.maximum(starts, targets - self.max_len), targets
         return Evaluation(
             inputs=cut(history, *inputs, width=self.max_len),
             targets=history[targets],
@@ -303,9 +327,9 @@ class _Parts:
             starts=self.protocol.mask.first(starts=starts, kept=kept, targets=targets),
             stops=targets,
             target_can_repeat=self.protocol.mask.repeats,
-            user_ids=[self.names[user] for user in distinct],
+            user_ids=names,
             users=indices,
-            rows=self.rows[users],
+            rows=self.rows[own],
             catalogue=self.protocol.catalogue.items(
                 occurring=self.occurring(period.stops),
                 trained=self.train_counts > 0,
@@ -314,6 +338,12 @@ class _Parts:
             times=times,
             input_times=None if times is None else cut(times, *inputs, width=self.max_len),
         )
+
+
+def _user_ids(histories: UserHistories) -> UserIds:
+    """The ids of all users."""
+    ids = histories.user_ids
+    return ids if isinstance(ids, UserIds) else UserIds(ids)
 
 
 def _numbers(flags: NDArray[np.bool_]) -> Ints:

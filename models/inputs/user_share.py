@@ -11,6 +11,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.histories import Number, blocks, counts_in
+from toolkit.large_arrays import zeros
 from toolkit.splits import Splits
 
 
@@ -28,16 +30,21 @@ def with_share_of_users(splits: Splits, share: float, *, seed: int) -> Splits:
     if share >= 1:
         return splits
     kept = shared_users(splits.user_ids, share, seed=seed)
-    train = np.where(kept[:, None], splits.train, 0).astype(splits.train.dtype)
-    counts = np.bincount(train.ravel(), minlength=len(splits.train_counts))
-    counts[0] = 0
-    times = splits.train_times
+    train, times = _rows_of(splits.train, kept), splits.train_times
     return replace(
         splits,
         train=train,
-        train_counts=counts,
-        train_times=None if times is None else np.where(kept[:, None], times, 0),
+        train_counts=counts_in(train, items=len(splits.train_counts) - 1),
+        train_times=None if times is None else _rows_of(times, kept),
     )
+
+
+def _rows_of(matrix: NDArray[Number], kept: NDArray[np.bool_]) -> NDArray[Number]:
+    """A matrix whose other rows are 0; mapped if it is large."""
+    result: NDArray[Number] = zeros(matrix.shape, matrix.dtype)
+    for rows in blocks(len(matrix)):
+        result[rows] = np.where(kept[rows, None], matrix[rows], 0)
+    return result
 
 
 def shared_users(ids: Sequence[str], share: float, *, seed: int) -> NDArray[np.bool_]:
@@ -48,8 +55,8 @@ def shared_users(ids: Sequence[str], share: float, *, seed: int) -> NDArray[np.b
     (2, 4, True)
     """
     key = str(seed).encode()
-    hashes = [hashlib.blake2b(one.encode(), key=key, digest_size=8).digest() for one in ids]
-    order = sorted(range(len(ids)), key=hashes.__getitem__)
+    digests = (hashlib.blake2b(one.encode(), key=key, digest_size=8).digest() for one in ids)
+    hashes = np.fromiter(map(int.from_bytes, digests), dtype=np.uint64, count=len(ids))
     kept = np.zeros(len(ids), dtype=bool)
-    kept[order[: ceil(share * len(ids))]] = True
+    kept[np.argsort(hashes, kind="stable")[: ceil(share * len(ids))]] = True
     return kept

@@ -2,10 +2,12 @@
 
 The tables of one ingest:
 
-    items   item_id, item (its row in the items file, from 1), number (1..N; null if left out)
-    log     user_id, item (null if unknown), timestamp_ms, row, line, unknown (item id without a known item)
-    users   user_id, user (1..U, by first time, or else by first row; null if left out),
-            known (number of interactions with known items), first, last (lines)
+    items     item_id, item (its row in the items file, from 1), number (1..N; null if left out)
+    dump.log  user_id, item (null if unknown), timestamp_ms, row, line, unknown (item id without a known item)
+    counted   user_id, known, seen (first row), first_time, first, last (lines)
+    users     user_id, user (1..U, by first time, or else by first row; null if left out),
+              known (number of interactions with known items), first, last (lines)
+    ordered   user, item (number), timestamp_ms, tie: the interactions that are kept; replaces dump.log
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,9 +18,18 @@ from numpy.typing import NDArray
 
 from prep.config import Duplicates, Ties
 from prep.numbering.k_core import k_core
+from prep.numbering.parts import create_in_slices, ranges, slices
 from prep.readers.ids import look_alike, trimmed_ids
 from prep.readers.raw import INTERACTIONS, Raw
-from prep.steps.database import Connection, batches, create, rows
+from prep.steps.database import (
+    Connection,
+    attach,
+    batches,
+    create,
+    detach,
+    rows,
+    run,
+)
 from prep.steps.problems import Problem
 from toolkit import schema
 from toolkit.console.progress import Progress
@@ -64,16 +75,21 @@ class Log:
         self._database, self._raw, self._k_core, self._ties = database, raw, k_core, ties
         known = items.select(["item_id", "item"]).to_batches()
         create(database, "items", "SELECT item_id, item, item AS number FROM known", known=known)
-        create(database, "log", _LOG, raw=_with_row(raw.interactions))
+        attach(database, "dump")
+        create(database, "dump.log", _LOG, raw=_with_row(raw.interactions))
+        ((count,),) = rows(database, "SELECT count(*) FROM dump.log")
+        self._slices = slices(count)
         self._join = self._joined()
         self._dropped = self._drop_duplicates() if duplicates == "drop" else 0
         ((untimed,),) = rows(database, _UNTIMED)
         self._timed = untimed == 0
         # By time if possible, so that the numbers do not depend on the order of the file.
         order = "first_time, user_id" if self._timed else "user_id" if ties == "hash" else "seen"
-        _run(database, f"CREATE TABLE users AS {_USERS.format(order=order)}")
+        create_in_slices(database, "counted", _COUNTED, self._slices)
+        run(database, f"CREATE TABLE users AS {_USERS.format(order=order)}")
+        run(database, "DROP TABLE counted")
         if k_core:
-            _keep_core(database, k_core)
+            _keep_core(database, k_core, self._slices)
 
     def kept_items(self) -> NDArray[np.int32]:
         """The known items that are kept, ascending."""
@@ -82,7 +98,7 @@ class Log:
         return np.concatenate([np.zeros(0, np.int32), *columns])
 
     def shards(self) -> Iterator[pa.Table]:
-        """Yields one or more tables of about `SHARD_ROWS` rows (`toolkit.schema.INTERACTIONS`).
+        """Yields one or more tables of about `SHARD_ROWS` rows (`toolkit.schema.INTERACTIONS`); once, after `problems`.
 
         Rows are sorted by user and position. Positions follow the time if every interaction has a timestamp, with
         `ties` deciding for equal times; otherwise `ties` alone decides.
@@ -111,17 +127,24 @@ class Log:
         yield from self._few_interactions()
 
     def _sorted(self) -> Iterator[pa.RecordBatch]:
-        by_time = "u.user, timestamp_ms" if self._timed else "u.user"
-        order, query = f"{by_time}, row", _NUMBERED
-        if self._ties == "hash":
-            order, query = f"{by_time}, {_HASH}", _OCCURRENCES
+        query = _HASHED if self._ties == "hash" else _NUMBERED
+        create_in_slices(self._database, "ordered", query, self._slices)
+        detach(self._database, "dump")
+        order = "user, timestamp_ms, tie" if self._timed else "user, tie"
         last_user, length = 0, 0
-        for batch in batches(self._database, f"{query} ORDER BY {order}"):
-            users = batch.column("user").to_numpy()
-            position = positions(users) + np.where(users == last_user, length, 0)
-            last_user, length = users[-1], position[-1] + 1
-            columns = [*batch.columns, pa.array(position, pa.int32())]
-            yield pa.record_batch(columns, schema.INTERACTIONS)
+        for first, last in ranges(self._database):
+            within = f"WHERE user BETWEEN {first} AND {last}"
+            named = f"SELECT user_id FROM users {within} ORDER BY user"
+            ids = pa.chunked_array([b.column(0) for b in batches(self._database, named)])
+            ids = ids.combine_chunks()
+            sorted_rows = f"SELECT user, item, timestamp_ms FROM ordered {within} ORDER BY {order}"
+            for batch in batches(self._database, sorted_rows):
+                users = batch.column("user").to_numpy()
+                position = positions(users) + np.where(users == last_user, length, 0)
+                last_user, length = users[-1], position[-1] + 1
+                owners = ids.take(pa.array(users - first))
+                columns = [owners, *batch.columns, pa.array(position, pa.int32())]
+                yield pa.record_batch(columns, schema.INTERACTIONS)
 
     def _joined(self) -> list[Problem]:
         """Problems of joining interactions with items.
@@ -129,7 +152,9 @@ class Log:
         Raises:
             UserError: if no interaction has a known item.
         """
-        ((known, unknown),) = rows(self._database, "SELECT count(item), count(unknown) FROM log")
+        ((known, unknown),) = rows(
+            self._database, "SELECT count(item), count(unknown) FROM dump.log"
+        )
         log, items = self._raw.interactions_file, self._raw.items_file
         if known + unknown == 0:
             raise UserError(f"{log}: contains no interactions; check the file or download it again")
@@ -164,13 +189,15 @@ class Log:
 
     def _drop_duplicates(self) -> int:
         """Drops all but the first row of each user, item and time; returns the number of dropped rows."""
-        ((before,),) = rows(self._database, "SELECT count(*) FROM log")
-        _run(self._database, f"DELETE FROM log WHERE row IN ({_LATER_OF_EQUALS})")
-        ((after,),) = rows(self._database, "SELECT count(*) FROM log")
+        ((before,),) = rows(self._database, "SELECT count(*) FROM dump.log")
+        for part in self._slices:
+            repeats = _LATER_OF_EQUALS.format(part=part)
+            run(self._database, f"DELETE FROM dump.log WHERE row IN ({repeats})")
+        ((after,),) = rows(self._database, "SELECT count(*) FROM dump.log")
         return int(before - after)
 
     def _unknown_items(self) -> Iterator[Problem]:
-        query = "SELECT user_id, unknown, line FROM log WHERE unknown IS NOT NULL ORDER BY row"
+        query = "SELECT user_id, unknown, line FROM dump.log WHERE unknown IS NOT NULL ORDER BY row"
         for user, item, line in rows(self._database, query):
             yield Problem(
                 item,
@@ -180,7 +207,7 @@ class Log:
             )
 
     def _further_lines(self) -> Iterator[Problem]:
-        query = """SELECT DISTINCT user_id, line FROM log JOIN users USING (user_id)
+        query = """SELECT DISTINCT user_id, line FROM dump.log JOIN users USING (user_id)
             WHERE first < last AND line > first ORDER BY line"""
         for user, line in rows(self._database, query):
             yield Problem(
@@ -219,40 +246,45 @@ _LOG = """
 SELECT user_id, item, timestamp_ms, row, line, CASE WHEN item IS NULL THEN item_id END AS unknown
 FROM raw LEFT JOIN items USING (item_id)
 """
+_COUNTED = """
+SELECT user_id, min(row) FILTER (item > 0) AS seen, count(item) AS known,
+    min(timestamp_ms) FILTER (item > 0) AS first_time,
+    min(line) AS first, max(line) AS last
+FROM dump.log WHERE {part} GROUP BY user_id
+"""
 _USERS = """
 SELECT user_id,
     CASE WHEN known > 0 THEN row_number() OVER (ORDER BY known = 0, {order})::INTEGER END AS user,
     known, first, last
-FROM (
-    SELECT user_id, min(row) FILTER (item > 0) AS seen, count(item) AS known,
-        min(timestamp_ms) FILTER (item > 0) AS first_time,
-        min(line) AS first, max(line) AS last
-    FROM log GROUP BY user_id
-)
+FROM counted
 """  # users without a known item come last, so that the others are numbered without a gap
 _NUMBERED = """
-SELECT user_id, u.user, number AS item, timestamp_ms
-FROM log JOIN users u USING (user_id) JOIN items USING (item)
+SELECT u.user, number AS item, timestamp_ms, row AS tie
+FROM (FROM dump.log WHERE {part}) log JOIN (FROM users WHERE {part}) u USING (user_id) JOIN items USING (item)
 WHERE u.user IS NOT NULL AND number IS NOT NULL
 """
 # MD5, because it is identical in every version of DuckDB and elsewhere.
-_HASH = "md5(concat_ws(chr(31), user_id, item_id, occurrence))"
-_OCCURRENCES = """
-SELECT user_id, u.user, number AS item, timestamp_ms FROM (
+_HASHED = """
+SELECT u.user, number AS item, timestamp_ms, md5(concat_ws(chr(31), user_id, item_id, occurrence)) AS tie
+FROM (
     SELECT *, row_number() OVER (PARTITION BY user_id, item, timestamp_ms) AS occurrence
-    FROM log WHERE item IS NOT NULL
-) log JOIN users u USING (user_id) JOIN items USING (item)
+    FROM dump.log WHERE item IS NOT NULL AND {part}
+) log JOIN (FROM users WHERE {part}) u USING (user_id) JOIN items USING (item)
 WHERE u.user IS NOT NULL AND number IS NOT NULL
 """
-_UNTIMED = "SELECT count(*) FROM log WHERE item > 0 AND timestamp_ms IS NULL"
+_UNTIMED = "SELECT count(*) FROM dump.log WHERE item > 0 AND timestamp_ms IS NULL"
 _LATER_OF_EQUALS = """
 SELECT row FROM (
     SELECT row, row_number() OVER (PARTITION BY user_id, item, timestamp_ms ORDER BY row) AS occurrence
-    FROM log WHERE item IS NOT NULL AND timestamp_ms IS NOT NULL
+    FROM dump.log WHERE item IS NOT NULL AND timestamp_ms IS NOT NULL AND {part}
 ) WHERE occurrence > 1
 """
+_PAIRS = """
+SELECT u.user, item
+FROM (FROM dump.log WHERE {part}) log JOIN (FROM users WHERE {part}) u USING (user_id) WHERE item > 0
+"""
 _UNKNOWN = """
-SELECT unknown FROM log WHERE unknown IS NOT NULL GROUP BY unknown ORDER BY min(row) LIMIT {limit}
+SELECT unknown FROM dump.log WHERE unknown IS NOT NULL GROUP BY unknown ORDER BY min(row) LIMIT {limit}
 """
 _KNOWN = "SELECT item_id FROM items ORDER BY item"
 
@@ -279,15 +311,12 @@ def _with_row(interactions: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
             progress.advance(batch.num_rows)
 
 
-def _keep_core(database: Connection, k: int) -> None:
+def _keep_core(database: Connection, k: int, slices: list[str]) -> None:
     """Renumbers users and items so that only those of the k-core have a number."""
     ((users, items),) = rows(
         database, "SELECT (SELECT max(user) FROM users), (SELECT count(*) FROM items)"
     )
-    _run(
-        database,
-        "CREATE TABLE pairs AS SELECT u.user, item FROM log JOIN users u USING (user_id) WHERE item > 0",
-    )
+    create_in_slices(database, "pairs", _PAIRS, slices)
 
     def pairs() -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
         for batch in batches(database, "FROM pairs"):
@@ -299,18 +328,14 @@ def _keep_core(database: Connection, k: int) -> None:
         numbers = np.arange(1, len(kept) + 1, dtype=np.int32)
         core = pa.record_batch({"old": kept, "number": numbers, "known": counts[kept]})
         create(database, f"{name}_core", "FROM core", core=[core])
-    _run(
+    run(
         database,
         """CREATE OR REPLACE TABLE items AS SELECT item_id, item, c.number
             FROM items LEFT JOIN item_core c ON item = c.old""",
     )
-    _run(
+    run(
         database,
         """CREATE OR REPLACE TABLE users AS SELECT user_id, c.number AS user, c.known, first, last
             FROM users u LEFT JOIN user_core c ON u.user = c.old""",
     )
-    _run(database, "DROP TABLE pairs")
-
-
-def _run(database: Connection, statement: str) -> None:
-    database.execute(statement).fetchall()  # an unfetched result blocks the connection
+    run(database, "DROP TABLE pairs")

@@ -60,7 +60,32 @@ def _connect(folder: Path, memory_gib: float) -> Connection:
     }
     connection = duckdb.connect(str(folder / "log.duckdb"), config=settings)
     connection.execute("SET enable_progress_bar = false")  # it would mix with our own output
+    connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # the files are deleted
     return connection
+
+
+def attach(connection: Connection, name: str) -> None:
+    """Adds an empty database in a file of its own: a file of DuckDB never becomes smaller, but `detach` removes this one.
+
+    Args:
+        connection: connection of `engine`.
+        name: name of the database; its tables are `name.table`.
+    """
+    quoted = _file_of(connection, name).replace("'", "''")
+    run(connection, f"ATTACH '{quoted}' AS {name}")
+
+
+def detach(connection: Connection, name: str) -> None:
+    """Removes a database of `attach` and its file."""
+    run(connection, f"DETACH {name}")
+    file = Path(_file_of(connection, name))
+    for path in (file, file.with_name(f"{file.name}.wal")):
+        path.unlink(missing_ok=True)
+
+
+def _file_of(connection: Connection, name: str) -> str:
+    ((folder,),) = rows(connection, "SELECT current_setting('temp_directory')")
+    return f"{folder}/{name}.duckdb"
 
 
 def create(
@@ -82,6 +107,8 @@ def create(
     relays = {name: _Relay(batches) for name, batches in inputs.items()}
     for name, relay in relays.items():
         connection.register(name, relay.reader())
+    # DuckDB does not know the length of a stream: it takes it for short, and would join it as a hash table in memory.
+    run(connection, "SET disabled_optimizers = 'join_order,build_side_probe_side'")
     try:
         connection.execute(f"CREATE TABLE {table} AS {query}")
     except duckdb.Error:
@@ -90,8 +117,14 @@ def create(
                 raise relay.error from None
         raise
     finally:
+        run(connection, "RESET disabled_optimizers")
         for name in relays:
             connection.unregister(name)
+
+
+def run(connection: Connection, statement: str) -> None:
+    """Runs a statement without a result."""
+    connection.execute(statement).fetchall()  # an unfetched result blocks the connection
 
 
 def rows(connection: Connection, query: str) -> Iterator[tuple[Any, ...]]:

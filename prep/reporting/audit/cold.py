@@ -6,6 +6,7 @@ The cuts are those of `toolkit.cuts`, made for a chunk of complete users at a ti
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pyarrow as pa
 
 from prep.reporting.chunks import Chunk
 from prep.reporting.finding import Facts, Finding, percent
@@ -13,6 +14,7 @@ from prep.reporting.measures import share
 from toolkit.cuts import MIN_INTERACTIONS, MIN_TRAINED, Cut, LeaveOneOut, TimeCut
 from toolkit.histories import UserHistories, occurring
 from toolkit.protocols import NAMED, Targets
+from toolkit.user_ids import UserIds
 
 SHARE, TARGETS = (
     0.1,
@@ -41,7 +43,7 @@ class Cold:
         if not (chunk.lengths >= MIN_INTERACTIONS).any():
             return
         bounds = np.append(chunk.starts, len(chunk.item))
-        names = chunk.user[chunk.starts].astype(str).tolist()
+        names = UserIds(pa.array(chunk.user[chunk.starts]).cast(pa.string()))
         made = self._cut(UserHistories(chunk.item, bounds, names, chunk.time), MAX_LEN)
         rows = made.train_stops - made.kept >= MIN_TRAINED
         trained = made.kept[rows], made.train_stops[rows]
