@@ -4,6 +4,7 @@ N items, S users, K kept states, D width.
 """
 
 import io
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class Size:
         encoder: settings of BERT and ViT; by default BERT-base and ViT-base.
         pixels: side of a cover.
         asked: number of vectors or captions in parts that measure a rate.
+        catalogue: number of items of a large catalogue.
     """
 
     users: int = 12_076
@@ -62,6 +64,7 @@ class Size:
     encoder: tuple[tuple[str, int], ...] = ()
     pixels: int = 224
     asked: int = 256
+    catalogue: int = 1_000_000
 
 
 PAPER = Size()
@@ -82,6 +85,7 @@ TOY = Size(
     ),
     pixels=32,
     asked=8,
+    catalogue=500,
 )
 
 
@@ -93,6 +97,17 @@ def write_step_data(work: Path, size: Size) -> dict[str, Any]:
     for name, drawn in states.items():
         _write_states(work / "data", name, drawn.half().numpy(), encoder="random")
     return {"users": size.users, "items": size.items, "states": [len(TOWERS), *shape[1:]]}
+
+
+def live_data(work: Path, size: Size) -> Path:
+    """The dataset of `write_live_data` in a folder that parts share, written once."""
+    data = work / "live"
+    if not (work / "live.done").exists():
+        for begun in (data, work / "bert", work / "vit"):  # of a part that was stopped
+            shutil.rmtree(begun, ignore_errors=True)
+        write_live_data(work, size)
+        (work / "live.done").touch()
+    return data
 
 
 def write_live_data(work: Path, size: Size) -> Path:
