@@ -82,7 +82,7 @@ def test_a_part_that_hangs_is_stopped_with_all_that_it_started_and_others_run(
     # Forked from this process, which has imported everything.
     monkeypatch.setattr(parts, "get_context", lambda _: multiprocessing.get_context("fork"))
     output = tmp_path / "gpu.json"
-    options = argparse.Namespace(parts=["hang", "crash"], dataset=None, seconds=60, toy=True, output=output)  # fmt: skip
+    options = argparse.Namespace(parts=["hang", "crash"], dataset=None, seconds=60, patience=1, toy=True, output=output)  # fmt: skip
     report = benchmark.run(options)
     assert json.loads(output.read_text()) == report
     found = report["parts"]
