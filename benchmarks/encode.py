@@ -1,7 +1,7 @@
 """Titles per second through MiniLM on the CPU, compared with a plain loop over batches of 128 padded to 30 tokens.
 
-    python benchmarks/encode.py [--titles 2048] [--rounds 5] [--batch-tokens N] [--output FILE.json]
-    python benchmarks/encode.py --images 512 [--workers 0 1 4] [--layers 4] [--rounds 5] [--output FILE.json]
+    python -m benchmarks.encode [--titles 2048] [--rounds 5] [--batch-tokens N] [--output FILE.json]
+    python -m benchmarks.encode --images 512 [--workers 0 1 4] [--layers 4] [--rounds 5] [--output FILE.json]
 
 Both tokenise, run the encoder and keep the [CLS] states of all layers. They alternate on the same sample of the
 Scientific titles, and their outputs are compared.
@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, ViTConfig, ViTImageProcessor, ViTModel
 
+from benchmarks.gpu.made import write_dataset
 from prep import EncodeConfig
 from prep.executors.local import here
 from prep.towers.encoding import Encoding
@@ -39,7 +40,6 @@ from toolkit import open_dataset, schema
 from toolkit.backbones import load_backbone
 from toolkit.backbones.encoder import Inputs
 from toolkit.backbones.resolve import resolve
-from toolkit.json_files import write_json
 from toolkit.prefetch import Waiting
 from toolkit.store import Table
 
@@ -49,6 +49,7 @@ TOKENS, BATCH = 30, 128
 TOLERANCE = 1e-4  # of states up to about 10 in size, in float32
 GOAL = 1.5
 SHARD = 32
+USERS = 100
 WAITING_GOAL = 0.1
 
 
@@ -177,20 +178,14 @@ def write_vit(folder: Path, layers: int) -> Path:
 
 
 def write_covers(folder: Path, count: int) -> Path:
-    """A dataset of items with covers alone."""
-    ids = [f"i{number}" for number in range(1, count + 1)]
-    numbers = pa.array(range(1, count + 1), pa.int32())
-    Table(folder / "items").append(pa.table([ids, numbers, ids], schema=schema.ITEMS))
+    """A dataset of items with covers, and of a few random histories."""
+    ids = write_dataset(folder, USERS, count)
     absent = dict.fromkeys(schema.COVERS.names)
     rows = [
         {**absent, "item_id": id_, "image": image, "status": "ok"}
         for id_, image in zip(ids, random_jpegs(count), strict=True)
     ]
     Table(folder / "covers").append(pa.Table.from_pylist(rows, schema=schema.COVERS))
-    write_json(
-        folder / "dataset.json",
-        {"schema_version": schema.SCHEMA_VERSION, "name": "covers", "steps": {}},
-    )
     return folder
 
 

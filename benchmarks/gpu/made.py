@@ -92,7 +92,7 @@ TOY = Size(
 def write_step_data(work: Path, size: Size) -> dict[str, Any]:
     """The dataset of the paper's size: `work/data`, random histories and states."""
     shape = (size.items, size.layers, size.width)
-    _write_dataset(work / "data", size.users, size.items)
+    write_dataset(work / "data", size.users, size.items)
     states = {name: torch.randn(shape, generator=_rng(place)) for place, name in enumerate(TOWERS)}
     for name, drawn in states.items():
         _write_states(work / "data", name, drawn.half().numpy(), encoder="random")
@@ -118,7 +118,7 @@ def write_live_data(work: Path, size: Size) -> Path:
         "title": random_bert(work / "bert", **settings),
         "cover": _random_vit(work / "vit", size.pixels, **settings),
     }
-    ids = _write_dataset(data, size.live_users, size.live_items, steps=list(TOWERS))
+    ids = write_dataset(data, size.live_users, size.live_items, steps=list(TOWERS))
     images = [_cover(seed, size.pixels) for seed in range(COVERS)]
     rows = [
         {"item_id": name, "image": images[row % COVERS], "width_px": size.pixels, "height_px": size.pixels,
@@ -157,7 +157,7 @@ def _random_vit(folder: Path, pixels: int, **settings: int) -> Path:
     return folder
 
 
-def _write_dataset(
+def write_dataset(
     folder: Path, users: int, items: int, steps: list[str] | None = None
 ) -> list[str]:
     """Writes items and random histories with Scientific's lengths (6.8 on average, 5 to 13 kept); returns the item ids."""
