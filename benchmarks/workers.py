@@ -43,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         dump = Path(name) / "dump"
         write_dump(dump, items=options.items, users=100, progress=False)
-        seconds = measure(dump, options.items, options.repeats)
+        seconds = measure(dump, options.items, options.repeats, CASES)
     report = {
         "date": time.strftime("%Y-%m-%d"),
         "cores": len(os.sched_getaffinity(0)),
@@ -60,11 +60,15 @@ def main() -> None:
         options.output.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def measure(dump: Path, items: int, repeats: int) -> dict[str, dict[int, list[float]]]:
+def measure(
+    dump: Path, items: int, repeats: int, cases: dict[str, PrepConfig]
+) -> dict[str, dict[int, list[float]]]:
     """Seconds of each case by number of clips. The cases alternate, to cancel drift."""
-    seconds = {case: {items: [], items // 4: []} for case in CASES}
+    seconds: dict[str, dict[int, list[float]]] = {
+        case: {items: [], items // 4: []} for case in cases
+    }
     for _ in range(repeats):
-        for case, config in CASES.items():
+        for case, config in cases.items():
             for count, times in seconds[case].items():
                 times.append(timed(dump, config, count))
     return seconds

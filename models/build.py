@@ -325,7 +325,12 @@ def _sources(
     read = {name: x for name, x in item_encoder.preparers.items() if name not in tokens}
     refuse_short_clips(dataset, read, item_encoder.sources)
     return Sources(
-        dataset, item_encoder.preparers, item_encoder.sources, tokens=tokens, device=device
+        dataset,
+        item_encoder.preparers,
+        item_encoder.sources,
+        tokens=tokens,
+        device=device,
+        workers=config.train.workers,
     )
 
 

@@ -170,6 +170,8 @@ class TrainConfig:
             backward pass, in chunks, so that memory does not grow with the batch. 0 processes all items of a step at once.
         activation_checkpointing: recompute the activations of an encoder's layers in the backward pass instead of keeping
             them (item `encoders`).
+        workers: threads of each process that decode and resize covers and frames ahead of the step (item `encoders`); 0
+            divides the CPU cores of the machine among the run's processes there. Results do not depend on it.
         evaluate_every: epochs between evaluations on the validation split; the last epoch always has one.
         rates: learning rates.
     """
@@ -210,6 +212,7 @@ class TrainConfig:
     cuda_graphs: bool = False
     items_at_once: int = 0
     activation_checkpointing: bool = False
+    workers: int = 0
     evaluate_every: int = 1
     rates: RatesConfig = field(default_factory=RatesConfig)
 
@@ -219,7 +222,7 @@ class TrainConfig:
             **dict.fromkeys(("batch_size", "accumulation", "patience"), 1),
             **dict.fromkeys(("sampled_items", "negatives_per_target", "full_limit"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints", "evaluate_every"), 1),
-            "items_at_once": 0,
+            **dict.fromkeys(("items_at_once", "workers"), 0),
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
             **dict.fromkeys(("initial_std", "vector_std", "max_seconds"), 0),
             "checkpoint_every_steps": 0,

@@ -21,6 +21,7 @@ from models.config import RunConfig, TrainConfig, make_parser, parse_run_config,
 from models.evaluate import format_report, measure
 from models.fit import fit
 from models.inputs.absent import BrokenSources, describe_missing
+from models.inputs.batch import Batch
 from models.machine.launcher import own_state, start_accelerator
 from models.machine.parallel import decided_by_first
 from models.machine.sharding import describe_shards, has_shards
@@ -49,12 +50,13 @@ from toolkit.console.completion import completion_script
 from toolkit.console.door import run_command
 from toolkit.console.progress import track
 from toolkit.console.terminal import Answer, answer, take_answer_options
+from toolkit.prefetch import MUCH, Waiting
 
 SHOWN = ("HR@10", "NDCG@10")
 SCRIPT = "versa-train"  # the same command in one process, as shells complete it
 # Settings that a resumed run may change: no finished step depends on them. (The dataset is compared by content.)
 FREE_TO_CHANGE = {"data", "train.log_every_steps", "train.checkpoint_every_steps",
-                  "train.keep_checkpoints", "train.patience", "train.max_seconds", "train.test", "train.trackers",
+                  "train.keep_checkpoints", "train.patience", "train.max_seconds", "train.test", "train.trackers", "train.workers",
                   "residency.place", "residency.device_gib", "residency.host_gib"}  # fmt: skip
 
 
@@ -187,8 +189,9 @@ def _run(
         while not place.is_over(patience=settings.patience, **limits):
             model.train()
             epoch_started, seconds_before = time.perf_counter(), place.seconds
+            waiting = Waiting[Batch]()
             bar = track(
-                batches.epoch(place.epoch, first=place.batch),
+                waiting.over(batches.epoch(place.epoch, first=place.batch)),
                 f"epoch {place.epoch}",
                 total=len(batches) - place.batch,
                 enabled=main,
@@ -241,6 +244,7 @@ def _run(
                     alarms,
                     settings,
                     train_seconds=train_seconds,
+                    waiting=waiting,
                     epoch=place.epoch,
                 )
             log.print(*broken.describe())
@@ -306,6 +310,7 @@ def _evaluate_initial_model(
         alarms,
         settings,
         train_seconds=0.0,
+        waiting=Waiting(),
         epoch=0,
     )
     checkpoints.save(place)
@@ -320,6 +325,7 @@ def _evaluate_epoch(
     settings: TrainConfig,
     *,
     train_seconds: float,
+    waiting: Waiting[Batch],
     epoch: int,
 ) -> None:
     """Measures the model after an epoch on valid, and keeps it if it is the best so far."""
@@ -341,9 +347,13 @@ def _evaluate_epoch(
     now = {"step": place.step, "epoch": epoch}
     alarms.look_at_items(catalogue.vectors.T, **now)
     held = {"alarms": alarms.now} if alarms.now else {}
-    log.write(**now, valid=valid, train_seconds=train_seconds, **held)
+    times = {"train_seconds": train_seconds, "waited_seconds": waiting.waited_seconds}
+    log.write(**now, valid=valid, **times, **held)
     printed = " ".join(f"{name} {valid[name]:.4f}" for name in dict.fromkeys((*SHOWN, select_by)))
-    log.print(f"epoch {epoch}: valid {printed} ({train_seconds:.1f} s)")
+    waited = ""
+    if run.features.prefetch and waiting.share > MUCH:
+        waited = f", {waiting.share:.0%} of it waiting for inputs"
+    log.print(f"epoch {epoch}: valid {printed} ({train_seconds:.1f} s{waited})")
     if valid[select_by] > place.best:
         place.best, place.best_epoch = valid[select_by], epoch
         save_pretrained(model, output / MODEL, write=log.enabled)

@@ -83,6 +83,7 @@ class EncodeConfig(EncoderSpec):
         batch_size: images encoded at a time; every frame of a clip is an image.
         batch_tokens: tokens of texts encoded at a time, padding counted; texts of similar length go together. By
             default 8192 on a GPU, 1024 for each thread on a CPU.
+        workers: number of threads that decode and resize images ahead of the encoder; 0 starts one per CPU core.
         device_map: instead of device, for a model that one GPU cannot hold: auto, balanced, sequential.
         store: precision to store states in; a tower whose states do not fit float16 is stored in bfloat16, which
             has the same size, less precision and float32's range.
@@ -94,6 +95,7 @@ class EncodeConfig(EncoderSpec):
     device: str = "auto"
     batch_size: int = 128
     batch_tokens: int | None = None
+    workers: int = 0
     device_map: str | None = None
     store: StatesDtype = "float16"
     tokens: int | None = None
@@ -104,6 +106,8 @@ class EncodeConfig(EncoderSpec):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise UserError(f"{key} is {value}; it must be at least 1")
+        if self.workers < 0:
+            raise UserError(f"workers is {self.workers}; it must be at least 0")
         if self.device_map and self.device != "auto":
             raise UserError(
                 f"device is {self.device} and device_map is {self.device_map}; set one or the other"

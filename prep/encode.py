@@ -22,11 +22,13 @@ from prep.towers.tokens import TokenEncoding, refuse_no_room
 from toolkit import schema
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
+from toolkit.prefetch import MUCH, Waiting
 from toolkit.schema import StatesDtype, settings_of
 from toolkit.sources import captions_behind, refuse_unknown
 from toolkit.store import Table, tables_in
 from toolkit.towers import PICTURES
 from toolkit.versions import versions
+from toolkit.workers import cpu_count
 
 if TYPE_CHECKING:
     from toolkit.backbones import Encoder
@@ -151,9 +153,9 @@ def _frames_stored(config: PrepConfig, dataset: Path) -> int:
 
 def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed: bool) -> None:
     settings = config.encode[tower]
-    work = Encoding(dataset.absolute(), _placed(settings, config), settings.store)
-    shape = _shape_of(work, config)
-    items = work.data.items.select(["item_id", "item"])
+    encoding = Encoding(dataset.absolute(), _placed(settings, config), settings.store)
+    shape = _shape_of(encoding, config)
+    items = encoding.data.items.select(["item_id", "item"])
     described = asdict(replace(settings, max_tokens=settings.token_limit))
     for key in (
         "frame_count",
@@ -162,11 +164,13 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
         if described[key] is None:
             del described[key]
     layer = described.pop("tokens")  # pooled states do not depend on it
+    del described["workers"]  # no states depend on it
 
     def run(work: Encoding | TokenEncoding, folder: str, make: MakeStep, **record: Any) -> None:
         table = Table(dataset / folder / tower)
         work.dtype = _dtype_of(table) or settings.store
         step, execute = make(_recorded(table)), choose(config, model=True)
+        waiting = _watch_waiting(encoding, config)
         try:
             counts = run_step(dataset, step, items, execute=execute, retry_failed=retry_failed)
         except BeyondFloat16Error as error:  # one table is of one dtype: all of it is written again
@@ -175,6 +179,8 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
             work.dtype = "bfloat16"
             step = make({})
             counts = run_step(dataset, step, items, execute=execute)
+        if waiting.used_seconds:
+            print(f"{step.name}: {_describe_waiting(waiting, tower, settings)}")
         manifest.record_step(
             dataset,
             step.name,
@@ -186,12 +192,16 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
             items=counts,
         )
 
-    tokens = None if layer is None else TokenEncoding(work, layer, settings.store)
+    tokens = None if layer is None else TokenEncoding(encoding, layer, settings.store)
     if (
         tokens is not None
     ):  # refuses a layer that training could not begin at, before anything is encoded
         tokens_step(tower, tokens, encoder=shape)
-    run(work, "states", lambda recorded: encode_step(tower, work, encoder=shape, recorded=recorded))
+    run(
+        encoding,
+        "states",
+        lambda recorded: encode_step(tower, encoding, encoder=shape, recorded=recorded),
+    )
     if tokens is None:
         return
     with writing(dataset, f"tokens:{tower}"):
@@ -202,6 +212,23 @@ def _encode_tower(dataset: Path, tower: str, config: PrepConfig, *, retry_failed
             lambda recorded: tokens_step(tower, tokens, encoder=shape, recorded=recorded),
             tokens=layer,
         )
+
+
+def _watch_waiting(encoding: Encoding, config: PrepConfig) -> Waiting[Any]:
+    """The time in which the encoder waits from now on; empty if it runs in the workers of a cluster."""
+    waiting = Waiting[Any]()
+    if config.executor == "processes":
+        encoding.frozen.waiting = waiting
+    return waiting
+
+
+def _describe_waiting(waiting: Waiting[Any], tower: str, settings: EncodeConfig) -> str:
+    text = f"the encoder waited {waiting.share:.0%} of the time for its inputs"
+    if waiting.share < MUCH or settings.source not in PICTURES:
+        return text
+    if 0 < settings.workers < cpu_count():
+        return f"{text}; more threads would decode faster: --encode.{tower}.workers 0 starts one per CPU core"
+    return f"{text}, which all CPU cores of this machine decode"
 
 
 def _dtype_of(table: Table) -> StatesDtype | None:

@@ -12,8 +12,9 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+import benchmarks.floor
 from benchmarks.gpu.copies import ceilings
-from benchmarks.gpu.made import Size
+from benchmarks.gpu.made import TOWERS, Size
 from benchmarks.gpu.step import prepared, settings
 from models.efficiency import synchronize, time_epoch
 from models.machine.tensors import tensors_of
@@ -80,6 +81,13 @@ def floor(work: Path, size: Size) -> dict[str, Any]:
         "ceilings": most,
         "floor_ms": times,
     }
+
+
+def step_floor(work: Path, size: Size) -> dict[str, Any]:
+    """Seconds and operations of a step and of an evaluation, beside those of their matrix products and bytes alone."""
+    return benchmarks.floor.measure(
+        work / "data", list(TOWERS), rounds=STEPS, evaluations=size.epochs
+    )
 
 
 def _run(training: Training, accelerator: Accelerator) -> float:

@@ -20,12 +20,12 @@ def ceilings(size: Size) -> dict[str, float]:
     device = _device()
     source = torch.empty(1 << (30 if large else 16), dtype=torch.uint8, device=device)
     into = torch.empty_like(source)
-    found = {"copy_bytes_a_second": 2 * len(source) / _seconds(lambda: into.copy_(source))}
+    found = {"copy_bytes_a_second": 2 * len(source) / seconds_of(lambda: into.copy_(source))}
     side = 8192 if large else 64
     for dtype in (torch.float32, torch.bfloat16):
         a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
         name = str(dtype).removeprefix("torch.")
-        found[f"{name}_flops_a_second"] = 2 * side**3 / _seconds(lambda a=a, b=b: a @ b)
+        found[f"{name}_flops_a_second"] = 2 * side**3 / seconds_of(lambda a=a, b=b: a @ b)
     return found
 
 
@@ -41,7 +41,7 @@ def residency(work: Path, size: Size) -> dict[str, Any]:
         for count in (size.asked, 10 * size.asked):
             items = torch.randint(1, size.items + 1, (count,), generator=torch.Generator())
             nbytes = sum(table.nbytes for table in tables.values()) * count // (size.items + 1)
-            seconds = _seconds(lambda f=features, i=items: f.gather(i))
+            seconds = seconds_of(lambda f=features, i=items: f.gather(i))
             most = (
                 on_device / 2 if place == "device" else bus
             )  # of a device's copy, half is reading
@@ -58,25 +58,26 @@ def _bus_bytes_a_second(size: Size) -> float:
     count = 1 << (28 if size.width > 100 else 16)
     source = torch.empty(count, dtype=torch.uint8, pin_memory=_device() == "cuda")
     into = torch.empty(count, dtype=torch.uint8, device=_device())
-    return count / _seconds(lambda: into.copy_(source, non_blocking=True))
+    return count / seconds_of(lambda: into.copy_(source, non_blocking=True))
 
 
-def _seconds(work: Callable[[], Any]) -> float:
+def seconds_of(work: Callable[[], Any], *, rounds: int = ROUNDS) -> float:
     """Median seconds of several rounds after two warm-up rounds; the device is synchronised around each."""
     seconds = []
-    for _ in range(ROUNDS + 2):
-        _rest()
+    for _ in range(rounds + 2):
+        rest()
         started = time.perf_counter()
         work()
-        _rest()
+        rest()
         seconds.append(time.perf_counter() - started)
-    return sorted(seconds[2:])[ROUNDS // 2]
+    return sorted(seconds[2:])[rounds // 2]
 
 
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _rest() -> None:
+def rest() -> None:
+    """Waits until the GPU has done all its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -4,6 +4,7 @@ N items, S users, K kept states, D width.
 """
 
 import io
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class Size:
         encoder: settings of BERT and ViT; by default BERT-base and ViT-base.
         pixels: side of a cover.
         asked: number of vectors or captions in parts that measure a rate.
+        catalogue: number of items of a large catalogue.
     """
 
     users: int = 12_076
@@ -62,6 +64,7 @@ class Size:
     encoder: tuple[tuple[str, int], ...] = ()
     pixels: int = 224
     asked: int = 256
+    catalogue: int = 1_000_000
 
 
 PAPER = Size()
@@ -82,17 +85,29 @@ TOY = Size(
     ),
     pixels=32,
     asked=8,
+    catalogue=500,
 )
 
 
 def write_step_data(work: Path, size: Size) -> dict[str, Any]:
     """The dataset of the paper's size: `work/data`, random histories and states."""
     shape = (size.items, size.layers, size.width)
-    _write_dataset(work / "data", size.users, size.items)
+    write_dataset(work / "data", size.users, size.items)
     states = {name: torch.randn(shape, generator=_rng(place)) for place, name in enumerate(TOWERS)}
     for name, drawn in states.items():
         _write_states(work / "data", name, drawn.half().numpy(), encoder="random")
     return {"users": size.users, "items": size.items, "states": [len(TOWERS), *shape[1:]]}
+
+
+def live_data(work: Path, size: Size) -> Path:
+    """The dataset of `write_live_data` in a folder that parts share, written once."""
+    data = work / "live"
+    if not (work / "live.done").exists():
+        for begun in (data, work / "bert", work / "vit"):  # of a part that was stopped
+            shutil.rmtree(begun, ignore_errors=True)
+        write_live_data(work, size)
+        (work / "live.done").touch()
+    return data
 
 
 def write_live_data(work: Path, size: Size) -> Path:
@@ -103,7 +118,7 @@ def write_live_data(work: Path, size: Size) -> Path:
         "title": random_bert(work / "bert", **settings),
         "cover": _random_vit(work / "vit", size.pixels, **settings),
     }
-    ids = _write_dataset(data, size.live_users, size.live_items, steps=list(TOWERS))
+    ids = write_dataset(data, size.live_users, size.live_items, steps=list(TOWERS))
     images = [_cover(seed, size.pixels) for seed in range(COVERS)]
     rows = [
         {"item_id": name, "image": images[row % COVERS], "width_px": size.pixels, "height_px": size.pixels,
@@ -142,7 +157,7 @@ def _random_vit(folder: Path, pixels: int, **settings: int) -> Path:
     return folder
 
 
-def _write_dataset(
+def write_dataset(
     folder: Path, users: int, items: int, steps: list[str] | None = None
 ) -> list[str]:
     """Writes items and random histories with Scientific's lengths (6.8 on average, 5 to 13 kept); returns the item ids."""

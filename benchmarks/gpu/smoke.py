@@ -1,4 +1,4 @@
-"""Trains every preset for a few epochs in bf16 and compares its metrics with the CPU's; measures batched captioning."""
+"""Trains every preset for a few epochs in bf16 and compares its metrics with the CPU's; measures captioning and the feed of covers."""
 
 import json
 import math
@@ -11,16 +11,18 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.made import TOY, Size, random_bert
+from benchmarks.gpu.made import TOY, Size, live_data, random_bert
 from models.config import parse_run_config
 from models.evaluate import evaluate
 from models.train import train
 from toolkit.json_files import read_json
+from toolkit.prefetch import Waiting
 
 PRESETS = ("id", "text-only", "image-caption", "video-caption", "raw-image")
 TEXTS = ("title", "image_caption", "video_caption")
 EPOCHS = 5
 TOLERANCE = 0.01  # of a metric in [0, 1]; near-ties may be ordered differently
+WAITING = 0.1  # largest share of the time in which an encoder may wait for covers
 TIMES_AS_FAST = 4  # minimum speed-up of batched captions
 
 
@@ -42,6 +44,32 @@ def captions(work: Path, size: Size, *, frames: int) -> dict[str, Any]:
     found = dict(json.loads(told.splitlines()[-1]))
     fastest = max(row["times_as_fast"] for row in found["results"].values())
     return {**found, "passed": size == TOY or fastest >= TIMES_AS_FAST}
+
+
+def feed(work: Path, size: Size) -> dict[str, Any]:
+    """Covers per second of `prep encode` with ViT-base, and the share of the time in which it waits for decoded covers."""
+    from prep import EncodeConfig
+    from prep.executors.local import here
+    from prep.towers.encoding import Encoding
+
+    data = live_data(work, size)
+    batch_size = 128 if size != TOY else 4
+    config = EncodeConfig(
+        str(work / "vit"), source="cover", batch_size=batch_size, dtype="bfloat16"
+    )
+    encoding = Encoding(data, config)
+    (items,) = encoding.data.items.select(["item_id", "item"]).combine_chunks().to_batches()
+    shards = [items.slice(start, 4 * batch_size) for start in range(0, len(items), 4 * batch_size)]
+    list(here(encoding, shards[:1]))  # warm-up
+    waiting = encoding.frozen.waiting = Waiting()
+    started = time.perf_counter()
+    rows = sum(table.num_rows for table in here(encoding, shards))
+    return {
+        "workers": encoding.frozen.workers,
+        "covers_per_second": rows / (time.perf_counter() - started),
+        "waiting_share": waiting.share,
+        "passed": size == TOY or waiting.share <= WAITING,
+    }
 
 
 def _build(work: Path, dataset: Path, *, items: int) -> None:

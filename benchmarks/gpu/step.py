@@ -21,6 +21,7 @@ from models.ranking.ranks import rank_targets
 from models.training.step import GraphStep, Step
 
 COMPARED_STEPS = 30
+GOAL_SECONDS, GOAL_MIB = 0.5, 1000  # of an epoch at the paper's size, in the fastest way
 
 
 def measure(
@@ -41,6 +42,7 @@ def measure(
     middle = sorted(seconds)[len(seconds) // 2]
     return {
         "epoch_seconds": seconds,
+        "goal": {"epoch_seconds": GOAL_SECONDS, "peak_memory_mib": GOAL_MIB},
         "step_ms": 1e3 * middle / len(training.batches),
         "steps": len(training.batches),
         "first_epoch_with_start_seconds": ready,

@@ -5,6 +5,7 @@ N items, numbered 1..N; U items of a batch.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +13,14 @@ import torch
 from torch import Tensor
 
 from models.inputs.features import SOURCES_AT_ONCE, first_of_equals, source_digests
+from models.machine.residency import processes_here
 from toolkit.backbones.encoder import Preparer
 from toolkit.backbones.prepared import OVERHEAD_TOKENS, Prepared, prepare_items
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.tokens import TokenTable
+from toolkit.towers import PICTURES
+from toolkit.workers import cpu_count
 
 _LOOKED_AT = 64  # clips whose length is read where the dataset does not record it
 
@@ -30,6 +34,8 @@ class Sources:
         sources: by tower, what it reads.
         tokens: by tower, the token states that its encoder reads instead of the source.
         device: where inputs are wanted.
+        workers: threads of this process that decode and resize images; 0 for the CPU cores of this machine, divided by
+            its processes of this run. Inputs do not depend on it.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class Sources:
         *,
         tokens: Mapping[str, TokenTable] | None = None,
         device: torch.device | str = "cpu",
+        workers: int = 0,
     ) -> None:
         self.dataset = dataset
         self.preparers = dict(preparers)
@@ -50,6 +57,7 @@ class Sources:
         self.residency = None
         self.prefetch = True
         self.broken: dict[str, set[int]] = {name: set() for name in sources}
+        self.workers = workers or max(cpu_count() // processes_here(), 1)
 
     def gather(self, items: Tensor) -> dict[str, Prepared]:
         """(U,) -> the inputs of each tower. What cannot be read is as absent, and `broken` has its number."""
@@ -88,6 +96,10 @@ class Sources:
                 present[name] += column.is_valid().to_pylist()
         return digests, present
 
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.workers, thread_name_prefix="pictures")
+
     def _prepared(self, name: str, numbers: list[int]) -> Prepared:
         payloads: list[Any] = (
             self.tokens[name].read(numbers)
@@ -95,7 +107,12 @@ class Sources:
             else self.readers[name].read(numbers).to_pylist()
         )
         overhead = OVERHEAD_TOKENS.get(self.device.type, OVERHEAD_TOKENS["cuda"])
-        prepared, broken = prepare_items(self.preparers[name], payloads, overhead_tokens=overhead)
+        prepared, broken = prepare_items(
+            self.preparers[name],
+            payloads,
+            overhead_tokens=overhead,
+            pool=self._pool if self.sources[name] in PICTURES else None,
+        )
         self.broken[name].update(numbers[row] for row in broken)
         if self.device.type != "cuda":
             return prepared

@@ -99,7 +99,7 @@ def _memories(
 ) -> list[_Memory]:
     """The memories in order of preference."""
     free = _free_host_bytes()
-    share = free * SHARE / _processes_here()
+    share = free * SHARE / processes_here()
     budget = share if host_gib is None else host_gib * 2**30
     host = _Memory("host", "this machine's memory", free, budget)
     if device.type != "cuda":
@@ -109,7 +109,7 @@ def _memories(
     return [_Memory("device", str(device), free, budget), host]
 
 
-def _processes_here() -> int:
+def processes_here() -> int:
     """Number of this run's processes on this machine, as torch's and Accelerate's launchers set it."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 

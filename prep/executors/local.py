@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import zip_longest
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -13,14 +15,30 @@ from toolkit.console.interrupts import leaving_interrupts
 from toolkit.errors import UserError
 from toolkit.workers import cpu_count, end_with_parent
 
-__all__ = ["cpu_count", "here", "in_processes", "prepare_worker"]
+__all__ = ["ReadsAhead", "cpu_count", "here", "in_processes", "prepare_worker"]
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A work that can read what a later call needs while it computes."""
+
+    def expect(self, batch: pa.RecordBatch) -> None:
+        """Begins to read for a call with this batch; calls come in the same order."""
 
 
 def here(
     work: Callable[[pa.RecordBatch], pa.Table], batches: Sequence[pa.RecordBatch]
 ) -> Generator[pa.Table, None, None]:
-    """Runs one batch after the other in this process."""
-    yield from map(work, batches)
+    """Runs one batch after the other in this process. A work that reads ahead expects each batch one call early."""
+    if isinstance(work, ReadsAhead):
+        for batch in batches[:1]:
+            work.expect(batch)
+        for batch, following in zip_longest(batches, batches[1:]):
+            if following is not None:
+                work.expect(following)
+            yield work(batch)
+    else:
+        yield from map(work, batches)
 
 
 def in_processes(

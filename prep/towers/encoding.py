@@ -1,5 +1,7 @@
 """The work of encoding one tower: from items to rows of hidden states."""
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +15,14 @@ from prep.config import EncodeConfig
 from prep.towers.rows import FLOAT16_LARGEST, state_rows
 from toolkit import Dataset, open_dataset
 from toolkit.errors import UserError
+from toolkit.prefetch import Prefetched
 from toolkit.schema import StatesDtype, Status
 from toolkit.sources import captions_behind, captions_of
 from toolkit.towers import source_fields
 
 if TYPE_CHECKING:
     from toolkit.backbones import Encoder, FrozenEncoder
+    from toolkit.backbones.reading import Read, Reader
 
 _NOTHING: dict[str, tuple[Status, str]] = {
     "title": ("empty", "the title is empty"),
@@ -45,12 +49,17 @@ def load(config: EncodeConfig) -> "FrozenEncoder":
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = load_encoder(config, device=device, device_map=config.device_map)
-    return FrozenEncoder(encoder, batch_size=config.batch_size, batch_tokens=config.batch_tokens)
+    return FrozenEncoder(
+        encoder,
+        batch_size=config.batch_size,
+        batch_tokens=config.batch_tokens,
+        workers=config.workers,
+    )
 
 
 @dataclass
 class Encoding:
-    """The work of a tower: `encode_batch`, with the dataset and the encoder that it needs.
+    """The work of a tower: hidden states of a batch of items, with the dataset and the encoder that it needs.
 
     Both are opened on first use and then kept, and are not pickled: each worker opens its own once.
 
@@ -65,13 +74,43 @@ class Encoding:
     dtype: StatesDtype = "float16"
 
     def __call__(self, batch: pa.RecordBatch) -> pa.Table:
-        """The rows of a batch of items."""
-        return encode_batch(
-            batch,
-            data=self.data,
-            frozen=self.frozen,
-            dtype=self.dtype,
-        )
+        """A row for each item of the batch (`toolkit.schema.states`, `status` and `message`).
+
+        Args:
+            batch: with the columns item_id and item.
+
+        Raises:
+            BeyondFloat16Error: if a state does not fit float16, and dtype is float16.
+            UserError: if a state is not finite.
+        """
+        frozen, reading = self.frozen, self.reading(batch)
+        encoder = frozen.encoder
+        kept = (
+            np.float16 if self.dtype == "float16" else np.float32
+        )  # of bfloat16, until it is stored
+        states = np.zeros((batch.num_rows, encoder.layers * encoder.width), dtype=kept)
+        for rows, batch_states in frozen.states(reading.batches):
+            values = batch_states.flatten(1).cpu().numpy()
+            refuse_what_does_not_fit(values, self.dtype, encoder.spec.encoder)
+            states[[reading.complete[row] for row in rows]] = values
+        return state_rows(batch, states, reading.outcomes, self.dtype)
+
+    def expect(self, batch: pa.RecordBatch) -> None:
+        """Begins to read the sources of a batch in threads (`prep.executors.local.ReadsAhead`)."""
+        self._expected.append((batch, Reading(self, batch)))
+
+    def reading(self, batch: pa.RecordBatch) -> "Reading":
+        """The sources of a batch: as expected, or read from now on."""
+        while self._expected:
+            expected, reading = self._expected.popleft()
+            if expected is batch:
+                return reading
+            reading.batches.close()
+        return Reading(self, batch)
+
+    @cached_property
+    def _expected(self) -> "deque[tuple[pa.RecordBatch, Reading]]":
+        return deque()
 
     def __reduce__(self) -> tuple[type["Encoding"], tuple[Path, EncodeConfig, StatesDtype]]:
         return type(self), (self.dataset, self.config, self.dtype)
@@ -112,42 +151,32 @@ class Encoding:
         return load(self.config)
 
 
-def encode_batch(
-    batch: pa.RecordBatch,
-    *,
-    data: Dataset,
-    frozen: "FrozenEncoder",
-    dtype: StatesDtype = "float16",
-) -> pa.Table:
-    """A row for each item of the batch (`toolkit.schema.states`, `status` and `message`).
+class Reading:
+    """The sources of a batch of items, which threads read from now on.
 
-    Args:
-        batch: with the columns item_id and item.
-        data: where the sources are.
-        frozen: the tower's encoder.
-        dtype: to store states in.
-
-    Raises:
-        BeyondFloat16Error: if a state does not fit float16, and dtype is float16.
-        UserError: if a state is not finite.
+    Attributes:
+        batches: what the encoder reads (`toolkit.backbones.reading.Read`); rows are indices of `complete`.
+        complete: index of each item that has all that the encoder reads.
+        outcomes: status of each item and, unless it is ok, the reason; settled when `batches` has ended.
     """
-    encoder, source = frozen.encoder, frozen.encoder.spec.source
-    payloads = data.source_reader(source).read(batch.column("item").to_numpy()).to_pylist()
-    outcomes = [outcome_of(source, payload, encoder) for payload in payloads]
-    complete = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
 
-    def broken(index: int, error: ValueError) -> None:
-        message = f"the stored {source} cannot be decoded ({error})"
-        outcomes[complete[index]] = ("corrupt", message)
+    def __init__(self, work: Encoding, batch: pa.RecordBatch) -> None:
+        self.complete: list[int] = []
+        self.outcomes: list[tuple[Status, str | None]] = []
+        self.batches = Prefetched(self._read(work, batch, work.frozen.reader))
 
-    kept = np.float16 if dtype == "float16" else np.float32  # of bfloat16, until it is stored
-    states = np.zeros((len(payloads), encoder.layers * encoder.width), dtype=kept)
-    encoded = frozen.batches([payloads[row] for row in complete], on_broken=broken)
-    for indices, batch_states in encoded:
-        values = batch_states.flatten(1).cpu().numpy()
-        refuse_what_does_not_fit(values, dtype, encoder.spec.encoder)
-        states[[complete[index] for index in indices]] = values
-    return state_rows(batch, states, outcomes, dtype)
+    def _read(self, work: Encoding, batch: pa.RecordBatch, reader: "Reader") -> Iterator["Read"]:
+        encoder, source = work.frozen.encoder, work.config.source
+        payloads = work.payloads(batch)
+        self.outcomes += [outcome_of(source, payload, encoder) for payload in payloads]
+        self.complete += [row for row, (status, _) in enumerate(self.outcomes) if status == "ok"]
+
+        def broken(index: int, error: ValueError) -> None:
+            message = f"the stored {source} cannot be decoded ({error})"
+            self.outcomes[self.complete[index]] = ("corrupt", message)
+
+        complete = [payloads[row] for row in self.complete]
+        yield from reader.batches(complete, on_broken=broken)
 
 
 def outcome_of(

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from prep.towers.encoding import Encoding, outcome_of, refuse_what_does_not_fit
+from prep.towers.encoding import Encoding, refuse_what_does_not_fit
 from prep.towers.rows import as_stored
 from toolkit import schema
 from toolkit.errors import UserError
@@ -51,25 +51,17 @@ class TokenEncoding:
             BeyondFloat16Error: if a state does not fit float16, and dtype is float16.
             UserError: if a state is not finite.
         """
-        frozen = self.encoding.frozen
-        encoder, source = frozen.encoder, frozen.encoder.spec.source
-        payloads = self.encoding.payloads(batch)
-        outcomes = [outcome_of(source, payload, encoder) for payload in payloads]
-        complete = [row for row, (status, _) in enumerate(outcomes) if status == "ok"]
-
-        def broken(index: int, error: ValueError) -> None:
-            outcomes[complete[index]] = (
-                "corrupt",
-                f"the stored {source} cannot be decoded ({error})",
-            )
-
-        states: list[NDArray[Any]] = [np.empty(0, np.float32)] * len(payloads)
-        read = [payloads[row] for row in complete]
-        for index, tokens in frozen.tokens(read, self.layer, on_broken=broken):
+        frozen, reading = self.encoding.frozen, self.encoding.reading(batch)
+        states: list[NDArray[Any]] = [np.empty(0, np.float32)] * batch.num_rows
+        for row, tokens in frozen.token_states(reading.batches, self.layer):
             values = tokens.float().flatten().cpu().numpy()
-            refuse_what_does_not_fit(values, self.dtype, encoder.spec.encoder)
-            states[complete[index]] = as_stored(values, self.dtype)
-        return _rows(batch, states, outcomes, self.dtype)
+            refuse_what_does_not_fit(values, self.dtype, frozen.encoder.spec.encoder)
+            states[reading.complete[row]] = as_stored(values, self.dtype)
+        return _rows(batch, states, reading.outcomes, self.dtype)
+
+    def expect(self, batch: pa.RecordBatch) -> None:
+        """Begins to read the sources of a batch in threads; see `Encoding.expect`."""
+        self.encoding.expect(batch)
 
 
 def _rows(

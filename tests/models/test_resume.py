@@ -36,7 +36,7 @@ def config(data: Path, output: Path, *more: str) -> RunConfig:
 def curve(run: Path) -> list[dict]:
     """What the log tells of every step, without times."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    times = ("seconds", "train_seconds", "trained_seconds")
+    times = ("seconds", "train_seconds", "waited_seconds", "trained_seconds")
     return [{k: v for k, v in line.items() if k not in times} for line in lines]
 
 

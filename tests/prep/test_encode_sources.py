@@ -1,6 +1,7 @@
 """Towers over frames, captions and joined texts: the library's own states, and what is refused."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import cv2
 import numpy as np
@@ -14,13 +15,14 @@ import prep
 import toolkit
 from prep import CaptionConfig, EncodeConfig, PrepConfig
 from prep.encode import refuse_incomplete
+from prep.executors.local import here
 from prep.steps import manifest
 from prep.steps.pipeline import errors_of
 from prep.towers.encoding import Encoding, load
 from toolkit import UserError, schema
 from toolkit.images import decode_jpeg
 from toolkit.json_files import write_json
-from toolkit.store import Table, read_file
+from toolkit.store import Table, read_file, write_table
 
 FRAMES = {"a": 3, "b": None, "c": 1, "d": 5, "e": 2}  # of each clip; b's could not be decoded
 CAPTIONS = {"a": "One two", "b": None, "c": "three " * 60, "d": "four", "e": "five six seven"}
@@ -230,3 +232,43 @@ def test_every_stored_image_is_decoded_once(dataset, tiny_vit, monkeypatch):
     rows = work(batch)
     assert rows["status"].to_pylist() == ["ok", "missing", "ok", "ok", "ok"]
     assert len(decoded) == sum(filter(None, FRAMES.values()))
+
+
+def test_states_do_not_depend_on_workers(dataset, tiny_vit, monkeypatch, capsys):
+    """Shards of two items, so that each is read while an earlier one is encoded; one clip is broken, one is absent."""
+    monkeypatch.setattr(import_module("prep.encode"), "SHARD", 2)
+    (shard,) = Table(dataset / "frames").shards()
+    rows = read_file(shard.path).to_pylist()
+    rows[3]["frames"][2] = b"no image"
+    write_table(shard.path, pa.Table.from_pylist(rows, schema=schema.FRAMES), compression="zstd")
+    towers = {
+        f"workers{workers}": EncodeConfig(
+            str(tiny_vit), source="frames", batch_size=2, workers=workers, tokens=1
+        )
+        for workers in (0, 1, 4)
+    }
+    data = encoded(dataset, **towers)
+    first, *others = (data.states(tower) for tower in towers)
+    assert first[[1, 3, 5]].abs().sum(dim=(1, 2)).all() and not first[[2, 4]].any()
+    assert all(torch.equal(first, other) for other in others)
+    shards = [Table(dataset / "tokens" / tower).shards() for tower in towers]
+    kept, *rest = (pa.concat_tables(read_file(shard.path) for shard in one) for one in shards)
+    assert kept.num_rows == len(FRAMES) and all(table.equals(kept) for table in rest)
+    errors = [errors_of(dataset, f"encode:{tower}").drop_columns("step") for tower in towers]
+    assert errors[0].num_rows == 2 and all(one.equals(errors[0]) for one in errors)
+    assert capsys.readouterr().out.count("% of the time for its inputs") == 2 * len(towers)
+
+
+def test_a_shard_is_read_while_the_one_before_is_encoded(dataset, tiny_vit):
+    work = Encoding(dataset, EncodeConfig(str(tiny_vit), source="frames"))
+    batches = work.data.items.select(["item_id", "item"]).slice(0).to_batches(max_chunksize=2)
+    expected = [work(batch) for batch in batches]
+    asked, payloads = [], work.payloads
+    work.payloads = lambda batch: asked.append(batch) or payloads(batch)
+    results = here(work, batches)
+    assert next(results).equals(expected[0])
+    ((batch, reading),) = work._expected
+    next(reading.batches)  # was begun by nobody's request
+    assert batch is batches[1] and len(asked) == 2
+    work._expected.clear()
+    assert all(table.equals(other) for table, other in zip(results, expected[1:], strict=True))

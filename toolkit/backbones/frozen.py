@@ -3,21 +3,21 @@
 U items, K kept states, D width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from toolkit.backbones.batching import by_length
 from toolkit.backbones.encoder import Encoder, Inputs
+from toolkit.backbones.reading import OnBroken, Read, Reader
+from toolkit.prefetch import Prefetched, Waiting
+from toolkit.workers import cpu_count
 
 BATCH_SIZE = 128
 TOKENS_A_THREAD = 1024  # a CPU is fastest with what its caches hold (benchmarks/encode.py)
 TOKENS_ON_GPU = 8192
 
-OnBroken = Callable[[int, ValueError], None]
 Compute = Callable[[Inputs], Any]  # of a batch: the states of each of its members
 
 
@@ -29,14 +29,26 @@ class FrozenEncoder:
         batch_size: images encoded at a time, which bounds memory; every frame of a clip is an image.
         batch_tokens: tokens of texts encoded at a time, padding counted; by default 8192 on a GPU, 1024 per
             thread on a CPU.
+        workers: threads that decode and resize images ahead of the encoder; 0 for one per CPU core. States do not
+            depend on it.
+
+    Attributes:
+        waiting: time in which the encoder waited for its inputs, and in which it computed and its states were used.
     """
 
     def __init__(
-        self, encoder: Encoder, *, batch_size: int = BATCH_SIZE, batch_tokens: int | None = None
+        self,
+        encoder: Encoder,
+        *,
+        batch_size: int = BATCH_SIZE,
+        batch_tokens: int | None = None,
+        workers: int = 0,
     ) -> None:
         self.encoder = encoder.requires_grad_(False).eval()
         self.batch_size = batch_size
         self.batch_tokens = batch_tokens
+        self.workers = workers or cpu_count()
+        self.waiting = Waiting[Read]()
 
     def encode(self, payloads: Sequence[Any]) -> Tensor:
         """Kept hidden states (U, K, D), float32, on the encoder's device.
@@ -64,18 +76,21 @@ class FrozenEncoder:
 
         Args:
             payloads: see `encode`.
-            on_broken: called with the row of an item that has an image which cannot be decoded, and with the
-                reason; the item is left out. By default the error is raised.
+            on_broken: see `Reader.batches`.
 
         Raises:
             ValueError: if an image cannot be decoded, and there is no `on_broken`.
         """
-        if not self.encoder.prepare.splits_clips(payloads):
-            if payloads:
-                yield from self._encoded(self._readable(payloads, on_broken), self.encoder)
-            return
-        for row, frames in self._clips(payloads, on_broken, self.encoder):
-            yield [row], torch.stack(frames).mean(dim=0, keepdim=True)
+        return self.states(Prefetched(self.reader.batches(payloads, on_broken=on_broken)))
+
+    def states(self, batches: Iterable[Read]) -> Iterator[tuple[list[int], Tensor]]:
+        """Rows and their kept states, (B, K, D), of batches of `reader`; of a clip's frames, the mean of their states."""
+        begun: list[Tensor] = []
+        for read, states in self._computed(batches, self.encoder):
+            if read.frames[0] is None:
+                yield read.rows, states
+            for row, frames in _whole_clips(read, states, begun):
+                yield [row], torch.stack(frames).mean(dim=0, keepdim=True)
 
     def tokens(
         self, payloads: Sequence[Any], layer: int, *, on_broken: OnBroken | None = None
@@ -86,11 +101,17 @@ class FrozenEncoder:
             payloads: see `encode`. Of a clip whose frames an image encoder reads one by one, the tokens of all frames
                 follow each other.
             layer: index of the state; 0 is the embedding output.
-            on_broken: see `batches`.
+            on_broken: see `Reader.batches`.
 
         Raises:
             ValueError: if an image cannot be decoded, and there is no `on_broken`.
         """
+        return self.token_states(
+            Prefetched(self.reader.batches(payloads, on_broken=on_broken)), layer
+        )
+
+    def token_states(self, batches: Iterable[Read], layer: int) -> Iterator[tuple[int, Tensor]]:
+        """The row of each item, and what `tokens` returns of it, of batches of `reader`."""
 
         def compute(inputs: Inputs) -> list[Tensor]:
             hidden = self.encoder.hidden(inputs)
@@ -101,70 +122,50 @@ class FrozenEncoder:
                 one[real] for one, real in zip(states, mask.to(states.device) != 0, strict=True)
             ]
 
-        if self.encoder.prepare.splits_clips(payloads):
-            for row, frames in self._clips(payloads, on_broken, compute):
+        begun: list[Tensor] = []
+        for read, states in self._computed(batches, compute):
+            if read.frames[0] is None:
+                yield from zip(read.rows, states, strict=True)
+            for row, frames in _whole_clips(read, states, begun):
                 yield row, torch.cat(frames)
-        elif payloads:
-            for rows, states in self._encoded(self._readable(payloads, on_broken), compute):
-                yield from zip(rows, states, strict=True)
 
-    def _clips(
-        self, payloads: Sequence[Any], on_broken: OnBroken | None, compute: Compute
-    ) -> Iterator[tuple[int, list[Tensor]]]:
-        """Row and states of every frame of each clip."""
-        readable = self._readable(payloads, on_broken)
-        frames = (((row, len(clip)), frame) for row, clip in readable for frame in clip)
-        states = (
-            pair
-            for labels, batch in self._encoded(frames, compute)
-            for pair in zip(labels, batch, strict=True)
+    @property
+    def reader(self) -> Reader:
+        """Prepares payloads in threads."""
+        return Reader(
+            self.encoder.prepare,
+            self.encoder.modality,
+            images=self.batch_size,
+            tokens=self.batch_tokens or self._token_budget(),
+            workers=self.workers,
         )
-        for (row, length), first in states:
-            yield row, [first, *(state for _, state in islice(states, length - 1))]
-
-    def _readable(
-        self, payloads: Sequence[Any], on_broken: OnBroken | None
-    ) -> Iterator[tuple[int, Any]]:
-        """Row and tokens or pixels of every payload that can be decoded, read only when needed."""
-        read = self.encoder.prepare.preparation.read
-        if self.encoder.modality == "text":  # one call for all, which tokenizers do fastest
-            yield from enumerate(read(payloads))
-            return
-        splits = self.encoder.prepare.splits_clips(payloads)
-        for row, payload in enumerate(payloads):
-            try:
-                pixels = read(payload) if splits else read([payload])[0]
-            except ValueError as error:
-                if on_broken is None:
-                    raise
-                on_broken(row, error)
-            else:
-                yield row, pixels
 
     @torch.no_grad()
-    def _encoded(
-        self, items: Iterator[tuple[Any, Any]], compute: Compute
-    ) -> Iterator[tuple[list[Any], Any]]:
-        """Batches of labelled tokens or pixels: the labels of each batch, and the states of each of its members."""
-        preparation = self.encoder.prepare.preparation
-        for batch in self._batched(items):
-            inputs = Inputs(preparation.collate([read for _, read in batch]))
-            yield [label for label, _ in batch], compute(inputs)
-
-    def _batched(self, items: Iterator[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:
-        if self.encoder.modality == "text":
-            texts = list(items)
-            lengths = self.encoder.prepare.preparation.lengths([text for _, text in texts])
-            if lengths is not None:
-                budget = self.batch_tokens or self._token_budget()
-                yield from ([texts[i] for i in together] for together in by_length(lengths, budget))
-                return
-            items = iter(texts)
-        size = max(self.batch_size // (self.encoder.frames or 1), 1)
-        while batch := list(islice(items, size)):
-            yield batch
+    def _computed(self, batches: Iterable[Read], compute: Compute) -> Iterator[tuple[Read, Any]]:
+        """Each batch, and the states of each of its members."""
+        for read in self.waiting.over(batches):
+            yield read, compute(read.inputs)
 
     def _token_budget(self) -> int:
         if self.encoder.device.type != "cpu":
             return TOKENS_ON_GPU
         return min(TOKENS_A_THREAD * torch.get_num_threads(), TOKENS_ON_GPU)
+
+
+def _whole_clips(
+    read: Read, states: Iterable[Tensor], begun: list[Tensor]
+) -> Iterator[tuple[int, list[Tensor]]]:
+    """Row of each clip that ends in a batch, and the states of its frames; none of a batch of whole items.
+
+    Args:
+        read: the batch.
+        states: of its members.
+        begun: states of the frames of a clip that began in an earlier batch; changed to those that this batch leaves.
+    """
+    for row, count, state in zip(read.rows, read.frames, states, strict=True):
+        if count is None:
+            return
+        begun.append(state)
+        if len(begun) == count:
+            yield row, begun.copy()
+            begun.clear()

@@ -91,6 +91,7 @@ def load_backbone(
     lowercase: bool = True,
     batch_size: int = BATCH_SIZE,
     batch_tokens: int | None = None,
+    workers: int = 0,
     device: str | torch.device = "cpu",
     device_map: str | None = None,
     dtype: Precision = "auto",
@@ -111,6 +112,7 @@ def load_backbone(
         lowercase: whether texts are lower-cased first.
         batch_size: see `FrozenEncoder`.
         batch_tokens: see `FrozenEncoder`.
+        workers: see `FrozenEncoder`.
         device: see `load_encoder`.
         device_map: see `load_encoder`.
         dtype: precision to compute in.
@@ -137,7 +139,7 @@ def load_backbone(
         crop_px=crop_px,
     )
     loaded = load_encoder(spec, device=device, device_map=device_map)
-    return FrozenEncoder(loaded, batch_size=batch_size, batch_tokens=batch_tokens)
+    return FrozenEncoder(loaded, batch_size=batch_size, batch_tokens=batch_tokens, workers=workers)
 
 
 def _open_clip(

@@ -4,7 +4,9 @@ U items, S tokens, K kept states, D width.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,6 +86,7 @@ def prepare_items(
     images_at_once: int = IMAGES_AT_ONCE,
     tokens_at_once: int = TOKENS_AT_ONCE,
     overhead_tokens: int = OVERHEAD_TOKENS["cpu"],
+    pool: Executor | None = None,
 ) -> tuple[Prepared, list[int]]:
     """Tokenises or decodes the sources of U items, on the CPU; it may be called from several threads.
 
@@ -95,11 +98,19 @@ def prepare_items(
         images_at_once: images of a batch, every frame of a clip counted; a longer clip goes alone.
         tokens_at_once: tokens of a batch, padding counted; a longer text goes alone.
         overhead_tokens: what another batch of texts costs, in tokens (`OVERHEAD_TOKENS`).
+        pool: of threads that decode and resize images; by default the calling thread does. Results do not depend on it.
 
     Returns:
         The inputs, and the rows of items that have a source which cannot be read: a picture that cannot be decoded, or
         a clip of too few frames.
     """
+
+    def pixels_of(payload: Any) -> Any | None:
+        try:
+            return _pixels(prepare, payload)
+        except ValueError:
+            return None
+
     read: dict[int, Any] = {}
     broken = []
     texts = [row for row, payload in enumerate(payloads) if isinstance(payload, str)]
@@ -107,19 +118,21 @@ def prepare_items(
         read = dict(
             zip(texts, prepare.preparation.read([payloads[row] for row in texts]), strict=True)
         )
-    for row, payload in enumerate(payloads):
-        if payload is None or row in read:
-            continue
-        try:
-            read[row] = _pixels(prepare, payload)
-        except ValueError:
+    each = map if pool is None else pool.map
+    pictures = [row for row, one in enumerate(payloads) if one is not None and row not in read]
+    for row, pixels in zip(
+        pictures, each(pixels_of, [payloads[row] for row in pictures]), strict=True
+    ):
+        if pixels is None:
             broken.append(row)
+        else:
+            read[row] = pixels
     rows = torch.full((len(payloads),), len(read))
-    batches, done = [], 0
-    for batch in _batched(prepare, read, images_at_once, tokens_at_once, overhead_tokens):
-        rows[batch] = torch.arange(done, done + len(batch))
-        done += len(batch)
-        batches.append(_collated(prepare, [read[row] for row in batch]))
+    together = list(_batched(prepare, read, images_at_once, tokens_at_once, overhead_tokens))
+    rows[[row for batch in together for row in batch]] = torch.arange(len(read))
+    batches = each(
+        partial(_collated, prepare), [[read[row] for row in batch] for batch in together]
+    )
     return Prepared(tuple(batches), rows), broken
 
 

@@ -18,6 +18,7 @@ from models.build import build, make_features
 from models.cli import main
 from models.config import parse_run_config
 from models.inputs.batches import Batches
+from models.inputs.sources import Sources
 from models.items import TrainedEncoders
 from models.recommender import Recommender
 from models.runs.adapter_files import adapters_of
@@ -28,6 +29,7 @@ from toolkit.backbones import Encoder, EncoderSpec, load_encoder
 from toolkit.backbones.prepared import Prepared
 from toolkit.json_files import read_json
 from toolkit.store import Table
+from toolkit.workers import cpu_count
 
 FAST = ["--item=encoders", "--train.epochs=2", "--train.trackers=[]", "--side.embedding_dim=16", "--sequence.max_len=5",
         "--train.batch_size=32", "--items.dropout=0"]  # fmt: skip
@@ -158,6 +160,23 @@ def test_texts_are_batched_without_padding_rows_and_what_is_absent_is_counted(
         head = model.item_encoder.heads["cover"]
         assert torch.equal(parts[0], parts[1]) and not torch.allclose(parts[0], parts[2])
         assert torch.allclose(parts[0], head(torch.full((1, 16), 3.0))[0])
+
+
+def test_inputs_do_not_depend_on_workers(data: Path, tiny_vit: Path) -> None:
+    items = torch.tensor([9, 3, NO_COVER, *range(10, 30)])
+    made, broken = [], []
+    for workers in (0, 1, 4):
+        more = ["--towers=[cover]", f"--encoders.cover.encoder={tiny_vit}"]
+        _, batches = recommender(data, *more, f"--train.workers={workers}")
+        assert isinstance(batches.features, Sources)
+        assert batches.features.workers == (workers or cpu_count())
+        made.append(batches.features.gather(items)["cover"])
+        broken.append(batches.features.broken["cover"])
+    assert broken == [{9}] * 3
+    for prepared in made[1:]:
+        assert torch.equal(prepared.rows, made[0].rows)
+        pairs = zip(prepared.batches, made[0].batches, strict=True)
+        assert all(torch.equal(*(x.tensors["pixel_values"] for x in pair)) for pair in pairs)
 
 
 def test_a_run_of_trained_encoders_is_trained_saved_and_loaded(

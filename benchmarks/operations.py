@@ -1,0 +1,114 @@
+"""The operations that a function dispatches, and its matrix products, which can be run alone."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+UNMARKED_VIEWS = {"_unsafe_view"}  # views that PyTorch does not mark as such
+# The index of the first of two factors among the arguments.
+PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "addmm_": 1, "baddbmm": 1, "baddbmm_": 1}
+
+
+@dataclass(frozen=True)
+class Product:
+    """The sizes of `batch` matrix products (rows, inner) x (inner, columns).
+
+    Args:
+        batch: number of products; 1 for a product of two matrices.
+        rows: of the left factor.
+        inner: columns of the left factor, rows of the right one.
+        columns: of the right factor.
+        dtype: of the factors.
+    """
+
+    batch: int
+    rows: int
+    inner: int
+    columns: int
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def of(cls, left: Tensor, right: Tensor) -> "Product":
+        """The product of two tensors, (rows, inner) or (batch, rows, inner)."""
+        batch = len(left) if left.ndim == 3 else 1
+        return cls(batch, left.shape[-2], left.shape[-1], right.shape[-1], left.dtype)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: a multiplication and an addition per term."""
+        return 2 * self.batch * self.rows * self.inner * self.columns
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations that PyTorch dispatches within a `with` block, forward and backward.
+
+    Views, which compute nothing, and marks of the profiler are left out.
+
+    Attributes:
+        counts: number of dispatches by the name of the operation, such as `aten.mm.default`.
+        products: the matrix products, in order. Products within another operation, such as fused attention, are not
+            seen.
+
+    >>> with Operations() as operations:
+    ...     result = torch.ones(2, 3).relu().T @ torch.ones(2, 5)
+    >>> operations.total, operations.products[0].flops
+    (4, 60)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self.products: list[Product] = []
+
+    @property
+    def total(self) -> int:
+        """Number of operations."""
+        return self.counts.total()
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Counts an operation and runs it."""
+        name = operation.overloadpacket.__name__
+        if not (operation.is_view or name in UNMARKED_VIEWS or operation.namespace == "profiler"):
+            self.counts[str(operation)] += 1
+        if name in PRODUCTS:
+            self.products.append(Product.of(*args[PRODUCTS[name] :][:2]))
+        return operation(*args, **(kwargs or {}))
+
+
+class ProductsAlone:
+    """Runs matrix products of given sizes and nothing else. Results are not allocated; equal sizes share their factors.
+
+    Args:
+        products: the sizes, in order.
+        device: where the products run.
+    """
+
+    def __init__(self, products: Sequence[Product], *, device: torch.device | str = "cpu") -> None:
+        operands = {product: _operands(product, device) for product in products}
+        self.operands = [operands[product] for product in products]
+
+    def __call__(self) -> None:
+        """Runs every product once."""
+        for left, right, out in self.operands:
+            torch.matmul(left, right, out=out)
+
+
+def _operands(product: Product, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
+    """Both factors and the result."""
+    batch = (product.batch,) if product.batch > 1 else ()
+    left, right, out = (
+        torch.ones(*batch, rows, columns, dtype=product.dtype, device=device)
+        for rows, columns in (
+            (product.rows, product.inner),
+            (product.inner, product.columns),
+            (product.rows, product.columns),
+        )
+    )
+    return left, right, out
