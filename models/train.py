@@ -339,7 +339,7 @@ def _evaluate_epoch(
     summary = metrics.summarise(ranks, cutoffs, users=evaluation.users)
     valid = {name: m["value"] for name, m in summary.items()}
     now = {"step": place.step, "epoch": epoch}
-    alarms.look_at_items(catalogue.vectors.T, **now)
+    alarms.look_at_items(catalogue.vectors, **now)
     held = {"alarms": alarms.now} if alarms.now else {}
     log.write(**now, valid=valid, train_seconds=train_seconds, **held)
     printed = " ".join(f"{name} {valid[name]:.4f}" for name in dict.fromkeys((*SHOWN, select_by)))
