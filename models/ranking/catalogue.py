@@ -54,6 +54,11 @@ class Catalogue:
         return inside if self.appended is None else inside & ~self.appended[items]
 
     @cached_property
+    def longest(self) -> float:
+        """The largest norm of a vector; NaN if a vector is not finite."""
+        return float(torch.linalg.vector_norm(self.vectors, dim=1).amax()) if len(self.vectors) else 0.0
+
+    @cached_property
     def listed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(C,) items that every ranking contains, by column and number, and (R + 1,) the first of each column in it."""
         every = torch.arange(len(self.column), device=self.column.device)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.ranking.catalogue import Catalogue
-from models.ranking.tiles import Tile, TilePairs, tile_edges
+from models.ranking.tiles import Tile, TilePairs, Tiling
 
 
 class RankCounter:
@@ -25,7 +25,7 @@ class RankCounter:
         targets: (B,) item numbers in the catalogue, or appended to it.
         masked: (P,) user rows and (P,) item numbers of the masked pairs, without duplicates.
         catalogue: the catalogue whose columns are scored.
-        edges: first column of each tile, and R; by default those of `score_tiles`.
+        tiling: the tiles that are added.
     """
 
     def __init__(
@@ -33,15 +33,14 @@ class RankCounter:
         targets: Tensor,
         masked: tuple[Tensor, Tensor],
         catalogue: Catalogue,
-        *,
-        edges: Tensor | None = None,
+        tiling: Tiling,
     ) -> None:
         rows, items = masked
         self.counts = catalogue.counts
         self.never_hit = rows[items == targets[rows]]
         ranked = catalogue.ranks(items)
         rows, columns = rows[ranked], catalogue.column[items[ranked]]
-        self.masked = TilePairs(rows, columns, tile_edges(catalogue) if edges is None else edges)
+        self.masked = TilePairs(rows, columns, tiling)
         masked_counts = torch.bincount(rows, minlength=len(targets))
         self.ranked = catalogue.counts.sum().double() - masked_counts + ~catalogue.ranks(targets)
         self.above_less_below = torch.zeros_like(self.ranked)
@@ -76,7 +75,8 @@ def count_ranks(
     Returns:
         (B,) float64.
     """
-    counter = RankCounter(targets, masked, catalogue, edges=torch.tensor([0, scores.shape[1]]))
+    columns = scores.shape[1]
+    counter = RankCounter(targets, masked, catalogue, Tiling(columns, columns))
     own = scores.gather(1, catalogue.column[targets][:, None])
-    counter.add(Tile(0, slice(0, scores.shape[1]), scores.clone(), own))
+    counter.add(Tile(0, slice(0, columns), scores.clone(), own))
     return counter.ranks()

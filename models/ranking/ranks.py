@@ -15,7 +15,7 @@ from models.machine.parallel import gather_shares, share
 from models.ranking.catalogue import Catalogue
 from models.ranking.counting import RankCounter
 from models.ranking.scorer import Scorer
-from models.ranking.tiles import score_tiles, users_at_once
+from models.ranking.tiles import score_tiles, tiles_for, users_at_once
 from models.ranking.top_k import TopLists
 from toolkit.console.progress import track
 from toolkit.splits import Evaluation
@@ -104,9 +104,10 @@ def _rank_block(
     users: Tensor, catalogue: Catalogue, targets: Tensor, masked: tuple[Tensor, Tensor], k: int
 ) -> tuple[Tensor, Tensor]:
     """(B,) ranks and (B, k) lists of a block of users."""
-    counter = RankCounter(targets, masked, catalogue)
-    lists = TopLists(len(users), catalogue, masked, k) if k else None
-    for tile in score_tiles(users, catalogue, catalogue.column[targets]):
+    tiling = tiles_for(len(users), catalogue)
+    counter = RankCounter(targets, masked, catalogue, tiling)
+    lists = TopLists(len(users), catalogue, masked, k, tiling) if k else None
+    for tile in score_tiles(users, catalogue, tiling, catalogue.column[targets]):
         if lists is not None:
             lists.add(tile)
         counter.add(tile)  # overwrites the scores

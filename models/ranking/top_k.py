@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.ranking.catalogue import Catalogue
-from models.ranking.tiles import Tile, TilePairs, score_tiles, tile_edges
+from models.ranking.tiles import Tile, TilePairs, Tiling, score_tiles, tiles_for
 
 GROUP = 64  # columns whose maximum is compared first
+KEPT = 16  # scores per list item that are kept before they are merged
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -46,8 +47,9 @@ def top_k_items(users: Tensor, catalogue: Catalogue, masked: tuple[Tensor, Tenso
     Raises:
         UserError: if a score is not finite.
     """
-    lists = TopLists(len(users), catalogue, masked, k)
-    for tile in score_tiles(users, catalogue):
+    tiling = tiles_for(len(users), catalogue)
+    lists = TopLists(len(users), catalogue, masked, k, tiling)
+    for tile in score_tiles(users, catalogue, tiling):
         lists.add(tile)
     return lists.top_k()
 
@@ -58,12 +60,15 @@ class TopLists:
     A column whose items are all masked for a user is left out. Each other column has an item that may be listed, so the
     columns that reach the k-th largest score have all items of the list.
 
+    The columns of each tile are divided into the same number of groups. The k-th largest of the maxima of the groups, over
+    all tiles so far, is a lower bound of the k-th largest score: only scores that reach it are kept.
+
     Args:
         users: B.
         catalogue: the catalogue whose columns are scored.
         masked: as in `top_k_items`.
         k: as in `top_k_items`.
-        edges: first column of each tile, and R; by default those of `score_tiles`.
+        tiling: the tiles that are added.
     """
 
     def __init__(
@@ -72,12 +77,10 @@ class TopLists:
         catalogue: Catalogue,
         masked: tuple[Tensor, Tensor],
         k: int,
-        *,
-        edges: Tensor | None = None,
+        tiling: Tiling,
     ) -> None:
         self.catalogue = catalogue
         self.k = k
-        edges = tile_edges(catalogue) if edges is None else edges
         rows, items = masked
         is_listed = catalogue.ranks(items)
         width = len(catalogue.column)
@@ -87,29 +90,39 @@ class TopLists:
         width = len(catalogue.counts)
         pairs, count = torch.unique(rows * width + columns, return_counts=True)
         pairs = pairs[count == catalogue.counts[pairs % width]]
-        self.left_out = TilePairs(pairs // width, pairs % width, edges)
+        self.left_out = TilePairs(pairs // width, pairs % width, tiling)
         empty = (catalogue.counts == 0).nonzero()[:, 0]  # the columns of appended items alone
-        self.empty = TilePairs(empty, empty, edges)
-        # The k-th largest score of each user so far. A column that is left out has -inf, which is less.
+        self.empty = TilePairs(empty, empty, tiling)
+        self.size = max(1, min(GROUP, tiling.size // k))  # columns per group
+        # A column that is left out has the score -inf, which is less than the least of any user.
+        self.maxima = catalogue.counts.new_full((users, tiling.size // self.size), LOWEST)
         self.least = catalogue.counts.new_full((users, 1), LOWEST)
-        self.is_full = False  # whether k items of each user are known
         self.top = _Scored.concatenate([])
-        self.found: list[_Scored] = []
+        self.found: list[_Scored] = []  # since `top`
 
     def add(self, tile: Tile) -> None:
-        """Adds the columns of a tile; overwrites the scores of those that are left out."""
-        scores = tile.scores
+        """Adds the columns of a tile, in order; overwrites the scores of those that are left out."""
+        scores, first = tile.scores, tile.columns.start
         scores[self.left_out.of(tile)] = -torch.inf
         empty, columns = self.empty.of(tile)
         if len(empty):
             scores[:, columns] = -torch.inf
-        least = self.least
-        if not self.is_full:
-            least = torch.maximum(least, _lower_bound(scores, min(self.k, scores.shape[1])))
-        rows, columns = _reaching(scores, least)
-        found = (rows, columns + tile.columns.start, scores[rows, columns])
-        self.found.append(self._items(*(part.cpu().numpy() for part in found)))
-        if sum(len(found.rows) for found in self.found) > self.k * len(least):
+        whole = scores.shape[1] // self.size * self.size
+        groups = scores[:, :whole].unflatten(1, (-1, self.size))
+        maxima = groups.amax(2)
+        known = self.maxima[:, : maxima.shape[1]]
+        torch.maximum(known, maxima, out=known)
+        if (tile.number + 1).bit_count() == 1 and self.k <= self.maxima.shape[1]:  # 1, 2, 4, … tiles
+            bound = self.maxima.topk(self.k, dim=1).values[:, -1:]
+            self.least = torch.maximum(self.least, bound)
+        rows, group = (maxima >= self.least).nonzero(as_tuple=True)
+        values = groups[rows, group]
+        index, within = (values >= self.least[rows]).nonzero(as_tuple=True)
+        self._keep(rows[index], first + group[index] * self.size + within, values[index, within])
+        rest = scores[:, whole:]  # of the last tile
+        rows, columns = (rest >= self.least).nonzero(as_tuple=True)
+        self._keep(rows, first + whole + columns, rest[rows, columns])
+        if sum(len(found.rows) for found in self.found) > KEPT * self.k * len(self.least):
             self._merge()
 
     def top_k(self) -> TopK:
@@ -117,6 +130,24 @@ class TopLists:
         self._merge()
         rows, items, scores = self.top
         return TopK(rows, (1 + _ranks_from_0(rows)).astype(np.int32), items, scores)
+
+    def _keep(self, rows: Tensor, columns: Tensor, scores: Tensor) -> None:
+        """Keeps scores of columns until they are merged."""
+        if len(rows):
+            self.found.append(_Scored(*(x.cpu().numpy() for x in (rows, columns, scores))))
+
+    def _merge(self) -> None:
+        """Keeps the k largest scores of items per user; of equal scores, those of the lowest item numbers."""
+        found = _Scored.concatenate(self.found)
+        reaching = found.scores >= self.least[:, 0].cpu().numpy()[found.rows]
+        found = self._items(*(column[reaching] for column in found))
+        rows, items, scores = _Scored.concatenate([self.top, found])
+        order = np.lexsort([items, -scores, rows])
+        ranks = _ranks_from_0(rows[order])
+        order, ranks = order[ranks < self.k], ranks[ranks < self.k]
+        self.top, self.found = _Scored(rows[order], items[order], scores[order]), []
+        last = order[ranks == self.k - 1]
+        self.least[torch.from_numpy(rows[last]), 0] = torch.from_numpy(scores[last]).to(self.least)
 
     def _items(
         self, rows: NDArray[np.int64], columns: NDArray[np.int64], scores: NDArray[np.float32]
@@ -130,24 +161,13 @@ class TopLists:
         is_open = ~np.isin(rows * len(self.catalogue.column) + items, self.masked)
         return _Scored(rows[is_open], items[is_open], scores[is_open])
 
-    def _merge(self) -> None:
-        """Keeps the k largest scores per user; of equal scores, those of the lowest item numbers."""
-        rows, items, scores = _Scored.concatenate([self.top, *self.found])
-        order = np.lexsort([items, -scores, rows])
-        ranks = _ranks_from_0(rows[order])
-        order = order[ranks < self.k]
-        self.top, self.found = _Scored(rows[order], items[order], scores[order]), []
-        last = order[ranks[ranks < self.k] == self.k - 1]
-        self.least[rows[last], 0] = torch.from_numpy(scores[last]).to(self.least)
-        self.is_full = len(last) == len(self.least)
-
 
 class _Scored(NamedTuple):
-    """Scores of users and items.
+    """Scores of users for items, or for columns.
 
     Args:
         rows: user rows.
-        items: item numbers.
+        items: item numbers, or columns.
         scores: their scores.
     """
 
@@ -173,42 +193,12 @@ def select_top_k(
         masked: as in `top_k_items`.
         k: as in `top_k_items`.
     """
-    edges = torch.tensor([0, scores.shape[1]], device=scores.device)
-    lists = TopLists(len(scores), catalogue, masked, k, edges=edges)
-    lists.add(Tile(0, slice(0, scores.shape[1]), scores, None))
+    columns = scores.shape[1]
+    lists = TopLists(len(scores), catalogue, masked, k, Tiling(columns, columns))
+    lists.add(Tile(0, slice(0, columns), scores))
     return lists.top_k()
 
 
 def _ranks_from_0(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Index of each entry among those of its row; rows ascend."""
     return np.arange(len(rows)) - np.searchsorted(rows, rows)
-
-
-def _lower_bound(scores: Tensor, k: int) -> Tensor:
-    """(B, 1): a lower bound of the k-th largest of (B, T) scores, but no less than the least finite number.
-
-    It is the k-th largest of the maxima of groups of columns.
-    """
-    users, count = scores.shape
-    size = max(1, min(GROUP, count // k))  # of a group; there are at least k groups
-    whole = count // size * size
-    maxima = scores[:, :whole].unflatten(1, (-1, size)).amax(2)
-    return maxima.topk(k, dim=1).values[:, -1:].clamp(min=LOWEST)
-
-
-def _reaching(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the scores that are at least `least`, (B, 1), in ascending order.
-
-    Columns are compared in groups by their maximum first, as few groups have such a score.
-    """
-    size = min(GROUP, scores.shape[1])
-    whole = scores.shape[1] // size * size
-    maxima = scores[:, :whole].unflatten(1, (-1, size)).amax(2)
-    if whole < scores.shape[1]:
-        maxima = torch.cat([maxima, scores[:, whole:].amax(1, keepdim=True)], dim=1)
-    rows, groups = (maxima >= least).nonzero(as_tuple=True)
-    columns = groups[:, None] * size + torch.arange(size, device=scores.device)
-    inside = columns < scores.shape[1]
-    values = scores[rows[:, None], columns.clamp(max=scores.shape[1] - 1)]
-    chosen = (inside & (values >= least[rows])).nonzero(as_tuple=True)
-    return rows[chosen[0]], columns[chosen]

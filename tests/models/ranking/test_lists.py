@@ -55,7 +55,7 @@ def test_lists_equal_sorting(
     can_repeat: bool, k: int, group: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(top_k, "GROUP", group)
-    monkeypatch.setattr("models.ranking.tiles.SIDE_CPU", 7)
+    monkeypatch.setattr("models.ranking.tiles.TILE_BYTES_CPU", 32 * 7 * 4)  # seven columns
     rng = np.random.default_rng(0)
     table = torch.from_numpy(rng.integers(-2, 3, size=(41, 3)).astype(np.float32))  # many ties
     evaluation = asked(rng, 100, 40, can_repeat=can_repeat)

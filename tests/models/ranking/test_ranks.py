@@ -116,7 +116,7 @@ def test_ranks_do_not_depend_on_how_many_users_are_scored_at_a_time(
     catalogue = encode_catalogue(model, ItemNumbers(40), everything, device="cpu")
     at_once = rank_targets(model, catalogue, asked)
     monkeypatch.setattr("models.ranking.ranks.USERS_AT_ONCE", 20)
-    monkeypatch.setattr("models.ranking.tiles.SIDE_CPU", 7)
+    monkeypatch.setattr("models.ranking.tiles.TILE_BYTES_CPU", 32 * 7 * 4)  # seven columns
     assert rank_targets(model, catalogue, asked).tolist() == at_once.tolist()
 
 
