@@ -56,7 +56,11 @@ class Catalogue:
     @cached_property
     def longest(self) -> float:
         """The largest norm of a vector; NaN if a vector is not finite."""
-        return float(torch.linalg.vector_norm(self.vectors, dim=1).amax()) if len(self.vectors) else 0.0
+        return (
+            float(torch.linalg.vector_norm(self.vectors, dim=1).amax())
+            if len(self.vectors)
+            else 0.0
+        )
 
     @cached_property
     def listed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

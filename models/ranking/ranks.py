@@ -20,7 +20,7 @@ from models.ranking.top_k import TopLists
 from toolkit.console.progress import track
 from toolkit.splits import Evaluation
 
-USERS_AT_ONCE = 4096  # whose vectors are computed at a time
+USERS_AT_ONCE = 1024  # whose vectors are computed at a time
 
 
 class Ranked(NamedTuple):

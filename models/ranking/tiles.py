@@ -23,6 +23,7 @@ USERS_AT_ONCE = 1 << 12
 USERS_AT_ONCE_CPU = 1 << 10
 TILE_BYTES = 1 << 28
 TILE_BYTES_CPU = 1 << 22
+GROUP = 64  # columns of which top-k compares the maximum first; tiles have whole groups
 LEAST_USERS = 32  # matrix products of fewer users may round in another way
 
 
@@ -96,7 +97,8 @@ def tiles_for(users: int, catalogue: Catalogue) -> Tiling:
     columns = max(len(catalogue.vectors), 1)
     if _computes_all(catalogue):
         return Tiling(columns, columns)
-    return Tiling(columns, min(columns, _scores_per_tile(catalogue) // _padded(users)))
+    size = _scores_per_tile(catalogue) // _padded(users) // GROUP * GROUP
+    return Tiling(columns, min(columns, max(size, GROUP)))
 
 
 def score_tiles(
@@ -163,7 +165,9 @@ class _Product:
             scores = torch.mm(self.users, items.T, out=self.memory)[: self.count]
         else:
             scores = self.scores(self.users, items)
-        if not self.is_finite and not all(map(math.isfinite, torch.stack(scores.aminmax()).tolist())):
+        if not self.is_finite and not all(
+            map(math.isfinite, torch.stack(scores.aminmax()).tolist())
+        ):
             broken = int((~torch.isfinite(scores)).any(dim=1).sum())
             raise UserError(
                 f"scores of {broken} of {self.count} users are not finite: the model has diverged; "

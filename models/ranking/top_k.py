@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.ranking.catalogue import Catalogue
-from models.ranking.tiles import Tile, TilePairs, Tiling, score_tiles, tiles_for
+from models.ranking.tiles import GROUP, Tile, TilePairs, Tiling, score_tiles, tiles_for
 
-GROUP = 64  # columns whose maximum is compared first
 KEPT = 16  # scores per list item that are kept before they are merged
 LOWEST = torch.finfo(torch.float32).min
 
@@ -93,7 +92,8 @@ class TopLists:
         self.left_out = TilePairs(pairs // width, pairs % width, tiling)
         empty = (catalogue.counts == 0).nonzero()[:, 0]  # the columns of appended items alone
         self.empty = TilePairs(empty, empty, tiling)
-        self.size = max(1, min(GROUP, tiling.size // k))  # columns per group
+        fitting = max(1, min(GROUP, tiling.size // k))
+        self.size = 1 << (fitting.bit_length() - 1)  # columns per group
         # A column that is left out has the score -inf, which is less than the least of any user.
         self.maxima = catalogue.counts.new_full((users, tiling.size // self.size), LOWEST)
         self.least = catalogue.counts.new_full((users, 1), LOWEST)
@@ -112,11 +112,13 @@ class TopLists:
         maxima = groups.amax(2)
         known = self.maxima[:, : maxima.shape[1]]
         torch.maximum(known, maxima, out=known)
-        if (tile.number + 1).bit_count() == 1 and self.k <= self.maxima.shape[1]:  # 1, 2, 4, … tiles
+        if (tile.number + 1).bit_count() == 1 and self.k <= self.maxima.shape[
+            1
+        ]:  # 1, 2, 4, … tiles
             bound = self.maxima.topk(self.k, dim=1).values[:, -1:]
             self.least = torch.maximum(self.least, bound)
         rows, group = (maxima >= self.least).nonzero(as_tuple=True)
-        values = groups[rows, group]
+        values = groups.flatten(0, 1).index_select(0, rows * maxima.shape[1] + group)
         index, within = (values >= self.least[rows]).nonzero(as_tuple=True)
         self._keep(rows[index], first + group[index] * self.size + within, values[index, within])
         rest = scores[:, whole:]  # of the last tile

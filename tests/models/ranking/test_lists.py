@@ -54,7 +54,7 @@ def sorted_list(scores: np.ndarray, masked: set[int], items: list[int], k: int) 
 def test_lists_equal_sorting(
     can_repeat: bool, k: int, group: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(top_k, "GROUP", group)
+    monkeypatch.setattr("models.ranking.top_k.GROUP", group)
     monkeypatch.setattr("models.ranking.tiles.TILE_BYTES_CPU", 32 * 7 * 4)  # seven columns
     rng = np.random.default_rng(0)
     table = torch.from_numpy(rng.integers(-2, 3, size=(41, 3)).astype(np.float32))  # many ties
