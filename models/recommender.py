@@ -163,9 +163,11 @@ class Recommender(nn.Module):
         inputs = F.pad(histories, (0, 1), value=MASK) if self.takes_mask else histories
         if self.takes_mask and times is not None:
             times = torch.cat([times, times[:, -1:]], dim=1)
-        if not self.training and hasattr(self.sequence_encoder, "last_states"):
-            return self.sequence_encoder.last_states(F.embedding(inputs, items), inputs != 0)
-        return self._states(inputs, items, times)[:, -1]
+        last_states = getattr(self.sequence_encoder, "last_states", None)
+        if last_states is None or self.training:
+            return self._states(inputs, items, times)[:, -1]
+        states: Tensor = last_states(F.embedding(inputs, items), inputs != 0)
+        return states
 
 
 Model = Recommender | GeneralRecommender

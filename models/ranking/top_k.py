@@ -108,15 +108,9 @@ class TopLists:
         if len(empty):
             scores[:, columns] = -torch.inf
         whole = scores.shape[1] // self.size * self.size
-        groups = scores[:, :whole].unflatten(1, (-1, self.size))
+        groups = scores[:, :whole].unflatten(1, (whole // self.size, self.size))
         maxima = groups.amax(2)
-        known = self.maxima[:, : maxima.shape[1]]
-        torch.maximum(known, maxima, out=known)
-        if (tile.number + 1).bit_count() == 1 and self.k <= self.maxima.shape[
-            1
-        ]:  # 1, 2, 4, … tiles
-            bound = self.maxima.topk(self.k, dim=1).values[:, -1:]
-            self.least = torch.maximum(self.least, bound)
+        self._raise_least(maxima, tile.number)
         rows, group = (maxima >= self.least).nonzero(as_tuple=True)
         values = groups.flatten(0, 1).index_select(0, rows * maxima.shape[1] + group)
         index, within = (values >= self.least[rows]).nonzero(as_tuple=True)
@@ -133,6 +127,14 @@ class TopLists:
         rows, items, scores = self.top
         return TopK(rows, (1 + _ranks_from_0(rows)).astype(np.int32), items, scores)
 
+    def _raise_least(self, maxima: Tensor, number: int) -> None:
+        """Raises the lower bounds by the maxima of the groups of a tile, (B, groups), after 1, 2, 4, … tiles."""
+        known = self.maxima[:, : maxima.shape[1]]
+        torch.maximum(known, maxima, out=known)
+        if (number + 1).bit_count() == 1 and self.k <= self.maxima.shape[1]:
+            bound = self.maxima.topk(self.k, dim=1).values[:, -1:]
+            self.least = torch.maximum(self.least, bound)
+
     def _keep(self, rows: Tensor, columns: Tensor, scores: Tensor) -> None:
         """Keeps scores of columns until they are merged."""
         if len(rows):
@@ -141,27 +143,23 @@ class TopLists:
     def _merge(self) -> None:
         """Keeps the k largest scores of items per user; of equal scores, those of the lowest item numbers."""
         found = _Scored.concatenate(self.found)
-        reaching = found.scores >= self.least[:, 0].cpu().numpy()[found.rows]
-        found = self._items(*(column[reaching] for column in found))
-        rows, items, scores = _Scored.concatenate([self.top, found])
-        order = np.lexsort([items, -scores, rows])
-        ranks = _ranks_from_0(rows[order])
-        order, ranks = order[ranks < self.k], ranks[ranks < self.k]
-        self.top, self.found = _Scored(rows[order], items[order], scores[order]), []
-        last = order[ranks == self.k - 1]
-        self.least[torch.from_numpy(rows[last]), 0] = torch.from_numpy(scores[last]).to(self.least)
+        found = found.at(found.scores >= self.least[:, 0].cpu().numpy()[found.rows])
+        scored = _Scored.concatenate([self.top, self._of_items(found)])
+        scored = scored.at(np.lexsort((scored.items, -scored.scores, scored.rows)))
+        ranks = _ranks_from_0(scored.rows)
+        self.top, self.found = scored.at(ranks < self.k), []
+        last = scored.at(ranks == self.k - 1)
+        self.least[torch.from_numpy(last.rows), 0] = torch.from_numpy(last.scores).to(self.least)
 
-    def _items(
-        self, rows: NDArray[np.int64], columns: NDArray[np.int64], scores: NDArray[np.float32]
-    ) -> "_Scored":
+    def _of_items(self, columns: "_Scored") -> "_Scored":
         """The items of columns that are not masked."""
         listed, bounds = self.catalogue.listed
-        counts = bounds[columns + 1] - bounds[columns]
+        first, counts = bounds[columns.items], bounds[columns.items + 1] - bounds[columns.items]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        items = listed[np.repeat(bounds[columns], counts) + within]
-        rows, scores = np.repeat(rows, counts), np.repeat(scores, counts)
+        items = listed[np.repeat(first, counts) + within]
+        rows, scores = np.repeat(columns.rows, counts), np.repeat(columns.scores, counts)
         is_open = ~np.isin(rows * len(self.catalogue.column) + items, self.masked)
-        return _Scored(rows[is_open], items[is_open], scores[is_open])
+        return _Scored(rows, items, scores).at(is_open)
 
 
 class _Scored(NamedTuple):
@@ -180,8 +178,16 @@ class _Scored(NamedTuple):
     @classmethod
     def concatenate(cls, parts: "list[_Scored]") -> "_Scored":
         """All parts, one after the other."""
-        none = cls(*(np.zeros(0, dtype) for dtype in (np.int64, np.int64, np.float32)))
-        return cls(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
+        parts = [cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)), *parts]
+        return cls(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.items for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
+
+    def at(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "_Scored":
+        """Those of an index or mask."""
+        return _Scored(self.rows[index], self.items[index], self.scores[index])
 
 
 def select_top_k(

@@ -237,8 +237,8 @@ class SASRec(nn.Module):
         if hasattr(self, "adapted"):
             return self(items, real)[:, -1]
         x, bias, positions = self._embedded(items, real)
-        *blocks, last = self.blocks
-        for block in blocks:
+        last: Block = self.blocks[-1]  # type: ignore[assignment]
+        for block in self.blocks[:-1]:
             x = block(x, bias, positions)
         states = last.last(x, bias, positions)
         return states if positions.rows is None else states * real[:, -1:]
