@@ -101,7 +101,7 @@ class FeedForward(nn.Module):
         width: E.
         dropout: dropout probability of the output.
         inner: inner width as a multiple of E.
-        activation: function of the inner values.
+        activation: function of the inner values, which it may overwrite.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class FeedForward(nn.Module):
         *,
         dropout: float,
         inner: int = 4,
-        activation: Callable[[Tensor], Tensor] = F.relu,
+        activation: Callable[[Tensor], Tensor] = Tensor.relu_,
     ) -> None:
         super().__init__()
         self.activation = activation
@@ -144,7 +144,7 @@ class Block(nn.Module):
         dropout: float,
         biases: bool = False,
         inner: int = 4,
-        activation: Callable[[Tensor], Tensor] = F.relu,
+        activation: Callable[[Tensor], Tensor] = Tensor.relu_,
     ) -> None:
         super().__init__()
         self.attention = SelfAttention(width, heads=heads, dropout=dropout, biases=biases)
