@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from models.ranking.catalogue import Catalogue
-from models.ranking.ranks import count_ranks
+from models.ranking.counting import count_ranks
 from prep.synth.truth import oracle_scores
 from toolkit import metrics, open_dataset
 from toolkit.splits import Splits

@@ -1,10 +1,11 @@
-"""Seconds of a full evaluation: Versa, the plain reference, and the figures of published code.
+"""Seconds of a full evaluation of content: Versa, the plain reference, and the figures of published code.
 
     OMP_NUM_THREADS=2 GOMP_SPINCOUNT=10000 python -m benchmarks.rank --work FOLDER [--layers all]
 
 Uses the run that `benchmarks/train.py` trained in the same folder. The reference encodes every item and ranks a sample
 of users. Its time is the first plus the second scaled to all users. The metrics of both must be equal on the sampled
-users whose target shares its content with no other item: sorting breaks ties, Versa shares them.
+users whose target shares its content with no other item: sorting breaks ties, Versa shares them. `benchmarks.peers`
+measures rankings of ids beside RecBole's.
 """
 
 import argparse
@@ -27,7 +28,6 @@ from toolkit import metrics
 PUBLIC_SECONDS = (
     46.0  # an evaluation by the public IISAN code, the faster of two measurements (issue 6)
 )
-RECBOLE_SECONDS = 1.8  # 12,076 users ranked by RecBole's SASRec with ids
 ROUNDS = 7
 
 
@@ -41,18 +41,14 @@ def main() -> None:
     parser.add_argument(
         "--users", type=int, default=300, help="number of users that the reference ranks"
     )
-    parser.add_argument("--epochs", type=int, default=5, help="epochs of the runs")
+    parser.add_argument("--epochs", type=int, default=5, help="epochs of the run")
     options = parser.parse_args()
     dataset, files = prepared(options.work, options.layers)
-    runs = [trained_run(dataset, options.work, w, options.epochs) for w in ("two-towers", "id")]
-    side, by_id = (models.load(run) for run in runs)
-
+    side = models.load(trained_run(dataset, options.work, options.epochs))
     ranks, seconds = evaluate_versa("side network", side)
     reference = evaluate_reference(side, files, ranks, options.users)
     against = min(reference, PUBLIC_SECONDS)
     print(f"side network: {against / seconds:.1f} times as fast as {against:.1f} s (goal 15)")
-    _, seconds = evaluate_versa("id", by_id)
-    print(f"id: {RECBOLE_SECONDS / seconds:.1f} times as fast as {RECBOLE_SECONDS} s (goal 1)")
 
 
 def evaluate_versa(what: str, trained: TrainedRecommender) -> tuple[NDArray[np.float64], float]:

@@ -1,12 +1,15 @@
 """Seconds to read histories and to recommend, with a million users.
 
-    python -m benchmarks.recommend [--users 1000000] [--asked 4096] [--folder build/recommend]
+    python -m benchmarks.recommend [--users 1000000] [--items 100000] [--asked 4096] [--folder build/recommend]
+        [--no-files]
 
-The dataset is synthetic: ten interactions per user, 100,000 items. Histories are read from its table and from files
-with the same rows. The baseline is a loop over the rows. Each requested user gets ten items from an untrained model.
+The dataset is synthetic: ten interactions per user. Histories are read from its table and from files with the same rows.
+The baseline is a loop over the rows. Each requested user gets ten items from an untrained model. Prints the throughput
+and the peak memory of the process too.
 """
 
 import argparse
+import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -30,7 +33,6 @@ from toolkit.json_files import write_json
 from toolkit.store import Table
 
 LENGTH = 10
-ITEMS = 100_000
 USERS_A_SHARD = 100_000
 
 
@@ -38,28 +40,43 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--asked", type=int, default=4096, help="number of users to recommend for")
     parser.add_argument("--folder", type=Path, default=Path("build/recommend"))
+    parser.add_argument("--no-files", action="store_true", help="do not read histories from files")
     options = parser.parse_args()
-    data = make_dataset(options.folder, options.users)
+    items = options.items
+    data = make_dataset(options.folder, options.users, items)
     histories = timed("table", lambda: dataset_histories(data))
-    timed("loop over the table", lambda: loop(data))
-    for file in write_files(options.folder, data):
-        timed(file.name, lambda file=file: read_histories(file, data))
-    model = Recommender(IdEmbedding(ITEMS), SASRec(embedding_dim=64, max_len=LENGTH))
-    everything = np.arange(1, ITEMS + 1, dtype=np.int32)
+    if not options.no_files:
+        timed("loop over the table", lambda: loop(data))
+        for file in write_files(options.folder, data):
+            timed(file.name, lambda file=file: read_histories(file, data))
+    model = Recommender(IdEmbedding(items), SASRec(embedding_dim=64, max_len=LENGTH))
+    everything = np.arange(1, items + 1, dtype=np.int32)
     trained = TrainedRecommender(
-        RunConfig("", "", item="id"), data, model, ItemNumbers(ITEMS), ranked=everything
+        RunConfig("", "", item="id"), data, model, ItemNumbers(items), ranked=everything
     )
     timed("catalogue", lambda: trained.catalogue)
     asked = histories[: options.asked]
-    timed(f"ten items for {options.asked:,} users", lambda: trained.recommend(asked))
+    started, before = time.perf_counter(), peak_gib()
+    timed(f"ten items for {len(asked):,} users", lambda: trained.recommend(asked))
+    seconds = time.perf_counter() - started
+    print(
+        f"{len(asked) / seconds:,.0f} users per second, {1e9 * seconds / (len(asked) * items):.2f} ns per score; peak memory "
+        f"{peak_gib():.2f} GiB, {before:.2f} before"
+    )
 
 
-def make_dataset(folder: Path, users: int) -> Dataset:
+def peak_gib() -> float:
+    """The peak memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def make_dataset(folder: Path, users: int, items: int) -> Dataset:
     """Writes the dataset shard by shard."""
     shutil.rmtree(folder, ignore_errors=True)
-    numbers = np.arange(1, ITEMS + 1, dtype=np.int32)
+    numbers = np.arange(1, items + 1, dtype=np.int32)
     ids = [f"i{number}" for number in numbers]
     Table(folder / "items").append(pa.table([ids, numbers, ids], schema=schema.ITEMS))
     rng = np.random.default_rng(0)
@@ -70,7 +87,7 @@ def make_dataset(folder: Path, users: int) -> Dataset:
         columns = [
             pa.array(rows).cast(pa.string()),
             rows + 1,
-            rng.integers(1, ITEMS + 1, len(rows), dtype=np.int32),
+            rng.integers(1, items + 1, len(rows), dtype=np.int32),
             pa.nulls(len(rows), pa.int64()),
             np.tile(np.arange(LENGTH, dtype=np.int32), len(rows) // LENGTH),
         ]

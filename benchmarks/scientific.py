@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import models
-from models.ranking.catalogue import score
+from models.ranking.tiles import score_tiles, tiles_for
 from toolkit import metrics
 
 DUMP = Path(__file__).parents[1].parent / "shared" / "data" / "amazon-scientific"
@@ -122,7 +122,9 @@ def by_item_number(run: Path) -> tuple[float, float]:
     for rows in np.array_split(np.arange(len(test)), 24):
         inputs = torch.from_numpy(test.inputs[rows].astype(np.int64))
         users = trained.model.encode_users(inputs, trained.catalogue.embeddings)
-        scores = score(users, trained.catalogue)[:, trained.catalogue.column[catalogue]].numpy()
+        tiles = score_tiles(users, trained.catalogue, tiles_for(len(users), trained.catalogue))
+        columns = torch.cat([tile.scores.clone() for tile in tiles], dim=1)
+        scores = columns[:, trained.catalogue.column[catalogue]].numpy()
         for row, values in zip(rows, scores, strict=True):
             values[np.isin(catalogue, test.masked(np.array([row])))] = -np.inf
             target = np.searchsorted(catalogue, test.targets[row])

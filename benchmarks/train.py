@@ -6,7 +6,8 @@ Both train on Scientific with two MiniLM towers (`benchmarks/scientific.py`), ba
 are compared on equal batches without dropout. The reference copies Versa's weights before each step. Otherwise the two
 would drift apart by rounding, because Adam takes full-size steps for gradients that are zero except for rounding. The
 reference is slow: its epoch is its median step times the steps of an epoch. Then Versa trains whole epochs of recipe
-`paper` and of `id` with its own command. Everything that exists in the folder is reused.
+`paper` with its own command. Everything that exists in the folder is reused. `benchmarks.peers` measures epochs of ids
+beside RecBole's.
 """
 
 import argparse
@@ -20,9 +21,7 @@ from benchmarks.pair import make_pair
 from benchmarks.scientific import TOWERS, prepare, train
 
 PUBLIC_SECONDS = 73.0  # an epoch of the public IISAN code, the faster of two measurements (issue 6)
-RECBOLE_SECONDS = 32.0  # an epoch of RecBole's SASRec with ids, full softmax
 NAMES = ("title_cls", "title_mean")
-RUNS = {"two-towers": TOWERS["two-towers"], "id": ["--config", "id"]}
 
 
 def main() -> None:
@@ -45,10 +44,8 @@ def main() -> None:
     )
     if difference > 1e-5:
         raise SystemExit("the losses differ by more than 1e-5")
-    marks = {"two-towers": (min(reference, PUBLIC_SECONDS), 5), "id": (RECBOLE_SECONDS, 3)}
-    for name, (against, goal) in marks.items():
-        run = trained_run(dataset, options.work, name, options.epochs)
-        say(name, epoch_seconds(run), against, goal)
+    run = trained_run(dataset, options.work, options.epochs)
+    say("two towers", epoch_seconds(run), against=min(reference, PUBLIC_SECONDS), goal=5)
 
 
 def prepared(work: Path, layers: str) -> tuple[Path, Path]:
@@ -74,10 +71,10 @@ def reference_step(dataset: Path, files: Path, steps: int) -> tuple[float, int, 
     return statistics.median(seconds), len(pair.batches), max(differences)
 
 
-def trained_run(dataset: Path, work: Path, name: str, epochs: int) -> Path:
-    """The folder of a run by Versa's own command on two threads, trained if absent."""
-    run = work / f"{dataset.name}-{name}-{epochs}"
-    train(dataset, run, RUNS[name], seed=1, epochs=epochs)
+def trained_run(dataset: Path, work: Path, epochs: int) -> Path:
+    """The folder of a run of two towers by Versa's own command on two threads, trained if absent."""
+    run = work / f"{dataset.name}-two-towers-{epochs}"
+    train(dataset, run, TOWERS["two-towers"], seed=1, epochs=epochs)
     return run
 
 

@@ -33,7 +33,8 @@ class Recommender(nn.Module):
         sequence_encoder: (B, L, E), (B, L) -> (B, L, E); its states at padding are ignored. An encoder that declares
             `takes_mask = True` predicts hidden items. It has a third argument, (B, L) true at a mask token, a vector of
             its own for that token, and accepts one input more than the longest history. An encoder that declares
-            `takes_times = True` has a keyword argument `times`, (B, L) times of the inputs in milliseconds.
+            `takes_times = True` has a keyword argument `times`, (B, L) times of the inputs in milliseconds. An encoder that
+            reads neither may have `last_states`, (B, L, E), (B, L) -> (B, E), which ranking calls in evaluation mode.
         criterion: states (R, E), table (M + 1, E), batch -> loss (`models.losses.loss.Loss`); by default the softmax
             over the columns of the batch. It is not saved with the model.
         made_with: provenance of the towers' states (`models.inputs.provenance`), if known. It is saved with the model
@@ -162,7 +163,11 @@ class Recommender(nn.Module):
         inputs = F.pad(histories, (0, 1), value=MASK) if self.takes_mask else histories
         if self.takes_mask and times is not None:
             times = torch.cat([times, times[:, -1:]], dim=1)
-        return self._states(inputs, items, times)[:, -1]
+        last_states = getattr(self.sequence_encoder, "last_states", None)
+        if last_states is None or self.training:
+            return self._states(inputs, items, times)[:, -1]
+        states: Tensor = last_states(F.embedding(inputs, items), inputs != 0)
+        return states
 
 
 Model = Recommender | GeneralRecommender

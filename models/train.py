@@ -345,7 +345,7 @@ def _evaluate_epoch(
     summary = metrics.summarise(ranks, cutoffs, users=evaluation.users)
     valid = {name: m["value"] for name, m in summary.items()}
     now = {"step": place.step, "epoch": epoch}
-    alarms.look_at_items(catalogue.vectors.T, **now)
+    alarms.look_at_items(catalogue.vectors, **now)
     held = {"alarms": alarms.now} if alarms.now else {}
     times = {"train_seconds": train_seconds, "waited_seconds": waiting.waited_seconds}
     log.write(**now, valid=valid, **times, **held)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.golden.files import Golden, Ours
 from models.ranking.catalogue import Catalogue
-from models.ranking.ranks import count_ranks
+from models.ranking.counting import count_ranks
 from toolkit.metrics import ndcg
 from toolkit.splits import Evaluation, Splits, UserHistories, split_histories
 
@@ -90,7 +90,7 @@ def _ranked(
 def catalogue_of(items: int) -> Catalogue:
     """A catalogue of which every item is a column. Its embeddings are not read."""
     none = torch.zeros(items + 1, 0)
-    return Catalogue(none, none[1:].T, torch.ones(items), torch.arange(-1, items))
+    return Catalogue(none, none[1:], torch.ones(items), torch.arange(-1, items))
 
 
 def run_cold_and_new(golden: Golden) -> Ours:

@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.golden.evaluations import catalogue_of
 from benchmarks.golden.files import Golden, Ours
 from models.inputs.sequences import LeaveOneOut
-from models.ranking.ranks import count_ranks
+from models.ranking.counting import count_ranks
 from toolkit.metrics import ndcg
 
 Ints = NDArray[np.int64]

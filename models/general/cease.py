@@ -56,6 +56,7 @@ class Cease(nn.Module):
     """
 
     values_per_score = Ease.values_per_score
+    scores_all_items = True
 
     def __init__(
         self,

@@ -66,6 +66,7 @@ class Ease(nn.Module):
     weights: Tensor
     columns: Tensor | None
     values_per_score = 3
+    scores_all_items = True
 
     def __init__(
         self, *, items: int, regularisation: float = 100.0, rank: int = 0, known: int = 0

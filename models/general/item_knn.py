@@ -60,6 +60,7 @@ class ItemKnn(nn.Module):
     similar: Tensor
     similarity: Tensor
     values_per_score = 2
+    scores_all_items = True
 
     def __init__(
         self, *, items: int, neighbours: int = 100, shrink: float = 0.0, recency: float = 1.0

@@ -28,7 +28,8 @@ class GeneralModel(Protocol):
         `tables_of(items)`: `tables(None)` with the rows of (U,) item numbers only, without row 0, (U, E), if they do not
             depend on other items. Training calls it.
         `scores(users, items)`: (..., B, E), (..., C, E) -> (..., B, C), if scores are not dot products; with
-            `values_per_score`, the number of values that one score takes in memory.
+            `values_per_score`, the number of values that one score takes in memory, and `scores_all_items`, whether it
+            computes the scores of all N items, whatever the items are.
         `penalty(batch)`: a scalar that is added to the loss of a batch (`models.inputs.batch.Batch`).
     """
 

@@ -56,7 +56,11 @@ class GeneralRecommender(nn.Module):
         """Computes scores that are no dot products; None if they are dot products."""
         if not hasattr(self.general, "scores"):
             return None
-        return Scores(self.general.scores, getattr(self.general, "values_per_score", 1))
+        return Scores(
+            self.general.scores,
+            values_per_score=getattr(self.general, "values_per_score", 1),
+            all_items=getattr(self.general, "scores_all_items", False),
+        )
 
     def encode_items(self, features: Any) -> Tensor:
         """Vectors of the item encoder, (U, E), from the features of U items; in chunks if the features are `Chunks`."""

@@ -78,10 +78,12 @@ class Scores:
     Args:
         compute: (..., B, E) vectors of users and (..., C, F) of items -> (..., B, C).
         values_per_score: number of values that one score takes in memory while it is computed.
+        all_items: whether the scores of all items are computed, whatever the items are.
     """
 
     compute: Callable[[Tensor, Tensor], Tensor]
     values_per_score: int = 1
+    all_items: bool = False
 
     def __call__(self, users: Tensor, items: Tensor) -> Tensor:
         """(..., B, E), (..., C, F) -> (..., B, C)."""

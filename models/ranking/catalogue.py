@@ -1,6 +1,7 @@
-"""Embeddings of a catalogue's items, each distinct content encoded once, and the scores of users for them."""
+"""Embeddings of a catalogue's items, each distinct content encoded once."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from models.machine.parallel import gather_shares, rank_and_world, share
 from models.machine.precision import Precision
 from models.machine.prefetch import make_each
 from models.ranking.scorer import Scorer
-from toolkit.errors import UserError
 
 ITEMS_AT_ONCE = 1024
 
@@ -26,7 +26,7 @@ class Catalogue:
 
     Args:
         embeddings: (N + 1, E) embeddings of all items, row 0 zeros.
-        vectors: (E, R) distinct embeddings of the catalogue, contiguous for the matrix product.
+        vectors: (R, E) distinct embeddings of the catalogue.
         counts: (R,) number of catalogue items per column, float32; 0 for a column of appended items alone.
         column: (N + 1,) column of each catalogue item and each appended item, -1 for all other items.
         users: (S + 1, E) vectors of the training users; None if a model computes them from histories.
@@ -53,10 +53,23 @@ class Catalogue:
         inside = self.column[items] >= 0
         return inside if self.appended is None else inside & ~self.appended[items]
 
-    def users_at_once(self, limit_bytes: int) -> int:
-        """The number of users whose scores of all catalogue items take this many bytes; at least 1."""
-        values = 1 if self.scores is None else self.scores.values_per_score
-        return max(1, limit_bytes // (4 * max(int(self.counts.sum()), 1) * values))
+    @cached_property
+    def longest(self) -> float:
+        """The largest norm of a vector; NaN if a vector is not finite."""
+        return (
+            float(torch.linalg.vector_norm(self.vectors, dim=1).amax())
+            if len(self.vectors)
+            else 0.0
+        )
+
+    @cached_property
+    def listed(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(C,) items that every ranking contains, by column and number, and (R + 1,) the first of each column in it."""
+        every = torch.arange(len(self.column), device=self.column.device)
+        items = every[self.ranks(every)]
+        columns, order = self.column[items].sort(stable=True)
+        edges = torch.arange(len(self.counts) + 1, device=columns.device)
+        return items[order].cpu().numpy(), torch.searchsorted(columns, edges).cpu().numpy()
 
 
 @torch.no_grad()
@@ -155,27 +168,10 @@ def make_catalogue(
     is_appended[numbers[len(items) :]] = True
     return Catalogue(
         embeddings=embeddings,
-        vectors=embeddings[representatives.to(device)].T.contiguous(),
+        vectors=embeddings[representatives.to(device)],
         counts=counts.float().to(device),
         column=column.to(device),
         users=users,
         scores=None if model is None else model.own_scores,
         appended=is_appended.to(device) if len(more) else None,
     )
-
-
-def score(users: Tensor, catalogue: Catalogue) -> Tensor:
-    """Scores of all distinct items for (B, E) user states, (B, R).
-
-    Raises:
-        UserError: if a score is not finite.
-    """
-    own = catalogue.scores
-    scores = users @ catalogue.vectors if own is None else own(users, catalogue.vectors.T)
-    if not torch.isfinite(torch.stack(scores.aminmax())).all():  # one pass over the scores
-        broken = int((~torch.isfinite(scores)).any(dim=1).sum())
-        raise UserError(
-            f"scores of {broken} of {len(scores)} users are not finite: the model has diverged; "
-            "lower the learning rate, or use an earlier checkpoint"
-        )
-    return scores

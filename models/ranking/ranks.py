@@ -1,11 +1,6 @@
-"""Full-catalogue ranking by counting, in bounded memory.
+"""Ranks of an evaluation's targets in the full catalogue, and top-k lists, from one pass in bounded memory.
 
-Rank = 1 + (items scored above the target) + half of the items scored equal, the target excluded. So a constant model
-scores at chance level, and items with equal content gain no advantage from ties. A target that is masked for its own
-user has rank infinity, where every metric is 0.
-
-B users per block, N items, C catalogue items, R distinct catalogue items, P pairs of a user and a masked item,
-E embedding.
+R targets, P pairs of a user and a masked item.
 """
 
 from typing import NamedTuple
@@ -17,15 +12,15 @@ from torch import Tensor
 
 from models.inputs.users import Users
 from models.machine.parallel import gather_shares, share
-from models.ranking.catalogue import Catalogue, score
+from models.ranking.catalogue import Catalogue
+from models.ranking.counting import RankCounter
 from models.ranking.scorer import Scorer
-from models.ranking.top_k import select_top_k
+from models.ranking.tiles import score_tiles, tiles_for, users_at_once
+from models.ranking.top_k import TopLists
 from toolkit.console.progress import track
 from toolkit.splits import Evaluation
 
-SCORES_BYTES = 1 << 28  # of the scores per block
-SCORES_BYTES_CPU = 1 << 23  # a block that stays in the CPU's caches while its scores are compared
-USERS_AT_ONCE = 4096
+USERS_AT_ONCE = 1024  # whose vectors are computed at a time
 
 
 class Ranked(NamedTuple):
@@ -78,8 +73,7 @@ def rank_and_list(
     """
     device = catalogue.embeddings.device
     chunks = share(len(evaluation)).split(USERS_AT_ONCE)
-    on_cpu = catalogue.vectors.device.type == "cpu"
-    size = catalogue.users_at_once(SCORES_BYTES_CPU if on_cpu else SCORES_BYTES)
+    size = users_at_once(catalogue)
     ranks, lists = [], []
     for rows in track(chunks, "rank", total=len(chunks), enabled=progress):
         numpy_rows = rows.numpy()
@@ -95,53 +89,33 @@ def rank_and_list(
             block = slice(start, start + size)
             first, end = np.searchsorted(masked[0], (start, start + size))
             hidden = [torch.from_numpy(part[first:end]).to(device) for part in masked]
-            scores = score(users[block], catalogue)
-            pairs = (hidden[0] - start, hidden[1])
-            ranks.append(count_ranks(scores, targets[block], pairs, catalogue))
-            listed = torch.zeros(len(scores), k, dtype=torch.int32)
-            if k:
-                top_k = select_top_k(scores, catalogue, pairs, k)
-                listed[top_k.rows, top_k.ranks - 1] = torch.from_numpy(top_k.items.astype(np.int32))
-            lists.append(listed)
+            found = _rank_block(
+                users[block], catalogue, targets[block], (hidden[0] - start, hidden[1]), k
+            )
+            ranks.append(found[0])
+            lists.append(found[1])
     return Ranked(
         gather_shares(torch.cat(ranks), len(evaluation)).cpu().numpy(),
         gather_shares(torch.cat(lists).to(device), len(evaluation)).cpu().numpy(),
     )
 
 
-def count_ranks(
-    scores: Tensor, targets: Tensor, masked: tuple[Tensor, Tensor], catalogue: Catalogue
-) -> Tensor:
-    """Ranks by counting: counts all columns, then subtracts the masked items.
-
-    1 + above + (equal - 1) / 2 equals (1 + items + above - below) / 2, so the sum of the signs of `scores - target`
-    suffices. A masked target is not among the ranked items: its rank is infinity. A target that is appended to the
-    catalogue competes with the catalogue's items, so it counts as one more item, equal to itself.
-
-    Args:
-        scores: (B, R), finite.
-        targets: (B,) item numbers in the catalogue, or appended to it.
-        masked: (P,) user rows and (P,) item numbers of the masked pairs, without duplicates.
-        catalogue: the catalogue whose columns are scored.
-
-    Returns:
-        (B,) float64.
-    """
-    target = scores.gather(1, catalogue.column[targets][:, None])
-    signs = (scores - target).sign_().to(catalogue.counts.dtype)
-    rows, items = masked
-    never_hit = rows[items == targets[rows]]
-    ranked = catalogue.ranks(items)
-    rows, items = rows[ranked], items[ranked]
-    # float32 sums of whole numbers are exact up to 2^24 items, in any order of addition.
-    masked_signs = catalogue.counts.new_zeros(len(scores))
-    masked_signs.index_add_(0, rows, signs[rows, catalogue.column[items]])
-    masked_counts = torch.bincount(rows, minlength=len(scores))
-    ranked_counts = catalogue.counts.sum().double() - masked_counts + ~catalogue.ranks(targets)
-    above_less_below = (signs @ catalogue.counts - masked_signs).double()
-    ranks = (1 + ranked_counts + above_less_below) / 2
-    ranks[never_hit] = torch.inf
-    return ranks
+def _rank_block(
+    users: Tensor, catalogue: Catalogue, targets: Tensor, masked: tuple[Tensor, Tensor], k: int
+) -> tuple[Tensor, Tensor]:
+    """(B,) ranks and (B, k) lists of a block of users."""
+    tiling = tiles_for(len(users), catalogue)
+    counter = RankCounter(targets, masked, catalogue, tiling)
+    lists = TopLists(len(users), catalogue, masked, k, tiling) if k else None
+    for tile in score_tiles(users, catalogue, tiling, catalogue.column[targets]):
+        if lists is not None:
+            lists.add(tile)
+        counter.add(tile)  # overwrites the scores
+    listed = torch.zeros(len(users), k, dtype=torch.int32)
+    if lists is not None:
+        top_k = lists.top_k()
+        listed[top_k.rows, top_k.ranks - 1] = torch.from_numpy(top_k.items.astype(np.int32))
+    return counter.ranks(), listed
 
 
 def _masked(

@@ -16,7 +16,9 @@ from models.inputs.histories import Histories, first_true, item_numbers, list_hi
 from models.inputs.user_share import with_share_of_users
 from models.inputs.users import Users
 from models.ranking.catalogue import Catalogue, encode_catalogue, make_catalogue
-from models.ranking.top_k import USERS_AT_ONCE, TopK, top_k_items, users_at_once
+from models.ranking.ranks import USERS_AT_ONCE
+from models.ranking.tiles import users_at_once
+from models.ranking.top_k import TopK, top_k_items
 from models.recommender import Model
 from toolkit import schema
 from toolkit.arguments import whole_number

@@ -81,6 +81,18 @@ class SelfAttention(nn.Module):
         context = positions.pick(context.transpose(1, 2).flatten(2))
         return self.norm(x + self.dropout(self.output(context)))
 
+    def last(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
+        """(P, E) -> (B, E): the output at the last position, without dropout. `bias` is that of `forward`."""
+        last = positions.spread(x)[:, -1]
+        query = self.query(last).unflatten(-1, (self.heads, 1, -1))
+        key, value = (
+            positions.spread(layer(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.key, self.value)
+        )
+        mask = bias[:, :, -1:].to(query.dtype)
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.norm(last + self.output(context.flatten(1)))
+
 
 class FeedForward(nn.Module):
     """Two layers with an activation between them, followed by residual and LayerNorm.
@@ -89,7 +101,7 @@ class FeedForward(nn.Module):
         width: E.
         dropout: dropout probability of the output.
         inner: inner width as a multiple of E.
-        activation: function of the inner values.
+        activation: function of the inner values, which it may overwrite.
     """
 
     def __init__(
@@ -98,7 +110,7 @@ class FeedForward(nn.Module):
         *,
         dropout: float,
         inner: int = 4,
-        activation: Callable[[Tensor], Tensor] = F.relu,
+        activation: Callable[[Tensor], Tensor] = Tensor.relu_,
     ) -> None:
         super().__init__()
         self.activation = activation
@@ -132,7 +144,7 @@ class Block(nn.Module):
         dropout: float,
         biases: bool = False,
         inner: int = 4,
-        activation: Callable[[Tensor], Tensor] = F.relu,
+        activation: Callable[[Tensor], Tensor] = Tensor.relu_,
     ) -> None:
         super().__init__()
         self.attention = SelfAttention(width, heads=heads, dropout=dropout, biases=biases)
@@ -141,6 +153,10 @@ class Block(nn.Module):
     def forward(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
         """(P, E), (B, 1, L, L) -> (P, E)."""
         return self.feed_forward(self.attention(x, bias, positions))
+
+    def last(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
+        """(P, E), (B, 1, L, L) -> (B, E): the output at the last position, without dropout."""
+        return self.feed_forward(self.attention.last(x, bias, positions))
 
 
 class SASRec(nn.Module):
@@ -207,15 +223,34 @@ class SASRec(nn.Module):
         Raises:
             ValueError: if the input is longer than `max_len`.
         """
+        x, bias, positions = self._embedded(items, real)
+        for block in self.blocks:
+            x = block(x, bias, positions)
+        return positions.spread(x)
+
+    def last_states(self, items: Tensor, real: Tensor) -> Tensor:
+        """States after the last position, (B, E), without dropout: `forward(items, real)[:, -1]` in evaluation mode.
+
+        The last block computes no other position, unless the encoder is adapted: a method may act on whole blocks. Arguments
+        and errors are those of `forward`.
+        """
+        if hasattr(self, "adapted"):
+            return self(items, real)[:, -1]
+        x, bias, positions = self._embedded(items, real)
+        last: Block = self.blocks[-1]  # type: ignore[assignment]
+        for block in self.blocks[:-1]:
+            x = block(x, bias, positions)
+        states = last.last(x, bias, positions)
+        return states if positions.rows is None else states * real[:, -1:]
+
+    def _embedded(self, items: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Positions]:
+        """The input of the first block, (P, E), the values added to attention scores, and the computed positions."""
         length = items.shape[1]
         refuse_too_long(length, self.max_len)
         bias = attention_bias(real, causal=True)
         positions = Positions(real, skip_padding=self.skip_padding)
         embedded = positions.pick(items + self.positions.weight[self.max_len - length :])
-        x = self.dropout(self.norm(embedded))
-        for block in self.blocks:
-            x = block(x, bias, positions)
-        return positions.spread(x)
+        return self.dropout(self.norm(embedded)), bias, positions
 
 
 def attention_bias(real: Tensor, *, causal: bool) -> Tensor:

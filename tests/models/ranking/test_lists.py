@@ -54,8 +54,8 @@ def sorted_list(scores: np.ndarray, masked: set[int], items: list[int], k: int) 
 def test_lists_equal_sorting(
     can_repeat: bool, k: int, group: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(top_k, "GROUP", group)
-    monkeypatch.setattr("models.ranking.ranks.SCORES_BYTES_CPU", 7 * 40 * 4)  # seven users
+    monkeypatch.setattr("models.ranking.top_k.GROUP", group)
+    monkeypatch.setattr("models.ranking.tiles.TILE_BYTES_CPU", 32 * 7 * 4)  # seven columns
     rng = np.random.default_rng(0)
     table = torch.from_numpy(rng.integers(-2, 3, size=(41, 3)).astype(np.float32))  # many ties
     evaluation = asked(rng, 100, 40, can_repeat=can_repeat)
@@ -95,7 +95,7 @@ def test_items_of_equal_content_are_listed_by_number_and_masked_one_by_one() -> 
     for row, target in enumerate(evaluation.targets.tolist()):
         masked = set(evaluation.masked(np.array([row]))[0].tolist()) - {target}
         state = catalogue.embeddings[int(evaluation.inputs[row, -1])]
-        scores = (state @ catalogue.vectors)[catalogue.column].numpy()
+        scores = (catalogue.vectors @ state)[catalogue.column].numpy()
         assert lists[row].tolist() == sorted_list(scores, masked, everything.tolist(), 10)
 
 

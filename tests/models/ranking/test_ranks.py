@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from models import Recommender
 from models.inputs.features import ItemNumbers, StoredStates
 from models.ranking.catalogue import Catalogue, encode_catalogue
-from models.ranking.ranks import count_ranks, rank_targets
+from models.ranking.counting import count_ranks
+from models.ranking.ranks import rank_targets
 from toolkit import Evaluation, metrics
 from toolkit.schema import INTERACTIONS
 from toolkit.splits import make_splits
@@ -115,7 +116,7 @@ def test_ranks_do_not_depend_on_how_many_users_are_scored_at_a_time(
     catalogue = encode_catalogue(model, ItemNumbers(40), everything, device="cpu")
     at_once = rank_targets(model, catalogue, asked)
     monkeypatch.setattr("models.ranking.ranks.USERS_AT_ONCE", 20)
-    monkeypatch.setattr("models.ranking.ranks.SCORES_BYTES_CPU", 7 * 40 * 4)  # seven users
+    monkeypatch.setattr("models.ranking.tiles.TILE_BYTES_CPU", 32 * 7 * 4)  # seven columns
     assert rank_targets(model, catalogue, asked).tolist() == at_once.tolist()
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sequence_data import E, L, circle, first_hit_share, noise, real_of, times_of, train_model
 from torch import Tensor, nn
 
-from models import IdEmbedding, Recommender, from_pretrained, save_pretrained
+from models import IdEmbedding, Recommender, SASRec, from_pretrained, save_pretrained
+from models.adaptation import adapt
 from models.sequence import SEQUENCES
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -201,3 +202,20 @@ def test_an_input_that_is_too_long_is_refused(name: str) -> None:
     states(make(name), random_items(1, longest), real_of(L, length=longest))
     with pytest.raises(ValueError, match=f"expected at most max_len {L}"):
         states(make(name), random_items(1, longest + 1), real_of(L, length=longest + 1))
+
+
+@pytest.mark.parametrize("skip_padding", [True, False])
+def test_the_last_states_are_those_of_all_positions(skip_padding: bool) -> None:
+    torch.manual_seed(0)
+    encoder = SASRec(embedding_dim=16, max_len=6, skip_padding=skip_padding).eval()
+    items = torch.randn(8, 5, 16)
+    real = (
+        torch.arange(5) >= torch.tensor([0, 1, 2, 3, 4, 4, 0, 5])[:, None]
+    )  # the last has no item
+    found = encoder.last_states(items, real)
+    torch.testing.assert_close(found, encoder(items, real)[:, -1], atol=1e-6, rtol=1e-6)
+    adapt(encoder, "parallel")
+    for weight in encoder.parameters():
+        torch.nn.init.normal_(weight)
+    found = encoder.last_states(items, real)
+    assert torch.equal(found, encoder(items, real)[:, -1])
