@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5, help="epochs of the run")
     options = parser.parse_args()
     dataset, files = prepared(options.work, options.layers)
-    side = models.load(trained_run(dataset, options.work, options.epochs))
+    side = models.load(trained_run(dataset, options.work, "two-towers", options.epochs))
     ranks, seconds = evaluate_versa("side network", side)
     reference = evaluate_reference(side, files, ranks, options.users)
     against = min(reference, PUBLIC_SECONDS)

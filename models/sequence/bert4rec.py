@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.adaptation import MethodSetting
+from models.sequence.attention import Dropout, attention_bias
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
 from models.sequence.sasrec import (
     LAYER_NORM_EPS,
     Block,
-    attention_bias,
     initialise,
     refuse_indivisible,
 )
@@ -109,7 +109,7 @@ class BERT4Rec(nn.Module):
         self.mask = nn.Embedding(1, embedding_dim)
         self.positions = nn.Embedding(max_len + 1, embedding_dim)
         self.norm = nn.LayerNorm(embedding_dim, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             Block(
                 embedding_dim,

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.adaptation import MethodSetting
+from models.sequence.attention import Dropout
 from models.sequence.kind import SequenceKind
 
 
@@ -84,7 +85,7 @@ class GRU4Rec(nn.Module):
         self.embedding_dim = embedding_dim
         self.max_len = max_len
         self.read_padding = read_padding
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gru = nn.GRU(embedding_dim, hidden, layers, bias=False, batch_first=True)
         self.output = nn.Linear(hidden, embedding_dim) if output_layer else None
         self._initialise(initial_std)

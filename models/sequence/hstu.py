@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.adaptation import MethodSetting
+from models.sequence.attention import Dropout
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
 from models.sequence.sasrec import LAYER_NORM_EPS, initialise, refuse_indivisible, refuse_too_long
@@ -96,7 +97,7 @@ class HSTULayer(nn.Module):
         self.bias = RelativeBias(max_len)
         self.project = nn.Linear(width, 4 * width, bias=False)
         self.output = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, times: Tensor, visible: Tensor, positions: Positions) -> Tensor:
         """(P, E), (B, L) milliseconds, (B, 1, L, L) true for visible keys -> (P, E)."""
@@ -147,7 +148,7 @@ class HSTU(nn.Module):
         self.max_len, self.heads = max_len, heads
         self.skip_padding = skip_padding
         self.positions = nn.Embedding(max_len, embedding_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             HSTULayer(embedding_dim, heads=heads, dropout=dropout, max_len=max_len)
             for _ in range(blocks)

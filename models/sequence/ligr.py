@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.adaptation import MethodSetting
+from models.sequence.attention import Dropout, attend, attention_bias, side_by_side
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
-from models.sequence.sasrec import attention_bias, initialise, refuse_indivisible, refuse_too_long
+from models.sequence.sasrec import initialise, refuse_indivisible, refuse_too_long
 
 
 @dataclass
@@ -60,18 +61,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
         """(P, E), and (B, 1, L, L) added to the scores -> (P, E)."""
-        query, key, value = (
-            positions.spread(layer(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
-        )
-        context = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=bias.to(query.dtype),
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self.output(positions.pick(context.transpose(1, 2).flatten(2)))
+        projected = side_by_side([self.query, self.key, self.value], x)
+        dropout = self.dropout if self.training else 0.0
+        return self.output(attend(projected, bias, positions, heads=self.heads, dropout=dropout))
 
 
 class SwiGLU(nn.Module):
@@ -88,7 +80,7 @@ class SwiGLU(nn.Module):
         self.gate = nn.Linear(width, inner, bias=False)
         self.expand = nn.Linear(width, inner, bias=False)
         self.contract = nn.Linear(inner, width, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(P, E) -> (P, E)."""
@@ -113,7 +105,7 @@ class LiGRBlock(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = SwiGLU(width, inner=inner * width, dropout=dropout)
         self.feed_forward_gate = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
         """(P, E), (B, 1, L, L) -> (P, E)."""
@@ -159,7 +151,7 @@ class LiGR(nn.Module):
         self.max_len, self.heads, self.inner = max_len, heads, inner
         self.skip_padding = skip_padding
         self.positions = nn.Embedding(max_len, embedding_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             LiGRBlock(embedding_dim, heads=heads, dropout=dropout, inner=inner)
             for _ in range(blocks)

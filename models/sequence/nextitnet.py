@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.adaptation import MethodSetting
+from models.sequence.attention import Dropout
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import EarlierPositions, Positions
 from models.sequence.sasrec import initialise
@@ -141,7 +142,7 @@ class NextItNet(nn.Module):
         self.dilations = list(dilations)
         self.kernel = kernel
         self.read_padding = read_padding
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             ResidualBlock(embedding_dim, kernel=kernel, dilation=dilation)
             for dilation in self.dilations * blocks

@@ -1,11 +1,29 @@
 """Skips the padding of left-padded sequences on a CPU.
 
-B sequences, L positions, P computed positions (the R real ones, or all B·L), E embedding.
+B sequences, L positions, P computed positions (the R real ones, or all B·L), H heads, E embedding.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class HeadRows(NamedTuple):
+    """Which row each head of queries, keys and values has, packed and padded.
+
+    Packed rows are in the order (P, 3, H), padded rows in the order (3, B, H, L).
+
+    Args:
+        padded: (3·B·H·L,) the packed row that each padded row reads; any row at padding.
+        packed: (P·3·H,) the padded row of each packed row.
+        context: (P·H,) the row in (B, H, L) of each row of (P, H).
+    """
+
+    padded: Tensor
+    packed: Tensor
+    context: Tensor
 
 
 class Positions:
@@ -24,6 +42,7 @@ class Positions:
         self.rows: Tensor | None = None
         if skip_padding and real.device.type == "cpu":
             self.rows = real.flatten().nonzero().squeeze(1)
+        self._head_rows: dict[int, HeadRows] = {}
 
     def pick(self, x: Tensor) -> Tensor:
         """(B, L, E) -> (P, E)."""
@@ -36,6 +55,22 @@ class Positions:
             padded = x.new_zeros(self.shape.numel(), x.shape[1])
             x = padded.index_copy(0, self.rows, x)
         return x.unflatten(0, self.shape)
+
+    def head_rows(self, heads: int) -> HeadRows | None:
+        """The rows of single heads; None if no padding is skipped, or everything is padding."""
+        if self.rows is None or not len(self.rows):
+            return None
+        if heads not in self._head_rows:
+            (batch, length), count = self.shape, len(self.rows)
+            part = torch.arange(3 * heads).view(3, heads)
+            part = (part // heads * batch * heads + part % heads) * length
+            first = self.rows // length * heads * length + self.rows % length
+            packed = (first[:, None, None] + part).view(-1)
+            padded = packed.new_zeros(3 * batch * heads * length)
+            padded.index_copy_(0, packed, torch.arange(len(packed)))
+            context = packed.view(count, 3, heads)[:, 0].reshape(-1)
+            self._head_rows[heads] = HeadRows(padded, packed, context)
+        return self._head_rows[heads]
 
 
 class EarlierPositions:

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.adaptation import MethodSetting
+from models.sequence.attention import Dropout, attend, attention_bias, side_by_side
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
 
 LAYER_NORM_EPS = 1e-6
-MASKED = -1e9  # added to scores; if every key is masked, the weights are uniform instead of NaN
 
 
 @dataclass
@@ -62,23 +61,14 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(width, width, bias=biases)
         self.value = nn.Linear(width, width, bias=biases)
         self.output = nn.Linear(width, width, bias=biases)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
     def forward(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
         """(P, E), and (B, 1, L, L) added to the scores -> (P, E)."""
-        query, key, value = (
-            positions.spread(layer(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
-        )
-        context = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=bias.to(query.dtype),
-            dropout_p=self.dropout.p if self.training else 0.0,
-        )
-        context = positions.pick(context.transpose(1, 2).flatten(2))
+        projected = side_by_side([self.query, self.key, self.value], x)
+        dropout = self.dropout.p if self.training else 0.0
+        context = attend(projected, bias, positions, heads=self.heads, dropout=dropout)
         return self.norm(x + self.dropout(self.output(context)))
 
     def last(self, x: Tensor, bias: Tensor, positions: Positions) -> Tensor:
@@ -116,7 +106,7 @@ class FeedForward(nn.Module):
         self.activation = activation
         self.expand = nn.Linear(width, inner * width)
         self.contract = nn.Linear(inner * width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -193,7 +183,7 @@ class SASRec(nn.Module):
         self.skip_padding = skip_padding
         self.positions = nn.Embedding(max_len, embedding_dim)
         self.norm = nn.LayerNorm(embedding_dim, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
             Block(embedding_dim, heads=heads, dropout=dropout) for _ in range(blocks)
         )
@@ -251,23 +241,6 @@ class SASRec(nn.Module):
         positions = Positions(real, skip_padding=self.skip_padding)
         embedded = positions.pick(items + self.positions.weight[self.max_len - length :])
         return self.dropout(self.norm(embedded)), bias, positions
-
-
-def attention_bias(real: Tensor, *, causal: bool) -> Tensor:
-    """The values added to attention scores: 0 for visible keys, `MASKED` for padding and, if causal, for later keys.
-
-    Args:
-        real: (B, L) false at padding.
-        causal: whether a position sees itself and earlier positions only.
-
-    Returns:
-        (B, 1, 1, L), or (B, 1, L, L) if causal.
-    """
-    visible = real[:, None, None, :]
-    if causal:
-        length = real.shape[1]
-        visible = torch.ones(length, length, dtype=torch.bool, device=real.device).tril() & visible
-    return torch.zeros(visible.shape, device=real.device).masked_fill(~visible, MASKED)
 
 
 def initialise(module: nn.Module, *, std: float | None) -> None:

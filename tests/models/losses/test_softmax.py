@@ -11,7 +11,7 @@ from models import IdEmbedding, Recommender, SASRec
 from models.inputs.batches import Batches
 from models.inputs.features import ItemNumbers
 from models.losses.candidates import log_popularity
-from models.losses.softmax import CHUNK_BYTES, in_batch_loss
+from models.losses.softmax import CHUNK_BYTES, TILE_COLUMNS, in_batch_loss, softmax_loss
 
 
 def slow_loss(users: Tensor, items: Tensor, ids: Tensor, log_popularity: Tensor) -> Tensor:
@@ -97,14 +97,15 @@ def test_encoding_unique_items_equals_encoding_every_occurrence() -> None:
     torch.testing.assert_close(model(batch), model.loss(ids, everything, popularity))
 
 
-@pytest.mark.parametrize("rows", [1, 3, 1000])
-def test_value_and_gradients_do_not_depend_on_the_chunk(
-    monkeypatch: pytest.MonkeyPatch, rows: int
+@pytest.mark.parametrize(("rows", "columns"), [(1, 12), (3, 5), (1000, 5), (1000, 1), (1000, 512)])
+def test_value_and_gradients_do_not_depend_on_chunk_and_tile(
+    monkeypatch: pytest.MonkeyPatch, rows: int, columns: int
 ) -> None:
     users, items, ids, log_popularity = random_batch(3)
     whole = in_batch_loss(users, items, ids, log_popularity)
     gradients = torch.autograd.grad(whole, [users, items])
     monkeypatch.setitem(CHUNK_BYTES, "cpu", rows * 4 * len(items))
+    monkeypatch.setitem(TILE_COLUMNS, "cpu", columns)
     chunked = in_batch_loss(users, items, ids, log_popularity)
     torch.testing.assert_close(chunked, whole)
     for a, b in zip(torch.autograd.grad(chunked, [users, items]), gradients, strict=True):
@@ -139,3 +140,22 @@ def test_the_gradient_of_a_scaled_loss_is_scaled() -> None:
     )
     for a, b in zip(plain, scaled, strict=True):
         torch.testing.assert_close(1000 * a, b)
+
+
+def test_distant_logits_neither_overflow_nor_vanish() -> None:
+    """A target 1,000 above or below all other logits: the loss is 0, or the distance."""
+    items, states = torch.zeros(1000, 2), torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    items[700] = torch.tensor([1000.0, -1000.0])
+    counts = torch.zeros(1000)
+    counts[1:3] = -torch.inf
+    loss = softmax_loss(
+        states,
+        items,
+        torch.tensor([700, 700]),
+        weights=torch.ones(2),
+        bias=torch.zeros(1000),
+        log_counts=counts,
+    )
+    assert float(loss.detach()) == pytest.approx(1000 + math.log(997))
+    (gradient,) = torch.autograd.grad(loss, states)
+    torch.testing.assert_close(gradient, torch.tensor([[0.0, 0.0], [-1000.0, 1000.0]]))
