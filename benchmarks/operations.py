@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 UNMARKED_VIEWS = {"_unsafe_view"}  # views that PyTorch does not mark as such
 # The index of the first of two factors among the arguments.
 PRODUCTS = {"mm": 0, "bmm": 0, "addmm": 1, "addmm_": 1, "baddbmm": 1, "baddbmm_": 1}
+THIN = 8  # a product with a shorter side is a weighted sum of a few tensors, or a few sums
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Product:
         inner: columns of the left factor, rows of the right one.
         columns: of the right factor.
         dtype: of the factors.
+        transposed: of each factor, whether its columns are contiguous, not its rows.
     """
 
     batch: int
@@ -31,12 +33,14 @@ class Product:
     inner: int
     columns: int
     dtype: torch.dtype = torch.float32
+    transposed: tuple[bool, bool] = (False, False)
 
     @classmethod
     def of(cls, left: Tensor, right: Tensor) -> "Product":
         """The product of two tensors, (rows, inner) or (batch, rows, inner)."""
         batch = len(left) if left.ndim == 3 else 1
-        return cls(batch, left.shape[-2], left.shape[-1], right.shape[-1], left.dtype)
+        transposed = (left.stride(-1) > 1, right.stride(-1) > 1)
+        return cls(batch, left.shape[-2], left.shape[-1], right.shape[-1], left.dtype, transposed)
 
     @property
     def flops(self) -> int:
@@ -51,13 +55,13 @@ class Operations(TorchDispatchMode):
 
     Attributes:
         counts: number of dispatches by the name of the operation, such as `aten.mm.default`.
-        products: the matrix products, in order. Products within another operation, such as fused attention, are not
-            seen.
+        products: the matrix products, in order. Thin ones (`THIN`) and those within another operation, such as fused
+            attention, are left out.
 
     >>> with Operations() as operations:
-    ...     result = torch.ones(2, 3).relu().T @ torch.ones(2, 5)
+    ...     result = torch.ones(20, 30).relu().T @ torch.ones(20, 50)
     >>> operations.total, operations.products[0].flops
-    (4, 60)
+    (4, 60000)
     """
 
     def __init__(self) -> None:
@@ -78,7 +82,9 @@ class Operations(TorchDispatchMode):
         if not (operation.is_view or name in UNMARKED_VIEWS or operation.namespace == "profiler"):
             self.counts[str(operation)] += 1
         if name in PRODUCTS:
-            self.products.append(Product.of(*args[PRODUCTS[name] :][:2]))
+            product = Product.of(*args[PRODUCTS[name] :][:2])
+            if min(product.rows, product.inner, product.columns) >= THIN:
+                self.products.append(product)
         return operation(*args, **(kwargs or {}))
 
 
@@ -103,12 +109,12 @@ class ProductsAlone:
 def _operands(product: Product, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
     """Both factors and the result."""
     batch = (product.batch,) if product.batch > 1 else ()
-    left, right, out = (
-        torch.ones(*batch, rows, columns, dtype=product.dtype, device=device)
-        for rows, columns in (
-            (product.rows, product.inner),
-            (product.inner, product.columns),
-            (product.rows, product.columns),
-        )
+    result = (product.rows, product.columns)
+    factors = ((product.rows, product.inner), (product.inner, product.columns))
+    left, right = (
+        torch.ones(*batch, *size[::-1], dtype=product.dtype, device=device).mT
+        if transposed
+        else torch.ones(*batch, *size, dtype=product.dtype, device=device)
+        for size, transposed in zip(factors, product.transposed, strict=True)
     )
-    return left, right, out
+    return left, right, torch.ones(*batch, *result, dtype=product.dtype, device=device)

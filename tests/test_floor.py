@@ -33,26 +33,44 @@ def test_the_backward_pass_is_counted_too() -> None:
 
 
 def test_the_products_of_a_network_have_its_sizes() -> None:
-    network = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2, bias=False))
+    network = nn.Sequential(nn.Linear(60, 50), nn.ReLU(), nn.Linear(50, 20, bias=False))
     with Operations() as operations:
-        network(torch.ones(3, 6)).sum().backward()
+        network(torch.ones(30, 60)).sum().backward()
     # Forward; then the last layer's weight and input; then the first one's weight, as its input needs no gradient.
     sizes = [(p.batch, p.rows, p.inner, p.columns) for p in operations.products]
-    assert sizes == [(1, 3, 6, 5), (1, 3, 5, 2), (1, 2, 3, 5), (1, 3, 2, 5), (1, 5, 3, 6)]
-    assert sum(p.flops for p in operations.products) == 2 * (2 * 3 * 6 * 5 + 3 * 3 * 5 * 2)
+    assert sizes == [
+        (1, 30, 60, 50),
+        (1, 30, 50, 20),
+        (1, 20, 30, 50),
+        (1, 30, 20, 50),
+        (1, 50, 30, 60),
+    ]
+    assert operations.products[0].transposed == (False, True)  # W is (50, 60)
+    assert sum(p.flops for p in operations.products) == 2 * 30 * (2 * 60 * 50 + 3 * 50 * 20)
+
+
+def test_a_weighted_sum_of_tensors_is_no_product() -> None:
+    with Operations() as operations:
+        torch.ones(3, 5) @ torch.ones(5, 1000)
+        torch.ones(30, 1000) @ torch.ones(1000, 7)
+    assert operations.total == 6 and operations.products == []
 
 
 def test_products_alone_are_the_same_products() -> None:
-    left, right = torch.ones(2, 3, 4), torch.ones(2, 4, 5)
+    left, right = torch.ones(2, 30, 40), torch.ones(2, 50, 40).mT
     with Operations() as first:
         torch.baddbmm(torch.ones(1), left, right)
         torch.addmm(torch.ones(1).double(), left[0].double(), right[0].double())
-        torch.addmm(torch.ones(1), left[0], right[0])
+        torch.addmm(torch.ones(1), right[0].T, left[0].T)
     alone = ProductsAlone(first.products)
     with Operations() as second:
         alone()
-    sizes = [Product(2, 3, 4, 5), Product(1, 3, 4, 5, torch.float64), Product(1, 3, 4, 5)]
-    assert first.products == second.products == sizes
+    assert first.products == second.products
+    assert second.products == [
+        Product(2, 30, 40, 50, torch.float32, (False, True)),
+        Product(1, 30, 40, 50, torch.float64, (False, True)),
+        Product(1, 50, 40, 30, torch.float32, (False, True)),
+    ]
     assert second.total == 3
 
 

@@ -18,6 +18,7 @@ from models.fusion.kind import describe_fusion
 from models.items.kind import ItemKind
 from models.items.part_names import by_tower
 from models.items.side_blocks import Activation, Widening, make_blocks
+from models.items.side_stack import can_stack, mixture_of, run_levels
 from models.items.side_towers import InterTower, IntraTower, Mixing
 from toolkit.errors import UserError
 from toolkit.towers import Modality, TowerSpec
@@ -149,6 +150,13 @@ class SideNetwork(nn.Module):
                 mixing=mixing,
             )
         self.joined = (*(spec.name for spec in with_intra), *([INTER] if self.inter else []))
+        self.equal = (
+            len({(spec.layers, spec.width) for spec in towers}) == 1
+            and all(spec.widths is None for spec in towers)
+            and {*self.bottlenecks.values(), self.inter_bottleneck} == {self.inter_bottleneck}
+            and activation == "relu"
+            and dropout == 0
+        )
         # Built last, so that the fusion does not change the initial weights of the other parts.
         self.fusion = fusion(parts=self.joined, embedding_dim=embedding_dim)
 
@@ -191,12 +199,10 @@ class SideNetwork(nn.Module):
         Raises:
             ValueError: if a tower is missing or its states do not have the shape in its spec.
         """
-        specs = zip(self.widenings.values(), self.specs, strict=True)
-        inputs = [widen(self._checked(spec, states)) for widen, spec in specs]
-        parts = [tower(x) for tower, x in zip(self.intra.values(), inputs, strict=False)]
-        if self.inter is not None:
-            parts.append(self.inter(inputs))
-        return dict(zip(self.joined, parts, strict=True))
+        inputs = [self._checked(spec, states) for spec in self.specs]
+        sides = self._stacked(inputs) if self.equal and can_stack(inputs) else self._apart(inputs)
+        towers = zip(self.joined, self._towers(), sides, strict=True)
+        return {name: tower(side) for name, tower, side in towers}
 
     def forward(self, states: Mapping[str, Tensor]) -> Tensor:
         """`{name: (U, K, D)}` -> (U, E)."""
@@ -213,7 +219,36 @@ class SideNetwork(nn.Module):
                 f"states of tower {spec.name!r} have shape {tuple(tensor.shape)}, "
                 f"expected (U, {spec.layers}, {spec.width})"
             )
-        return tensor.to(next(self.parameters()).dtype)
+        return tensor
+
+    def _towers(self) -> list[IntraTower | InterTower]:
+        """The side towers, in the order of the parts."""
+        intra: list[Any] = list(self.intra.values())
+        return intra if self.inter is None else [*intra, self.inter]
+
+    def _apart(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The last side state of each side tower: one tower after the other."""
+        dtype = next(self.parameters()).dtype
+        widened = [
+            widen(x.to(dtype)) for widen, x in zip(self.widenings.values(), inputs, strict=True)
+        ]
+        intra: list[Any] = list(self.intra.values())
+        sides = [tower.side(x) for tower, x in zip(intra, widened, strict=False)]
+        return sides if self.inter is None else [*sides, self.inter.side(widened)]
+
+    def _stacked(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The same for towers of equal shape, level by level."""
+        towers = self._towers()
+        mixture = mixture_of(
+            [tower.gates() for tower in towers if tower.gates is not None],
+            levels=self.specs[0].layers,
+            towers=len(self.specs),
+            intra=len(self.intra) > 0,
+            inter=self.inter is not None,
+            like=next(self.parameters()),
+        )
+        blocks: list[Any] = [tower.blocks for tower in towers]
+        return run_levels(mixture, inputs, blocks).unbind()
 
 
 def _check_names(names: list[str], parts: str) -> None:

@@ -52,13 +52,17 @@ class IntraTower(nn.Module):
         self.head = in_group(nn.Linear(spec.width, hidden), "image_head" if image else "text_head")
         self.project = nn.Linear(hidden, embedding_dim)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """(U, K, D) -> (U, E)."""
+    def side(self, states: Tensor) -> Tensor:
+        """The last side state: (U, K, D) -> (U, D)."""
         gates = None if self.gates is None else self.gates()
         side = torch.zeros_like(states[:, 0])
         for level, block in enumerate(self.blocks):
             state = states[:, level]
             side = block(side + state if gates is None else torch.lerp(side, state, gates[level]))
+        return side
+
+    def forward(self, side: Tensor) -> Tensor:
+        """The embedding of a last side state: (U, D) -> (U, E)."""
         return self.project(self.head(side))
 
 
@@ -120,8 +124,8 @@ class InterTower(nn.Module):
         gates = self.gates()
         return torch.stack([1 - gates, gates], dim=1) if gates.dim() == 1 else gates
 
-    def forward(self, towers: Sequence[Tensor]) -> Tensor:
-        """T tensors (U, K_t, D_t) -> (U, E)."""
+    def side(self, towers: Sequence[Tensor]) -> Tensor:
+        """The last side state: T tensors (U, K_t, D_t) -> (U, D)."""
         weights = self.weights()
         top = [states[:, states.shape[1] - self.levels :] for states in towers]
         projections: list[nn.ModuleList] = list(self.projections.values())  # type: ignore[arg-type]
@@ -132,4 +136,8 @@ class InterTower(nn.Module):
                 for t, states in enumerate(top)
             )
             side = block(side + mixed)
+        return side
+
+    def forward(self, side: Tensor) -> Tensor:
+        """The embedding of a last side state: (U, D) -> (U, E)."""
         return self.project(self.head(side))
