@@ -85,7 +85,9 @@ def count(active: ArrayLike, labels: ArrayLike, subjects: Sequence[str]) -> Coun
 
 
 def f1(counts: Counts) -> Floats:
-    """F1 of each AU, over the frames of all subjects: 2 TP / (2 TP + FP + FN); nan if this is 0 / 0.
+    """(A,) F1 of each AU, over the frames of all subjects: 2 TP / (2 TP + FP + FN).
+
+    It is 0 for an AU that is never active, as in published results, whatever is recognised.
 
     >>> f1(count([[1], [1], [0]], [[1], [0], [9]], ["a", "b", "b"])).round(3).tolist()
     [0.667]
@@ -96,16 +98,16 @@ def f1(counts: Counts) -> Floats:
 def f1_of_subjects(counts: Counts) -> Floats:
     """(S,) the mean over AUs of each subject's F1, for paired tests of two runs (`toolkit.significance`).
 
-    An AU that a subject neither shows nor is recognised to show is left out; nan if no AU remains.
+    AUs that a subject does not show are left out, for all runs alike; nan for a subject that shows none.
     """
-    return _mean_of_defined(_f1(*counts[:3]))
+    shown = counts.true_positive + counts.false_negative > 0
+    return _ratio(np.where(shown, _f1(*counts[:3]), 0).sum(1), shown.sum(1))
 
 
 def f1_report(counts: Counts, *, rounds: int = 10_000, seed: int = 0) -> F1Report:
     """F1 per AU and their mean, with the middle 95% of R bootstrap rounds that draw S subjects with replacement.
 
-    Frames of a subject resemble each other, so subjects are drawn, not frames. An AU whose F1 is 0 / 0 in a round is left
-    out of this round.
+    Frames of a subject resemble each other, so subjects are drawn, not frames.
 
     Args:
         counts: of all subjects.
@@ -117,19 +119,17 @@ def f1_report(counts: Counts, *, rounds: int = 10_000, seed: int = 0) -> F1Repor
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}; it must be at least 1")
-    subjects, aus = counts.true_positive.shape
-    generator = np.random.default_rng(seed)
-    shares = np.full(subjects, 1 / subjects)
-    drawn = []
+    subjects = len(counts.true_positive)
+    generator, shares = np.random.default_rng(seed), np.full(subjects, 1 / subjects)
     at_once = max(1, _AT_ONCE // subjects)
+    rows = []
     for start in range(0, rounds, at_once):
         times = generator.multinomial(subjects, shares, min(at_once, rounds - start))
-        drawn.append(_f1(*(times @ part for part in counts[:3])))
-    samples = np.concatenate(drawn)
-    values = f1(counts)
-    per_au = [_interval(values[a], samples[:, a]) for a in range(aus)]
+        rows.append(_f1(*(times @ part for part in counts[:3])))
+    samples, values = np.concatenate(rows), f1(counts)
     return F1Report(
-        _interval(float(_mean_of_defined(values[None])[0]), _mean_of_defined(samples)), per_au
+        _interval(values.mean(), samples.mean(1)),
+        [_interval(value, of_au) for value, of_au in zip(values, samples.T, strict=True)],
     )
 
 
@@ -170,23 +170,15 @@ def needs_sklearn(what: str) -> UserError:
 
 def _f1(true_positive: ArrayLike, false_positive: ArrayLike, false_negative: ArrayLike) -> Floats:
     twice = 2 * np.asarray(true_positive)
-    return _ratio(twice, twice + np.asarray(false_positive) + np.asarray(false_negative))
+    return _ratio(twice, twice + np.asarray(false_positive) + np.asarray(false_negative), empty=0.0)
 
 
-def _ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
+def _ratio(part: ArrayLike, whole: ArrayLike, *, empty: float = np.nan) -> Floats:
+    """The quotient; `empty` where the whole is 0."""
     part, whole = (np.asarray(values, dtype=np.float64) for values in (part, whole))
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-
-
-def _mean_of_defined(values: Floats) -> Floats:
-    """(M, A) -> (M,) mean over the AUs that are not nan; nan if all are."""
-    defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0).sum(1), defined.sum(1))
+    return np.divide(part, whole, out=np.full(part.shape, empty), where=whole > 0)
 
 
 def _interval(value: float, samples: Floats) -> Interval:
-    defined = samples[~np.isnan(samples)]
-    if not len(defined):
-        return Interval(float(value), float("nan"), float("nan"))
-    low, high = np.quantile(defined, [0.025, 0.975])
+    low, high = np.quantile(samples, [0.025, 0.975])
     return Interval(float(value), float(low), float(high))

@@ -103,7 +103,7 @@ class VLFAU(nn.Module):
         au_texts: whether there are decoders of texts about AUs.
         face_texts: whether there is a decoder of texts about faces.
         vocabulary: tokens of the texts (`models.facial.texts.vocabulary_of`); required with a language branch.
-        shared_decoder: whether all AUs share one decoder.
+        shared_decoder: whether all AUs share one decoder, which is smaller and faster; in the paper each has its own.
         decoder_layers: layers of a decoder.
         decoder_heads: attention heads of a decoder.
         decoder_dropout: dropout probability in a decoder.
@@ -130,7 +130,7 @@ class VLFAU(nn.Module):
         au_texts: bool = True,
         face_texts: bool = True,
         vocabulary: Vocabulary | None = None,
-        shared_decoder: bool = True,
+        shared_decoder: bool = False,
         decoder_layers: int = 2,
         decoder_heads: int = 4,
         decoder_dropout: float = 0.1,

@@ -144,7 +144,7 @@ def _units_in(folder: Path) -> tuple[int, ...]:
 def _column(path: Path) -> dict[int, int]:
     """Intensity by frame."""
     values: dict[int, int] = {}
-    for line, text in enumerate(text_of(path).rstrip().splitlines(), start=1):
+    for line, text in enumerate(text_of(path).rstrip().split("\n"), start=1):
         match = _LINE.fullmatch(text)
         if not match:
             raise UserError(

@@ -6,6 +6,7 @@ Fold k is the part of the subjects that the test lists of fold k have. If DISFA'
 are read from them.
 """
 
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -86,8 +87,13 @@ def read(folder: Path, units: tuple[int, ...] = ()) -> RawFaces:
     for split in _SPLITS:
         for fold in folds:
             paths, labels = (files[split, fold, what] for what in ("img_path", "label"))
+            seen: set[str] = set()
             for where, path, values in _pairs(paths, labels, units):
                 _add(listed, where, path, values, split, fold)
+                if path in seen:
+                    message = f"{where.rpartition('/')[2]}: repeats {path}; it counts once"
+                    listed.problems.append(Problem(path, "duplicate_id", message))
+                seen.add(path)
     fold_of = dict(_fold_of_subjects(listed))
     intensities, more_files, problems = _intensities(folder, listed.labels, units)
     faces = [
@@ -133,14 +139,18 @@ def _pairs(
     paths: Path, labels: Path, units: tuple[int, ...]
 ) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Yields file and line, path and labels of each picture of a pair of lists."""
-    listed, values = (text_of(path).rstrip().splitlines() for path in (paths, labels))
+    listed, values = (text_of(path).rstrip().split("\n") for path in (paths, labels))
     if len(listed) != len(values):
         raise UserError(
             f"{labels}: {len(values):,} lines, but {paths.name} has {len(listed):,}; expected a line of labels for each "
             "path, so download both again"
         )
     for line, (path, row) in enumerate(zip(listed, values, strict=True), start=1):
-        yield f"{paths}:{line}", path.strip(), _labels(row, units, where=f"{labels}:{line}")
+        yield (
+            f"{paths}:{line}",
+            posixpath.normpath(path.strip()),
+            _labels(row, units, where=f"{labels}:{line}"),
+        )
 
 
 def _labels(row: str, units: tuple[int, ...], *, where: str) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -78,8 +78,7 @@ class RawFaces:
 
 def leaves_folder(path: str) -> bool:
     """Whether a listed path is absolute or leads out of the folder of pictures."""
-    parts = PurePosixPath(path).parts
-    return path.startswith("/") or ".." in parts or any(c in path for c in "\\\0")
+    return path.startswith("/") or ".." in path.split("/") or any(c in path for c in "\\\0")
 
 
 def path_parts(path: str, *, where: str) -> PathParts:
@@ -93,13 +92,13 @@ def path_parts(path: str, *, where: str) -> PathParts:
     Raises:
         UserError: if the path names no folder of a subject.
     """
-    *folders, file = PurePosixPath(path).parts or ("",)
+    *folders, file = path.split("/")
     if not folders:
         raise UserError(
             f"{where}: expected SUBJECT/PICTURE or SUBJECT/SEQUENCE/PICTURE, found {path[:80]!r}; put each subject's "
             "pictures into a folder of its own"
         )
-    number = _FRAME.search(PurePosixPath(file).stem)
+    number = _FRAME.search(file.rpartition(".")[0] or file)
     frame = int(number[1]) if number else None
     return PathParts(folders[0], "/".join(folders[1:]) or None, frame)
 

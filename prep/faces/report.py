@@ -165,6 +165,14 @@ _PROBLEMS: dict[str, Any] = {
         "their faces are used neither for training nor for tests",
         "fit",
     ),
+    "duplicate_id": (
+        "note",
+        "line that repeats a path of the same list",
+        "lines that repeat a path of the same list",
+        "no action is needed if they should count once",
+        "each picture counts once",
+        "fit",
+    ),
     "other_labels": (
         "warning",
         "line with other labels than an earlier list has for the same picture",

@@ -56,6 +56,7 @@ def make_network(swin: SwinConfig, vocabulary: Vocabulary) -> MakeNetwork:
             "reduction": 4,
             "kernel": 3,
             "vocabulary": vocabulary,
+            "shared_decoder": True,
             "decoder_layers": 1,
             "decoder_heads": 2,
             "decoder_dropout": 0.0,

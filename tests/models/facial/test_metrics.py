@@ -27,6 +27,7 @@ def test_f1_and_accuracy_are_those_of_scikit_learn():
     for subject, of_subject in enumerate(np.unique(SUBJECTS)):
         rows = np.array(SUBJECTS) == of_subject
         alone = count(SCORES[rows] > 0.5, LABELS[rows], [of_subject] * rows.sum())
+        assert (LABELS[rows] == 1).any(0).all()
         assert f1_of_subjects(counts)[subject] == pytest.approx(f1(alone).mean())
 
 
@@ -69,13 +70,18 @@ def test_frames_of_a_subject_are_no_independent_samples():
     assert many == pytest.approx(few) and few.high - few.low > 0.3
 
 
-def test_an_au_without_active_frames_is_left_out():
+def test_an_au_that_is_never_active_has_an_f1_of_zero():
     counts = count([[1, 0], [0, 0]], [[1, 0], [1, 0]], ["a", "b"])
-    assert f1(counts)[0] == 2 / 3 and math.isnan(f1(counts)[1])
+    assert f1(counts).tolist() == [2 / 3, 0]
     report = f1_report(counts, rounds=100)
-    assert report.mean.value == 2 / 3 and math.isnan(report.per_au[1].low)
-    assert f1(count([[1], [0]], [[0], [0]], ["a", "b"])).tolist() == [0]
-    assert f1_of_subjects(counts).tolist() == [1, 0]
+    assert report.mean.value == 1 / 3 and report.per_au[1] == (0, 0, 0)
+
+
+def test_f1_of_a_subject_is_over_the_aus_that_it_shows():
+    labels, subjects = [[1, 0], [1, 0], [0, 0]], ["a", "b", "c"]
+    for of_second in (0, 1):
+        counts = count([[1, of_second], [0, of_second], [0, of_second]], labels, subjects)
+        np.testing.assert_equal(f1_of_subjects(counts), [1, 0, math.nan])
 
 
 def test_runs_are_compared_by_subjects():

@@ -100,6 +100,18 @@ def test_paths_that_leave_the_dump_are_left_out(broken, store, tmp_path):
     )  # the train lists of folds 2 and 3 have both pictures
 
 
+def test_a_path_that_is_listed_twice_counts_once(broken, store, tmp_path):
+    for name in (PATHS, LABELS):
+        first, rest = (broken / name).read_text().split("\n", 1)
+        (broken / name).write_text(f"{first}\r\n./{first}\n" if name == PATHS else f"{first}\n" * 2)
+        (broken / name).write_text((broken / name).read_text() + rest)
+    data = store(broken, tmp_path / "data")
+    assert errors_of(data) == [("lists", "duplicate_id", "F001/T1/1.jpg")]
+    assert open_faces(data).table.num_rows == 48
+    (finding,) = (f for f in prep.report(data)["verdict"] if f["kind"] == "duplicate_id")
+    assert finding["what"] == "1 line that repeats a path of the same list"
+
+
 def test_other_labels_for_a_picture_are_reported(broken, store, tmp_path):
     line = (broken / LABELS).read_text().splitlines()[0]
     other = " ".join("1" if label == "0" else "0" for label in line.split())
@@ -169,7 +181,7 @@ def test_an_au_without_a_file_is_missing(disfa_copy, store, tmp_path):
 
 def test_what_is_no_dump_of_faces(broken, store, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no broken of faces found; expected list/DS_"):
+    with pytest.raises(UserError, match=r"no dump of faces found; expected list/DS_"):
         store(tmp_path / "empty", tmp_path / "data")
     with pytest.raises(UserError, match="no such folder"):
         store(tmp_path / "absent", tmp_path / "data")

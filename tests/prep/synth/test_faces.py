@@ -14,6 +14,7 @@ from prep.synth.faces.dump import write_faces
 from prep.synth.faces.expression import landmarks
 from prep.synth.faces.occlusion import REGIONS, occlude
 from prep.synth.faces.painting import paint
+from prep.synth.faces.scene import draw_face_frames
 from prep.synth.faces.sequences import RATE, draw_intensities, draw_rates
 from prep.synth.faces.settings import SynthFaces
 from prep.synth.faces.styles import STYLES, render
@@ -109,6 +110,17 @@ def test_a_face_is_painted_into_any_picture_and_may_leave_it():
     outside = ground.copy()
     paint(outside, SUBJECT, {}, Pose(-200, 40, 30))
     assert (outside == ground).all()
+
+
+def test_a_clip_has_one_face_whose_expression_follows_the_intensities():
+    rest, smile, again = draw_face_frames(
+        SUBJECT, [{}, {12: 5}, {}], np.random.default_rng(1), side_px=96
+    )
+    assert rest.shape == (96, 96, 3)
+    (still,) = draw_face_frames(SUBJECT, [{}], np.random.default_rng(1), side_px=96)
+    assert np.array_equal(still, rest)  # a picture is a clip of one frame
+    changed_px = (np.abs(smile.astype(int) - rest).max(axis=2) > 10).mean()
+    assert 0.005 < changed_px < 0.3 and not np.array_equal(rest, again)
 
 
 def test_the_two_styles_look_different():
