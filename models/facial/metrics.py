@@ -164,7 +164,7 @@ def auc(scores: ArrayLike, labels: ArrayLike) -> Floats:
 def needs_sklearn(what: str) -> UserError:
     """The error for a part that needs scikit-learn, which is not installed."""
     return UserError(
-        f"{what} needs scikit-learn, which is not installed; pip install 'versa-toolkit[facial]'"
+        f"{what} needs scikit-learn, which is not installed; pip install 'versa-toolkit[faces]'"
     )
 
 

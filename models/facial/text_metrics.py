@@ -43,6 +43,6 @@ def bleu(texts: Sequence[str], references: Sequence[str]) -> float:
         from sacrebleu import corpus_bleu
     except ImportError as error:
         raise UserError(
-            "BLEU needs sacrebleu, which is not installed; pip install 'versa-toolkit[facial]'"
+            "BLEU needs sacrebleu, which is not installed; pip install 'versa-toolkit[faces]'"
         ) from error
     return float(corpus_bleu(list(texts), [list(references)]).score) / 100
