@@ -1,7 +1,8 @@
 """Side towers of equal shape, level by level, with one matrix product for all towers.
 
-The results are those of each tower alone (`models.items.side_towers`), with a quarter of the dispatched operations. The
-backward pass is written out, because the gradients of the weights of all levels are then one matrix product.
+The results are those of each tower alone (`models.items.side_towers`), with a quarter of the dispatched operations
+(two towers of 7 levels: 128 in place of 528, forward and backward; `benchmarks.floor`). The backward pass is written
+out, because the gradients of the weights of all levels are then one matrix product.
 
 U items, T towers of states, R side towers (intra towers, inter tower or both), K levels, D width, H bottleneck.
 """
