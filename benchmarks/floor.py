@@ -193,7 +193,7 @@ def _evaluation(training: Training) -> tuple[Work, Work, Operations]:
         return catalogue
 
     with Operations() as operations:
-        columns = evaluation().vectors.shape[1]
+        columns = len(evaluation().vectors)
     residency = training.features.residency
     floor = _floor(
         operations,
