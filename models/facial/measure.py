@@ -87,7 +87,7 @@ def measure(
         "F1_fitted": _as_dict(at_fitted.mean),
         **{name: _number(_mean(per_au[name])) for name in means},
         "calibrated_on": trained.record.calibrated_on,
-        "identity": _identity(recognised.features[:, chosen], faces),
+        "identity": _identity(recognised, faces),
         "texts": _texts(trained.facs, aus, chosen, faces.labels, raw >= HALF, recognised),
         "per_au": {
             column(au): {
@@ -162,13 +162,18 @@ def held_out_sequences(
     return held_out
 
 
-def _identity(features: NDArray[np.float32], faces: Labelled) -> dict[str, Any] | None:
+def _identity(recognised: Recognised, faces: Labelled) -> dict[str, Any] | None:
     """The probe of the features; null for fewer than two subjects, or a subject with one face."""
-    _, sizes = np.unique(np.asarray(faces.subjects), return_counts=True)
+    subjects, sequences = (
+        [values[index] for index in recognised.featured.tolist()]
+        for values in (faces.subjects, faces.sequences)
+    )
+    _, sizes = np.unique(np.asarray(subjects), return_counts=True)
     if len(sizes) < 2 or sizes.min() < 2:
         return None
-    held_out = held_out_sequences(faces.subjects, faces.sequences)
-    return probe_identity(features, faces.subjects, held_out=held_out)._asdict()
+    features = recognised.features[:, list(faces.columns)]
+    held_out = held_out_sequences(subjects, sequences)
+    return probe_identity(features, subjects, held_out=held_out)._asdict()
 
 
 def _texts(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save
 
 from models.facial.network import VLFAU
 from models.facial.trained import FaceRecord, TrainedFaces
+from models.parameters import gathered, kept_state, load_kept_state
 from toolkit.arguments import a_path
 from toolkit.atomic import write_atomically
 from toolkit.digests import sha256_of
@@ -35,10 +36,7 @@ def save_model(network: VLFAU, record: FaceRecord, folder: Path, *, facs_file: P
         facs_file: the YAML file of the phrases that it was trained with.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
-    }
-    data = save(state, metadata={"format": "pt"})
+    data = save(gathered(kept_state(network)), metadata={"format": "pt"})
     write_atomically(folder / WEIGHTS, partial(_write, data))
     shutil.copyfile(facs_file, folder / FACS)
     save_record(network, record, folder)
@@ -90,7 +88,7 @@ def from_pretrained(path: str | Path, *, revision: str | None = None) -> Trained
         _refuse_large(settings, sum(tensor.numel() for tensor in tensors.values()))
         with torch.random.fork_rng(devices=[]):
             network = VLFAU.from_settings(settings)
-        network.load_state_dict(tensors)
+        load_kept_state(network, tensors)
         record = FaceRecord.from_dict(config)
     except Exception as error:  # torch and Python raise many types for invalid settings
         reason = " ".join(str(error).split())

@@ -1,9 +1,9 @@
 """Runs a network over many faces, in all processes.
 
-N faces, A action units (AUs), D width.
+N faces, A action units (AUs), D width, M faces with features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.facial.network import VLFAU
+from models.facial.network import VLFAU, FaceOutput
 from models.facial.pictures import Pictures
 from models.facial.text_metrics import token_hits
 from models.facial.texts import Texts
@@ -20,6 +20,7 @@ from models.machine.parallel import gather_objects, gather_shares, share
 from models.machine.precision import Precision
 
 Floats = NDArray[np.float32]
+FEATURED = 4000  # most faces whose features are kept
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Recognised:
 
     Args:
         logits: (N, A).
-        features: (N, A, D).
+        features: (M, A, D) of some faces, evenly spaced: enough to probe, and few enough for the memory.
+        featured: (M,) indices of these faces.
         au_texts: N lists of A texts; None without this branch.
         face_texts: N texts; None without this branch.
         au_hits: tokens of texts about AUs that are predicted right, and all, by teacher forcing; None without targets.
@@ -37,6 +39,7 @@ class Recognised:
 
     logits: Floats
     features: Floats
+    featured: NDArray[np.int64]
     au_texts: list[list[str]] | None = None
     face_texts: list[str] | None = None
     au_hits: tuple[int, int] | None = None
@@ -60,13 +63,7 @@ def recognise(
         batch_size: faces at a time.
         precision: mixed precision.
     """
-    device, mine = next(network.parameters()).device, share(len(rows)).tolist()
-    network.eval()
-    logits = []
-    with torch.no_grad(), autocast(precision, device):
-        for some in _batches(mine, batch_size):
-            logits.append(network(_images(pictures, rows, some, device)).logits.float())
-    return _gathered(torch.cat(logits), len(rows))
+    return _over(network, pictures, rows, lambda output: output.logits, batch_size, precision)
 
 
 def describe(
@@ -94,7 +91,7 @@ def describe(
     """
     device, mine, count = next(network.parameters()).device, share(len(rows)).tolist(), len(rows)
     network.eval()
-    logits, features, hits = [], [], []
+    logits, hits = [], []
     au_texts: list[list[str]] = []
     face_texts: list[str] = []
     with torch.no_grad(), autocast(precision, device):
@@ -102,16 +99,18 @@ def describe(
             images = _images(pictures, rows, some, device)
             described = network.describe(images, beams=beams)
             logits.append(described.output.logits.float())
-            features.append(described.output.features.float())
             au_texts += described.au_texts or []
             face_texts += described.face_texts or []
             if labels is not None and texts is not None:
                 hits.append(_hits(network, images, torch.from_numpy(labels[some]), texts))
     counted = _gathered(torch.cat(hits), count).sum(0).astype(int).tolist() if hits else None
     has_aus, has_faces = network.au_language is not None, network.face_language is not None
+    featured = np.unique(np.linspace(0, count - 1, min(count, FEATURED)).astype(int))
+    chosen = [rows[index] for index in featured]
     return Recognised(
         _gathered(torch.cat(logits), count),
-        _gathered(torch.cat(features), count),
+        _over(network, pictures, chosen, lambda output: output.features, batch_size, precision),
+        featured,
         gather_objects(au_texts, count) if has_aus else None,
         gather_objects(face_texts, count) if has_faces else None,
         (counted[0], counted[1]) if counted and has_aus else None,
@@ -122,6 +121,25 @@ def describe(
 def as_input(images: Tensor, device: torch.device) -> Tensor:
     """(B, 3, C, C) uint8 -> float in [0, 1], on a device."""
     return images.to(device).float() / 255
+
+
+def _over(
+    network: VLFAU,
+    pictures: Pictures,
+    rows: Sequence[int],
+    take: Callable[[FaceOutput], Tensor],
+    batch_size: int,
+    precision: Precision,
+) -> Floats:
+    """(N, ...) a part of the output for each row, from all processes."""
+    device, mine = next(network.parameters()).device, share(len(rows)).tolist()
+    network.eval()
+    with torch.no_grad(), autocast(precision, device):
+        parts = [
+            take(network(_images(pictures, rows, some, device))).float()
+            for some in _batches(mine, batch_size)
+        ]
+    return _gathered(torch.cat(parts), len(rows))
 
 
 def _hits(network: VLFAU, images: Tensor, labels: Tensor, texts: Texts) -> Tensor:

@@ -38,7 +38,7 @@ def test_metrics_of_two_faces_by_hand(trained_run):
         ["a", "b", "c", "d"], ["s", "s", "t", "t"], ["1", "2", "1", "2"], labels, range(12)
     )
     features = np.random.default_rng(0).normal(size=(4, 12, 16)).astype(np.float32)
-    report = measure(trained, faces, Recognised(logits, features), rounds=10)
+    report = measure(trained, faces, Recognised(logits, features, np.arange(4)), rounds=10)
     first, second = (report["per_au"][name] for name in ("AU01", "AU02"))
     assert first["F1"]["value"] == 2 / (2 + 1 + 1) and second["F1"]["value"] == 2 / (2 + 1)
     assert (first["accuracy"], second["accuracy"]) == (2 / 4, 2 / 3)
