@@ -246,7 +246,7 @@ def parse(module: str, arguments: list[str]) -> None:
     elif module == "models":
         models.cli.make_parser().parse_args(arguments)
     elif module == "models.facial":
-        models.facial.cli.PROGRAM.make_parser().parse_args(arguments)
+        models.facial.cli.make_parser().parse_args(arguments)
     else:
         assert module == "prep", f"{module}: a block of it must run"
         dashed = [f"--{w[2:].replace('-', '_')}" if w.startswith("--") else w for w in arguments]

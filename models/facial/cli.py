@@ -17,6 +17,7 @@ where to begin:
   python -m models.facial predict RUN face.jpg --output faces.csv""",
     commands=COMMANDS,
 )
+PROG, SCRIPT, make_parser = PROGRAM.prog, PROGRAM.script, PROGRAM.make_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -64,6 +64,7 @@ from toolkit.faces import Faces, open_faces
 from toolkit.facs import column
 from toolkit.prefetch import Waiting
 
+SCRIPT = "versa-train-faces"  # the same command in one process, as shells complete it
 # Settings that a resumed run may change: no finished step depends on them. (The dataset is compared by content.)
 FREE_TO_CHANGE = {"data", "train.log_every_steps", "train.checkpoint_every_steps", "train.keep_checkpoints",
                   "train.test", "train.thresholds", "train.trackers", "train.workers", "train.beams"}  # fmt: skip
@@ -438,7 +439,7 @@ def main() -> int:
     """Command line."""
     options, arguments = take_answer_options(sys.argv[1:])
     if arguments[:1] == ["--print-completion"]:
-        print(completion_script(make_parser("versa-train-faces"), arguments[1:]))
+        print(completion_script(make_parser(SCRIPT), arguments[1:]))
         return 0
     status = answer(lambda: _trained(arguments), as_json=options.json, quiet=options.quiet)
     gc.collect()  # see `models.train.main`
