@@ -329,10 +329,7 @@ def _end_epoch(
     """Keeps the network if it is the best on the held-out training subjects, or, without any, if the epoch is the last."""
     settings, now = config.train, {"step": place.step, "epoch": place.epoch}
     times = {"train_seconds": train_seconds, "waited_seconds": waited_seconds}
-    kept = place.epoch == settings.epochs
-    if kept:
-        place.best_epoch = place.epoch
-    shown = ""
+    kept, shown = place.epoch == settings.epochs, ""
     if len(rows.valid):
         logits = recognise(
             network,
@@ -343,11 +340,11 @@ def _end_epoch(
         )
         subjects = subjects_of(faces, rows.valid).tolist()
         value = float(f1(count(logits >= 0, faces.labels[rows.valid], subjects)).mean())
-        kept = value > place.best
-        if kept:
-            place.best, place.best_epoch = value, place.epoch
+        kept, place.best = value > place.best, max(value, place.best)
         times["valid_F1"] = value
         shown = f": valid F1 {value:.4f}"
+    if kept:
+        place.best_epoch = place.epoch
     log.write(**now, **times)
     log.print(f"epoch {place.epoch}{shown} ({train_seconds:.1f} s)")
     if kept and log.enabled:

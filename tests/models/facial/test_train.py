@@ -1,5 +1,6 @@
 """Training: a run folder, exact resume, folds without shared subjects, and refusals."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -75,6 +76,8 @@ def test_stopped_by_a_signal_and_resumed_it_is_the_same_run(
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
     configs = [(one / "model/config.json").read_text() for one in (run, whole)]
     assert configs[0] == configs[1]
+    by_epoch = {line["epoch"]: line["valid_F1"] for line in lines(run) if "valid_F1" in line}
+    assert lines(run)[-1]["best_epoch"] == max(by_epoch, key=by_epoch.get)
 
 
 def test_evaluation_repeats_the_test_of_training(trained_run):
@@ -160,3 +163,13 @@ def test_a_folder_that_is_no_run_of_faces_is_refused(tmp_path):
     (tmp_path / "config.yaml").write_text("format: 1\ntowers: [title]\n")
     with pytest.raises(UserError, match=r"not the settings of a run of models\.facial\.train"):
         read_face_config(tmp_path)
+
+
+def test_a_missing_extra_is_named_before_training(make_config, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "sacrebleu" else find(name)
+    )
+    with pytest.raises(UserError, match=r"sacrebleu, .* pip install 'versa-toolkit\[faces\]'"):
+        train(make_config(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
