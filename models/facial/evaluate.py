@@ -34,7 +34,7 @@ def evaluate(
     data: str | Path | None = None,
     other_people: bool = False,
     device: str = "cpu",
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Tests a run and writes metrics/NAME.json and faces/NAME.arrow.
 
@@ -46,7 +46,7 @@ def evaluate(
         data: a dataset; by default that of the run. The dataset of the run may have moved.
         other_people: states that subjects of another dataset with the names of training subjects are other people.
         device: of the network.
-        batch_size: faces at a time.
+        batch_size: faces at a time; by default that of the training, whose test is then repeated to the last bit.
 
     Returns:
         The report (`models.facial.measure.measure`).
@@ -59,6 +59,7 @@ def evaluate(
     config = read_face_config(run)
     trained = from_pretrained(run / MODEL)
     trained.network.to(device)
+    batch_size = batch_size or config.train.batch_size
     faces = open_faces(data or config.data)
     if describe_faces(faces)["faces_sha256"] == trained.record.dataset["faces_sha256"]:
         return test(trained, config, faces, run, batch_size=batch_size)
@@ -79,7 +80,7 @@ def evaluate(
 
 
 def test(
-    trained: TrainedFaces, config: FaceConfig, faces: Faces, run: Path, *, batch_size: int = 64
+    trained: TrainedFaces, config: FaceConfig, faces: Faces, run: Path, *, batch_size: int
 ) -> dict[str, Any]:
     """Tests a network on the subjects of the run's fold; all processes call it.
 

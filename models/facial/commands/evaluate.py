@@ -19,7 +19,9 @@ def add_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="subjects of the other dataset with names of training subjects are other people",
     )
-    parser.add_argument("--batch_size", type=int, default=64, help="faces at a time")
+    parser.add_argument(
+        "--batch_size", type=int, help="faces at a time; by default that of the training"
+    )
 
 
 def run(options: Namespace) -> Answer | None:
