@@ -180,7 +180,7 @@ def _refuse_unlike(first: Sequence[TestedRun], group: Sequence[TestedRun]) -> No
         "folds": lambda runs: sorted({run.settings["fold"] for run in runs}),
         "subjects": lambda runs: sorted({name for run in runs for name in run.subjects}),
     }.items():
-        if of(first) != of(group):  # type: ignore[no-untyped-call]
+        if of(first) != of(group):
             raise UserError(
                 f"{first[0].path} and {group[0].path}: their methods were tested on other {what}; compare runs of the same "
                 "dataset and folds"

@@ -124,7 +124,7 @@ class FaceBatches:
             rows = self.rows[chosen].tolist()
             images = self.pictures.changed(rows, seed=self.seed, epoch=epoch)
             labels = self.labels[chosen]
-            texts = self.texts and self.texts.targets(labels)
+            texts = self.texts.targets(labels) if self.texts else None
             return FaceBatch(images, labels, texts, self._share(order, number))
 
         with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
