@@ -4,7 +4,8 @@
 
 Recipe `paper` with two towers of 7 x 384 states, batch 64, by default over random histories and states of Scientific's
 size. A step gathers the states of its items and trains on them. Its floor runs matrix products of the same sizes as
-those of forward, backward and optimizer, and nothing between them; then it reads the bytes of the step once: the states
+those of forward and backward, in the same layouts, and nothing between them (weighted sums that are written as thin
+products are left out); then it reads the bytes of the step once: the states
 of its items, and the weights, their gradients and both moments of Adam. The floor of an evaluation reads the states of
 all items and every score once. Work and floor alternate in one process; the figures are medians. Operations are those
 that PyTorch dispatches, views left out (`benchmarks.operations`).
@@ -192,7 +193,7 @@ def _evaluation(training: Training) -> tuple[Work, Work, Operations]:
         return catalogue
 
     with Operations() as operations:
-        columns = evaluation().vectors.shape[1]
+        columns = len(evaluation().vectors)
     residency = training.features.residency
     floor = _floor(
         operations,

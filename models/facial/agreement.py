@@ -53,6 +53,7 @@ def agreement(
     Raises:
         ValueError: if the numbers of texts, faces and AUs do not match.
 
+    >>> from toolkit.facs import facs
     >>> agreement(facs(), [12], [[True]], face_texts=["In this face, the lip corners are pulled up."]).face_texts
     1.0
     """

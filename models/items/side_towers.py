@@ -6,7 +6,7 @@ U items, T towers, K kept states (the embedding output first), D width, E embedd
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -129,7 +129,7 @@ class InterTower(nn.Module):
         weights = self.weights()
         top = [states[:, states.shape[1] - self.levels :] for states in towers]
         projections: list[nn.ModuleList] = list(self.projections.values())  # type: ignore[arg-type]
-        side: Tensor | float = 0.0
+        side: Any = 0.0
         for level, block in enumerate(self.blocks):
             mixed = sum(
                 weights[level, t] * projections[t][level](states[:, level])

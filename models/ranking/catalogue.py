@@ -17,7 +17,7 @@ from models.machine.precision import Precision
 from models.machine.prefetch import make_each
 from models.ranking.scorer import Scorer
 
-ITEMS_AT_ONCE = 1024
+ITEMS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)

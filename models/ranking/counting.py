@@ -48,7 +48,7 @@ class RankCounter:
     def add(self, tile: Tile) -> None:
         """Counts the columns of a tile; overwrites its scores."""
         assert tile.targets is not None
-        signs = tile.scores.sub_(tile.targets).sign_()
+        signs = tile.scores.sub_(tile.targets).sign_().to(self.counts.dtype)
         # float32 sums of whole numbers are exact up to 2^24 items, in any order of addition.
         self.above_less_below += signs @ self.counts[tile.columns]
         rows, columns = self.masked.of(tile)

@@ -80,7 +80,8 @@ def attend(
             context: Tensor = _PackedAttention.apply(projected, bias, rows, heads, dropout)
         return context
     parts = positions.spread(projected).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-    context = F.scaled_dot_product_attention(*parts, attn_mask=bias, dropout_p=dropout)
+    query, key, value = parts.unbind()
+    context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     return positions.pick(context.transpose(1, 2).flatten(2))
 
 

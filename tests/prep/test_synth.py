@@ -175,7 +175,8 @@ def test_prep_yaml_has_the_towers_of_every_scenario(dump: Path) -> None:
     towers = yaml.safe_load((dump / "prep.yaml").read_text(encoding="utf-8"))["encode"]
     for preset in (Path(__file__).parents[2] / "models/configs").glob("*.yaml"):
         scenario = yaml.safe_load(preset.read_text(encoding="utf-8")).get("towers", [])
-        assert set(scenario) <= set(towers), preset.name
+        imported = {"face_caption"}  # from a file that no synthetic dump has
+        assert set(scenario) - imported <= set(towers), preset.name
 
 
 # Media

@@ -29,7 +29,7 @@ def logged(run: Path) -> Curves:
     curves: Curves = defaultdict(list)
     for line in (run / "log.jsonl").read_text().splitlines():
         entry = json.loads(line)
-        for key in ("loss", "train_seconds"):
+        for key in ("loss", "train_seconds", "waited_seconds"):
             if key in entry:
                 curves[key].append((entry["step"], entry[key]))
         for group in ("valid", "rates"):
