@@ -13,6 +13,9 @@ import pytest
 
 import models.__main__
 import models.cli
+import models.facial.__main__
+import models.facial.cli
+import models.facial.train
 import models.train
 import prep.__main__
 import prep.cli
@@ -37,6 +40,7 @@ def examples(help_text: str) -> list[list[str]]:
     [
         *((prep.cli, name) for name in prep.cli.COMMANDS),
         *((models.cli, name) for name in models.cli.COMMANDS),
+        *((models.facial.cli, name) for name in models.facial.cli.COMMANDS),
     ],
 )
 def test_examples_are_commands(
@@ -139,6 +143,8 @@ def test_scripts_are_the_same_commands() -> None:
         prep.cli.SCRIPT: prep.__main__.run,
         models.cli.SCRIPT: models.__main__.run,
         models.train.SCRIPT: models.train.run,
+        models.facial.cli.SCRIPT: models.facial.__main__.run,
+        models.facial.train.SCRIPT: models.facial.train.run,
     }
 
 
@@ -150,7 +156,7 @@ def test_help_of_models_does_not_wait_for_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("package", [models, toolkit])
+@pytest.mark.parametrize("package", [models, models.facial, toolkit])
 def test_what_a_package_offers_is_there_and_named_like_no_module(package: ModuleType) -> None:
     assert sorted(package._MODULES) == sorted(package.__all__)
     assert all(getattr(package, name) is not None for name in package.__all__)

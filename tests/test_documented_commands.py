@@ -26,11 +26,14 @@ from transformers import (
 )
 
 import models.cli
+import models.facial.cli
 import prep.cli
 import prep.synth
 from models.adaptation import ADAPTATIONS
 from models.commands import COMMANDS as MODELS
 from models.config import parse_run_config, presets
+from models.facial.commands import COMMANDS as FACES
+from models.facial.config import parse_face_config
 from models.fusion import FUSIONS
 from models.general import GENERAL
 from models.items import ITEMS
@@ -41,7 +44,7 @@ from models.train import train
 from prep.cli import COMMANDS as PREP
 from toolkit.own_protocols import as_protocol
 
-MAINS = {"prep": "prep.cli", "models": "models.cli"}
+MAINS = {"prep": "prep.cli", "models": "models.cli", "models.facial": "models.facial.cli"}
 SMALLER = {  # options added to what a page says, by the words that it begins with
     ("prep", "synth"): ["--items", "24", "--users", "60"],
     ("prep", "synth-faces"): ["--size_px", "48"],
@@ -50,6 +53,7 @@ SMALLER = {  # options added to what a page says, by the words that it begins wi
     ("prep", "media"): ["--media.workers", "1"],
     ("models", "efficiency"): ["--warmup", "0"],
     ("models.train",): ["--train.epochs", "1"],
+    ("models.facial.train",): ["--train.epochs", "1"],
     ("models.scaling",): ["--train.epochs", "1"],
 }
 # Of those that write nothing and take seconds, the first is run and the others are parsed.
@@ -237,8 +241,12 @@ def parse(module: str, arguments: list[str]) -> None:
     """Parses the arguments of one of our commands."""
     if module == "models.train":
         parse_run_config(arguments)
+    elif module == "models.facial.train":
+        parse_face_config(arguments)
     elif module == "models":
         models.cli.make_parser().parse_args(arguments)
+    elif module == "models.facial":
+        models.facial.cli.make_parser().parse_args(arguments)
     else:
         assert module == "prep", f"{module}: a block of it must run"
         dashed = [f"--{w[2:].replace('-', '_')}" if w.startswith("--") else w for w in arguments]
@@ -298,7 +306,8 @@ def test_commands_in_sentences_exist(page: Path) -> None:
         elif words[2] in MAINS and len(words) > 4:
             parse(words[2], words[3:])
         elif len(words) == 4:
-            assert words[3] in {"prep": PREP, "models": MODELS}[words[2]], f"{page}: {words}"
+            known = {"prep": PREP, "models": MODELS, "models.facial": FACES}
+            assert words[3] in known[words[2]], f"{page}: {words}"
         else:
             assert import_module(MAINS.get(words[2], words[2])).main, f"{page}: {words}"
 
@@ -313,6 +322,8 @@ def test_every_command_and_preset_is_told_of() -> None:
         *commands,
         "-m models.train",
         "-m models.scaling",
+        "-m models.facial.train",
+        *(f"python -m models.facial {name}" for name in FACES),
     ]:
         assert wanted in told, f"no page tells of {wanted}"
     for preset in presets():

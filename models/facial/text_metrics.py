@@ -5,6 +5,7 @@ L tokens, V words.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from models.facial.vocabulary import IGNORED
@@ -18,10 +19,15 @@ def token_accuracy(logits: Tensor, targets: Tensor) -> float:
         logits: (..., L, V) under teacher forcing.
         targets: (..., L); -100 is ignored.
     """
-    counted = targets != IGNORED
-    right = (logits.argmax(-1) == targets) & counted
-    count = int(counted.sum())
-    return int(right.sum()) / count if count else float("nan")
+    right, counted = token_hits(logits, targets).sum(0).tolist()
+    return right / counted if counted else float("nan")
+
+
+def token_hits(logits: Tensor, targets: Tensor) -> Tensor:
+    """(B, 2) numbers of tokens of each face that are predicted right, and of all; of `token_accuracy`'s arguments."""
+    counted = (targets != IGNORED).flatten(1)
+    right = (logits.argmax(-1) == targets).flatten(1) & counted
+    return torch.stack([right.sum(1), counted.sum(1)], dim=1)
 
 
 def bleu(texts: Sequence[str], references: Sequence[str]) -> float:

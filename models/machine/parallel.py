@@ -1,6 +1,6 @@
 """The collectives of torch.distributed that Versa needs; one process is the usual case."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -71,6 +71,16 @@ def gather_shares(local: Tensor, count: int) -> Tensor:
     parts = [torch.empty_like(local) for _ in range(world)]
     dist.all_gather(parts, local.contiguous())
     return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+
+
+def gather_objects(local: Sequence[T], count: int) -> list[T]:
+    """Like `gather_shares`, of Python objects such as texts, from those that each process computed for its `share`."""
+    _, world = rank_and_world()
+    if world == 1:
+        return list(local)
+    everyone: list[Any] = [None] * world
+    dist.all_gather_object(everyone, list(local))
+    return [value for values in zip(*everyone, strict=True) for value in values][:count]
 
 
 def most(count: int, *, device: torch.device | str = "cpu") -> int:

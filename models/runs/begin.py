@@ -14,7 +14,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from models.runs.environment import describe_machine, now
-from models.runs.files import CONFIG, ENVIRONMENT, MODEL, read_environment
+from models.runs.folder import CONFIG, ENVIRONMENT, MODEL, read_environment
 from models.training.checkpoints import FOLDER as CHECKPOINTS
 from models.training.checkpoints import Place
 from models.training.log import flat

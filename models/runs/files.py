@@ -12,6 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from models.config import RunConfig, load_run_config
+from models.runs.folder import (
+    CONFIG,
+    ENVIRONMENT,
+    MODEL,
+    check_types,
+    read_environment,
+)
 from models.training.log import read_log
 from toolkit import beyond_accuracy, metrics, schema
 from toolkit.errors import UserError
@@ -20,11 +27,20 @@ from toolkit.own_protocols import as_protocol
 from toolkit.protocols import Protocol, is_named, named_protocol
 from toolkit.store import read_file
 
-CONFIG = "config.yaml"
-ENVIRONMENT = "environment.json"
-MODEL = "model"
+__all__ = [
+    "CONFIG",
+    "ENVIRONMENT",
+    "MODEL",
+    "log_lines",
+    "protocol_of",
+    "read_environment",
+    "read_ranks",
+    "read_report",
+    "read_run_config",
+    "read_run_settings",
+]
+
 _MEASURED = tuple(f"{name}@{k}" for name in metrics.METRICS for k in metrics.CUTOFFS)
-_ENVIRONMENT_TYPES: dict[str, type] = {"dataset": dict, "versions": dict, "processes": int}
 _REPORT_TYPES: dict[str, type] = {
     "protocol": str,
     "split": str,
@@ -68,17 +84,6 @@ def read_run_settings(run: Path) -> dict[str, Any]:
     return {**settings, "train": {**settings["train"], "mixed_precision": precision}}
 
 
-def read_environment(run: Path) -> dict[str, Any]:
-    """Reads the environment of a run, environment.json, which always has `dataset`.
-
-    Raises:
-        UserError: if the file is missing or damaged.
-    """
-    environment = read_json_object(run / ENVIRONMENT)
-    _check_types({"dataset": None, **environment}, _ENVIRONMENT_TYPES, run / ENVIRONMENT)
-    return environment
-
-
 def read_report(path: Path) -> dict[str, Any]:
     """Reads the report of an evaluation: protocol, split, users, catalogue, and metrics with intervals.
 
@@ -89,9 +94,9 @@ def read_report(path: Path) -> dict[str, Any]:
         UserError: if the file is missing or damaged.
     """
     report = read_json_object(path)
-    _check_types({**dict.fromkeys(_REPORT_TYPES), **report}, _REPORT_TYPES, path)
+    check_types({**dict.fromkeys(_REPORT_TYPES), **report}, _REPORT_TYPES, path)
     report = {"targets": report["users"], "slices": {}, **report}
-    _check_types(report, _OPTIONAL_REPORT_TYPES, path)
+    check_types(report, _OPTIONAL_REPORT_TYPES, path)
     try:
         report.setdefault("protocol_settings", protocol_of(report).settings)
     except UserError as error:
@@ -100,7 +105,7 @@ def read_report(path: Path) -> dict[str, Any]:
     for name, part in report["slices"].items():
         if not isinstance(part, dict):
             part = {}
-        _check_types(
+        check_types(
             {**dict.fromkeys(_SLICE_TYPES), **part}, _SLICE_TYPES, path, lead=f"slices.{name}."
         )
         _check_metrics(part["metrics"], path, lead=f"slices.{name}, ")
@@ -195,19 +200,6 @@ def _check_metrics(values: dict[str, Any], path: Path, *, lead: str = "") -> Non
                 f"{path}: {lead}metric {name} is missing or invalid; expected value, low and high from 0 to 1; evaluate the "
                 "run again"
             )
-
-
-def _check_types(
-    values: dict[str, Any], types: dict[str, type], path: Path, *, lead: str = ""
-) -> None:
-    for key, kind in types.items():
-        if key in values and (type(values[key]) is not kind):
-            raise UserError(
-                f"{path}: {lead}{key} is {values[key]!r}, expected {_TYPE_NAMES[kind]}; restore the file"
-            )
-
-
-_TYPE_NAMES: dict[type, str] = {dict: "an object", int: "a whole number", str: "text"}
 
 
 def _is_number(value: Any) -> bool:

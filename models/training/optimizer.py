@@ -78,7 +78,10 @@ def parameter_groups(
     decays = dict.fromkeys(rates, weight_decay) | dict(group_weight_decay or {})
     matrices = decayed(model) if any(decays.values()) else set()
     groups: dict[tuple[str, bool, bool], list[nn.Parameter]] = {}
+    group_of: dict[nn.Parameter, str] = {}
     for group, parameter in rate_groups(model):
+        group_of.setdefault(parameter, group)  # a parameter that several modules share counts once
+    for parameter, group in group_of.items():
         if group not in rates:
             raise ValueError(f"no learning rate for group {group!r}; rates has {sorted(rates)}")
         is_decayed = bool(decays[group]) and parameter in matrices

@@ -12,8 +12,20 @@ import pytest
 import torch
 from transformers import SwinConfig
 
+import prep
 from models.facial import VLFAU, StageBackbone, Texts, Vocabulary, vocabulary_of
 from models.facial.centerface import CenterFace
+from models.facial.config import (
+    BackboneConfig,
+    FaceConfig,
+    FaceTrainConfig,
+    NetworkConfig,
+    ViewConfig,
+)
+from models.facial.train import train
+from prep.faces import pictures as prep_pictures
+from prep.synth.faces.dump import write_faces
+from prep.synth.faces.settings import SynthFaces
 from toolkit.facs import facs
 
 AUS = (1, 12, 25)
@@ -113,3 +125,54 @@ def write_video(tmp_path):
         return tmp_path / name
 
     return write
+
+
+def _stored(like: str, folder: Path, **settings: Any) -> Path:
+    """A dataset of synthetic faces, stored in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prep_pictures, "watched", lambda read, *_, **__: read)
+        small = {"subjects": 6, "frames": 16, "size_px": 40, **settings}
+        write_faces(folder / f"{like}-dump", SynthFaces(like=like, **small), progress=False)
+        prep.faces(folder / f"{like}-dump", folder / like, prep.FacesConfig(workers=1))
+    return folder / like
+
+
+@pytest.fixture(scope="session")
+def bp4d(tmp_path_factory) -> Path:
+    return _stored("bp4d", tmp_path_factory.mktemp("faces"), missing=0.1)
+
+
+@pytest.fixture(scope="session")
+def disfa(tmp_path_factory) -> Path:
+    return _stored("disfa", tmp_path_factory.mktemp("faces"))
+
+
+@pytest.fixture(scope="session")
+def make_config(bp4d) -> Callable[..., FaceConfig]:
+    """The settings of a run that takes a second; `network`, `view` and `train` are dicts of changes."""
+
+    def make(output: Path, **changes: Any) -> FaceConfig:
+        network = {"width": 16, "grid_stage": 2, "reduction": 4, "kernel": 3, "shared_decoder": True,
+                   "decoder_layers": 1, "decoder_heads": 2, "decoder_dropout": 0.1}  # fmt: skip
+        architecture = {"model_type": "resnet", "layer_type": "basic", "embedding_size": 8,
+                        "hidden_sizes": [8, 16], "depths": [1, 1]}  # fmt: skip
+        train = {"epochs": 2, "batch_size": 24, "log_every_steps": 1, "trackers": []}
+        return FaceConfig(
+            data=str(changes.pop("data", bp4d)),
+            output=str(output),
+            view=ViewConfig(**{"resize_px": 36, "crop_px": 32, **changes.pop("view", {})}),
+            backbone=changes.pop("backbone", BackboneConfig(architecture=architecture)),
+            network=NetworkConfig(**(network | changes.pop("network", {}))),
+            train=FaceTrainConfig(**(train | changes.pop("train", {}))),
+            **changes,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained_run(make_config, tmp_path_factory) -> Path:
+    """A run of two epochs; tests read it and must not change it."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    train(make_config(run))
+    return run

@@ -265,6 +265,16 @@ def test_a_group_without_a_rate_is_named() -> None:
         make_optimizer(Classifier(), rates={"base": 0.1, "head": 0.1}, name="sgd")  # type: ignore[arg-type]
 
 
+def test_a_parameter_that_modules_share_is_optimized_once() -> None:
+    model = Classifier()
+    model.other = nn.Linear(32, 2)
+    model.other.weight = model.head.weight
+    rates = {"base": 0.1, "head": 0.2}
+    groups = make_optimizer(model, rates=rates).param_groups
+    (rate,) = [g["lr"] for g in groups for p in g["params"] if p is model.head.weight]
+    assert rate == 0.2
+
+
 def test_its_epoch_is_timed_with_its_own_step(data: Images) -> None:
     with own_state():
         accelerator = start_accelerator(cpu=True)

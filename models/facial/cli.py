@@ -1,0 +1,35 @@
+"""`python -m models.facial COMMAND`."""
+
+import sys
+from collections.abc import Sequence
+
+from models.facial.commands import COMMANDS
+from toolkit.console.program import Program
+
+PROGRAM = Program(
+    prog="python -m models.facial",
+    script="versa-faces",
+    about="""Tests, compares and uses networks that recognise facial action units (AUs).
+
+where to begin:
+  accelerate launch -m models.facial.train --help   training is a command of its own
+  python -m models.facial evaluate RUN              tests a run
+  python -m models.facial predict RUN face.jpg --output faces.csv""",
+    commands=COMMANDS,
+)
+PROG, SCRIPT, make_parser = PROGRAM.prog, PROGRAM.script, PROGRAM.make_parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: its name and arguments; those of the process by default.
+
+    Returns:
+        The exit status: 0, or 2 without a command.
+
+    Raises:
+        UserError: whatever the user can correct.
+    """
+    return PROGRAM.main(sys.argv[1:] if argv is None else argv)

@@ -1,0 +1,459 @@
+"""Trains VL-FAU: `accelerate launch -m models.facial.train --data DATASET --fold 1 --output RUN`.
+
+Reads top to bottom: settings, data, model, optimizer, loop, calibration, and one test at the end. All processes
+compute; only the main one writes.
+"""
+
+import gc
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, PartialState
+from torch import Tensor, nn
+
+from models.facial.augment import View
+from models.facial.build import build_network, facs_file, facs_of, view_of
+from models.facial.calibration import fit_temperatures, fit_thresholds
+from models.facial.card import write_card
+from models.facial.config import (
+    FaceConfig,
+    make_parser,
+    parse_face_config,
+    read_face_config,
+    save_face_config,
+)
+from models.facial.crop import CropRecipe
+from models.facial.evaluate import test
+from models.facial.fold import FoldRows, describe_faces, rows_of_fold, subjects_of
+from models.facial.measure import HALF, format_report, refuse_without_extra
+from models.facial.metrics import count, f1
+from models.facial.network import VLFAU
+from models.facial.pictures import FaceBatch, FaceBatches, Pictures
+from models.facial.pretrained import from_pretrained, save_model, save_record
+from models.facial.rates import training_rates
+from models.facial.recognise import as_input, recognise
+from models.facial.texts import Texts
+from models.facial.trained import FaceRecord, TrainedFaces
+from models.machine.launcher import own_state, settle_launch, start_accelerator
+from models.machine.parallel import decided_by_first
+from models.parameters import count_trainable
+from models.runs.begin import Beginning, begin, record_beginning
+from models.runs.environment import describe_environment
+from models.runs.folder import ENVIRONMENT, MODEL, read_environment
+from models.schedule import rate_factor
+from models.training.checkpoints import Checkpoints, Place
+from models.training.divergence import Divergence
+from models.training.log import RunLog
+from models.training.optimizer import make_optimizer, rates_now, set_rates
+from models.training.step import Step
+from models.training.stopping import Stopped, Stopping
+from models.training.trackers import start_trackers, tracker_options
+from toolkit.console.completion import completion_script
+from toolkit.console.door import run_command
+from toolkit.console.progress import track
+from toolkit.console.terminal import Answer, answer, take_answer_options
+from toolkit.errors import UserError
+from toolkit.faces import Faces, open_faces
+from toolkit.facs import column
+from toolkit.prefetch import Waiting
+
+SCRIPT = "versa-train-faces"  # the same command in one process, as shells complete it
+# Settings that a resumed run may change: no finished step depends on them. (The dataset is compared by content.)
+FREE_TO_CHANGE = {"data", "train.log_every_steps", "train.checkpoint_every_steps", "train.keep_checkpoints",
+                  "train.test", "train.thresholds", "train.trackers", "train.workers", "train.beams"}  # fmt: skip
+
+
+class LossOf(nn.Module):
+    """The loss of a batch as one `forward`, which is what Accelerate wraps.
+
+    Args:
+        network: the network.
+    """
+
+    def __init__(self, network: VLFAU) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: FaceBatch) -> Tensor:
+        """The total loss, a scalar."""
+        images = as_input(batch.images, batch.images.device)
+        losses = self.network(images, batch.labels, batch.texts).losses
+        loss: Tensor = losses.total
+        return loss
+
+
+def train(config: FaceConfig) -> dict[str, Any]:
+    """Trains all epochs, calibrates the kept one on training subjects, and tests it once.
+
+    Args:
+        config: of the run. Its `output` must not exist or be empty, unless the run is to be resumed.
+
+    Returns:
+        The report of the test (`models.facial.measure.measure`); without `train.test`, an empty object.
+
+    Raises:
+        UserError: if the dataset or the settings do not allow the run.
+    """
+    output = Path(config.output)
+    launched = settle_launch(
+        mixed_precision=config.train.mixed_precision, accumulation=config.train.accumulation
+    )
+    config = replace(
+        config,
+        data=str(Path(config.data).resolve()),
+        train=replace(config.train, **launched._asdict()),
+    )
+    if config.train.test:
+        refuse_without_extra()
+    with own_state(), ExitStack() as held:
+        accelerator = start_accelerator(
+            mixed_precision=launched.mixed_precision,
+            **tracker_options(config.train.trackers, output),
+        )
+        beginning = decided_by_first(
+            lambda: begin(
+                output,
+                held,
+                settings=asdict(config),
+                read_settings=lambda run: asdict(read_face_config(run)),
+                free_to_change=FREE_TO_CHANGE,
+                resume=config.resume,
+                processes=accelerator.num_processes,
+            )
+        )
+        # The caller's random state is as before after the run.
+        device = accelerator.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            return _run(config, output, accelerator, beginning)
+
+
+def _run(
+    config: FaceConfig, output: Path, accelerator: Accelerator, beginning: Beginning
+) -> dict[str, Any]:
+    settings, main = config.train, accelerator.is_main_process
+    rank, world = accelerator.process_index, accelerator.num_processes
+
+    # Data. A subject is on one side alone.
+    faces = open_faces(config.data)
+    rows = rows_of_fold(
+        faces, config.fold, valid_subjects=settings.valid_subjects, seed=settings.seed
+    )
+    identity = describe_faces(faces)
+    _refuse_other_data(output, identity)
+    labels = faces.labels[rows.train]
+    if settings.shuffle_labels:
+        labels = np.random.default_rng(settings.seed).permutation(labels)
+    subjects = subjects_of(faces, rows.train).tolist()
+    pictures = Pictures(faces, view_of(config))
+
+    # Model and optimizer. Afterwards the seed differs between processes, so that their dropout does.
+    torch.manual_seed(settings.seed)
+    network = build_network(config, labels, subjects, aus=faces.units)
+    texts = Texts(facs_of(config), network.vocabulary) if _describes(network) else None  # type: ignore[arg-type]
+    network.to(accelerator.device)
+    optimizer = make_optimizer(
+        network,
+        rates=asdict(settings.rates),
+        name="adamw",
+        weight_decay=settings.weight_decay,
+        device=accelerator.device,
+    )
+    wrapped, optimizer = accelerator.prepare(LossOf(network), optimizer)
+    step = Step(accelerator, wrapped, optimizer, clip_norm=settings.clip_norm)
+    batches = FaceBatches(
+        pictures,
+        rows.train,
+        labels,
+        texts=texts,
+        batch_size=settings.batch_size,
+        accumulation=settings.accumulation,
+        seed=settings.seed,
+        rank=rank,
+        world=world,
+        workers=settings.workers,
+    )
+    updates_per_epoch = -(-len(batches) // settings.accumulation)
+    torch.manual_seed(settings.seed * 1000 + rank)
+    record = _record(config, faces, rows, identity)
+
+    # The position from which the run trains: the start, or the newest checkpoint.
+    log = RunLog(output, enabled=main)
+    checkpoints = Checkpoints(
+        output,
+        keep=settings.keep_checkpoints,
+        model=network,
+        optimizer=optimizer.optimizer,
+        scaler=accelerator.scaler,
+    )
+    place = (checkpoints.resume() if config.resume else None) or Place()
+    record_beginning(
+        beginning,
+        output,
+        accelerator,
+        place,
+        config_text=save_face_config(config),
+        describe=lambda: {
+            **describe_environment(accelerator, dataset=dict(identity)),
+            "trainable_parameters": count_trainable(network),
+        },
+    )
+    log.go_back_to(place.step)
+    start_trackers(accelerator, settings.trackers, output, log, asdict(config))
+    log.print(
+        f"fold {config.fold}: {len(rows.train):,} faces of {len(set(subjects))} subjects to train, {len(rows.valid):,} to "
+        f"select, {len(rows.test):,} to test; {count_trainable(network):,} parameters"
+    )
+    if config.resume:
+        log.print(f"resuming at epoch {place.epoch}, step {place.step:,}")
+    item_ids = faces.table.column("item_id")
+    watch = Divergence(
+        accelerator,
+        checkpoints,
+        place,
+        lambda epoch, number, of: item_ids.take(batches.chosen(epoch, number, of)).to_pylist(),
+        noun="faces",
+    )
+
+    # Loop.
+    with Stopping() as stopping:
+        while place.epoch <= settings.epochs:
+            network.train()
+            started, seconds_before = time.perf_counter(), place.seconds
+            waiting = Waiting[FaceBatch]()
+            bar = track(
+                waiting.over(batches.epoch(place.epoch, first=place.batch)),
+                f"epoch {place.epoch}",
+                total=len(batches) - place.batch,
+                enabled=main,
+            )
+            for batch in bar:
+                is_update = batches.ends_update(place.batch)
+                factor = rate_factor(
+                    (place.epoch - 1) * updates_per_epoch + place.batch // settings.accumulation,
+                    total=settings.epochs * updates_per_epoch,
+                    warmup=settings.warmup_updates,
+                    schedule=settings.schedule,
+                )
+                set_rates(optimizer, factor)
+                place.batch += 1
+                place.step += 1
+                loss = step(batch.to(accelerator.device), is_update=is_update)
+                watch.note(loss)
+                if place.step % settings.log_every_steps == 0 or place.step == 1:
+                    watch.check()
+                    mean = float(accelerator.reduce(loss, reduction="mean"))
+                    log.write(
+                        step=place.step, epoch=place.epoch, loss=mean, rates=rates_now(optimizer)
+                    )
+                every = settings.checkpoint_every_steps
+                due = every and place.step % every == 0 and place.batch < len(batches)
+                stopped = is_update and stopping.signal()
+                if (due and is_update) or stopped:
+                    watch.check()
+                    place.seconds = seconds_before + time.perf_counter() - started
+                    checkpoints.save(place)
+                if stopped:
+                    log.print(
+                        f"stopped by {signal.Signals(stopped).name} after step {place.step:,}, which is kept; go on "
+                        "with the same command and --resume"
+                    )
+                    raise Stopped(stopped)
+            watch.check()
+            train_seconds = time.perf_counter() - started
+            place.seconds = seconds_before + train_seconds
+            place.seconds = decided_by_first(lambda: place.seconds)  # one clock for all processes
+            _end_epoch(
+                config, network, pictures, faces, rows, record, place, output, log,
+                train_seconds=train_seconds, waited_seconds=waiting.waited_seconds,
+            )  # fmt: skip
+            place.epoch, place.batch = place.epoch + 1, 0
+            checkpoints.save(place)
+
+    report = _finish(config, accelerator, pictures, faces, rows, output, log, place)
+    accelerator.end_training()
+    return report
+
+
+def _finish(
+    config: FaceConfig,
+    accelerator: Accelerator,
+    pictures: Pictures,
+    faces: Faces,
+    rows: FoldRows,
+    output: Path,
+    log: RunLog,
+    place: Place,
+) -> dict[str, Any]:
+    """Calibrates the kept epoch on training subjects, and tests it once."""
+    accelerator.wait_for_everyone()
+    trained = from_pretrained(output / MODEL)
+    trained.network.to(accelerator.device)
+    trained = _calibrated(trained, config, pictures, faces, rows)
+    accelerator.wait_for_everyone()  # all have read the folder
+    if log.enabled:
+        save_record(trained.network, trained.record, output / MODEL)
+    log.write(best_epoch=place.best_epoch, trained_seconds=place.seconds)
+    log.print(
+        f"{place.epoch - 1} epochs and {place.seconds:.1f} s of training; epoch {place.best_epoch} is kept"
+    )
+    report: dict[str, Any] = {}
+    if config.train.test:
+        report = test(trained, config, faces, output, batch_size=config.train.batch_size)
+        log.print(format_report(report))
+    if log.enabled:
+        write_card(output, trained, config, report)
+    return report
+
+
+def _end_epoch(
+    config: FaceConfig,
+    network: VLFAU,
+    pictures: Pictures,
+    faces: Faces,
+    rows: FoldRows,
+    record: FaceRecord,
+    place: Place,
+    output: Path,
+    log: RunLog,
+    *,
+    train_seconds: float,
+    waited_seconds: float,
+) -> None:
+    """Keeps the network if it is the best on the held-out training subjects, or, without any, if the epoch is the last."""
+    settings, now = config.train, {"step": place.step, "epoch": place.epoch}
+    times = {"train_seconds": train_seconds, "waited_seconds": waited_seconds}
+    kept, shown = place.epoch == settings.epochs, ""
+    if len(rows.valid):
+        logits = recognise(
+            network,
+            pictures,
+            rows.valid.tolist(),
+            batch_size=settings.batch_size,
+            precision=settings.mixed_precision,
+        )
+        subjects = subjects_of(faces, rows.valid).tolist()
+        value = float(f1(count(logits >= 0, faces.labels[rows.valid], subjects)).mean())
+        kept, place.best = value > place.best, max(value, place.best)
+        times["valid_F1"] = value
+        shown = f": valid F1 {value:.4f}"
+    if kept:
+        place.best_epoch = place.epoch
+    log.write(**now, **times)
+    log.print(f"epoch {place.epoch}{shown} ({train_seconds:.1f} s)")
+    if kept and log.enabled:
+        save_model(network, record, output / MODEL, facs_file=facs_file(config))
+
+
+def _calibrated(
+    trained: TrainedFaces,
+    config: FaceConfig,
+    pictures: Pictures,
+    faces: Faces,
+    rows: FoldRows,
+) -> TrainedFaces:
+    """The network with temperatures and thresholds that are fitted on faces of training subjects, held-out ones if any."""
+    fitted_on = rows.valid if len(rows.valid) else rows.train
+    logits = recognise(
+        trained.network,
+        pictures,
+        fitted_on.tolist(),
+        batch_size=config.train.batch_size,
+        precision=config.train.mixed_precision,
+    )
+    labels = faces.labels[fitted_on]
+    _refuse_unlabelled(labels, trained.aus)
+    record = replace(trained.record, temperatures=tuple(fit_temperatures(logits, labels).tolist()))
+    trained = replace(trained, record=record)
+    fitted = tuple(fit_thresholds(trained.calibrated(logits), labels).tolist())
+    half = (HALF,) * len(trained.aus)
+    on = (
+        "held-out training subjects"
+        if len(rows.valid)
+        else "training subjects, whose faces were trained on"
+    )
+    record = replace(
+        record,
+        fitted_thresholds=fitted,
+        thresholds=fitted if config.train.thresholds == "fitted" else half,
+        calibrated_on=on,
+    )
+    return replace(trained, record=record, beams=config.train.beams)
+
+
+def _record(
+    config: FaceConfig, faces: Faces, rows: FoldRows, identity: dict[str, str]
+) -> FaceRecord:
+    """What the model folder records, before the calibration: with temperatures of 1 and thresholds of 0.5."""
+    own = np.concatenate([rows.train, rows.valid])
+    subjects = subjects_of(faces, own).tolist()
+    seen, aus = tuple(sorted(set(subjects))), faces.units
+    rates = training_rates(faces.labels[own], subjects, training=seen, aus=aus)
+    view = config.view
+    return FaceRecord(
+        view=View(view.resize_px, view.crop_px, view.flip, view.jitter),
+        recipe=CropRecipe(size_px=view.resize_px, margin=view.margin, square=view.square),
+        dataset=identity,
+        fold=config.fold,
+        seen=seen,
+        rates=tuple(rates.tolist()),
+        temperatures=(1.0,) * len(aus),
+        thresholds=(HALF,) * len(aus),
+        fitted_thresholds=(HALF,) * len(aus),
+        calibrated_on="nothing",
+    )
+
+
+def _describes(network: VLFAU) -> bool:
+    return network.au_language is not None or network.face_language is not None
+
+
+def _refuse_other_data(output: Path, identity: dict[str, str]) -> None:
+    if (output / ENVIRONMENT).exists():
+        recorded = read_environment(output)["dataset"]
+        if recorded != identity:
+            raise UserError(
+                f"{output}: trained on other faces than this dataset has now (recorded {recorded}, now {identity}); restore "
+                "the dataset, or start a new run in another folder"
+            )
+
+
+def _refuse_unlabelled(labels: Any, aus: tuple[int, ...]) -> None:
+    absent = [column(au) for au, known in zip(aus, (labels < 2).any(0), strict=True) if not known]
+    if absent:
+        raise UserError(
+            f"{absent[0]} has no label among the held-out training subjects; change train.valid_subjects or train.seed"
+        )
+
+
+def main() -> int:
+    """Command line."""
+    options, arguments = take_answer_options(sys.argv[1:])
+    if arguments[:1] == ["--print-completion"]:
+        print(completion_script(make_parser(SCRIPT), arguments[1:]))
+        return 0
+    status = answer(lambda: _trained(arguments), as_json=options.json, quiet=options.quiet)
+    gc.collect()  # see `models.train.main`
+    return status
+
+
+def _trained(arguments: list[str]) -> Answer | None:
+    report = train(parse_face_config(arguments))
+    return Answer("", report) if PartialState().is_main_process else None
+
+
+def run() -> None:
+    """The process, from its arguments to its exit status."""
+    run_command(
+        main, interrupted="go on from the last checkpoint with the same command and --resume"
+    )
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,126 @@
+"""Tests of runs, across datasets, and comparisons of runs."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from models.facial.compare import compare
+from models.facial.evaluate import evaluate
+from models.facial.measure import Labelled, held_out_sequences, measure
+from models.facial.metrics import count, f1
+from models.facial.pretrained import from_pretrained
+from models.facial.recognise import Recognised
+from toolkit import UserError
+from toolkit.store import read_file
+
+
+def test_f1_of_the_report_is_that_of_the_stored_predictions(trained_run):
+    table = read_file(trained_run / "faces/test.arrow")
+    logits, labels = (np.array(table.column(name).to_pylist()) for name in ("logits", "labels"))
+    subjects = table.column("subject").to_pylist()
+    report = json.loads((trained_run / "metrics/test.json").read_text())
+    expected = f1(count(logits >= 0, labels, subjects))
+    assert [one["F1"]["value"] for one in report["per_au"].values()] == pytest.approx(expected)
+    assert set(report["texts"]) == {"au_texts", "face_texts"}
+
+
+def test_metrics_of_two_faces_by_hand(trained_run):
+    trained = from_pretrained(trained_run / "model")
+    labels = np.full((4, 12), 9, np.int8)
+    labels[:, 0] = [1, 1, 0, 0]
+    labels[:, 1] = [1, 0, 0, 9]
+    logits = np.full((4, 12), -3.0, np.float32)
+    logits[:, 0] = [2, -2, 2, -2]  # one hit, one miss, one false alarm, one right rejection
+    logits[:, 1] = [1, 1, -1, 1]  # one hit, one false alarm; the missing label does not count
+    faces = Labelled(
+        ["a", "b", "c", "d"], ["s", "s", "t", "t"], ["1", "2", "1", "2"], labels, range(12)
+    )
+    features = np.random.default_rng(0).normal(size=(4, 12, 16)).astype(np.float32)
+    report = measure(trained, faces, Recognised(logits, features, np.arange(4)), rounds=10)
+    first, second = (report["per_au"][name] for name in ("AU01", "AU02"))
+    assert first["F1"]["value"] == 2 / (2 + 1 + 1) and second["F1"]["value"] == 2 / (2 + 1)
+    assert (first["accuracy"], second["accuracy"]) == (2 / 4, 2 / 3)
+    assert first["AUC"] == 0.5 and second["AUC"] == 0.75
+    assert report["per_au"]["AU24"]["accuracy"] is None and report["texts"] == {}
+    assert report["identity"]["subjects"] == 2
+
+
+def test_the_probe_holds_out_whole_sequences_or_the_last_half():
+    subjects, sequences = ["a"] * 4 + ["b"] * 4, ["T1", "T1", "T2", "T2", None, None, None, None]
+    expected = [False, False, True, True, False, False, True, True]
+    assert held_out_sequences(subjects, sequences).tolist() == expected
+
+
+def test_another_dataset_is_tested_on_the_aus_that_both_have(trained_run, disfa, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    before = (run / "metrics/test.json").read_bytes()
+    report = evaluate(run, data=disfa)
+    assert report["aus"] == [1, 2, 4, 6, 12] and report["subjects"] == 6 and report["faces"] == 96
+    assert report["dataset"]["name"] == "DISFA-synth" and "face_texts" not in report["texts"]
+    assert json.loads((run / "metrics/cross-DISFA-synth.json").read_text()) == json.loads(
+        json.dumps(report)
+    )
+    assert (run / "metrics/test.json").read_bytes() == before
+    assert compare([run], name="cross-DISFA-synth").methods[0].f1.value == pytest.approx(
+        report["F1"]["value"]
+    )
+
+
+def test_subjects_that_were_trained_on_are_refused(trained_run, bp4d, disfa, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("fold: 1", "fold: 2"))
+    with pytest.raises(UserError, match=r"was trained on 2 of the 2 subjects .* test it on fold 1"):
+        evaluate(run)
+    model = run / "model/config.json"
+    settings = json.loads(model.read_text())
+    settings["seen"] = ["SN001"]
+    model.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=r"such as SN001; .*--other_people"):
+        evaluate(run, data=disfa)
+    evaluate(run, data=disfa, other_people=True)
+
+
+def test_damaged_and_foreign_models_are_refused(trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    config = run / "model/config.json"
+    settings = json.loads(config.read_text())
+    settings["network"]["width"] = 10**9
+    config.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=r"more than its .* weights"):
+        from_pretrained(run / "model")
+    weights = run / "model/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="changed since it was saved"):
+        from_pretrained(run / "model")
+    with pytest.raises(UserError, match=r"not a model folder of faces"):
+        from_pretrained(tmp_path)
+
+
+def test_runs_are_averaged_over_seeds_and_paired_by_subject(trained_run, tmp_path):
+    """A copy under another seed changes no mean; a method with worse logits is worse for every subject."""
+    import pyarrow as pa
+
+    from toolkit.store import write_table
+
+    twin, worse = (shutil.copytree(trained_run, tmp_path / name) for name in ("twin", "worse"))
+    config = (trained_run / "config.yaml").read_text()
+    (twin / "config.yaml").write_text(config.replace("seed: 1", "seed: 2"))
+    (worse / "config.yaml").write_text(config.replace("refine: true", "refine: false"))
+    path = worse / "faces/test.arrow"
+    table = read_file(path)
+    labels = np.array(table.column("labels").to_pylist())
+    wrong = pa.FixedSizeListArray.from_arrays(
+        pa.array((1.0 - 2.0 * (labels == 1)).ravel(), pa.float32()), 12
+    )
+    index = table.schema.get_field_index("logits")
+    write_table(path, table.set_column(index, table.schema.field(index), wrong), compression="zstd")
+    first, second = compare([trained_run, twin, worse]).methods
+    assert (first.runs, first.seeds, second.name) == (2, [1, 2], "network.refine=False")
+    assert second.f1.value == 0 and first.f1.value > 0
+    assert second.test.difference < 0 and second.subjects == 2
+    assert "p " in compare([trained_run, worse]).show()
+    with pytest.raises(UserError, match="has no test 'other'"):
+        compare([trained_run], name="other")

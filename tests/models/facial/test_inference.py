@@ -1,0 +1,77 @@
+"""Predictions of a trained run: tables, DataFrames and captions of a dataset."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.facial import from_pretrained, predict
+from models.facial.cli import main
+from prep.synth.faces.anatomy import draw_subject
+from prep.synth.faces.styles import render
+from toolkit import UserError
+
+
+@pytest.fixture(scope="module")
+def face():
+    return render(draw_subject(np.random.default_rng(3)), {6: 3, 12: 4}, size_px=48)
+
+
+def test_an_image_a_folder_and_a_video_have_equal_rows(trained_run, face, write_image, write_video):
+    image = write_image("one/0.png", face)
+    video = write_video("clip.mkv", [face])
+    tables = [predict(path, trained_run, detector="none") for path in (image, image.parent, video)]
+    first = tables[0].drop(columns="input")
+    for other in tables[1:]:
+        pd.testing.assert_frame_equal(other.drop(columns="input"), first)
+    row = first.iloc[0]
+    assert row["success"] == 1 and row["AU12_c"] == int(row["AU12_p"] >= 0.5)
+    assert isinstance(row["face_text"], str) and isinstance(row["AU12_text"], str)
+
+
+def test_prediction_reads_what_evaluation_reads(trained_run, face):
+    """A crop of the recipe's size has the probabilities of the network on its middle."""
+    import torch
+
+    trained = from_pretrained(trained_run / "model")
+    crop = render(draw_subject(np.random.default_rng(4)), {1: 5}, size_px=36)
+    ours = trained.predict(crop[None]).probabilities
+    middle = torch.from_numpy(crop[2:34, 2:34].copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        logits = trained.network(middle).logits.numpy()
+    expected = 1 / (1 + np.exp(-logits / np.array(trained.record.temperatures)))
+    assert ours == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_command_writes_rows_and_pictures(trained_run, face, write_image, tmp_path, capsys):
+    image = write_image("a.png", face)
+    arguments = ["predict", str(trained_run), str(image), "--detector", "none", "--json"]
+    output, drawn = tmp_path / "rows.csv", tmp_path / "drawn"
+    assert main([*arguments, "--output", str(output), "--annotate", str(drawn)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"rows": 1, "annotated": 1}
+    assert len(pd.read_csv(output)) == 1 and (drawn / "000000.png").is_file()
+    with pytest.raises(UserError, match=r"recognises the 12 AUs .* and 2 AUs 1, 2 are wanted"):
+        main([*arguments, "--output", str(output), "--aus", "1,2"])
+    with pytest.raises(UserError, match="--aus is 'smile'"):
+        main([*arguments, "--output", str(output), "--aus", "smile"])
+    with pytest.raises(UserError, match=r"\.csv, \.parquet"):
+        main([*arguments, "--output", str(tmp_path / "rows.xlsx")])
+
+
+def test_a_folder_that_is_no_run_is_refused(face, write_image, tmp_path):
+    with pytest.raises(UserError, match="neither a run nor a model folder"):
+        predict(write_image("a.png", face), tmp_path, detector="none")
+
+
+def test_a_network_without_texts_has_no_columns_of_texts(make_config, face, write_image, tmp_path):
+    from models.facial.train import train
+
+    run = tmp_path / "run"
+    network = {"au_texts": False, "face_texts": False, "refine": False}
+    report = train(make_config(run, network=network, train={"epochs": 1}))
+    assert report["texts"] == {}
+    table = predict(write_image("a.png", face), run, detector="none")
+    assert not [name for name in table.columns if "text" in name]
+    shutil.rmtree(run)
