@@ -1,9 +1,9 @@
 """The commands of `python -m models`: a file for each, and a line here."""
 
 from models.commands import compare, efficiency, evaluate, export, push, recommend, report, study
-from models.commands.command import Command
+from toolkit.console.program import PlainCommand
 
-COMMANDS: dict[str, Command] = {
+COMMANDS: dict[str, PlainCommand] = {
     "evaluate": evaluate.COMMAND,
     "recommend": recommend.COMMAND,
     "export": export.COMMAND,

@@ -2,7 +2,8 @@
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.commands.command import Command, add_evaluation
+from models.commands.evaluation_options import add_evaluation
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
 
@@ -37,7 +38,7 @@ def run(options: Namespace) -> Answer:
     return Answer(comparison.show(options.format), comparison.as_dict())
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="compares runs, each tested against the first over the same users",
     about="Reads the metrics and ranks that `evaluate` wrote into the runs. Writes nothing.",
     examples=(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.commands.command import Command
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
 
@@ -51,7 +51,7 @@ def run(options: Namespace) -> Answer:
     return Answer(format_costs(report), report)
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="measures the cost of runs: seconds per epoch, parameters, memory, TPME",
     about="Trains each run's settings from scratch for a few epochs. Writes nothing into the runs.",
     examples=(

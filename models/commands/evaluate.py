@@ -2,7 +2,8 @@
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.commands.command import Command, add_evaluation
+from models.commands.evaluation_options import add_evaluation
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
 
@@ -31,7 +32,7 @@ def run(options: Namespace) -> Answer | None:
     return Answer(format_report(report), report) if accelerator.is_main_process else None
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="computes the metrics of a run on a split",
     about=(
         "Ranks every user's target over the whole catalogue. Writes RUN/metrics/SPLIT.json and "

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.commands.command import Command, best_device
+from models.machine.device import best_device
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 from toolkit.errors import UserError
 
@@ -74,7 +75,7 @@ def _check(options: Namespace) -> None:
         raise UserError(f"--{needless[0]} requires {needed}; add it, or leave out --{needless[0]}")
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="writes item embeddings as a NumPy file or FAISS index, and encoders that a run trained",
     about=(
         "Writes one vector per item (row r belongs to the id on line r of OUT.ids.txt); its dot product with a "

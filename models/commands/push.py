@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.commands.command import Command
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
 
@@ -34,7 +34,7 @@ def run(options: Namespace) -> Answer:
     return Answer(address, {"address": address})
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="uploads a run's model to the Hugging Face hub: weights, config and card",
     about="Uploads RUN/model; its README.md is the card. Nothing else of the run leaves this machine.",
     examples=(

@@ -2,7 +2,8 @@
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.commands.command import Command, best_device
+from models.machine.device import best_device
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
 
@@ -54,7 +55,7 @@ def run(options: Namespace) -> Answer:
     return Answer(text, table.to_pylist() if options.json else None)
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="recommends the top-k next items for users",
     about="Prints the items of the first users; --output writes those of all users, with titles.",
     examples=(

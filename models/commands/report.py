@@ -4,7 +4,9 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.commands.command import Command, add_evaluation, best_device
+from models.commands.evaluation_options import add_evaluation
+from models.machine.device import best_device
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
 
@@ -49,7 +51,7 @@ def run(options: Namespace) -> Answer:
     return Answer("\n".join([*find(facts), f"{options.output}"]), facts)
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="writes a page about runs: curves, metrics, costs, users to look at",
     about=(
         "Shows learning curves, metrics with intervals and tests, gates, costs, warm and cold items, coverage and "

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.commands.command import Command
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
 
@@ -66,7 +66,7 @@ def run(options: Namespace) -> Answer:
     return Answer(f"{text}\n{options.output / PAGE}", results)
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="compares methods with equal budgets, as one file fixes them before the first result",
     about=(
         "Searches the settings of each method, trains the selected settings with every seed, and tests them under every "

@@ -1,7 +1,7 @@
 """Side towers of equal shape, level by level, with one matrix product for all towers.
 
 The results are those of each tower alone (`models.items.side_towers`), with a third of the dispatched operations
-(two towers of 7 levels: 167 in place of 535, forward and backward; `benchmarks.floor`). The backward pass is written
+(two towers of 7 levels: 167 in place of 535, forward and backward; `benchmarks.operations`). The backward pass is written
 out, because it then keeps a single gradient of the side states, which stays in the caches.
 
 U items, T towers of states, R side towers (intra towers, inter tower or both), K levels, D width, H bottleneck.

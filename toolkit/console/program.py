@@ -36,6 +36,25 @@ class Command(Protocol):
         """Runs it; None is the answer of all processes but the main one."""
 
 
+class PlainCommand(NamedTuple):
+    """A command that holds all of this itself.
+
+    Args:
+        help: one line.
+        about: what it reads and what it writes.
+        examples: command lines.
+        add_options: adds its arguments to a parser.
+        run: runs it. It imports what it needs itself, so that help does not wait for torch. It returns None in
+            all processes but the main one.
+    """
+
+    help: str
+    about: str
+    examples: tuple[str, ...]
+    add_options: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], Answer | None]
+
+
 class Program(NamedTuple):
     """A program with commands.
 

@@ -1,9 +1,9 @@
 """The commands of `python -m models.facial`: a file for each, and a line here."""
 
 from models.facial.commands import compare, evaluate, predict
-from models.facial.commands.command import Command
+from toolkit.console.program import PlainCommand
 
-COMMANDS: dict[str, Command] = {
+COMMANDS: dict[str, PlainCommand] = {
     "evaluate": evaluate.COMMAND,
     "compare": compare.COMMAND,
     "predict": predict.COMMAND,

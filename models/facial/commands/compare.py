@@ -2,7 +2,7 @@
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.facial.commands.command import Command
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
 
@@ -25,7 +25,7 @@ def run(options: Namespace) -> Answer:
     return Answer(comparison.show(), comparison.as_dict())
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="compares runs, folds and seeds averaged, each method tested against the first over the same subjects",
     about=(
         "Reads the predictions that `evaluate` wrote into the runs. Runs that differ in nothing but fold and seed are one "

@@ -2,7 +2,7 @@
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.facial.commands.command import Command
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
 
@@ -43,7 +43,7 @@ def run(options: Namespace) -> Answer | None:
     return Answer(format_report(report), report) if accelerator.is_main_process else None
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="tests a run on the subjects of its fold, or on another dataset",
     about=(
         "Writes RUN/metrics/test.json with F1 per AU and its interval over subjects, and RUN/faces/test.arrow with the "

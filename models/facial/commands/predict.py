@@ -2,7 +2,8 @@
 
 from jsonargparse import ArgumentParser, Namespace
 
-from models.facial.commands.command import Command, best_device
+from models.machine.device import best_device
+from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 from toolkit.errors import UserError
 from toolkit.facs import checked_units
@@ -82,7 +83,7 @@ def run(options: Namespace) -> Answer:
     return Answer(f"{output}: {text}", counts)
 
 
-COMMAND = Command(
+COMMAND = PlainCommand(
     help="predicts AUs and describes faces in an image, a folder, a video, or a dataset of micro-videos",
     about=(
         "Writes a row per face and frame with the columns of OpenFace and py-feat: frame, face_id, success, the box, AU01_p, "
