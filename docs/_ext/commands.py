@@ -1,7 +1,7 @@
 """Directives that include the output of the program, so that the pages are always up to date.
 
-`commands` lists every command of `prep` or `models` with its `--help`, `help-of` includes the `--help` of one module, and
-`presets` includes the files that `--config` accepts by name.
+`commands` lists every command of `prep` or `models` with its `--help`, `help-of` includes the `--help` of one module,
+`presets` the files that `--config` accepts by name, and `presets studies` the studies that come with Versa.
 """
 
 import contextlib
@@ -83,15 +83,19 @@ class HelpOf(Directive):
 
 
 class Presets(Directive):
-    """`presets`: a section for each file that `--config` accepts by name."""
+    """`presets`: a section for each file that `--config` accepts by name; with the argument `studies`, for each study."""
+
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Makes the sections."""
         from models.config import PRESETS, presets
+        from models.study.reading import STUDIES, studies
 
+        folder, names = (STUDIES, studies()) if self.arguments else (PRESETS, presets())
         return [
-            section(name, block((PRESETS / f"{name}.yaml").read_text().rstrip(), "yaml"))
-            for name in presets()
+            section(name, block((folder / f"{name}.yaml").read_text().rstrip(), "yaml"))
+            for name in names
         ]
 
 

@@ -4,14 +4,10 @@ Published settings: shared/golden/family, README.microlens-ninerec-morec.md, tab
 README.mmsr-adapters-iisan.md.
 """
 
-import re
-import shlex
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from documents import ROOT
 from meta_encoders import on_meta
 
 from models.config import RunConfig, parse_run_config, presets
@@ -162,18 +158,6 @@ def test_the_two_stage_preset_trains_over_stored_states(dataset: Path, tmp_path:
         )
     )
     assert (tmp_path / "run" / "metrics" / "test.json").is_file()
-
-
-def test_every_row_of_the_papers_page_is_a_command() -> None:
-    page = (ROOT / "docs" / "guides" / "papers.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\|[^|]*\| `(--[^`]+)` \|", page, re.MULTILINE)
-    used = set()
-    for row in rows:
-        words = shlex.split(row)
-        parse_run_config([*words, "--data=data", "--output=run"])
-        used |= {word for option, word in pairwise(words) if option == "--config"}
-    overlays = {"morec-in-batch", "id-recbole", "popularity", "ease"}
-    assert used == {*RECIPES, *GENERAL, *RECBOLE, *overlays}
 
 
 def test_mmsr_trains_with_attention_over_tokens(

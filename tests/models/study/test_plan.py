@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from small_study import write_plan
 
-from models.study.reading import read_plan, studies
+from models.study.reading import read_plan
 from toolkit import UserError
 
 
@@ -104,12 +104,6 @@ def test_protocols_of_one_split_share_models(small: dict[str, Any], tmp_path: Pa
         "time": ["time", "time-random"],
         "time-2": ["early"],
     }
-
-
-@pytest.mark.parametrize("name", studies())
-def test_studies_that_come_with_versa_are_valid(name: str) -> None:
-    plan = read_plan(name)
-    assert plan.trials >= 1 and len(plan.seeds) == 3 and plan.protocols
 
 
 def test_a_name_that_is_no_study_is_refused() -> None:

@@ -1,0 +1,282 @@
+"""The studies that come with Versa: their plans, their rows in the guide, and a rehearsal of each at toy size.
+
+A rehearsal runs a study from its file to its report, with two of its methods, on a generated dataset with tiny encoders.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+import yaml
+from documents import ROOT
+from tiny_dataset import walks, write_captions, write_covers, write_dataset, write_tower
+from tiny_encoders import jpegs
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    ViTConfig,
+    ViTImageProcessor,
+    ViTModel,
+)
+
+from models.config import parse_run_config
+from models.study import reading, study
+from models.study.executors import Ended
+from models.study.plan import Method, Plan, config_file
+from models.study.reading import read_plan, studies
+from models.study.trials import Task, work
+from models.train import train
+from prep.steps import manifest
+from toolkit import schema
+from toolkit.store import Table
+from toolkit.yaml_files import read_yaml
+
+ITEMS, USERS, FRAMES, METHODS = 24, 40, 4, 2
+TEXTS = ("title", "title_large", "title_cls", "title_mean", "image_caption", "video_caption")
+SOURCES = ("cover", "frames", "image_caption", "video_caption")  # the other towers read titles
+# Keys whose values the parser takes as they are: methods that differ only in these are one shape.
+FREE = ("encoder", "batch_size")
+
+
+def shape_of(method: Method) -> str:
+    """The presets, settings and searched keys of a method, without the values that nothing checks."""
+    settings = {
+        key: value for key, value in method.settings.items() if key.rpartition(".")[2] not in FREE
+    }
+    return json.dumps([method.config, settings, sorted(method.search)])
+
+
+@pytest.fixture(scope="module")
+def plans() -> dict[str, Plan]:
+    """The plans by name of the study; no method is parsed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_check_method", lambda plan, name, path: None)
+        return {name: read_plan(name) for name in studies()}
+
+
+def test_studies_are_valid_and_have_three_seeds(plans: dict[str, Plan]) -> None:
+    """One method of each shape is parsed."""
+    seen: set[str] = set()
+    for study_name, plan in plans.items():
+        assert plan.trials >= 1 and len(plan.seeds) == 3 and plan.protocols, study_name
+        for name, method in plan.methods.items():
+            if shape_of(method) not in seen:
+                seen.add(shape_of(method))
+                reading._check_method(plan, name, Path(study_name))
+
+
+GUIDE = ROOT / "docs" / "guides" / "papers"
+TABLE = re.compile(r"<!-- study: ([\w-]+)(, without options)? -->\n.*\n\|[-|]+\|\n((?:\|.*\n)+)")
+
+
+def test_the_rows_of_the_guide_are_the_methods_of_the_studies(plans: dict[str, Plan]) -> None:
+    described = set()
+    for page in sorted(GUIDE.glob("*.md")):
+        for name, without_options, rows in TABLE.findall(page.read_text(encoding="utf-8")):
+            described.add(name)
+            methods = plans[name].methods
+            codes = [re.findall("`([^`]+)`", row) for row in rows.splitlines()]
+            if without_options:
+                assert sorted(code for row in codes for code in row) == sorted(methods), page
+                continue
+            assert [method for method, *_ in codes] == list(methods), page
+            for method, options, *_ in codes:
+                own = methods[method]
+                assert read_options(options) == (own.config, comparable(own.settings)), (
+                    page,
+                    method,
+                )
+    assert described == set(plans) - {"demo", "scientific"}
+
+
+def read_options(text: str) -> tuple[list[str], dict[str, Any]]:
+    """The presets of a command line and its other options, by dotted key."""
+    words = shlex.split(text)
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    presets = [value for option, value in pairs if option == "--config"]
+    nested = {option[2:]: yaml.safe_load(value) for option, value in pairs if option != "--config"}
+    return presets, comparable(reading._flat(nested))
+
+
+def comparable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings whose numbers are floats; YAML takes 1e-4 as text, the parser does not."""
+    return {key: number(value) for key, value in settings.items()}
+
+
+def number(value: Any) -> Any:
+    """A float, if the value is a number or its text."""
+    try:
+        return value if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return value
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Encoders by tower, with the 12 layers of the base models and 16 wide."""
+    size = {
+        "hidden_size": 16,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    folder = tmp_path_factory.mktemp("encoders")
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"0123456789",
+        *(f"##{digit}" for digit in "0123456789"),
+        "title",
+    ]
+    torch.manual_seed(0)
+    BertTokenizer(vocab={word: row for row, word in enumerate(words)}).save_pretrained(
+        folder / "bert"
+    )
+    BertModel(BertConfig(vocab_size=len(words), **size)).save_pretrained(folder / "bert")
+    ViTModel(
+        ViTConfig(image_size=32, patch_size=16, **size), add_pooling_layer=False
+    ).save_pretrained(folder / "vit")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder / "vit")
+    return {
+        "title": str(folder / "bert"),
+        "cover": str(folder / "vit"),
+        "frames": str(folder / "vit"),
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All content that a study reads: titles, covers, frames, captions, and states of each."""
+    folder = write_dataset(
+        tmp_path_factory.mktemp("papers") / "data", walks(users=USERS, items=ITEMS), items=ITEMS
+    )
+    ids = [f"i{number}" for number in range(1, ITEMS + 1)]
+    images = jpegs(0, ITEMS)
+    write_covers(folder, dict(zip(ids, images, strict=True)))
+    absent = dict.fromkeys(schema.FRAMES.names)
+    clips = [{**absent, "item_id": id_, "status": "ok", "frames": [image] * FRAMES}
+             for id_, image in zip(ids, images, strict=True)]  # fmt: skip
+    Table(folder / "frames").append(pa.Table.from_pylist(clips, schema=schema.FRAMES))
+    manifest.record_step(folder, "frames", {"frame_count": FRAMES})
+    random = np.random.default_rng(0)
+    for name in (*TEXTS, "cover", "frames"):
+        modality, kind = ("text", "title") if name in TEXTS else ("image", "cover")
+        states = random.normal(size=(ITEMS, 4, 24 if name == "title_large" else 16))
+        source = name if name in SOURCES else "title"
+        write_tower(folder, name, ids, states, encoder=tiny[kind], modality=modality, source=source)
+    for name in ("image_caption", "video_caption"):
+        write_captions(folder, name, dict.fromkeys(ids, "1 2"))
+    return folder
+
+
+def toy(method: Method, tiny: dict[str, str]) -> Method:
+    """A method with tiny encoders and few parameters."""
+    presets = [read_yaml(config_file(name)) for name in method.config]
+    named = {tower for preset in presets for tower in preset.get("encoders", {})}
+    named |= {key.split(".")[1] for key in method.settings if key.startswith("encoders.")}
+    settings = {**method.settings, "side.embedding_dim": 12, "train.batch_size": 64}
+    settings |= {f"encoders.{tower}.encoder": tiny[tower] for tower in named}
+    settings |= {"encoders.frames.frame_count": None} if "frames" in named else {}
+    return Method(method.config, settings, method.search)
+
+
+class InThisProcess:
+    """An executor without processes."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.started: list[Task] = []
+
+    def has_room(self) -> bool:
+        return not self.started
+
+    def start(self, task: Task) -> None:
+        self.started.append(task)
+
+    def wait(self) -> list[Ended]:
+        task = self.started.pop()
+        work(task, self.metric, 0)
+        return [Ended(task, "")]
+
+
+@contextmanager
+def in_this_process(name: str, *, metric: str, **options: Any) -> Iterator[InThisProcess]:
+    """Replaces `models.study.executors.executing`."""
+    yield InThisProcess(metric)
+
+
+@pytest.fixture(scope="module")
+def rehearsed(plans: dict[str, Plan]) -> dict[str, list[str]]:
+    """Two methods of each study, of shapes that no study before it rehearses."""
+    seen: set[str] = set()
+    chosen = {}
+    for name, plan in plans.items():
+        new = {
+            shape_of(method): key
+            for key, method in plan.methods.items()
+            if shape_of(method) not in seen
+        }
+        chosen[name] = list(new.values())[:METHODS] or list(plan.methods)[:1]
+        seen |= {shape_of(plan.methods[key]) for key in chosen[name]}
+    return chosen
+
+
+@pytest.mark.parametrize("name", studies())
+def test_a_study_runs_at_toy_size(
+    name: str,
+    plans: dict[str, Plan],
+    rehearsed: dict[str, list[str]],
+    data: Path,
+    tiny: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = plans[name]
+    methods = {key: toy(plan.methods[key], tiny) for key in rehearsed[name]}
+    small = {
+        **vars(plan),
+        "datasets": {"toy": str(data)},
+        "protocols": plan.protocols[:2],
+        "trials": 1,
+        "seeds": [1],
+        "epochs": 1,
+    }
+    monkeypatch.chdir(tmp_path)
+    for method in methods.values():
+        write_source(method, data)
+    small["methods"] = {key: vars(method) for key, method in methods.items()}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(small, sort_keys=False))
+    monkeypatch.setattr(import_module("models.study.study"), "executing", in_this_process)
+    results = study("study.yaml", "out", report=lambda line: None)
+    for key, method in results["methods"].items():
+        messages = [trial["message"] for trial in method["trials"]]
+        assert [trial["status"] for trial in method["trials"]] == ["finished"], (key, messages)
+        assert 0 <= method["metrics"][plan.protocol_names[0]][plan.metric]["value"] <= 1, key
+    assert not results["failed_methods"]
+
+
+def write_source(method: Method, data: Path) -> None:
+    """The run that a method begins with, untrained: the same network before it is adapted."""
+    source = method.settings.get("init_from")
+    if not source or Path(source).exists():
+        return
+    own = {
+        key: value
+        for key, value in method.settings.items()
+        if "adapt" not in key and key != "init_from"
+    }
+    words = Plan({}, [], {"source": Method(method.config, own)}, epochs=0).words("source", {})
+    train(parse_run_config([*words, f"--data={data}", f"--output={source}"]))
