@@ -1,6 +1,7 @@
 """The studies that come with Versa: their plans, their rows in the guide, and a rehearsal of each at toy size.
 
-A rehearsal runs a study from its file to its report, with two of its methods, on a generated dataset with tiny encoders.
+A rehearsal runs a study from its file to its report, with the method that has the most settings, on a generated dataset with
+tiny encoders.
 """
 
 import json
@@ -41,7 +42,7 @@ from toolkit import schema
 from toolkit.store import Table
 from toolkit.yaml_files import read_yaml
 
-ITEMS, USERS, FRAMES, METHODS = 24, 40, 4, 2
+ITEMS, USERS, FRAMES = 24, 40, 4
 TEXTS = ("title", "title_large", "title_cls", "title_mean", "image_caption", "video_caption")
 SOURCES = ("cover", "frames", "image_caption", "video_caption")  # the other towers read titles
 # Keys whose values the parser takes as they are: methods that differ only in these are one shape.
@@ -218,65 +219,37 @@ def in_this_process(name: str, *, metric: str, **options: Any) -> Iterator[InThi
     yield InThisProcess(metric)
 
 
-@pytest.fixture(scope="module")
-def rehearsed(plans: dict[str, Plan]) -> dict[str, list[str]]:
-    """Two methods of each study, of shapes that no study before it rehearses."""
-    seen: set[str] = set()
-    chosen = {}
-    for name, plan in plans.items():
-        new = {
-            shape_of(method): key
-            for key, method in plan.methods.items()
-            if shape_of(method) not in seen
-        }
-        chosen[name] = list(new.values())[:METHODS] or list(plan.methods)[:1]
-        seen |= {shape_of(plan.methods[key]) for key in chosen[name]}
-    return chosen
-
-
 @pytest.mark.parametrize("name", studies())
 def test_a_study_runs_at_toy_size(
     name: str,
     plans: dict[str, Plan],
-    rehearsed: dict[str, list[str]],
     data: Path,
     tiny: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = plans[name]
-    methods = {key: toy(plan.methods[key], tiny) for key in rehearsed[name]}
-    small = {
-        **vars(plan),
-        "datasets": {"toy": str(data)},
-        "protocols": plan.protocols[:2],
-        "trials": 1,
-        "seeds": [1],
-        "epochs": 1,
-    }
+    key = max(plan.methods, key=lambda key: len(plan.methods[key].settings))
+    method = toy(plan.methods[key], tiny)
+    small = {**vars(plan), "datasets": {"toy": str(data)}, "protocols": plan.protocols[:1],
+             "methods": {key: vars(method)}, "trials": 1, "seeds": [1], "epochs": 1}  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    for method in methods.values():
+    if "init_from" in method.settings:
         write_source(method, data)
-    small["methods"] = {key: vars(method) for key, method in methods.items()}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(small, sort_keys=False))
     monkeypatch.setattr(import_module("models.study.study"), "executing", in_this_process)
     results = study("study.yaml", "out", report=lambda line: None)
-    for key, method in results["methods"].items():
-        messages = [trial["message"] for trial in method["trials"]]
-        assert [trial["status"] for trial in method["trials"]] == ["finished"], (key, messages)
-        assert 0 <= method["metrics"][plan.protocol_names[0]][plan.metric]["value"] <= 1, key
-    assert not results["failed_methods"]
+    found = results["methods"][key]
+    messages = [trial["message"] for trial in found["trials"]]
+    assert [trial["status"] for trial in found["trials"]] == ["finished"], messages
+    assert 0 <= found["metrics"][plan.protocol_names[0]][plan.metric]["value"] <= 1
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def write_source(method: Method, data: Path) -> None:
     """The run that a method begins with, untrained: the same network before it is adapted."""
-    source = method.settings.get("init_from")
-    if not source or Path(source).exists():
-        return
-    own = {
-        key: value
-        for key, value in method.settings.items()
-        if "adapt" not in key and key != "init_from"
-    }
+    own = dict(method.settings)
+    source = own.pop("init_from")
+    own = {key: value for key, value in own.items() if "adapt" not in key}
     words = Plan({}, [], {"source": Method(method.config, own)}, epochs=0).words("source", {})
     train(parse_run_config([*words, f"--data={data}", f"--output={source}"]))
