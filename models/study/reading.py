@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from models.config import PRESETS, parse_run_config
 from models.study.plan import Method, Plan, Range, Space
 from toolkit.console.config_help import told_clearly
+from toolkit.console.named_files import named_file, names_in
 from toolkit.errors import UserError
 from toolkit.metrics import CUTOFFS, METRICS
 from toolkit.settings import refuse_other_shape
@@ -22,7 +23,7 @@ _SET_BY_STUDY = ("data", "output", "resume", "protocol", "train.epochs", "train.
 
 def studies() -> list[str]:
     """Names of the studies that come with Versa."""
-    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
+    return names_in(STUDIES)
 
 
 def read_plan(name: str | Path) -> Plan:
@@ -35,20 +36,12 @@ def read_plan(name: str | Path) -> Plan:
         UserError: if the file is invalid; if a setting is unknown or has a wrong value; or if a method would have
             another budget than the others.
     """
-    path = _study_file(name)
+    path = named_file(str(name), STUDIES, noun="study that comes with Versa", plural="studies")
     plan = _parsed(path)
     _check_values(plan, path)
     for method in plan.methods:
         _check_method(plan, method, path)
     return plan
-
-
-def _study_file(name: str | Path) -> Path:
-    if not Path(name).is_file() and str(name) not in studies():
-        raise UserError(
-            f"{name}: neither a file nor a study that comes with Versa; studies: {', '.join(studies())}"
-        )
-    return Path(name) if Path(name).is_file() else STUDIES / f"{name}.yaml"
 
 
 def _parsed(path: Path) -> Plan:
