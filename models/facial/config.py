@@ -163,7 +163,8 @@ class FaceTrainConfig:
         warmup_updates: updates over which learning rates rise linearly from 0.
         clip_norm: maximum gradient norm; 0 disables clipping.
         mixed_precision: `no`, `bf16`, or `fp16` (on a GPU). The launcher's setting overrides it.
-        workers: threads of each process that decode pictures ahead of the step. Results do not depend on it.
+        workers: threads of each process that decode pictures ahead of the step; 0 divides the CPU cores of the machine
+            among the run's processes there. Results do not depend on it.
         log_every_steps: steps between entries in log.jsonl.
         trackers: trackers that also receive these entries (`models.train`).
         checkpoint_every_steps: steps between checkpoints; 0 writes one per epoch.
@@ -185,7 +186,7 @@ class FaceTrainConfig:
     warmup_updates: int = 0
     clip_norm: float = 0.0
     mixed_precision: Precision = "no"
-    workers: int = 1
+    workers: int = 0
     log_every_steps: int = 50
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     checkpoint_every_steps: int = 0
@@ -195,10 +196,10 @@ class FaceTrainConfig:
 
     def __post_init__(self) -> None:
         least = {
-            **dict.fromkeys(("epochs", "batch_size", "accumulation", "workers", "beams"), 1),
+            **dict.fromkeys(("epochs", "batch_size", "accumulation", "beams"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints"), 1),
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
-            "checkpoint_every_steps": 0,
+            **dict.fromkeys(("workers", "checkpoint_every_steps"), 0),
         }
         refuse_below(least, vars(self), lead="train.")
         if not 0 <= self.valid_subjects < 1:
