@@ -245,7 +245,8 @@ def test_a_users_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
     assert re.search(
-        "error: the following arguments are required: --data; see python -m models.train --help", done.stderr
+        "error: the following arguments are required: --data; see python -m models.train --help",
+        done.stderr,
     )
 
 
