@@ -158,10 +158,10 @@ def _run(
         return loss
 
     loop = Loop(
-        accelerator,
-        step,
-        batches,
-        optimizer,
+        accelerator=accelerator,
+        step=step,
+        batches=batches,
+        optimizer=optimizer,
         place=place,
         checkpoints=checkpoints,
         log=log,

@@ -194,10 +194,10 @@ def _run(
         return plain(batch.to(accelerator.device), is_update=is_update)
 
     loop = Loop(
-        accelerator,
-        step,
-        batches,
-        optimizer,
+        accelerator=accelerator,
+        step=step,
+        batches=batches,
+        optimizer=optimizer,
         place=place,
         checkpoints=checkpoints,
         log=log,

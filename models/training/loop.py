@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from accelerate import Accelerator
@@ -45,6 +46,7 @@ class Trained(NamedTuple):
         return {"train_seconds": self.seconds, "waited_seconds": self.waiting.waited_seconds}
 
 
+@dataclass(frozen=True, kw_only=True)
 class Loop:
     """Trains one epoch after another, from the position of the run on. All processes call its methods.
 
@@ -65,38 +67,20 @@ class Loop:
         after_log: called after each entry.
     """
 
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        step: TrainingStep,
-        batches: TrainingBatches,
-        optimizer: Any,
-        *,
-        place: Place,
-        checkpoints: Checkpoints,
-        log: RunLog,
-        watch: Divergence,
-        epochs: int,
-        schedule: Schedule,
-        warmup_updates: int,
-        log_every_steps: int,
-        checkpoint_every_steps: int,
-        after_log: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.accelerator = accelerator
-        self.step = step
-        self.batches = batches
-        self.optimizer = optimizer
-        self.place = place
-        self.checkpoints = checkpoints
-        self.log = log
-        self.watch = watch
-        self.epochs = epochs
-        self.schedule = schedule
-        self.warmup_updates = warmup_updates
-        self.log_every_steps = log_every_steps
-        self.checkpoint_every_steps = checkpoint_every_steps
-        self.after_log = after_log
+    accelerator: Accelerator
+    step: TrainingStep
+    batches: TrainingBatches
+    optimizer: Any
+    place: Place
+    checkpoints: Checkpoints
+    log: RunLog
+    watch: Divergence
+    epochs: int
+    schedule: Schedule
+    warmup_updates: int
+    log_every_steps: int
+    checkpoint_every_steps: int
+    after_log: Callable[[], None] = lambda: None
 
     def train_epoch(self, stopping: Stopping) -> Trained:
         """Trains on the batches of the current epoch that are not done yet.

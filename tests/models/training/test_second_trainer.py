@@ -142,7 +142,8 @@ def train(settings: Settings, data: Images, each_step: Callable[[int], None] | N
             return plain(here, is_update=is_update)
 
         epochs = Loop(
-            accelerator, step, data, optimizer, place=place, checkpoints=checkpoints, log=log, watch=watch,
+            accelerator=accelerator, step=step, batches=data, optimizer=optimizer,
+            place=place, checkpoints=checkpoints, log=log, watch=watch,
             epochs=loop.epochs, schedule="cosine", warmup_updates=3, log_every_steps=loop.log_every_steps,
             checkpoint_every_steps=loop.checkpoint_every_steps,
         )  # fmt: skip
