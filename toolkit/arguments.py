@@ -38,6 +38,11 @@ def refuse_below(least: Mapping[str, float], values: Mapping[str, Any], *, lead:
 
     Raises:
         UserError: naming the first such setting.
+
+    >>> refuse_below({"epochs": 1}, {"epochs": 0}, lead="train.")
+    Traceback (most recent call last):
+    ...
+    toolkit.errors.UserError: train.epochs is 0; it must be at least 1
     """
     for key, smallest in least.items():
         value = values[key]
