@@ -52,7 +52,8 @@ class ViewConfig:
         jitter: brightness, contrast and saturation change by factors in [1 - jitter, 1 + jitter] in training.
         margin: growth of a detected face on each side before prediction, as a fraction of the longer side of its box. It
             should equal the margin of the pictures of the dataset.
-        square: whether the shorter side of such a box grows to the longer one.
+        square: whether the shorter side of such a box, and of a picture that is not square, grows to the longer one;
+            otherwise it is stretched.
     """
 
     resize_px: int = 256

@@ -13,7 +13,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from models.facial.augment import View
 from models.facial.build import build_network, facs_file, facs_of, view_of
 from models.facial.calibration import fit_temperatures, fit_thresholds
 from models.facial.card import write_card
@@ -334,7 +333,7 @@ def _record(
     rates = training_rates(faces.labels[own], subjects, training=seen, aus=aus)
     view = config.view
     return FaceRecord(
-        view=View(view.resize_px, view.crop_px, view.flip, view.jitter),
+        view=view_of(config),
         recipe=CropRecipe(size_px=view.resize_px, margin=view.margin, square=view.square),
         dataset=identity,
         fold=config.fold,

@@ -6,11 +6,8 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from models.reporting import plots
-from models.reporting.page import STYLE
-from models.reporting.plots import Series, Values
 from models.reporting.sections.metrics import chance
-from models.reporting.sections.parts import Plot, RunName, interval
+from models.reporting.sections.parts import interval
 from models.results.comparison import LEVEL
 from models.study.findings import find
 from models.study.tables import (
@@ -22,8 +19,10 @@ from models.study.tables import (
     sensitivity_sentences,
 )
 from toolkit.measures import number
-from toolkit.page import rendering
+from toolkit.page import plots, rendering
 from toolkit.page.markup import Cell, Code, Interval, Table, on_a_line
+from toolkit.page.plots import Plot, Series, SeriesName, Values
+from toolkit.page.style import REPORT
 
 Results = Mapping[str, Any]
 _MOST_CURVES = 8  # colours of the page
@@ -38,8 +37,13 @@ def render(results: Results) -> str:
         rendering.environment("models.study", number=number),
         "study.html",
         title=f"{heading}: study",
-        css=STYLE,
+        css=REPORT,
         heading=heading,
+        anchors={
+            **{f"data-{row}": name for row, name in enumerate(results["datasets"], start=1)},
+            "checklist": "Checklist",
+            "plan": "Plan",
+        },
         hash=results["hash"],
         metric=results["metric"],
         protocols=results["protocols"],
@@ -51,7 +55,7 @@ def render(results: Results) -> str:
         },
         amendments=amendment_sentences(results),
         findings=find(results),
-        names=[RunName(position, name) for position, name in enumerate(methods)],
+        names=[SeriesName(position, name) for position, name in enumerate(methods)],
         note=note(results),
         datasets=[
             {"name": name, **_dataset(results, block)}
@@ -70,7 +74,7 @@ def _dataset(results: Results, block: Results) -> dict[str, Any]:
     metric, methods = results["metric"], block["methods"]
     head, rows = cost_rows(block)
     cells: list[list[Cell]] = [
-        [RunName(position, row[0]), *row[1:]] for position, row in enumerate(rows)
+        [SeriesName(position, row[0]), *row[1:]] for position, row in enumerate(rows)
     ]
     return {
         "protocols": Table(
@@ -127,7 +131,7 @@ def _table(results: Results, block: Results) -> Table:
     protocols = list(block["protocols"])
     rows: list[list[Cell]] = []
     for position, (name, method) in enumerate(block["methods"].items()):
-        cells: list[Cell] = [RunName(position, name)]
+        cells: list[Cell] = [SeriesName(position, name)]
         for protocol in protocols:
             value = method["metrics"].get(protocol, {}).get(results["metric"])
             cells += [None, None] if value is None else [interval(value), _spread(value)]
@@ -147,7 +151,7 @@ def _tests(block: Results) -> Table:
         tests = {p: facts["tests"].get(name) for p, facts in block["protocols"].items()}
         if any(tests.values()):
             cells = [cell for test in tests.values() for cell in (_difference(test), _p(test))]
-            rows.append([RunName(position, name), *cells])
+            rows.append([SeriesName(position, name), *cells])
     heads = [head for protocol in block["protocols"] for head in (f"{protocol}, points", "p")]
     return Table(["method", *heads], rows, row_heads=True)
 
@@ -191,7 +195,7 @@ def _order(block: Results) -> Table:
     order = {} if found is None else found["order"]
     names = list(block["methods"])
     rows: list[list[Cell]] = [
-        [protocol, *(RunName(names.index(name), name) for name in methods)]
+        [protocol, *(SeriesName(names.index(name), name) for name in methods)]
         for protocol, methods in order.items()
     ]
     count = max(map(len, order.values()), default=0)
