@@ -200,9 +200,8 @@ class _Softmax(torch.autograd.Function):
             logits.index_put_(target, at_target[chunk])
             # From here on, exponentials: softmax times `total`.
             peak = reduce(torch.maximum, [part.amax(1, keepdim=True) for part in parts])
-            total = torch.zeros_like(peak)
-            for part in parts:
-                total += part.sub_(peak).exp_().sum(1, keepdim=True)
+            sums = [part.sub_(peak).exp_().sum(1, keepdim=True) for part in parts]
+            total = reduce(torch.add, sums)
             of_target = at_target[chunk] - peak
             loss += weight @ (total.log() - of_target).squeeze(1)
             if wanted:
