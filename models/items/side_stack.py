@@ -90,29 +90,31 @@ class _Levels(torch.autograd.Function):
         rows = down.shape[1]
         intra = rows - (weights is not None)
         kept = levels if keep else 1  # levels in memory: the backward pass reads all
-        read = down.new_empty(kept, towers + rows, items, width)  # h_i and s_{i-1}
-        read[0, towers:].zero_()
+        read = down.new_empty(kept, towers + rows, items, width)
+        state, before = read[:, :towers], read[:, towers:]  # h_i and s_{i-1}
+        before[0].zero_()
         last = down.new_empty(rows, items, width)
         mixed = down.new_empty(kept, rows, items, width)  # f_i
         inner = down.new_empty(kept, rows, items, down.shape[2])
-        for i in range(levels):
+        layers = zip(down_bias[:, :, None], down.mT, up_bias[:, :, None], up.mT, strict=True)
+        for i, (b_down, w_down, b_up, w_up) in enumerate(layers):
             now = i % kept
             if not now:
                 for tower, of_tower in enumerate(states):
-                    read[:, tower].copy_(of_tower[:, i : i + kept].transpose(0, 1))
-            state, before, here = read[now, :towers], read[now, towers:], mixed[now]
+                    state[:, tower].copy_(of_tower[:, i : i + kept].transpose(0, 1))
+            h, s, f, r = state[now], before[now], mixed[now], inner[now]
             if gates is not None:
-                torch.lerp(before[:intra], state, gates[i, :, None, None], out=here[:intra])
+                torch.lerp(s[:intra], h, gates[i, :, None, None], out=f[:intra])
             elif intra:
-                torch.add(before[:intra], state, out=here[:intra])
+                torch.add(s[:intra], h, out=f[:intra])
             if weights is not None:
-                start = before[intra:].flatten(1)
-                torch.addmm(start, weights[i, None], state.flatten(1), out=here[intra:].flatten(1))
-            torch.baddbmm(down_bias[i, :, None], here, down[i].mT, out=inner[now])
-            inner[now].relu_()
-            side = read[(i + 1) % kept, towers:] if i + 1 < levels else last
-            torch.add(here, up_bias[i, :, None], out=side)
-            side.baddbmm_(inner[now], up[i].mT)
+                s_inter, f_inter = s[intra:].flatten(1), f[intra:].flatten(1)
+                torch.addmm(s_inter, weights[i, None], h.flatten(1), out=f_inter)
+            torch.baddbmm(b_down, f, w_down, out=r)
+            r.relu_()
+            side = before[(i + 1) % kept] if i + 1 < levels else last
+            torch.add(f, b_up, out=side)
+            side.baddbmm_(r, w_up)
         ctx.save_for_backward(gates, weights, down, up, read, mixed, inner)
         return last
 
@@ -132,19 +134,19 @@ class _Levels(torch.autograd.Function):
         of_up_bias = up.new_empty(levels, rows, 1, up.shape[2])
         of_gates = None if gates is None else up.new_empty(levels, towers, 1, 2)
         of_weights = None if weights is None else torch.empty_like(weights)
-        for i in reversed(range(levels)):
-            torch.bmm(gradient.mT, inner[i], out=of_up[i])
-            torch.sum(gradient, 1, keepdim=True, out=of_up_bias[i])
-            torch.ops.aten.threshold_backward.grad_input(
-                torch.bmm(gradient, up[i]), inner[i], 0, grad_input=of_inner[i]
-            )
-            gradient = torch.baddbmm(gradient, of_inner[i], down[i], out=carried)
-            flat, found = read[i].flatten(1), carried.flatten(1)
+        flat, found = read.flatten(2), carried.flatten(1)
+        layers = enumerate(zip(down, up, inner, flat, of_inner, of_up, of_up_bias, strict=True))
+        for i, (w_down, w_up, r, h_and_s, of_r, of_w_up, of_b_up) in reversed([*layers]):
+            torch.bmm(gradient.mT, r, out=of_w_up)
+            torch.sum(gradient, 1, keepdim=True, out=of_b_up)
+            of_relu = torch.bmm(gradient, w_up)
+            torch.ops.aten.threshold_backward.grad_input(of_relu, r, 0, grad_input=of_r)
+            gradient = torch.baddbmm(gradient, of_r, w_down, out=carried)
             if of_gates is not None:  # the products of G_{i-1} with h_i and s_{i-1}
-                pairs = flat[: 2 * towers].unflatten(0, (2, towers)).permute(1, 2, 0)
+                pairs = h_and_s[: 2 * towers].unflatten(0, (2, towers)).permute(1, 2, 0)
                 torch.bmm(found[:towers, None], pairs, out=of_gates[i])
             if of_weights is not None:
-                torch.mv(flat[:towers], found[-1], out=of_weights[i])
+                torch.mv(h_and_s[:towers], found[-1], out=of_weights[i])
         if of_gates is not None:
             scales = F.pad(1 - gates[1:], (0, rows - towers, 0, 1), value=1.0)
             scales = scales.flip(0).cumprod(0).flip(0)[:, :, None, None]  # c
