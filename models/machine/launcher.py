@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DistributedType, InitProcessGroupKwargs
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, parse_flag_from_env
 
 from models.machine.parallel import TIMEOUT
 from models.machine.precision import Precision
@@ -97,6 +97,16 @@ def _word_of_parent(flag: str) -> str | None:
         if name.replace("-", "_") == flag.replace("-", "_"):
             return value if equals else following
     return None
+
+
+def start_processes() -> None:
+    """Connects the processes of a launcher, for work before the first `start_accelerator`.
+
+    Raises:
+        UserError: if they do not know of one another.
+    """
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")  # as Accelerator reads it
+    _refuse_strangers(PartialState(cpu=on_cpu, timeout=TIMEOUT).num_processes)
 
 
 @contextmanager
