@@ -5,7 +5,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from models.machine.launcher import start_processes
+from models.machine.launcher import connected
 from models.machine.parallel import rank_and_world
 from models.study.executors import Ended, Executor
 from models.study.trials import Task, work
@@ -52,16 +52,16 @@ def lead(run: Callable[[Executor], Results], metric: str) -> Results:
     Raises:
         UserError: in all processes, where `run` raises it.
     """
-    start_processes()
-    rank, _ = rank_and_world()
-    if rank:
-        return _follow(metric)
-    try:
-        results = run(Together(metric))
-    except UserError as error:
-        _from_first(error)
-        raise
-    return _from_first(results)
+    with connected():
+        rank, _ = rank_and_world()
+        if rank:
+            return _follow(metric)
+        try:
+            results = run(Together(metric))
+        except UserError as error:
+            _from_first(error)
+            raise
+        return _from_first(results)
 
 
 def _follow(metric: str) -> Results:

@@ -95,9 +95,6 @@ def test_processes_of_a_launcher_train_each_run_together(
     assert log.read_text().count("small/trial-1: valid") == 2, (
         "trained and tested, told by one process"
     )
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("two/runs/**/*.safetensors")}
-    forked.run_two("models.scaling", *words, log=log)
-    assert {path: path.stat().st_mtime_ns for path in before} == before, "a finished study is read"
 
 
 def test_an_absent_tower_is_refused_before_any_training(data: Path) -> None:
