@@ -170,9 +170,14 @@ class Origins:
     def _computed(self, mark: Mark) -> None:
         for equation in mark.says.split("; "):
             terms, _, result = equation.rpartition(" = ")
-            value = evaluate(terms)
-            self.known[number(result)] = mark
-            if not rounds_to(value, number(result)):
+            try:
+                value, claimed = evaluate(terms), number(result)
+            except (SyntaxError, ValueError, KeyError, ArithmeticError):
+                what = f"{equation!r} is no arithmetic; expected such as `computed: 371 / 60 = 6`"
+                self.problems.append(Problem(mark.line, what))
+                continue
+            self.known[claimed] = mark
+            if not rounds_to(value, claimed):
                 self.problems.append(Problem(mark.line, f"{terms} is {value:.6g}, not {result}"))
 
 
@@ -213,43 +218,47 @@ def unsupported(figures: list[Figure], origins: Origins, log: Log) -> Iterator[P
 
 def blocks(page: str) -> Iterator[Block]:
     """The blocks of a page, with their marks."""
+    lines = page.splitlines()
     marks: list[Mark] = []
     sections: list[tuple[int, list[Mark]]] = []
-    lines = iter(enumerate(page.splitlines(), 1))
-    for line, text in lines:
-        if mark := MARK.fullmatch(text.strip()):
+    at = 0
+    while at < len(lines):
+        text, line = lines[at].strip(), at + 1
+        end = line
+        if mark := MARK.fullmatch(text):
             marks.append(Mark(line, *mark.groups()))
-        elif COMMENT.fullmatch(text.strip()):
-            continue
         elif heading := HEADING.match(text):
             depth = len(heading[1])
             sections = [section for section in sections if section[0] < depth] + [(depth, marks)]
             marks = []
-        elif text.strip() or marks:
-            inherited = [mark for _, section in sections for mark in section]
-            body = code(text, lines) if FENCE.match(text.strip()) else paragraph(text, lines)
-            yield Block(line, body, marks, inherited)
+        elif (text or marks) and not COMMENT.fullmatch(text):
+            fence = FENCE.match(text)
+            end = (end_of_code if fence else end_of_text)(lines, at)
+            body = code(lines[at:end]) if fence else "\n".join(lines[at:end])
+            yield Block(line, body, marks, [mark for _, section in sections for mark in section])
             marks = []
+        at = end
 
 
-def paragraph(first: str, lines: Iterator[tuple[int, str]]) -> str:
-    """The lines up to the next empty one."""
-    texts = [first]
-    for _, text in lines:
-        if not text.strip():
-            break
-        texts.append(text)
-    return "\n".join(texts)
+def end_of_text(lines: list[str], at: int) -> int:
+    """The index behind a paragraph, list or table: of the next empty line or comment."""
+    after = range(at + 1, len(lines))
+    return next(
+        (n for n in after if not lines[n].strip() or MARK.fullmatch(lines[n].strip())), len(lines)
+    )
 
 
-def code(fence: str, lines: Iterator[tuple[int, str]]) -> str:
-    """The lines of a code block: all of JSON, the comments of other languages."""
-    texts = [""]
-    for _, text in lines:
-        if text.strip() == "```":
-            break
-        texts.append(text if "json" in fence else text.partition("# ")[2])
-    return "\n".join(texts)
+def end_of_code(lines: list[str], at: int) -> int:
+    """The index behind the closing fence."""
+    return next(n for n in range(at + 1, len(lines)) if lines[n].strip() == "```") + 1
+
+
+def code(lines: list[str]) -> str:
+    """The text of a code block that may hold figures: all of JSON, the comments of other languages."""
+    fence, *texts = lines
+    return "\n".join(
+        ["", *(text if "json" in fence else text.partition("# ")[2] for text in texts)]
+    )
 
 
 def without_columns(text: str, names: set[str]) -> str:

@@ -78,6 +78,12 @@ def test_a_figure_with_an_origin_is_no_problem(page: str) -> None:
         ("<!-- measured: 2026-11-24 · Caption -->\n1.88", 1, "the nearest is .*Captions"),
         ("<!-- computed: 371 / 60 = 7 -->\nseven minutes", 1, "371 / 60 is 6.18333, not 7"),
         ("<!-- computed: 371 / 60 = 6 -->\n7.5 minutes", 1, "no figure below is 6"),
+        ("<!-- computed: about 6 -->\nsix minutes", 1, "'about 6' is no arithmetic"),
+        (
+            "- Dropout.\n<!-- not measured: a setting -->\n- Rate 0.1.\n\n- Rate 0.2.",
+            5,
+            "0.2 looks",
+        ),
         ("<!-- not measured: settings -->\nNone.", 1, "no figure below: remove the comment"),
         ("<!-- not measured: 0.1: a setting -->\n0.1 and 0.2", 2, "0.2 looks measured"),
         (
