@@ -197,23 +197,26 @@ def problems(page: str, log: Log) -> Iterator[Problem]:
 
 
 def unsupported(figures: list[Figure], origins: Origins, log: Log) -> Iterator[Problem]:
-    """Figures without origin."""
+    """The figures without origin, one problem per line."""
+    without: dict[int, list[str]] = {}
     for line, text, values in figures:
-        if values[0] in origins.known or (origins.no_others and not origins.entries):
-            continue
-        if not origins.entries:
-            yield Problem(
-                line,
-                f"{text} looks measured, but no comment names its origin. Put `<!-- measured: ENTRY -->` directly above the "
-                "block, where ENTRY is a heading of benchmarks/LOG.md, or `<!-- not measured: REASON -->` for a setting, a "
-                "definition or a published figure. tests/claims.py describes these comments.",
+        declared = values[0] in origins.known or (origins.no_others and not origins.entries)
+        if not declared and not log.has(origins.entries, values):
+            without.setdefault(line, []).append(text)
+    for line, texts in without.items():
+        if origins.entries:
+            entries = "; ".join(origins.entries)
+            what = (
+                f"not in the entries of benchmarks/LOG.md that the comment above names ({entries}). Correct the figure, or name "
+                "the entry that has it."
             )
-        elif not log.has(origins.entries, values):
-            yield Problem(
-                line,
-                f"{text} is not in the entry of benchmarks/LOG.md that the comment above names ({'; '.join(origins.entries)}). "
-                "Correct the figure, or name the entry that has it.",
+        else:
+            what = (
+                "looks measured, but no comment names its origin. Put `<!-- measured: ENTRY -->` directly above the block, "
+                "where ENTRY is a heading of benchmarks/LOG.md, or `<!-- not measured: REASON -->` for a setting, a definition "
+                "or a published figure. tests/claims.py describes these comments."
             )
+        yield Problem(line, f"{', '.join(texts)}: {what}")
 
 
 def blocks(page: str) -> Iterator[Block]:

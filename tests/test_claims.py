@@ -59,21 +59,22 @@ def test_a_figure_with_an_origin_is_no_problem(page: str) -> None:
 @pytest.mark.parametrize(
     ("page", "line", "what"),
     [
-        ("One.\n\nIt takes 371 s.", 3, "371 looks measured, but no comment names its origin"),
-        ("It takes six minutes.", 1, "six looks measured"),
-        ("nine times as fast", 1, "nine looks measured"),
-        ("```bash\nmake demo  # six minutes\n```", 2, "six looks measured"),
-        ('```json\n{"HR@10": 0.0628}\n```', 2, "0.0628 looks measured"),
-        (CAPTIONS + "Captions: 16.6 %.", 2, "16.6 is not in the entry of benchmarks/LOG.md"),
-        (CAPTIONS + "16.50 [15.21, 17.84]", 2, r"16.50 \[15.21, 17.84\] is not in"),
-        (CAPTIONS + "16.50 [1.88, 17.83]", 2, r"16.50 \[1.88, 17.83\] is not in"),
+        ("One.\n\nIt takes 371 s.", 3, "371: looks measured, but no comment names its origin"),
+        ("It takes 371 s,\nand 1.2 GiB and 3.4 GB.", 2, "^1.2, 3.4: looks measured"),
+        ("It takes six minutes.", 1, "six: looks measured"),
+        ("nine times as fast", 1, "nine: looks measured"),
+        ("```bash\nmake demo  # six minutes\n```", 2, "six: looks measured"),
+        ('```json\n{"HR@10": 0.0628}\n```', 2, "0.0628: looks measured"),
+        (CAPTIONS + "Captions: 16.6 %.", 2, "16.6: not in the entries of benchmarks/LOG.md"),
+        (CAPTIONS + "16.50 [15.21, 17.84]", 2, r"16.50 \[15.21, 17.84\]: not in"),
+        (CAPTIONS + "16.50 [1.88, 17.83]", 2, r"16.50 \[1.88, 17.83\]: not in"),
         (
             CAPTIONS + "16.500 and 1.8",
             2,
-            "1.8 is not in",
+            "^1.8: not in",
         ),  # 16.500 equals 16.50, 1.88 rounds to 1.9
-        (CAPTIONS + "300 items/s", 2, "300 is not in"),  # a number of the command
-        (COST + "Titles: 1.88.", 2, "1.88 is not in"),  # of the entry, but of another part
+        (CAPTIONS + "300 items/s", 2, "300: not in"),  # a number of the command
+        (COST + "Titles: 1.88.", 2, "1.88: not in"),  # of the entry, but of another part
         (CAPTIONS + "Titles: 1.88.\n\nTitles: 1.88.", 4, "no comment names its origin"),
         ("<!-- measured: 2026-11-24 · Caption -->\n1.88", 1, "the nearest is .*Captions"),
         ("<!-- computed: 371 / 60 = 7 -->\nseven minutes", 1, "371 / 60 is 6.18333, not 7"),
@@ -82,14 +83,14 @@ def test_a_figure_with_an_origin_is_no_problem(page: str) -> None:
         (
             "- Dropout.\n<!-- not measured: a setting -->\n- Rate 0.1.\n\n- Rate 0.2.",
             5,
-            "0.2 looks",
+            "0.2: looks",
         ),
         ("<!-- not measured: settings -->\nNone.", 1, "no figure below: remove the comment"),
-        ("<!-- not measured: 0.1: a setting -->\n0.1 and 0.2", 2, "0.2 looks measured"),
+        ("<!-- not measured: 0.1: a setting -->\n0.1 and 0.2", 2, "0.2: looks measured"),
         (
             "<!-- not measured: column published -->\n| published | ours |\n|---|---|\n| 1.0 | 2.0 |",
             4,
-            "2.0 looks measured",
+            "2.0: looks measured",
         ),
     ],
 )
