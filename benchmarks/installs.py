@@ -66,7 +66,7 @@ print(json.dumps({"commands": len(commands), "problems": problems, "versions": v
 
 
 class Failed(Exception):
-    """A command of a cell failed; the message is its last line."""
+    """A command of a cell failed; the message is its error on one line, or the last line of a traceback."""
 
 
 def run(words: Sequence[str | Path], folder: Path, seconds: float) -> str:
@@ -88,7 +88,8 @@ def run(words: Sequence[str | Path], folder: Path, seconds: float) -> str:
         process.communicate()
         raise Failed(f"{Path(words[0]).name} {words[1]}: no end after {seconds:.0f} s") from None
     if process.returncode:
-        raise Failed((told.strip() or printed.strip() or "no message").splitlines()[-1])
+        text = told.strip() or printed.strip() or f"status {process.returncode}"
+        raise Failed(text.splitlines()[-1] if "Traceback" in text else " ".join(text.split()))
     return printed
 
 
