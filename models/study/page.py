@@ -9,6 +9,7 @@ from markupsafe import Markup
 from models.reporting.sections.metrics import chance
 from models.reporting.sections.parts import interval
 from models.results.comparison import LEVEL
+from models.study.encoders import weights_of
 from models.study.findings import find
 from models.study.tables import (
     amendment_sentences,
@@ -21,7 +22,7 @@ from models.study.tables import (
 from toolkit.measures import number
 from toolkit.page import plots, rendering
 from toolkit.page.markup import Cell, Code, Interval, Table, on_a_line
-from toolkit.page.plots import Plot, Series, SeriesName, Values
+from toolkit.page.plots import Plot, Point, Series, SeriesName, Values
 from toolkit.page.style import REPORT
 
 Results = Mapping[str, Any]
@@ -95,6 +96,7 @@ def _dataset(results: Results, block: Results) -> dict[str, Any]:
             )
             for protocol in block["protocols"]
         ],
+        "sizes": _by_size(results["metric"], block),
         "table": _table(results, block),
         "tests": _tests(block) if len(methods) > 1 else None,
         "others": {protocol: _others(block, protocol) for protocol in block["protocols"]},
@@ -125,6 +127,25 @@ def _plot(results: Results, block: Results, protocol: str) -> Markup:
     return plots.intervals(
         rows, metric=results["metric"], chance=chance(results["metric"], catalogue)
     )
+
+
+def _by_size(metric: str, block: Results) -> list[Plot]:
+    """The metric by the size of the encoders under each protocol, if methods with encoders of several sizes are compared."""
+    sizes = {name: weights_of(method["encoders"]) for name, method in block["methods"].items()}
+    if len({size for size in sizes.values() if size}) < 2:
+        return []
+    found = []
+    for protocol in block["protocols"]:
+        values = _values(block, protocol, metric)
+        points = [
+            Point(position, name, size, values[name])
+            for position, (name, size) in enumerate(sizes.items())
+            if size and values[name]
+        ]
+        if points:
+            drawing = plots.scatter(points, x_name="weights of the encoders", y_name=metric, log_x=True)  # fmt: skip
+            found.append(Plot(f"{metric} under {protocol}, by the size of the encoders", drawing))
+    return found
 
 
 def _table(results: Results, block: Results) -> Table:

@@ -4,6 +4,7 @@ The marks of a series are in a group of class `series sN`, where N selects the c
 highlight a series. Fractions are drawn in percent.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -273,17 +274,21 @@ def _grouped(
     return figure(title, description, [*up, *drawn, *x_axis(names, x_unit)])
 
 
-def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> Markup:
-    """A labelled point with its interval per run."""
-    x_ticks = round_ticks(0, max(point.x for point in points))
+def scatter(points: Sequence[Point], *, x_name: str, y_name: str, log_x: bool = False) -> Markup:
+    """A labelled point with its interval per run; with `log_x`, a tick per power of ten."""
+    along = math.log10 if log_x else float
+    xs = [along(point.x) for point in points]
+    x_ticks = (
+        range(math.floor(min(xs)), math.ceil(max(xs)) + 1) if log_x else round_ticks(0, max(xs))
+    )
     y_ticks = round_ticks(0, max(point.y["high"] for point in points))
     x = scale(x_ticks[0], x_ticks[-1], FRAME.left + 14, FRAME.right - 14)
     y = scale(y_ticks[0], y_ticks[-1], FRAME.bottom, FRAME.top)
-    heights = apart([(x(point.x), y(point.y["value"]) - 6) for point in points])
+    heights = apart([(x(a), y(point.y["value"]) - 6) for a, point in zip(xs, points, strict=True)])
     drawn = [
         part
-        for point, height in zip(points, heights, strict=True)
-        for part in _point(point, x(point.x), y, height, f"{x_name} {point.x:.3g}, {y_name}")
+        for point, a, height in zip(points, xs, heights, strict=True)
+        for part in _point(point, x(a), y, height, f"{x_name} {point.x:.3g}, {y_name}")
     ]
     values = "; ".join(f"{p.name} {p.x:.3g} and {_text(p.y)}" for p in points)
     return figure(
@@ -292,7 +297,7 @@ def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> Markup:
         [
             *y_axis({y(t): _percent(t, y_ticks) for t in y_ticks}, f"{y_name} in %"),
             *drawn,
-            *x_axis({x(t): f"{t:g}" for t in x_ticks}, x_name),
+            *x_axis({x(t): f"{10.0**t if log_x else t:g}" for t in x_ticks}, x_name),
         ],
     )
 
