@@ -53,7 +53,7 @@ def caption(
             were generated with other settings or come from another file.
     """
     dataset = Path(dataset)
-    before = manifest.require(dataset)["config"]
+    before = manifest.require_interactions(dataset)["config"]
     config = config or manifest.recorded_config(dataset, "caption", "caption_cache", "address")
     if not config.caption:
         print("caption: no captions are configured; add some with --caption.NAME.model MODEL")

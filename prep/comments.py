@@ -48,7 +48,7 @@ def comments(dump: str | Path, dataset: str | Path) -> None:
             reading them.
     """
     dump, dataset = Path(dump), Path(dataset)
-    manifest.require(dataset)
+    manifest.require_interactions(dataset)
     with writing(dataset, STEP):
         _comments(dump, dataset)
 

@@ -53,7 +53,7 @@ def encode(
         UserError: if a tower or its encoder cannot be had, or existing states were made with another.
     """
     dataset = Path(dataset)
-    before = manifest.require(dataset)["config"]
+    before = manifest.require_interactions(dataset)["config"]
     config = config or manifest.recorded_config(dataset, "encode", "features", "address")
     if not config.encode and not config.features:
         print("encode: no tower is configured; give one, e.g. --encode.title.encoder NAME_OR_PATH")

@@ -48,7 +48,7 @@ def media(
             with another configuration.
     """
     dump, dataset, config = Path(dump), Path(dataset), config or PrepConfig()
-    manifest.require(dataset)
+    manifest.require_interactions(dataset)
     if not dump.is_dir():
         raise UserError(f"{dump}: no such folder; give the folder that holds the dump")
     refuse_one_folder(dump, dataset)

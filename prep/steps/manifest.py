@@ -49,16 +49,25 @@ def require(dataset: Path) -> dict[str, Any]:
     """The manifest of an ingested dataset.
 
     Raises:
-        UserError: if the dataset has not been ingested, or is not one of interactions.
+        UserError: if the dataset has not been ingested.
     """
     manifest = read(dataset)
-    if manifest is not None:
-        refuse_other_kind(dataset, manifest.get("kind", INTERACTIONS))
-    else:
+    if manifest is None:
         raise UserError(
             f"{dataset}: has no {MANIFEST}, so nothing has been ingested yet; "
             f"run: python -m prep ingest DUMP {dataset}"
         )
+    return manifest
+
+
+def require_interactions(dataset: Path) -> dict[str, Any]:
+    """The manifest of an ingested dataset of interactions.
+
+    Raises:
+        UserError: if the dataset has not been ingested, or is of another kind.
+    """
+    manifest = require(dataset)
+    refuse_other_kind(dataset, manifest.get("kind", INTERACTIONS))
     return manifest
 
 
