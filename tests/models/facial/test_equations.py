@@ -1,8 +1,10 @@
 """Stem, refinement, classifier and losses against their equations, written with loops."""
 
 import math
+from itertools import product
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -28,8 +30,9 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def test_stem():
-    stem = randomly(Stem([2, 3], width=D, grid_stage=1))
+@pytest.mark.parametrize("cosines", [0, 3])
+def test_stem(cosines):
+    stem = randomly(Stem([2, 3], width=D, grid_stage=1, cosines=cosines))
     stages = [torch.rand(B, 2, 4, 4).double(), torch.rand(B, 3, 2, 2).double()]
     stem.norm.running_var.abs_()
     w = {name: tensor.numpy() for name, tensor in stem.state_dict().items()}
@@ -43,6 +46,12 @@ def test_stem():
     mix = np.array([[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
     resized[1] = np.einsum("ih,jw,bchw->bcij", mix, mix, resized[1])
     joined = np.einsum("oc,bchw->bohw", w["combine.weight"][:, :, 0, 0], np.concatenate(resized, 1))
+    for i, j in product(range(cosines), repeat=2):
+        if i or j:
+            weight = w["position.weight"][:, i * cosines + j - 1]
+            for y, x in product(range(4), repeat=2):
+                wave = math.cos(math.pi * i * (y + 0.5) / 4) * math.cos(math.pi * j * (x + 0.5) / 4)
+                joined[:, :, y, x] += weight * wave
     mean, var = w["norm.running_mean"], w["norm.running_var"]
     scale = w["norm.weight"] / np.sqrt(var + stem.norm.eps)
     normed = (joined - mean[:, None, None]) * scale[:, None, None] + w["norm.bias"][:, None, None]
@@ -74,7 +83,23 @@ def test_refinement():
                     spatial[i, j] = sigmoid(value + w["spatial.convolution.bias"][a])
             np.testing.assert_allclose(refined.attention[b, a].detach(), spatial, atol=1e-12)
             expected = x + spatial * weighted
-            np.testing.assert_allclose(refined.maps[b, a].detach(), expected, atol=1e-12)
+            np.testing.assert_allclose(refined.maps()[b, a].detach(), expected, atol=1e-12)
+            means = expected.mean((1, 2))
+            np.testing.assert_allclose(refined.means()[b, a].detach(), means, atol=1e-12)
+
+
+def test_gradients_of_the_refinement_are_those_of_its_equations():
+    refinement = randomly(Refinement(A, width=D, reduction=2, kernel=3))
+    stem = torch.rand(B, D, H, W).double().requires_grad_()
+    channel = refinement.channel(stem)
+    weighted = channel[..., None, None] * stem[:, None]
+    pooled = torch.stack([weighted.mean(2), weighted.amax(2)], dim=2).flatten(1, 2)
+    attention = refinement.spatial.convolution(pooled).sigmoid()[:, :, None]
+    maps = stem[:, None] + attention * weighted
+    inputs = [stem, *refinement.parameters()]
+    plain = torch.autograd.grad((maps.mean((3, 4)) ** 2).sum(), inputs)
+    found = torch.autograd.grad((refinement(stem).means() ** 2).sum(), inputs)
+    torch.testing.assert_close(found, plain)
 
 
 def test_each_au_has_a_linear_layer():
