@@ -93,7 +93,6 @@ class NetworkConfig:
     Args:
         width: channels of the stem and of the features of an AU.
         grid_stage: stage of the backbone, from 1, whose grid the maps have.
-        cosines: cosines of the position of a cell per axis, which the stem adds; 0 for none.
         refine: whether each AU has its own refinement.
         reduction: width divided by the inner width of the channel attention.
         kernel: width of the kernel of the spatial attention, in cells.
@@ -113,7 +112,6 @@ class NetworkConfig:
 
     width: int = 256
     grid_stage: int = 3
-    cosines: int = 0
     refine: bool = True
     reduction: int = 16
     kernel: int = 7

@@ -98,7 +98,6 @@ class VLFAU(nn.Module):
         aus: (A,) numbers of the AUs in FACS, in the order of the labels.
         width: D.
         grid_stage: stage of the backbone, from 1, whose grid the maps have; 3 has 14 × 14 cells of 224 pixels in Swin.
-        cosines: cosines of the position of a cell per axis, which the stem adds; 0, as in the paper, for none.
         refine: whether each AU has its own refinement.
         reduction: D divided by the inner width of the channel attention.
         kernel: width of the kernel of the spatial attention, in cells.
@@ -129,7 +128,6 @@ class VLFAU(nn.Module):
         aus: Sequence[int],
         width: int = 256,
         grid_stage: int = 3,
-        cosines: int = 0,
         refine: bool = True,
         reduction: int = 16,
         kernel: int = 7,
@@ -161,7 +159,7 @@ class VLFAU(nn.Module):
         self.register_buffer("au_weights", weights.float(), persistent=False)
         self.au_weights: Tensor
         self.backbone = backbone
-        self.stem = Stem(backbone.channels, width=width, grid_stage=grid_stage, cosines=cosines)
+        self.stem = Stem(backbone.channels, width=width, grid_stage=grid_stage)
         self.refinement = (
             Refinement(len(self.aus), width=width, reduction=reduction, kernel=kernel)
             if refine
@@ -186,7 +184,6 @@ class VLFAU(nn.Module):
             "aus": list(self.aus),
             "width": width,
             "grid_stage": grid_stage,
-            "cosines": cosines,
             "refine": refine,
             "reduction": reduction,
             "kernel": kernel,

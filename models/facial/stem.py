@@ -3,7 +3,6 @@
 B faces, S stages, C_s channels of stage s, D width, h × w cells of the common grid.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -17,23 +16,16 @@ class Stem(nn.Module):
     Reconstruction: the paper combines features of several stages and does not state how. Chosen: each W_s projects its
     stage to D channels with a bias, U resizes to the grid of one stage, and W has no bias because BatchNorm follows.
 
-    Own addition: with K > 0 cosines, P F is added to the argument of BN, with F the K² - 1 products cos(π i x) cos(π j y),
-    0 <= i, j < K, of the position (x, y) of a cell in [0, 1]². A channel can then respond to a feature in one part of the
-    face, which its mean over the cells keeps (compare CoordConv, arXiv 1807.03247).
-
     Args:
         channels: C_s of each stage, the largest grid first.
         width: D.
         grid_stage: number of the stage, from 1, whose grid the map has.
-        cosines: K; 0 for none.
 
     Raises:
         ValueError: if there is no such stage.
     """
 
-    def __init__(
-        self, channels: Sequence[int], *, width: int, grid_stage: int, cosines: int = 0
-    ) -> None:
+    def __init__(self, channels: Sequence[int], *, width: int, grid_stage: int) -> None:
         super().__init__()
         if not 1 <= grid_stage <= len(channels):
             raise ValueError(
@@ -42,8 +34,6 @@ class Stem(nn.Module):
         self.grid_stage = grid_stage
         self.projections = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
         self.combine = nn.Conv2d(len(channels) * width, width, 1, bias=False)
-        self.cosines = cosines
-        self.position = nn.Linear(cosines**2 - 1, width, bias=False) if cosines > 1 else None
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
@@ -58,24 +48,10 @@ class Stem(nn.Module):
             F.interpolate(_mixed(stage, block, projection), size=grid, mode="bilinear")
             for stage, block, projection in zip(stages, blocks, self.projections, strict=True)
         ]
-        total = torch.stack(combined).sum(0)
-        if self.position is not None:
-            total = total + self.position(_cosines(self.cosines, total)).movedim(-1, 0)
-        return F.relu(self.norm(total))
+        return F.relu(self.norm(torch.stack(combined).sum(0)))
 
 
 def _mixed(stage: Tensor, block: Tensor, projection: nn.Module) -> Tensor:
     """V_s (W_s * X_s + b_s), as one 1 × 1 convolution."""
     weight, bias = block @ projection.weight.flatten(1), block @ projection.bias
     return F.conv2d(stage, weight[..., None, None], bias)
-
-
-def _cosines(count: int, like: Tensor) -> Tensor:
-    """(h, w, K² - 1) the products of the cosines of each cell of maps (B, D, h, w)."""
-    orders = torch.arange(count, device=like.device, dtype=like.dtype)
-    along_y, along_x = (
-        torch.cos(math.pi * ((orders.new_tensor(range(cells)) + 0.5) / cells)[:, None] * orders)
-        for cells in like.shape[2:]
-    )
-    products = along_y[:, None, :, None] * along_x[None, :, None, :]
-    return products.flatten(2)[..., 1:]

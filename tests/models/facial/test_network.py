@@ -113,7 +113,7 @@ def test_missing_labels_change_no_loss(make_network, images, texts):
 
 def test_settings_rebuild_it(make_network, images):
     network = make_network(
-        shared_decoder=False, au_weights=[0.5, 1.5, 1.0], cosines=3, told_states=0.5, text_share=0.5
+        shared_decoder=False, au_weights=[0.5, 1.5, 1.0], told_states=0.5, text_share=0.5
     )
     settings = json.loads(json.dumps(network.settings()))
     again = VLFAU.from_settings(settings)
