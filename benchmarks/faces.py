@@ -20,7 +20,7 @@ import numpy as np
 from models.facial.compare import compare
 
 OFF = ("--network.au_texts", "false", "--network.face_texts", "false")
-# Options of each method, and the dataset that it is trained on.
+# Options of each method, and the dataset that it is trained on. The texts of "untold" depend on the image alone, as in the paper.
 METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "full": ("bp4d", ()),
     "local": ("bp4d", ("--network.face_texts", "false")),
