@@ -20,16 +20,17 @@ import numpy as np
 from models.facial.compare import compare
 
 OFF = ("--network.au_texts", "false", "--network.face_texts", "false")
-# Options of each method, and the dataset that it is trained on.
+# Options of each method, and the dataset that it is trained on. The texts of "untold" depend on the image alone, as in the paper.
 METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "full": ("bp4d", ()),
     "local": ("bp4d", ("--network.face_texts", "false")),
     "refinement": ("bp4d", OFF),
     "stem": ("bp4d", (*OFF, "--network.refine", "false")),
+    "untold": ("bp4d", ("--network.told_states", "0")),
     "shuffled": ("bp4d", ("--train.shuffle_labels", "true")),
     "shortcut": ("shortcut", ()),
 }
-ABLATIONS = ("full", "local", "refinement", "stem")
+ABLATIONS = ("full", "local", "refinement", "stem", "untold")
 
 
 def command(*words: str) -> None:
@@ -146,9 +147,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--subjects", type=int, default=45)
-    parser.add_argument("--frames", type=int, default=40)
-    parser.add_argument("--size_px", type=int, default=96)
+    parser.add_argument("--subjects", type=int, default=120)
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--size_px", type=int, default=112)
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("options", nargs="*", help="options of models.facial.train, after --")
     arguments = parser.parse_args()

@@ -16,6 +16,7 @@ RECONSTRUCTION = """This model is a **reconstruction** of VL-FAU (arXiv 2408.006
 leaves open was chosen here: how the stem combines the stages of the backbone, both attentions of the refinement
 (those of CBAM), the decoders (small GPT-2 networks with cross-attention), and equal weights of the losses. Results
 are not those of the paper."""
+_TOLD = "share of the training faces whose texts were conditioned on states"
 _USE = """```python
 from models.facial import from_pretrained, predict
 
@@ -57,6 +58,7 @@ def _training(trained: TrainedFaces, config: FaceConfig) -> str:
         ["training subjects", f"{len(record.seen)}: {plain(', '.join(record.seen))}"],
         ["backbone", code(str(backbone))],
         ["refinement, texts about AUs, texts about faces", ", ".join(_on(x) for x in (config.network.refine, trained.has_au_texts, trained.has_face_texts))],
+        [_TOLD, f"{config.network.told_states:g} (0 in the paper)"],
         ["crop of a face", f"box {grown}, {'square' if recipe.square else 'stretched'}, {recipe.size_px} × {recipe.size_px} pixels"],
         ["input", f"the middle {record.view.crop_px} × {record.view.crop_px} pixels of it"],
         ["labels", "shuffled: a control" if config.train.shuffle_labels else "as they are"],

@@ -109,6 +109,9 @@ class NetworkConfig:
         au_loss: classification loss, `asymmetric` or `bce-dice`.
         au_texts_weight: weight of the loss of the texts about AUs.
         face_texts_weight: weight of the loss of the texts about faces.
+        told_states: share of the training faces whose texts are conditioned on the states of the AUs. Above 0, the
+            predicted states condition generated texts, so that these agree with the predictions.
+        text_share: share of the faces of a training batch whose texts are learned.
     """
 
     width: int = 256
@@ -125,10 +128,17 @@ class NetworkConfig:
     au_loss: str = "asymmetric"
     au_texts_weight: float = 1.0
     face_texts_weight: float = 1.0
+    told_states: float = 0.0
+    text_share: float = 1.0
 
     def __post_init__(self) -> None:
         if self.au_loss not in AU_LOSSES:
             raise UserError(f"network.au_loss is {self.au_loss!r}; known: {', '.join(AU_LOSSES)}")
+        if not (0 <= self.told_states <= 1 and 0 < self.text_share <= 1):
+            raise UserError(
+                f"network.told_states is {self.told_states} and network.text_share {self.text_share}; expected told_states "
+                "in [0, 1] and text_share in (0, 1]"
+            )
 
 
 @dataclass

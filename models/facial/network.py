@@ -5,9 +5,10 @@ The authors published no code. What the paper leaves open is marked "Reconstruct
 B faces, A AUs, D width, H × W pixels, h × w cells, L and M tokens of the texts about AUs and faces, V words.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ from models.facial.decoder import text_loss
 from models.facial.language import AULanguage, FaceLanguage
 from models.facial.losses import AU_LOSSES
 from models.facial.per_au import PerAULinear
-from models.facial.refinement import Refinement
+from models.facial.refinement import Refined, Refinement, Unrefined
+from models.facial.states import hidden_at_random, predicted_states
 from models.facial.stem import Stem
 from models.facial.texts import TextTargets
 from models.facial.vocabulary import Vocabulary
@@ -77,12 +79,6 @@ class Described:
     face_texts: list[str] | None
 
 
-class _Maps(NamedTuple):
-    stem: Tensor  # (B, D, h, w)
-    refined: Tensor  # (B, A, D, h, w)
-    attention: Tensor | None  # (B, A, h, w)
-
-
 class VLFAU(nn.Module):
     """Stem, refinement per AU, a classifier per AU, and two language branches.
 
@@ -91,6 +87,11 @@ class VLFAU(nn.Module):
     X_a, and the text about the face (its global language) from X. Without refinement, X_a is X.
 
     Reconstruction: chosen are λ_a = λ_f = 1, and each text loss is the mean over all tokens of a batch.
+
+    Own addition: with τ = `told_states` above 0, the states z_a of the AUs condition the texts
+    (`models.facial.states`): P(text | X_a, z_a), and P(text | X, z_1, …, z_A) of the face. In training, z is the label in a
+    share τ of the faces, and hidden in the others, whose texts depend on the image alone as in the paper. Elsewhere z_a =
+    [p_a ≥ 0.5], so that the texts state what the classifiers state.
 
     Args:
         backbone: hierarchical network (`models.facial.backbone`).
@@ -111,6 +112,9 @@ class VLFAU(nn.Module):
         au_weights: (A,) weights of the AUs in L_AU (`models.facial.rates`); 1 by default.
         au_texts_weight: λ_a.
         face_texts_weight: λ_f.
+        told_states: τ, in [0, 1]; 0, as in the paper, for texts without conditions.
+        text_share: share of the faces of a training batch whose texts are learned; below 1, a step takes less time and the
+            gradients of the text losses, whose expectation is the same, are noisier.
 
     Raises:
         ValueError: if an argument is out of range, `au_weights` has another length than `aus`, or a language branch has no
@@ -138,6 +142,8 @@ class VLFAU(nn.Module):
         au_weights: Sequence[float] | None = None,
         au_texts_weight: float = 1.0,
         face_texts_weight: float = 1.0,
+        told_states: float = 0.0,
+        text_share: float = 1.0,
     ) -> None:
         super().__init__()
         self.aus = tuple(aus)
@@ -149,6 +155,7 @@ class VLFAU(nn.Module):
             raise ValueError(f"au_loss {au_loss!r} is unknown; expected {' or '.join(AU_LOSSES)}")
         self.au_loss = AU_LOSSES[au_loss]
         self.au_texts_weight, self.face_texts_weight = au_texts_weight, face_texts_weight
+        self.told_states, self.text_share = told_states, text_share
         self.register_buffer("au_weights", weights.float(), persistent=False)
         self.au_weights: Tensor
         self.backbone = backbone
@@ -164,6 +171,7 @@ class VLFAU(nn.Module):
             "layers": decoder_layers,
             "heads": decoder_heads,
             "dropout": decoder_dropout,
+            "conditioned": told_states > 0,
         }
         self.au_language: AULanguage | None = None
         self.face_language: FaceLanguage | None = None
@@ -187,6 +195,8 @@ class VLFAU(nn.Module):
             "au_weights": weights.tolist(),
             "au_texts_weight": au_texts_weight,
             "face_texts_weight": face_texts_weight,
+            "told_states": told_states,
+            "text_share": text_share,
         }
 
     def settings(self) -> dict[str, Any]:
@@ -234,44 +244,60 @@ class VLFAU(nn.Module):
                 "labels without texts; the losses of the language branches require Texts(...).targets(labels)"
             )
         au_logits = face_logits = None
-        if self.au_language and texts:
-            au_logits = self.au_language(maps.refined, texts.aus)
-        if self.face_language and texts:
-            face_logits = self.face_language(maps.stem, texts.faces)
+        if texts:
+            some = slice(self._described(len(images)))
+            maps, texts = maps.some(some), TextTargets(*(part[some] for part in texts))
+            states = (
+                hidden_at_random(labels[some], told=self.told_states)
+                if self.training
+                else predicted_states(output.logits[some])
+            )
+            if self.au_language:
+                au_logits = self.au_language(maps.maps(), texts.aus, states)
+            if self.face_language:
+                face_logits = self.face_language(maps.stem, texts.faces, states)
         losses = self._losses(output.logits, labels, texts, au_logits, face_logits)
         return replace(
             output, au_text_logits=au_logits, face_text_logits=face_logits, losses=losses
         )
 
-    def describe(self, images: Tensor, *, beams: int = 1) -> Described:
+    def describe(
+        self, images: Tensor, *, beams: int = 1, active_from: Tensor | None = None
+    ) -> Described:
         """Recognises AUs and generates texts, without dropout: equal images have equal texts.
 
         Args:
             images: (B, 3, H, W) RGB in [0, 1].
             beams: number of beams; 1 is greedy search.
+            active_from: (A,) logits from which the AUs count as active where states condition the texts; 0 by default, a
+                probability of 0.5.
         """
         with probing(self):
             maps = self._encode(images)
+            output = self._classify(maps)
+            states = predicted_states(output.logits, 0.0 if active_from is None else active_from)
             au_texts = face_texts = None
             if self.au_language and self.vocabulary:
-                by_au = self.au_language.generate(maps.refined, beams=beams)
+                by_au = self.au_language.generate(maps.maps(), states, beams=beams)
                 columns = [self.vocabulary.decode(tokens) for tokens in by_au]
                 au_texts = [list(row) for row in zip(*columns, strict=True)]
             if self.face_language and self.vocabulary:
                 face_texts = self.vocabulary.decode(
-                    self.face_language.generate(maps.stem, beams=beams)
+                    self.face_language.generate(maps.stem, states, beams=beams)
                 )
-            return Described(self._classify(maps), au_texts, face_texts)
+            return Described(output, au_texts, face_texts)
 
-    def _encode(self, images: Tensor) -> _Maps:
+    def _encode(self, images: Tensor) -> Refined | Unrefined:
         stem = self.stem(self.backbone(images))
-        if self.refinement is None:
-            return _Maps(stem, stem[:, None].expand(-1, len(self.aus), -1, -1, -1), None)
-        return _Maps(stem, *self.refinement(stem))
+        return self.refinement(stem) if self.refinement else Unrefined(stem, len(self.aus))
 
-    def _classify(self, maps: _Maps) -> FaceOutput:
-        features = maps.refined.mean((-2, -1))
+    def _classify(self, maps: Refined | Unrefined) -> FaceOutput:
+        features = maps.means()
         return FaceOutput(self.classifier(features).squeeze(-1), features, maps.attention)
+
+    def _described(self, faces: int) -> int:
+        """How many faces of a batch have texts in the loss."""
+        return math.ceil(self.text_share * faces) if self.training else faces
 
     def _losses(
         self,

@@ -16,15 +16,58 @@ from models.facial.per_au import PerAULinear
 
 
 class Refined(NamedTuple):
-    """The maps of the AUs.
+    """The maps X + M^s_a ⊙ M^c_a ⊙ X of the AUs, whose A · D channels are only computed where they are needed.
 
     Args:
-        maps: (B, A, D, h, w) refined features.
-        attention: (B, A, h, w) spatial attention, in [0, 1].
+        stem: (B, D, h, w) X.
+        channel: (B, A, D) channel attention M^c, in [0, 1].
+        attention: (B, A, h, w) spatial attention M^s, in [0, 1].
     """
 
-    maps: Tensor
+    stem: Tensor
+    channel: Tensor
     attention: Tensor
+
+    def some(self, faces: slice) -> "Refined":
+        """The maps of some faces."""
+        return Refined(*(part[faces] for part in self))
+
+    def means(self) -> Tensor:
+        """(B, A, D) the mean of each map over its cells: mean(X) + M^c_a ⊙ mean(M^s_a ⊙ X)."""
+        cells = self.stem.flatten(2)
+        attended = self.attention.flatten(2) @ cells.mT / cells.shape[2]
+        return cells.mean(2)[:, None] + self.channel * attended
+
+    def maps(self) -> Tensor:
+        """(B, A, D, h, w)."""
+        scale = self.channel[..., None, None] * self.attention[:, :, None]
+        return self.stem[:, None] * (1 + scale)
+
+
+class Unrefined(NamedTuple):
+    """The same map X for all AUs, in place of `Refined`.
+
+    Args:
+        stem: (B, D, h, w) X.
+        aus: A.
+        attention: None.
+    """
+
+    stem: Tensor
+    aus: int
+    attention: None = None
+
+    def some(self, faces: slice) -> "Unrefined":
+        """The maps of some faces."""
+        return self._replace(stem=self.stem[faces])
+
+    def means(self) -> Tensor:
+        """(B, A, D) the mean of X over its cells."""
+        return self.stem.mean((2, 3))[:, None].expand(-1, self.aus, -1)
+
+    def maps(self) -> Tensor:
+        """(B, A, D, h, w)."""
+        return self.stem[:, None].expand(-1, self.aus, -1, -1, -1)
 
 
 class ChannelAttention(nn.Module):
@@ -71,10 +114,28 @@ class SpatialAttention(nn.Module):
             raise ValueError(f"kernel is {kernel}; it must be odd, so that the map keeps its size")
         self.convolution = nn.Conv2d(2 * aus, aus, kernel, padding=kernel // 2, groups=aus)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """(B, A, D, h, w) -> (B, A, h, w) in [0, 1]."""
-        pooled = torch.stack([maps.mean(2), maps.amax(2)], dim=2)
-        return torch.sigmoid(self.convolution(pooled.flatten(1, 2)))
+    def forward(self, stem: Tensor, channel: Tensor) -> Tensor:
+        """Stem (B, D, h, w) and channel attention (B, A, D), whose product is X_a -> (B, A, h, w) in [0, 1]."""
+        cells = stem.flatten(2)
+        mean = channel @ cells / cells.shape[1]
+        largest = _largest(cells, channel)
+        maximum = cells.gather(1, largest) * channel.gather(2, largest)
+        pooled = torch.stack([mean, maximum], dim=2).unflatten(3, stem.shape[2:])
+        return torch.sigmoid(self._convolved(pooled.flatten(1, 2)))
+
+    def _convolved(self, pooled: Tensor) -> Tensor:
+        """(B, 2 A, h, w) -> (B, A, h, w): two maps at a time, each by its own kernel, which is faster than in groups of two."""
+        weight = self.convolution.weight.flatten(0, 1)[:, None]
+        padding = self.convolution.padding
+        each = F.conv2d(pooled, weight, padding=padding, groups=len(weight))
+        return each.unflatten(1, (-1, 2)).sum(2) + self.convolution.bias[:, None, None]
+
+
+def _largest(cells: Tensor, channel: Tensor) -> Tensor:
+    """(B, A, h · w) the channel with the largest product in each cell; one AU at a time, which fits the cache."""
+    with torch.no_grad():
+        products = (cells * one[..., None] for one in channel.unbind(1))
+        return torch.stack([product.max(1).indices for product in products], dim=1)
 
 
 class Refinement(nn.Module):
@@ -101,7 +162,6 @@ class Refinement(nn.Module):
         self.spatial = SpatialAttention(aus, kernel=kernel)
 
     def forward(self, stem: Tensor) -> Refined:
-        """(B, D, h, w) -> maps (B, A, D, h, w) and attention (B, A, h, w)."""
-        weighted = self.channel(stem)[..., None, None] * stem[:, None]
-        attention = self.spatial(weighted)
-        return Refined(stem[:, None] + attention[:, :, None] * weighted, attention)
+        """(B, D, h, w) -> the maps of all AUs."""
+        channel = self.channel(stem)
+        return Refined(stem, channel, self.spatial(stem, channel))

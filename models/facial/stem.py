@@ -37,10 +37,21 @@ class Stem(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """S maps (B, C_s, h_s, w_s) -> (B, D, h, w)."""
+        """S maps (B, C_s, h_s, w_s) -> (B, D, h, w).
+
+        W = [V_1 … V_S] in blocks of D columns, so the sum is computed as Σ_s U(V_s W_s * X_s): a 1 × 1 convolution and U,
+        which keeps constants, may change places, and V_s W_s is one small matrix.
+        """
         grid = stages[self.grid_stage - 1].shape[2:]
-        resized = [
-            F.interpolate(projection(stage), size=grid, mode="bilinear", align_corners=False)
-            for projection, stage in zip(self.projections, stages, strict=True)
+        blocks = self.combine.weight.flatten(1).chunk(len(stages), dim=1)
+        combined = [
+            F.interpolate(_mixed(stage, block, projection), size=grid, mode="bilinear")
+            for stage, block, projection in zip(stages, blocks, self.projections, strict=True)
         ]
-        return F.relu(self.norm(self.combine(torch.cat(resized, dim=1))))
+        return F.relu(self.norm(torch.stack(combined).sum(0)))
+
+
+def _mixed(stage: Tensor, block: Tensor, projection: nn.Module) -> Tensor:
+    """V_s (W_s * X_s + b_s), as one 1 × 1 convolution."""
+    weight, bias = block @ projection.weight.flatten(1), block @ projection.bias
+    return F.conv2d(stage, weight[..., None, None], bias)

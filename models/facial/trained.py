@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.facial.augment import View
 from models.facial.crop import CropRecipe
@@ -109,6 +110,12 @@ class TrainedFaces:
         scaled = np.asarray(logits, np.float64) / np.asarray(self.record.temperatures)
         return np.asarray(np.exp(-np.logaddexp(0, -scaled)))
 
+    @property
+    def active_from(self) -> Tensor:
+        """(A,) the logits at which the calibrated probability is the threshold."""
+        temperatures = torch.tensor(self.record.temperatures)
+        return torch.tensor(self.thresholds).logit() * temperatures
+
     def predict(self, crops: NDArray[np.uint8]) -> Prediction:
         """The prediction for a batch.
 
@@ -119,6 +126,8 @@ class TrainedFaces:
         images = torch.from_numpy(inputs).permute(0, 3, 1, 2)
         device = next(self.network.parameters()).device
         with torch.no_grad():
-            described = self.network.describe(as_input(images, device), beams=self.beams)
+            described = self.network.describe(
+                as_input(images, device), beams=self.beams, active_from=self.active_from.to(device)
+            )
         logits = described.output.logits.float().cpu().numpy()
         return Prediction(self.calibrated(logits), described.au_texts, described.face_texts)

@@ -74,7 +74,23 @@ def test_refinement():
                     spatial[i, j] = sigmoid(value + w["spatial.convolution.bias"][a])
             np.testing.assert_allclose(refined.attention[b, a].detach(), spatial, atol=1e-12)
             expected = x + spatial * weighted
-            np.testing.assert_allclose(refined.maps[b, a].detach(), expected, atol=1e-12)
+            np.testing.assert_allclose(refined.maps()[b, a].detach(), expected, atol=1e-12)
+            means = expected.mean((1, 2))
+            np.testing.assert_allclose(refined.means()[b, a].detach(), means, atol=1e-12)
+
+
+def test_gradients_of_the_refinement_are_those_of_its_equations():
+    refinement = randomly(Refinement(A, width=D, reduction=2, kernel=3))
+    stem = torch.rand(B, D, H, W).double().requires_grad_()
+    channel = refinement.channel(stem)
+    weighted = channel[..., None, None] * stem[:, None]
+    pooled = torch.stack([weighted.mean(2), weighted.amax(2)], dim=2).flatten(1, 2)
+    attention = refinement.spatial.convolution(pooled).sigmoid()[:, :, None]
+    maps = stem[:, None] + attention * weighted
+    inputs = [stem, *refinement.parameters()]
+    plain = torch.autograd.grad((maps.mean((3, 4)) ** 2).sum(), inputs)
+    found = torch.autograd.grad((refinement(stem).means() ** 2).sum(), inputs)
+    torch.testing.assert_close(found, plain)
 
 
 def test_each_au_has_a_linear_layer():

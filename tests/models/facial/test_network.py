@@ -5,6 +5,8 @@ import torch
 
 from models.facial import VLFAU, vocabulary_of
 from models.facial.agreement import agreement
+from models.facial.decoder import text_loss
+from models.facial.states import hidden_at_random
 from models.facial.text_metrics import token_accuracy
 from models.facial.vocabulary import IGNORED
 from models.parameters import rate_groups
@@ -110,7 +112,9 @@ def test_missing_labels_change_no_loss(make_network, images, texts):
 
 
 def test_settings_rebuild_it(make_network, images):
-    network = make_network(shared_decoder=False, au_weights=[0.5, 1.5, 1.0])
+    network = make_network(
+        shared_decoder=False, au_weights=[0.5, 1.5, 1.0], told_states=0.5, text_share=0.5
+    )
     settings = json.loads(json.dumps(network.settings()))
     again = VLFAU.from_settings(settings)
     again.load_state_dict(network.state_dict())
@@ -164,6 +168,70 @@ def test_it_learns_faces_and_describes_them(make_network, images, texts, vocabul
         au_texts=described.au_texts, face_texts=described.face_texts,
     )  # fmt: skip
     assert found.au_texts == found.face_texts == 1
+
+
+def test_texts_follow_the_predictions_that_condition_them(make_network, images, texts):
+    """Maps that are drawn anew in every step tell nothing of the labels, so that only states can tell them."""
+    network, generator = make_network(told_states=0.8), torch.Generator().manual_seed(1)
+    au_language, face_language = network.au_language, network.face_language
+    parameters = [*au_language.parameters(), *face_language.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=0.01)
+    for _ in range(120):
+        labels = (torch.rand(8, 3, generator=generator) < 0.5).long()
+        states, targets = hidden_at_random(labels, told=0.8), texts.targets(labels)
+        maps = torch.rand(8, 3, 16, 1, 2, generator=generator)
+        optimizer.zero_grad()
+        loss = text_loss(au_language(maps, targets.aus, states), targets.aus)
+        loss = loss + text_loss(face_language(maps[:, 0], targets.faces, states), targets.faces)
+        loss.backward()
+        optimizer.step()
+    middle = network.eval()(images).logits.detach().median(0).values
+    for active_from in (middle, torch.full((3,), -1e9)):
+        described = network.describe(images, active_from=active_from)
+        found = agreement(
+            facs(), network.aus, described.output.logits >= active_from,
+            au_texts=described.au_texts, face_texts=described.face_texts,
+        )  # fmt: skip
+        assert found.au_texts == found.face_texts == 1
+
+
+def test_texts_are_told_no_label_outside_of_training(make_network, images, texts):
+    network = make_network(told_states=1.0)
+    targets = texts.targets(LABELS)
+    given, opposite = (network(images, labels, targets) for labels in (LABELS, 1 - LABELS))
+    assert not torch.allclose(given.au_text_logits, opposite.au_text_logits)
+    assert not torch.allclose(given.face_text_logits, opposite.face_text_logits)
+    network.eval()
+    given, opposite = (network(images, labels, targets) for labels in (LABELS, 1 - LABELS))
+    assert torch.equal(given.au_text_logits, opposite.au_text_logits)
+    assert torch.equal(given.face_text_logits, opposite.face_text_logits)
+
+
+def test_hidden_states_leave_the_image_alone(make_network, images, texts):
+    conditioned, plain = make_network(told_states=1e-9), make_network()
+    plain.load_state_dict(conditioned.state_dict(), strict=False)
+    targets = texts.targets(LABELS)
+    found, expected = (network(images, LABELS, targets) for network in (conditioned, plain))
+    torch.testing.assert_close(found.au_text_logits, expected.au_text_logits)
+
+
+def test_all_states_of_a_face_are_told_or_none():
+    states = torch.ones(4000, 3, dtype=torch.long)
+    hidden = (hidden_at_random(states, told=0.7) == 9).sum(1)
+    assert set(hidden.tolist()) == {0, 3}
+    assert abs((hidden == 0).float().mean() - 0.7) < 0.05
+
+
+def test_a_share_of_the_faces_has_texts_in_training(make_network, images, texts):
+    targets = texts.targets(LABELS)
+    whole, half = (make_network(text_share=share)(images, LABELS, targets) for share in (1, 0.5))
+    torch.testing.assert_close(half.logits, whole.logits)
+    torch.testing.assert_close(half.losses.aus, whole.losses.aus)
+    torch.testing.assert_close(half.au_text_logits, whole.au_text_logits[:2])
+    of_two = text_loss(whole.au_text_logits[:2], targets.aus[:2])
+    torch.testing.assert_close(half.losses.au_texts, of_two)
+    evaluated = make_network(text_share=0.5).eval()(images, LABELS, targets)
+    assert len(evaluated.au_text_logits) == len(evaluated.face_text_logits) == 4
 
 
 def test_refusals(make_network, images, vocabulary):
