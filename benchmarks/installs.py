@@ -95,9 +95,15 @@ def run(words: Sequence[str | Path], folder: Path, seconds: float) -> str:
 
 
 def build(work: Path) -> Path:
-    """The wheel of this checkout, built from its sdist, so that both are tested."""
-    shutil.rmtree(work / "dist", ignore_errors=True)
-    run([uv(), "build", "--out-dir", work / "dist", ROOT], work, 600)
+    """The wheel of this checkout, built from its sdist, so that both are tested. The checkout is left unchanged."""
+    for folder in ("source", "dist"):
+        shutil.rmtree(work / folder, ignore_errors=True)
+    for name in run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], ROOT, 60
+    ).splitlines():
+        (work / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, work / "source" / name)
+    run([uv(), "build", "--out-dir", work / "dist", work / "source"], work, 600)
     return next((work / "dist").glob("*.whl"))
 
 
