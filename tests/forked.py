@@ -23,7 +23,13 @@ _TIMEOUT_SECONDS = 300
 
 
 def start(
-    module: str, words: Sequence[str], *, log: Path, threads: int = 1, **environment: str
+    module: str,
+    words: Sequence[str],
+    *,
+    log: Path,
+    threads: int = 1,
+    own_group: bool = False,
+    **environment: str,
 ) -> BaseProcess:
     """Starts `python -m MODULE WORDS`, with stdout and stderr appended to a file.
 
@@ -32,9 +38,10 @@ def start(
         words: its arguments.
         log: the file.
         threads: of torch.
+        own_group: whether the process leads a process group.
         environment: variables of this process only.
     """
-    arguments = (module, list(words), str(log), threads, environment)
+    arguments = (module, list(words), str(log), threads, own_group, environment)
     process = CONTEXT.Process(target=_run, args=arguments)
     process.start()
     return process
@@ -65,8 +72,15 @@ def launched(options: Sequence[str]) -> dict[str, str]:
 
 
 def _run(
-    module: str, words: list[str], log: str, threads: int, environment: dict[str, str]
+    module: str,
+    words: list[str],
+    log: str,
+    threads: int,
+    own_group: bool,
+    environment: dict[str, str],
 ) -> None:
+    if own_group:
+        os.setsid()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,8 @@ def test_two_processes_encode_each_content_once_and_wait_for_the_slower(tmp_path
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-    mp.spawn(encode, args=(port, str(tmp_path / "out")), nprocs=2)
+    arguments = (port, str(tmp_path / "out"))
+    mp.start_processes(encode, arguments, nprocs=2, start_method=forked.CONTEXT.get_start_method())
     found = [torch.load(f"{tmp_path / 'out'}-{rank}") for rank in (0, 1)]
     shares = [items for items, _, _ in found]
     assert sorted(shares[0] + shares[1]) == [n for n in range(1, ITEMS + 1) if n != TWIN]
