@@ -8,11 +8,12 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import torch.multiprocessing as mp
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 
@@ -59,6 +60,11 @@ def run_two(module: str, *words: str, log: Path, options: Sequence[str] = ("--mu
     for process in processes:
         process.join(_TIMEOUT_SECONDS)
     assert [process.exitcode for process in processes] == [0, 0], log.read_text()
+
+
+def call_two(work: Callable[..., None], *arguments: object) -> None:
+    """Calls `work(rank, *arguments)` in two processes; raises what one of them raises."""
+    mp.start_processes(work, arguments, nprocs=2, start_method=CONTEXT.get_start_method())
 
 
 def launched(options: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import models.config
-from models.config import load_run_config, parse_run_config, save_run_config
+from models.config import load_run_config, parse_run_config, save_run_config, untrusting
 from models.fusion import FUSIONS
 from toolkit import UserError
 
@@ -59,6 +59,13 @@ def test_a_parser_that_parsed_and_refused_much_parses_as_a_new_one(tmp_path: Pat
         file.write_text(whole[name] + "nothing: 1\n", encoding="utf-8")
         with pytest.raises(UserError, match="nothing"):
             load_run_config(file)
+
+
+def test_settings_that_a_file_lacks_have_their_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("data: DATASET\noutput: RUN\nsequence: {kind: gru4rec}\ntrain.epochs: 3\n")
+    options = ["--sequence.kind=gru4rec", "--train.epochs=3"]
+    assert load_run_config(file) == untrusting(parse_run_config([*BOTH, *options]))
 
 
 def test_one_parser_serves_the_same_kinds() -> None:

@@ -15,6 +15,8 @@ from prep.pictures.stills import make_stills
 from prep.pictures.watchdog import sharing
 from toolkit import UserError, open_dataset
 
+pytestmark = pytest.mark.usefixtures("own_decoder")
+
 
 def config(seconds: float) -> PrepConfig:
     return PrepConfig(media=MediaConfig(clip_seconds=seconds, workers=1))
