@@ -1,16 +1,14 @@
 """The config of a run: typed settings, read from presets, YAML files and the command line."""
 
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from functools import lru_cache
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
-from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from models.adaptation import MethodSetting, method_settings
 from models.fusion import FUSIONS, FusionKind
@@ -36,8 +34,11 @@ from models.schedule import Schedule
 from models.sequence import SEQUENCES, SequenceKind
 from models.sequence.kind import SequenceSettings
 from models.sequence.sasrec import SASRecSettings
-from toolkit.console.command_help import WIDTH, listed
-from toolkit.console.config_help import ConfigHelp, told_clearly
+from toolkit.arguments import refuse_below
+from toolkit.console.command_help import listed
+from toolkit.console.config_help import told_clearly
+from toolkit.console.named_files import described_files, named_file, names_in
+from toolkit.console.parsing import new_parser, parse
 from toolkit.console.terminal import EXIT_STATUSES
 from toolkit.errors import UserError
 from toolkit.metrics import metric_at
@@ -229,10 +230,7 @@ class TrainConfig:
             **dict.fromkeys(("initial_std", "vector_std", "max_seconds"), 0),
             "checkpoint_every_steps": 0,
         }
-        for key, smallest in least.items():
-            value = getattr(self, key)
-            if not value >= smallest:
-                raise UserError(f"train.{key} is {value}; it must be at least {smallest}")
+        refuse_below(least, vars(self), lead="train.")
         if not 0 < self.mask_ratio <= 1:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
         if not 0 < self.user_share <= 1:
@@ -515,7 +513,7 @@ class RunConfig:
 
 def presets() -> list[str]:
     """Names of the presets that `--config` accepts."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return names_in(PRESETS)
 
 
 def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
@@ -529,7 +527,7 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     names, options = split_files(arguments)
-    files = [_config_file(name) for name in names]
+    files = [str(named_file(name, PRESETS, lead=f"{OPTION} ")) for name in names]
     # `resume` is a flag on the command line and a value in files.
     options = ["--resume=true" if option == "--resume" else option for option in options]
     records = {file: read_yaml(Path(file)) for file in files}
@@ -539,14 +537,10 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
     file_options = [f"{OPTION}={text}" for text in _without_replaced_settings(records, kinds)]
     for file, values in records.items():
         _check_file(values, kinds, options, where=Path(file))
-    try:
-        config = _run_config(parser, parser.parse_args([*file_options, *options]))
-    except ArgumentError as error:
-        where = f" (read: {', '.join(files)})" if files else ""
-        message = told_clearly(error, parser.format_help())
-        raise UserError(
-            f"{message}{where}; for all keys run python -m models.train --help"
-        ) from None
+    note = f" (read: {', '.join(files)})" if files else ""
+    config = _run_config(
+        parse(parser, [*file_options, *options], command="python -m models.train", note=note)
+    )
     # Checked here and not in RunConfig, because a trained model is loaded without its loss.
     known_kind(LOSSES, config.train.loss, key="train.loss")
     known_kind(OBJECTIVES, config.train.objective, key="train.objective")
@@ -564,14 +558,12 @@ def make_parser(prog: str = PROG, *, kinds: KindNames | None = None) -> Argument
 
 
 def _new_parser(prog: str, typed: type[RunConfig]) -> ArgumentParser:
-    parser = ArgumentParser(
+    described = f"presets, recipes and overlays for --config:\n{described_files(PRESETS)}"
+    parser = new_parser(
         prog=prog,
         usage=f"{prog} --data DATASET --output RUN [--config PRESET …] [--KEY VALUE …]",
         description=ABOUT,
-        epilog=f"{_described_presets()}\n\n{listed(EXAMPLES)}\n\n{EXIT_STATUSES}",
-        formatter_class=ConfigHelp,
-        allow_abbrev=False,
-        exit_on_error=False,
+        epilog=f"{described}\n\n{listed(EXAMPLES)}\n\n{EXIT_STATUSES}",
     )
     parser.add_argument(
         "--config", action="config", help="preset, recipe, overlay or YAML file; can be repeated"
@@ -602,25 +594,6 @@ def _add_settings(parser: ArgumentParser, typed: type[RunConfig]) -> None:
     parser.add_class_arguments(typed, skip=set() if has_items else {"items"})
 
 
-def _described_presets() -> str:
-    """The list of presets, each with the first sentence of its comment."""
-    lines = []
-    width = max(map(len, presets())) + 4
-    for name in presets():
-        text = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
-        comment = " ".join(takewhile(lambda line: line.startswith("#"), text.splitlines()))
-        sentence = comment.replace("# ", "").split(". ")[0].removesuffix(".")
-        lines.append(
-            textwrap.fill(
-                sentence,
-                WIDTH,
-                initial_indent=f"  {name}".ljust(width),
-                subsequent_indent=" " * width,
-            )
-        )
-    return "\n".join(["presets, recipes and overlays for --config:", *lines])
-
-
 def load_run_config(path: Path) -> RunConfig:
     """Reads a `RunConfig` from a run's config.yaml, written by this or an older version.
 
@@ -638,7 +611,7 @@ def load_run_config(path: Path) -> RunConfig:
     try:
         # The dataclasses have the same defaults, and the parser takes twice as long with them.
         parsed = parser.parse_object(values, defaults=False)
-        return untrusting(_run_config(parser, parsed))
+        return untrusting(_run_config(parser.instantiate(parsed)))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # the parser raises many types for invalid keys and values
@@ -664,8 +637,8 @@ def untrusting(config: RunConfig) -> RunConfig:
     return replace(config, encoders=encoders)
 
 
-def _run_config(parser: ArgumentParser, parsed: Namespace) -> RunConfig:
-    values: dict[str, Any] = parser.instantiate(parsed).as_dict()
+def _run_config(parsed: Namespace) -> RunConfig:
+    values: dict[str, Any] = parsed.as_dict()
     values.pop("config", None)
     migrate({"format": values.pop("format", 0)}, "run", where=Path("--config"))
     for section in _BY_KIND:
@@ -889,13 +862,3 @@ def _refuse_remote_code(
                 f"{OPTION} {where}: asks for {key} (it runs Python code that comes with the model); this counts only "
                 f"when typed in this call, since the file may be somebody else's: to allow it, add --{key} true"
             )
-
-
-def _config_file(name: str) -> str:
-    if Path(name).is_file():
-        return name
-    if name in presets():
-        return str(PRESETS / f"{name}.yaml")
-    raise UserError(
-        f"--config {name}: neither a file nor a preset; presets: {', '.join(presets())}"
-    )

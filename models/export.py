@@ -3,7 +3,6 @@
 N items, E embedding, S users.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -68,14 +67,17 @@ def export_items(
         _faiss()
     trained = load(run, data=data, device=device)
     vectors = trained.item_embeddings()[1:].numpy()
-    files = _write("item", file, trained.dataset.item_ids.ids, vectors)
+    width = vectors.shape[1]
+    item_ids = write_vectors(file, trained.dataset.item_ids.ids, [vectors], width=width)
+    files = {"items": Path(file), "item ids": item_ids}
     if index is not None:
         files["index"] = Path(index)
         _write_index(files["index"], trained, vectors, kind)
     if users is not None:
         histories = dataset_histories(trained.dataset, times=trained.model.takes_times)
-        states = trained.user_states(histories).numpy()
-        files |= _write("user", users, histories.user_ids.to_pylist(), states)
+        blocks = (block.numpy() for block in trained.user_state_blocks(histories))
+        user_ids = write_vectors(users, histories.user_ids.to_pylist(), blocks, width=width)
+        files |= {"users": Path(users), "user ids": user_ids}
     return files
 
 
@@ -101,13 +103,6 @@ def build_index(
     index = faiss.IndexIDMap(inner)
     index.add_with_ids(np.ascontiguousarray(vectors[rows]), rows)
     return index
-
-
-def _write(
-    noun: str, file: str | Path, ids: Sequence[str], vectors: NDArray[np.float32]
-) -> dict[str, Path]:
-    ids_file = write_vectors(file, ids, [vectors], width=vectors.shape[1])
-    return {f"{noun}s": Path(file), f"{noun} ids": ids_file}
 
 
 def _write_index(

@@ -25,7 +25,7 @@ from models.build import (
 from models.config import RunConfig
 from models.inputs.batches import Batches
 from models.inputs.features import Features
-from models.inputs.sequences import LeaveOneOut, UserSequences
+from models.inputs.sequences import InteractionSequences, UserSequences
 from models.inputs.user_share import with_share_of_users
 from models.machine.launcher import refuse_cut_up, settle_launch
 from models.machine.sharding import (
@@ -129,7 +129,7 @@ def prepare(config: RunConfig, accelerator: Accelerator, *, begin: Begin | None 
         features,
         sequences=UserSequences(splits)
         if config.general_kind is None
-        else LeaveOneOut(splits.train),
+        else InteractionSequences(splits.train),
         batch_size=settings.batch_size,
         seed=settings.seed,
         loss=loss,

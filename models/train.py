@@ -4,52 +4,44 @@ Reads top to bottom: settings, data, model, optimizer, loop, and one test evalua
 processes compute; only the main one writes.
 """
 
-import gc
-import signal
 import sys
-import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
+from torch import Tensor
 
 from models.config import RunConfig, TrainConfig, make_parser, parse_run_config, save_run_config
 from models.evaluate import format_report, measure
 from models.fit import fit
 from models.inputs.absent import BrokenSources, describe_missing
 from models.inputs.batch import Batch
-from models.machine.launcher import own_state, start_accelerator
 from models.machine.parallel import decided_by_first
 from models.machine.sharding import describe_shards, has_shards
 from models.prepare import Training, prepare, settled
 from models.ranking.catalogue import encode_catalogue
 from models.ranking.ranks import rank_targets
 from models.recommender import Model
-from models.runs.begin import Beginning, begin, record_beginning
+from models.runs.begin import Beginning
 from models.runs.environment import describe_environment
 from models.runs.files import MODEL, read_run_settings
 from models.runs.identity import describe_data, refuse_to_resume_on_other_data
 from models.runs.model_files import read_weights
 from models.runs.pretrained import WEIGHTS, base_of, from_pretrained, save_pretrained
+from models.runs.start import claim, take_up
 from models.runs.trained import TrainedRecommender
-from models.schedule import rate_factor
 from models.training.alarms import Alarms, recorded_alarms
 from models.training.checkpoints import Checkpoints, Place
+from models.training.command import run_trainer, train_by_arguments
 from models.training.divergence import Divergence
 from models.training.log import RunLog
-from models.training.optimizer import rates_now, set_rates
-from models.training.stopping import Stopped, Stopping
-from models.training.trackers import start_trackers, tracker_options
+from models.training.loop import Loop, Trained
+from models.training.stopping import Stopping
 from models.transfer.initial import InitialWeights, initial_weights
 from toolkit import metrics
-from toolkit.console.completion import completion_script
-from toolkit.console.door import run_command
-from toolkit.console.progress import track
-from toolkit.console.terminal import Answer, answer, take_answer_options
 from toolkit.prefetch import MUCH, Waiting
 
 SHOWN = ("HR@10", "NDCG@10")
@@ -78,30 +70,20 @@ def train(config: RunConfig, *, record: Mapping[str, Any] | None = None) -> dict
     free = FREE_TO_CHANGE | {f"encoders.{name}.trust_remote_code" for name in config.encoders}
     if config.train.schedule == "constant":  # otherwise learning rates depend on `epochs`
         free = free | {"train.epochs"}
-    with own_state(), ExitStack() as held:
-        accelerator = start_accelerator(
-            mixed_precision=config.train.mixed_precision,
-            shards=True,
-            **tracker_options(config.train.trackers, output),
-        )
-        beginning = decided_by_first(
-            lambda: begin(
-                output,
-                held,
-                settings=asdict(config),
-                read_settings=read_run_settings,
-                free_to_change=free,
-                resume=config.resume,
-                processes=accelerator.num_processes,
-            )
-        )
-        # The caller's random state is as before after the run.
-        device = accelerator.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            general = config.general_kind
-            if general is not None and not general.trains:
-                return fit(config, output, accelerator, beginning, record or {})
-            return _run(config, output, accelerator, beginning, record or {})
+    with claim(
+        output,
+        settings=asdict(config),
+        read_settings=read_run_settings,
+        free_to_change=free,
+        resume=config.resume,
+        mixed_precision=config.train.mixed_precision,
+        trackers=config.train.trackers,
+        shards=True,
+    ) as (accelerator, beginning):
+        general = config.general_kind
+        if general is not None and not general.trains:
+            return fit(config, output, accelerator, beginning, record or {})
+        return _run(config, output, accelerator, beginning, record or {})
 
 
 def _run(
@@ -111,32 +93,28 @@ def _run(
     beginning: Beginning,
     record: Mapping[str, Any],
 ) -> dict[str, Any]:
-    settings, main = config.train, accelerator.is_main_process
+    settings = config.train
 
     # Data, model and optimizer. Afterwards the seed differs between processes, so that their dropout does.
     initial = initial_weights(config.init_from, config.initial_parts, output, resume=config.resume)
     run = prepare(config, accelerator, begin=initial)
     model, optimizer, batches, splits = run.model, run.optimizer, run.batches, run.splits
-    updates_per_epoch = -(-len(batches) // settings.accumulation)
     torch.manual_seed(settings.seed * 1000 + accelerator.process_index)
 
     # The position from which the run trains: the start, or the newest checkpoint.
     reads = config.reads
     refuse_to_resume_on_other_data(output, run.dataset, reads)
-    log = RunLog(output, enabled=main)
-    checkpoints = Checkpoints(
-        output,
-        keep=settings.keep_checkpoints,
-        model=model,
-        optimizer=optimizer.optimizer,
-        scaler=accelerator.scaler,
-    )
-    place = (checkpoints.resume() if config.resume else None) or Place()
-    record_beginning(
+    place, checkpoints, log = take_up(
         beginning,
         output,
         accelerator,
-        place,
+        model,
+        optimizer,
+        title=f"{config.title}: {splits}, {run.trainable_parameters:,} parameters",
+        resume=config.resume,
+        keep_checkpoints=settings.keep_checkpoints,
+        trackers=settings.trackers,
+        settings=asdict(config),
         config_text=save_run_config(config),
         describe=lambda: {
             **describe_environment(
@@ -149,18 +127,13 @@ def _run(
             **record,
         },
     )
-    log.go_back_to(place.step)
-    start_trackers(accelerator, settings.trackers, output, log, asdict(config))
-    log.print(f"{config.title}: {splits}, {run.trainable_parameters:,} parameters")
-    if config.resume:
-        log.print(f"resuming at epoch {place.epoch}, step {place.step:,}")
     if run.features.residency:
         log.print(str(run.features.residency))
     log.print(*describe_shards(model), *describe_missing(run.features, run.dataset))
     _tell_initial_weights(initial, config, log, is_new=beginning.is_new)
     broken = BrokenSources(run.features, run.dataset)
     alarms = Alarms(
-        enabled=main,
+        enabled=log.enabled,
         write=log.write,
         watch_items=config.encodes_items and config.item_kind.trains_encoders,
         gather=accelerator.gather,
@@ -179,7 +152,27 @@ def _run(
 
     _evaluate_initial_model(run, place, output, log, alarms, checkpoints, settings)
 
-    # Loop.
+    def step(batch: Batch, *, is_update: bool) -> Tensor:
+        loss = run.step(batch, is_update=is_update)
+        alarms.note_step(loss, contents[batch.items], model.encoded)
+        return loss
+
+    loop = Loop(
+        accelerator=accelerator,
+        step=step,
+        batches=batches,
+        optimizer=optimizer,
+        place=place,
+        checkpoints=checkpoints,
+        log=log,
+        watch=watch,
+        epochs=settings.epochs,
+        schedule=settings.schedule,
+        warmup_updates=settings.warmup_updates,
+        log_every_steps=settings.log_every_steps,
+        checkpoint_every_steps=settings.checkpoint_every_steps,
+        after_log=lambda: alarms.look(step=place.step, epoch=place.epoch),
+    )
     limits: dict[str, Any] = {
         "epochs": settings.epochs,
         "evaluate_every": settings.evaluate_every,
@@ -188,68 +181,14 @@ def _run(
     with Stopping() as stopping:
         while not place.is_over(patience=settings.patience, **limits):
             model.train()
-            epoch_started, seconds_before = time.perf_counter(), place.seconds
-            waiting = Waiting[Batch]()
-            bar = track(
-                waiting.over(batches.epoch(place.epoch, first=place.batch)),
-                f"epoch {place.epoch}",
-                total=len(batches) - place.batch,
-                enabled=main,
-            )
-            for batch in bar:
-                is_update = batches.ends_update(place.batch)
-                factor = rate_factor(
-                    (place.epoch - 1) * updates_per_epoch + place.batch // settings.accumulation,
-                    total=settings.epochs * updates_per_epoch,
-                    warmup=settings.warmup_updates,
-                    schedule=settings.schedule,
-                )
-                set_rates(optimizer, factor)
-                place.batch += 1
-                place.step += 1
-                loss = run.step(batch, is_update=is_update)
-                watch.note(loss)
-                alarms.note_step(loss, contents[batch.items], model.encoded)
-                if place.step % settings.log_every_steps == 0 or place.step == 1:
-                    watch.check()
-                    mean = float(accelerator.reduce(loss, reduction="mean"))
-                    now = rates_now(optimizer)
-                    log.write(step=place.step, epoch=place.epoch, loss=mean, rates=now)
-                    alarms.look(step=place.step, epoch=place.epoch)
-                every = settings.checkpoint_every_steps
-                due = every and place.step % every == 0 and place.batch < len(batches)
-                stopped = is_update and stopping.signal()
-                if (due and is_update) or stopped:
-                    watch.check()
-                    place.seconds = seconds_before + time.perf_counter() - epoch_started
-                    checkpoints.save(place)
-                if stopped:
-                    log.print(
-                        f"stopped by {signal.Signals(stopped).name} after step {place.step:,}, which is kept; go on "
-                        "with the same command and --resume"
-                    )
-                    raise Stopped(stopped)
-            watch.check()
+            trained = loop.train_epoch(stopping)
             alarms.look(at_end=True, step=place.step, epoch=place.epoch)
-            train_seconds = time.perf_counter() - epoch_started
-            place.seconds = seconds_before + train_seconds
-            place.seconds = decided_by_first(lambda: place.seconds)  # one clock for all processes
-
             if place.is_evaluated(**limits):
                 _evaluate_epoch(
-                    run,
-                    place,
-                    output,
-                    log,
-                    alarms,
-                    settings,
-                    train_seconds=train_seconds,
-                    waiting=waiting,
-                    epoch=place.epoch,
+                    run, place, output, log, alarms, settings, trained, epoch=place.epoch
                 )
             log.print(*broken.describe())
-            place.epoch, place.batch = place.epoch + 1, 0
-            checkpoints.save(place)
+            loop.end_epoch()
 
     # The best epoch, tested once.
     accelerator.wait_for_everyone()
@@ -302,17 +241,7 @@ def _evaluate_initial_model(
     if settings.epochs or place.is_measured:
         return
     log.print("no epochs: the initial weights are evaluated")
-    _evaluate_epoch(
-        run,
-        place,
-        output,
-        log,
-        alarms,
-        settings,
-        train_seconds=0.0,
-        waiting=Waiting(),
-        epoch=0,
-    )
+    _evaluate_epoch(run, place, output, log, alarms, settings, Trained(0.0, Waiting()), epoch=0)
     checkpoints.save(place)
 
 
@@ -323,9 +252,8 @@ def _evaluate_epoch(
     log: RunLog,
     alarms: Alarms,
     settings: TrainConfig,
+    trained: Trained,
     *,
-    train_seconds: float,
-    waiting: Waiting[Batch],
     epoch: int,
 ) -> None:
     """Measures the model after an epoch on valid, and keeps it if it is the best so far."""
@@ -347,13 +275,12 @@ def _evaluate_epoch(
     now = {"step": place.step, "epoch": epoch}
     alarms.look_at_items(catalogue.vectors, **now)
     held = {"alarms": alarms.now} if alarms.now else {}
-    times = {"train_seconds": train_seconds, "waited_seconds": waiting.waited_seconds}
-    log.write(**now, valid=valid, **times, **held)
+    log.write(**now, valid=valid, **trained.times, **held)
     printed = " ".join(f"{name} {valid[name]:.4f}" for name in dict.fromkeys((*SHOWN, select_by)))
     waited = ""
-    if run.features.prefetch and waiting.share > MUCH:
-        waited = f", {waiting.share:.0%} of it waiting for inputs"
-    log.print(f"epoch {epoch}: valid {printed} ({train_seconds:.1f} s{waited})")
+    if run.features.prefetch and trained.waiting.share > MUCH:
+        waited = f", {trained.waiting.share:.0%} of it waiting for inputs"
+    log.print(f"epoch {epoch}: valid {printed} ({trained.seconds:.1f} s{waited})")
     if valid[select_by] > place.best:
         place.best, place.best_epoch = valid[select_by], epoch
         save_pretrained(model, output / MODEL, write=log.enabled)
@@ -376,27 +303,14 @@ def _best(run: Training, config: RunConfig, output: Path) -> Model:
 
 def main() -> int:
     """Command line."""
-    options, arguments = take_answer_options(sys.argv[1:])
-    if arguments[:1] == ["--print-completion"]:
-        print(completion_script(make_parser(SCRIPT), arguments[1:]))
-        return 0
-    status = answer(lambda: _trained(arguments), as_json=options.json, quiet=options.quiet)
-    # Frees the process group, and the model that holds it, before the interpreter shuts down: its threads release
-    # their last tensors only after the call that they served has returned, which is unsafe during shutdown.
-    gc.collect()
-    return status
-
-
-def _trained(arguments: list[str]) -> Answer | None:
-    report = train(parse_run_config(arguments))
-    return Answer("", report) if PartialState().is_main_process else None
+    return train_by_arguments(
+        train, parse=parse_run_config, make_parser=lambda: make_parser(SCRIPT)
+    )
 
 
 def run() -> None:
     """The process, from its arguments to its exit status."""
-    run_command(
-        main, interrupted="go on from the last checkpoint with the same command and --resume"
-    )
+    run_trainer(main)
 
 
 if __name__ == "__main__":

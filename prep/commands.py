@@ -88,12 +88,17 @@ def _synth_options(parser: ArgumentParser) -> None:
         help="draw what content means to users from this seed: dumps with one taste and different seeds are platforms "
         "with other items and other users, who choose alike (default: users want the attributes themselves)",
     )
+    parser.add_argument(
+        "--theme",
+        default="shapes",
+        help="what covers and clips show: shapes; or faces, whose expression in the clip decides what users choose",
+    )
 
 
 def _synth(options: Namespace) -> Answer:
     from prep.synth import write_dump
 
-    names = ("items", "users", "seed", "taste")
+    names = ("items", "users", "seed", "taste", "theme")
     asked = {name: options[name] for name in names if options[name] is not None}
     write_dump(options.out, **asked)
     text = f"wrote a synthetic dump; next: python -m prep build {options.out} DATASET"

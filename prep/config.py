@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prep.trust import leaves, users_word
+from toolkit.arguments import refuse_below
 from toolkit.backbones import EncoderSpec
 from toolkit.errors import UserError
 from toolkit.schema import StatesDtype
@@ -60,10 +61,8 @@ class MediaConfig:
     frames_from: Literal["auto", "videos", "released"] = "auto"
 
     def __post_init__(self) -> None:
-        for key in ("cover_px", "frame_count", "frame_interval", "frame_px", "workers"):
-            least = 0 if key == "workers" else 1
-            if getattr(self, key) < least:
-                raise UserError(f"media.{key} is {getattr(self, key)}; it must be at least {least}")
+        least = dict.fromkeys(("cover_px", "frame_count", "frame_interval", "frame_px"), 1)
+        refuse_below({**least, "workers": 0}, vars(self), lead="media.")
         if self.frame_interval > 1 and self.sampling != "middle":
             raise UserError(
                 f"media.frame_interval is {self.frame_interval} and media.sampling is {self.sampling}: an interval "
@@ -102,12 +101,8 @@ class EncodeConfig(EncoderSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("batch_size", "batch_tokens", "tokens"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise UserError(f"{key} is {value}; it must be at least 1")
-        if self.workers < 0:
-            raise UserError(f"workers is {self.workers}; it must be at least 0")
+        least = dict.fromkeys(("batch_size", "batch_tokens", "tokens"), 1)
+        refuse_below({**least, "workers": 0}, vars(self))
         if self.device_map and self.device != "auto":
             raise UserError(
                 f"device is {self.device} and device_map is {self.device_map}; set one or the other"
@@ -201,14 +196,11 @@ class CaptionConfig:
     file: str = users_word("", leaves)
 
     def __post_init__(self) -> None:
-        for key in ("max_new_tokens", "max_characters", "batch_size", "concurrency", "attempts"):
-            if getattr(self, key) < 1:
-                raise UserError(f"{key} is {getattr(self, key)}; it must be at least 1")
+        counts = ("max_new_tokens", "max_characters", "batch_size", "concurrency", "attempts")
+        refuse_below({**dict.fromkeys(counts, 1), "temperature": 0}, vars(self))
         for key in ("repetition_penalty", "timeout_seconds"):
             if not getattr(self, key) > 0:
                 raise UserError(f"{key} is {getattr(self, key)}; it must be above 0")
-        if not self.temperature >= 0:
-            raise UserError(f"temperature is {self.temperature}; it must be at least 0")
         if self.file and self.model:
             raise UserError(
                 f"file is {self.file} and model is {self.model}: captions come from one of them; omit the other"
@@ -275,9 +267,7 @@ class PrepConfig:
     gpus_per_worker: float = 0.0
 
     def __post_init__(self) -> None:
-        for key, least in {"k_core": 0, "gpus_per_worker": 0, "memory_gib": 0.25}.items():
-            if not getattr(self, key) >= least:
-                raise UserError(f"{key} is {getattr(self, key)}; it must be at least {least}")
+        refuse_below({"k_core": 0, "gpus_per_worker": 0, "memory_gib": 0.25}, vars(self))
         for key in ("address", "gpus_per_worker"):
             if getattr(self, key) and self.executor != "ray":
                 raise UserError(

@@ -17,7 +17,7 @@ from models.general.recommender import GeneralRecommender
 from models.inputs.batches import Batches
 from models.inputs.features import ItemNumbers
 from models.inputs.interactions import Interactions
-from models.inputs.sequences import LeaveOneOut
+from models.inputs.sequences import InteractionSequences
 from models.inputs.users import Users
 from models.losses.candidates import InBatch
 from models.losses.loss import Loss
@@ -112,7 +112,7 @@ def train_general(
     laid = Batches(
         splits,
         ItemNumbers(ITEMS),
-        sequences=LeaveOneOut(train),
+        sequences=InteractionSequences(train),
         batch_size=batch_size,
         seed=0,
         loss=criterion,

@@ -24,6 +24,7 @@ from prep.config import EncodeConfig, MediaConfig, PrepConfig
 from toolkit import UserError, open_dataset
 
 ROOT = Path(__file__).parent.parent
+LICENCES = ("LICENSE", "THIRD_PARTY.md")
 PRESETS = {
     "id": [],
     "id-recbole": [],
@@ -206,7 +207,7 @@ def test_an_installed_wheel_does_the_main_job_outside_the_repository(tmp_path: P
     tree = tmp_path / "tree"  # a copy: building leaves files behind
     for name in ("toolkit", "prep", "models"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", *LICENCES):
         shutil.copy(ROOT / name, tree / name)
     run([sys.executable, "-m", "build", "--wheel", "--no-isolation"], tree)
     wheel = next((tree / "dist").glob("versa_toolkit-*.whl"))
@@ -222,6 +223,8 @@ def test_an_installed_wheel_does_the_main_job_outside_the_repository(tmp_path: P
         str(site),
     ]
     run([*install, str(wheel)], tmp_path)
+    (metadata,) = site.glob("versa_toolkit-*.dist-info")
+    assert sorted(path.name for path in (metadata / "licenses").iterdir()) == sorted(LICENCES)
     work = tmp_path / "elsewhere"
     work.mkdir()
     environment = {"PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "1"}

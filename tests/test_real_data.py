@@ -17,10 +17,12 @@ def test_popularity_scores_what_was_measured_elsewhere(tmp_path: Path) -> None:
     prep.ingest(DUMP, tmp_path / "data")
     splits = open_dataset(tmp_path / "data").splits()
     test, popularity = splits.test, splits.train_counts.astype(float)
-    ties_won, ties_shared = [], []
+    ties_won, ties_shared, repeats = [], [], 0
     for row, target in enumerate(test.targets):
+        history = test.masked(np.array([row]))
+        repeats += target in history
         scores = popularity.copy()
-        scores[test.masked(np.array([row]))] = -np.inf
+        scores[history] = -np.inf
         ranked = scores[splits.catalogue]
         above = (ranked > scores[target]).sum()
         ties_won.append(1 + above)
@@ -31,3 +33,6 @@ def test_popularity_scores_what_was_measured_elsewhere(tmp_path: Path) -> None:
     # Our ranks share ties instead of winning them: 2 of 12,076 users fewer hit.
     assert ours["HR@10"]["value"] * 12_076 == pytest.approx(181)
     assert 100 * ours["NDCG@10"]["value"] == pytest.approx(0.942, abs=5e-4)
+    # Shares that docs/guides/protocols.md states.
+    assert round(100 * repeats / len(test.targets), 1) == 5.1
+    assert round(100 * float((popularity[test.targets] == 0).mean()), 1) == 20.2

@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,6 +26,28 @@ def whole_number(value: Any, *, name: str, least: int | None = 1) -> int:
     if least is not None and number < least:
         raise UserError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def refuse_below(least: Mapping[str, float], values: Mapping[str, Any], *, lead: str = "") -> None:
+    """Refuses settings below their least value, and NaN. None is no value, and passes.
+
+    Args:
+        least: least value by setting.
+        values: settings by name, such as `vars` of a dataclass; others than those of `least` are ignored.
+        lead: section of the settings with a dot, for the message.
+
+    Raises:
+        UserError: naming the first such setting.
+
+    >>> refuse_below({"epochs": 1}, {"epochs": 0}, lead="train.")
+    Traceback (most recent call last):
+    ...
+    toolkit.errors.UserError: train.epochs is 0; it must be at least 1
+    """
+    for key, smallest in least.items():
+        value = values[key]
+        if value is not None and not value >= smallest:
+            raise UserError(f"{lead}{key} is {value}; it must be at least {smallest}")
 
 
 def one_of(value: Any, known: Any, *, name: str) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from toolkit.errors import UserError
 from toolkit.histories import Indices, UserHistories, blocks
-from toolkit.quantiles import kth_smallest
+from toolkit.quantiles import kth_smallest, quantile_index
 
 MIN_INTERACTIONS = 5
 KEPT_BEYOND = 3  # of a history, leave-one-out keeps L + 3 interactions
@@ -191,15 +191,14 @@ class TimeCut:
                 within[ends] -= 1
                 yield part[np.cumsum(within[:-1], dtype=np.int8) > 0]
 
-        test_at, earlier = kth_smallest(
-            own, _index(int((stops - starts).sum()), 1 - self.test_share)
-        )
+        total = int((stops - starts).sum())
+        ((test_at, earlier),) = kth_smallest(own, quantile_index(1 - self.test_share, total))
         if not earlier:
             raise UserError(
                 f"no interaction is earlier than the test cut, because {self.test_share:.0%} or more of the interactions "
                 "share the first moment of the log; use a log with finer times, or a leave-one-out protocol"
             )
-        valid_at, _ = kth_smallest(own, _index(earlier, 1 - self.valid_share))
+        ((valid_at, _),) = kth_smallest(own, quantile_index(1 - self.valid_share, earlier))
         return self.cut_at(histories, max_len, valid_at=valid_at, test_at=test_at)
 
     def cut_at(self, histories: UserHistories, max_len: int, *, valid_at: int, test_at: int) -> Cut:
@@ -290,11 +289,6 @@ def _eligible(histories: UserHistories) -> tuple[NDArray[np.bool_], Indices, Ind
     if enough.all():
         return enough, bounds[:-1], bounds[1:]  # views: the indices of a large log need no copy
     return enough, bounds[:-1][enough], bounds[1:][enough]
-
-
-def _index(count: int, share: float) -> int:
-    """Index in ascending order of the time below which at most a share of the times lies: ⌊share · n⌋."""
-    return min(int(share * count + 1e-9), count - 1)  # 0.9 * 10 is 9, and 0.7 * 10 is 7
 
 
 def _by_users(

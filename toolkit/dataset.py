@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from toolkit.tokens import TokenTable
 
 INTERACTIONS = "interactions"  # `Dataset.kind`; `toolkit.faces` has the other
+_READERS = {"faces": "python -m models.facial.train --data DATASET"}  # of other kinds
 STATES_COLUMNS = ("encoder", "revision", "layers", "width", "pooling", "source", "modality")
 TOKENS_COLUMNS = ("encoder", "revision", "layer", "width", "source", "modality")
 _COLUMNS = {"states": STATES_COLUMNS, "tokens": TOKENS_COLUMNS}
@@ -49,6 +50,24 @@ def open_dataset(path: str | Path) -> "Dataset":
             "DATASET"
         )
     return Dataset(path, read_manifest(path / MANIFEST))
+
+
+def refuse_other_kind(path: Path, kind: str) -> None:
+    """Refuses a dataset without interactions, where items, media or towers are wanted.
+
+    Args:
+        path: the dataset.
+        kind: what it holds (`Dataset.kind`).
+
+    Raises:
+        UserError: naming the command that reads such a dataset.
+    """
+    if kind != INTERACTIONS:
+        reader = _READERS.get(kind, "the command that wrote it")
+        raise UserError(
+            f"{path}: a dataset of {kind}, expected one of interactions of users with items; use {reader}, or build "
+            "another dataset with python -m prep build DUMP DATASET"
+        )
 
 
 class Dataset:
@@ -398,6 +417,7 @@ class Dataset:
 
     def _stored(self, folder: str) -> Table:
         """A table that checks its shards against the names and sizes in the manifest."""
+        refuse_other_kind(self.path, self.kind)
         refuse = partial(refuse_other_files, self.path, folder, self._checksums)
         return Table(self.path / folder, refuse=refuse if self._checksums else None)
 

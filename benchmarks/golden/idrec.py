@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.golden.evaluations import catalogue_of
 from benchmarks.golden.files import Golden, Ours
-from models.inputs.sequences import LeaveOneOut
+from models.inputs.sequences import InteractionSequences
 from models.ranking.counting import count_ranks
 from toolkit.metrics import ndcg
 
@@ -65,7 +65,7 @@ def _training(train: Sequence[Ints], owners: Sequence[int], length: int) -> dict
         kept = items[len(items) - whole * (length + 1) :]  # the oldest remainder is dropped
         lists += np.split(kept, whole) if whole else [items]
         list_owners += [owner] * max(whole, 1)
-    examples = LeaveOneOut(_left_padded(lists, length + 1).astype(np.int32))
+    examples = InteractionSequences(_left_padded(lists, length + 1).astype(np.int32))
     chosen = examples.select(np.arange(len(examples))).items
     right_padded = [np.pad(items, (0, length + 1 - len(items))) for items in lists]
     return {

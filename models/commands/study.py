@@ -48,8 +48,9 @@ def add_options(parser: ArgumentParser) -> None:
     )
 
 
-def run(options: Namespace) -> Answer:
-    """Runs what the study lacks, and writes its results."""
+def run(options: Namespace) -> Answer | None:
+    """Runs what the study lacks, and writes its results; None in all processes of a launcher but the first."""
+    from models.machine.parallel import rank_and_world
     from models.study.study import MARKDOWN, PAGE, study
 
     results = study(
@@ -62,6 +63,8 @@ def run(options: Namespace) -> Answer:
         amend=options.amend,
         report=lambda line: print(line, flush=True),
     )
+    if rank_and_world()[0]:
+        return None
     text = (options.output / MARKDOWN).read_text(encoding="utf-8")
     return Answer(f"{text}\n{options.output / PAGE}", results)
 

@@ -6,9 +6,10 @@ S pixels of a picture's side, C pixels of the crop's side.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from models.facial.crop import CropRecipe
+from models.facial.face import WholePicture
 from models.facial.frames import Pixels
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
@@ -23,12 +24,15 @@ class View:
         crop_px: C.
         flip: whether half of the pictures are mirrored in training.
         jitter: half the range of the factors of brightness, contrast and saturation in training.
+        square: whether the shorter side of a picture grows to the longer one, in black, as that of a detected face does
+            (`models.facial.crop.CropRecipe`); otherwise the picture is stretched.
     """
 
     resize_px: int
     crop_px: int
     flip: bool = True
     jitter: float = 0.4
+    square: bool = True
 
     def plain(self, pixels: Pixels) -> Pixels:
         """(H, W, 3) -> (C, C, 3): the middle of the picture, unchanged."""
@@ -57,13 +61,8 @@ class View:
     def _resized(self, pixels: Pixels) -> Pixels:
         if pixels.shape[:2] == (self.resize_px, self.resize_px):
             return pixels
-        shrinks = max(pixels.shape[:2]) > self.resize_px
-        resized = cv2.resize(
-            pixels,
-            (self.resize_px, self.resize_px),
-            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
-        )
-        return resized.astype(np.uint8, copy=False)
+        (whole,) = WholePicture().faces(pixels)
+        return CropRecipe(self.resize_px, margin=0, square=self.square).crop(pixels, whole)
 
     def _crop(self, pixels: Pixels, top: int, left: int) -> Pixels:
         return pixels[top : top + self.crop_px, left : left + self.crop_px]

@@ -59,7 +59,7 @@ def facs_of(config: FaceConfig) -> Facs:
 def view_of(config: FaceConfig) -> View:
     """How pictures are resized, cropped and changed."""
     view = config.view
-    return View(view.resize_px, view.crop_px, view.flip, view.jitter)
+    return View(view.resize_px, view.crop_px, view.flip, view.jitter, view.square)
 
 
 def _backbone(config: BackboneConfig) -> StageBackbone:

@@ -12,7 +12,7 @@ from models.runs.markdown import code, plain, table
 from toolkit.atomic import write_atomically
 from toolkit.facs import column
 
-_RECONSTRUCTION = """This model is a **reconstruction** of VL-FAU (arXiv 2408.00644), whose authors published no code. What the paper
+RECONSTRUCTION = """This model is a **reconstruction** of VL-FAU (arXiv 2408.00644), whose authors published no code. What the paper
 leaves open was chosen here: how the stem combines the stages of the backbone, both attentions of the refinement
 (those of CBAM), the decoders (small GPT-2 networks with cross-attention), and equal weights of the losses. Results
 are not those of the paper."""
@@ -36,11 +36,11 @@ def write_card(
     """
     sections = [
         f"# VL-FAU: facial action units {', '.join(map(str, trained.aus))}",
-        _RECONSTRUCTION,
+        RECONSTRUCTION,
         f"## Use\n\n{_USE.format(run=run.name)}",
         _training(trained, config),
         *([_results(report)] if report else []),
-        _limits(trained),
+        "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits(trained)),
     ]
     text = "\n\n".join(sections) + "\n"
     write_atomically(run / MODEL / CARD, lambda file: file.write(text.encode()))
@@ -97,15 +97,15 @@ def _results(report: Mapping[str, Any]) -> str:
     return "## Results\n\n" + "\n\n".join(parts)
 
 
-def _limits(trained: TrainedFaces) -> str:
-    limits = [
+def limits(trained: TrainedFaces) -> list[str]:
+    """What a user must know of a network, a sentence each."""
+    return [
         "Results on the subjects of one fold do not transfer to other datasets: test with `evaluate --data`.",
         "A network of action units also learns who a person is; the identity probe measures how much.",
         "An action unit is a movement of muscles. It is no evidence of an emotion or intention.",
         "The licence of the dataset and the consent of its subjects are not recorded.",
         *(["Texts state what the network recognises in fixed phrases; they can be wrong as it can."] * trained.has_au_texts),
     ]  # fmt: skip
-    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 
 
 def _interval(metric: Mapping[str, float]) -> str:

@@ -1,8 +1,5 @@
 """`python -m models.facial COMMAND`."""
 
-import sys
-from collections.abc import Sequence
-
 from models.facial.commands import COMMANDS
 from toolkit.console.program import Program
 
@@ -18,18 +15,4 @@ where to begin:
     commands=COMMANDS,
 )
 PROG, SCRIPT, make_parser = PROGRAM.prog, PROGRAM.script, PROGRAM.make_parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
-
-    Args:
-        argv: its name and arguments; those of the process by default.
-
-    Returns:
-        The exit status: 0, or 2 without a command.
-
-    Raises:
-        UserError: whatever the user can correct.
-    """
-    return PROGRAM.main(sys.argv[1:] if argv is None else argv)
+main = PROGRAM.main

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.facial.config import read_face_config
-from models.facial.evaluate import PREDICTIONS
 from models.facial.metrics import Counts, Interval, count, f1, f1_of_subjects
+from models.facial.stored import read_test
 from models.training.log import flat
 from toolkit.arguments import paths
 from toolkit.errors import UserError
 from toolkit.significance import Paired, paired_tests_against_first
-from toolkit.store import read_file
 
 _OF_A_RUN = {
     "data",
@@ -155,18 +153,9 @@ def compare(runs: Sequence[str | Path], *, name: str = "test") -> Comparison:
 
 def _read(run: Path, name: str) -> TestedRun:
     settings = flat(asdict(read_face_config(run)))
-    path = run / PREDICTIONS / f"{name}.arrow"
-    if not path.is_file():
-        raise UserError(
-            f"{run}: has no test {name!r}; run python -m models.facial evaluate {run} first"
-        )
-    table = read_file(path)
-    aus = tuple(int(number) for number in (table.schema.metadata or {})[b"aus"].decode().split(","))
-    logits, labels = (_matrix(table, column, len(aus)) for column in ("logits", "labels"))
-    subjects = table.column("subject").to_pylist()
-    return TestedRun(
-        run, settings, sorted(set(subjects)), count(logits >= 0, labels, subjects), aus
-    )
+    test = read_test(run, name)
+    counts = count(test.logits >= 0, test.labels, test.subjects)
+    return TestedRun(run, settings, sorted(set(test.subjects)), counts, test.aus)
 
 
 def _refuse_unlike(first: Sequence[TestedRun], group: Sequence[TestedRun]) -> None:
@@ -231,11 +220,6 @@ def _name(run: TestedRun, first: TestedRun) -> str:
         f"{key}={run.settings[key]}" for key in keys if run.settings[key] != first.settings.get(key)
     ]
     return ", ".join(changed) or run.path.name
-
-
-def _matrix(table: pa.Table, name: str, width: int) -> NDArray[Any]:
-    flat_values = table.column(name).combine_chunks().flatten()
-    return np.asarray(flat_values.to_numpy(zero_copy_only=False)).reshape(-1, width)
 
 
 def _listed(numbers: Sequence[int]) -> str:

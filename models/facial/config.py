@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from models.facial.losses import AU_LOSSES
 from models.machine.precision import Precision
 from models.runs.folder import CONFIG
 from models.schedule import Schedule
+from toolkit.arguments import refuse_below
 from toolkit.console.command_help import listed
-from toolkit.console.config_help import ConfigHelp, told_clearly
+from toolkit.console.config_help import told_clearly
+from toolkit.console.named_files import described_files, named_file
+from toolkit.console.parsing import new_parser, parse
 from toolkit.console.terminal import EXIT_STATUSES
 from toolkit.errors import UserError
 from toolkit.settings import OPTION, refuse_other_shape, split_files
@@ -49,7 +52,8 @@ class ViewConfig:
         jitter: brightness, contrast and saturation change by factors in [1 - jitter, 1 + jitter] in training.
         margin: growth of a detected face on each side before prediction, as a fraction of the longer side of its box. It
             should equal the margin of the pictures of the dataset.
-        square: whether the shorter side of such a box grows to the longer one.
+        square: whether the shorter side of such a box, and of a picture that is not square, grows to the longer one;
+            otherwise it is stretched.
     """
 
     resize_px: int = 256
@@ -160,7 +164,8 @@ class FaceTrainConfig:
         warmup_updates: updates over which learning rates rise linearly from 0.
         clip_norm: maximum gradient norm; 0 disables clipping.
         mixed_precision: `no`, `bf16`, or `fp16` (on a GPU). The launcher's setting overrides it.
-        workers: threads of each process that decode pictures ahead of the step. Results do not depend on it.
+        workers: threads of each process that decode pictures ahead of the step; 0 divides the CPU cores of the machine
+            among the run's processes there. Results do not depend on it.
         log_every_steps: steps between entries in log.jsonl.
         trackers: trackers that also receive these entries (`models.train`).
         checkpoint_every_steps: steps between checkpoints; 0 writes one per epoch.
@@ -182,7 +187,7 @@ class FaceTrainConfig:
     warmup_updates: int = 0
     clip_norm: float = 0.0
     mixed_precision: Precision = "no"
-    workers: int = 1
+    workers: int = 0
     log_every_steps: int = 50
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     checkpoint_every_steps: int = 0
@@ -192,15 +197,12 @@ class FaceTrainConfig:
 
     def __post_init__(self) -> None:
         least = {
-            **dict.fromkeys(("epochs", "batch_size", "accumulation", "workers", "beams"), 1),
+            **dict.fromkeys(("epochs", "batch_size", "accumulation", "beams"), 1),
             **dict.fromkeys(("log_every_steps", "keep_checkpoints"), 1),
             **dict.fromkeys(("weight_decay", "warmup_updates", "clip_norm"), 0),
-            "checkpoint_every_steps": 0,
+            **dict.fromkeys(("workers", "checkpoint_every_steps"), 0),
         }
-        for key, smallest in least.items():
-            value = getattr(self, key)
-            if not value >= smallest:
-                raise UserError(f"train.{key} is {value}; it must be at least {smallest}")
+        refuse_below(least, vars(self), lead="train.")
         if not 0 <= self.valid_subjects < 1:
             raise UserError(f"train.valid_subjects is {self.valid_subjects}; it must be in [0, 1)")
 
@@ -232,11 +234,6 @@ class FaceConfig:
     train: FaceTrainConfig = field(default_factory=FaceTrainConfig)
 
 
-def presets() -> list[str]:
-    """Names of the presets that `--config` accepts."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
 def parse_face_config(arguments: list[str] | None = None) -> FaceConfig:
     """Reads a `FaceConfig` from command-line arguments.
 
@@ -244,33 +241,25 @@ def parse_face_config(arguments: list[str] | None = None) -> FaceConfig:
         UserError: if a key is unknown, a value is invalid, or a file cannot be read.
     """
     names, options = split_files(sys.argv[1:] if arguments is None else arguments)
-    files = [_config_file(name) for name in names]
+    files = [named_file(name, PRESETS, lead=f"{OPTION} ") for name in names]
     for file in files:
         values = {key: value for key, value in read_yaml(file).items() if key != "format"}
         refuse_other_shape(values, FaceConfig, where=file)
     options = ["--resume=true" if option == "--resume" else option for option in options]
-    parser = make_parser()
-    try:
-        return _config_of(
-            parser, parser.parse_args([*(f"{OPTION}={file}" for file in files), *options])
-        )
-    except ArgumentError as error:
-        message = told_clearly(error, parser.format_help())
-        raise UserError(
-            f"{message}; for all keys run python -m models.facial.train --help"
-        ) from None
+    file_options = [f"{OPTION}={file}" for file in files]
+    return _config_of(
+        parse(make_parser(), [*file_options, *options], command="python -m models.facial.train")
+    )
 
 
 def make_parser(prog: str = PROG) -> ArgumentParser:
     """The parser of a run's options. Unknown keys are errors, in files and on the command line."""
-    parser = ArgumentParser(
+    described = f"presets for --config:\n{described_files(PRESETS)}"
+    parser = new_parser(
         prog=prog,
         usage=f"{prog} --data DATASET --output RUN [--fold N] [--config PRESET …] [--KEY VALUE …]",
         description=ABOUT,
-        epilog=f"presets for --config: {', '.join(presets())}\n\n{listed(EXAMPLES)}\n\n{EXIT_STATUSES}",
-        formatter_class=ConfigHelp,
-        allow_abbrev=False,
-        exit_on_error=False,
+        epilog=f"{described}\n\n{listed(EXAMPLES)}\n\n{EXIT_STATUSES}",
     )
     _add_settings(parser)
     return parser
@@ -296,7 +285,7 @@ def read_face_config(run: Path) -> FaceConfig:
         refuse_other_shape(
             {key: value for key, value in values.items() if key != "format"}, FaceConfig, where=path
         )
-        return _config_of(parser, parser.parse_object(values))
+        return _config_of(parser.instantiate(parser.parse_object(values)))
     except Exception as error:  # the parser raises many types for invalid keys and values
         raise UserError(
             f"{path}: not the settings of a run of models.facial.train ({told_clearly(error, '')}); pass another run"
@@ -314,18 +303,8 @@ def _add_settings(parser: ArgumentParser) -> None:
     parser.add_argument("--format", type=int, default=FORMAT, help=SUPPRESS)
 
 
-def _config_of(parser: ArgumentParser, parsed: Any) -> FaceConfig:
-    values: dict[str, Any] = parser.instantiate(parsed).as_dict()
+def _config_of(parsed: Namespace) -> FaceConfig:
+    values: dict[str, Any] = parsed.as_dict()
     del values["format"]
     values.pop("config", None)
     return FaceConfig(**values)
-
-
-def _config_file(name: str) -> Path:
-    if Path(name).is_file():
-        return Path(name)
-    if name in presets():
-        return PRESETS / f"{name}.yaml"
-    raise UserError(
-        f"{OPTION} {name}: neither a file nor a preset; presets: {', '.join(presets())}"
-    )

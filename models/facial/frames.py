@@ -31,15 +31,17 @@ class Frame:
         number: index in the folder or video, from 0.
         source: path of the image or video.
         timestamp: seconds from the first frame of a video; 0 for an image.
+        is_alone: whether it is a picture of its own, whose faces are not those of other frames.
     """
 
     pixels: Pixels | None = field(repr=False)
     number: int
     source: str
     timestamp: float = 0.0
+    is_alone: bool = False
 
 
-def read_frames(path: str | Path, *, every: int = 1) -> Iterator[Frame]:
+def read_frames(path: str | Path, *, every: int = 1, track: bool = False) -> Iterator[Frame]:
     """The frames of an image, of a folder of images in natural order (2.png before 10.png), or of a video.
 
     An image of a folder that cannot be read is a frame without pixels. A video is opened when its first frame is read; of a
@@ -48,6 +50,7 @@ def read_frames(path: str | Path, *, every: int = 1) -> Iterator[Frame]:
     Args:
         path: the input. A file with a suffix of `IMAGES` is an image; every other file is read as a video.
         every: keep the frames 0, N, 2N, ...; they keep their numbers.
+        track: whether the images of a folder are the frames of one video. Otherwise each is a picture of its own.
 
     Raises:
         UserError: if the path does not exist, holds no frames, or is an image or a video that cannot be read.
@@ -56,7 +59,7 @@ def read_frames(path: str | Path, *, every: int = 1) -> Iterator[Frame]:
     if every < 1:
         raise UserError(f"every is {every}; it must be at least 1")
     if path.is_dir():
-        return _of_folder(path, every)
+        return _of_folder(path, every, is_alone=not track)
     if not path.is_file():
         raise UserError(f"{path}: no such image, folder or video; correct the path")
     if path.suffix.lower() in IMAGES:
@@ -74,20 +77,20 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if at % 2 else part.lower() for at, part in enumerate(parts)], name
 
 
-def _of_folder(folder: Path, every: int) -> Iterator[Frame]:
+def _of_folder(folder: Path, every: int, *, is_alone: bool) -> Iterator[Frame]:
     names = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGES]
     names = sorted((name for name in names if not name.startswith(".")), key=natural_key)
     if not names:
         raise UserError(f"{folder}: no images in this folder; expected files {', '.join(IMAGES)}")
-    return (_of_listed(folder / names[at], at) for at in range(0, len(names), every))
+    return (_of_listed(folder / names[at], at, is_alone) for at in range(0, len(names), every))
 
 
-def _of_listed(path: Path, number: int) -> Frame:
+def _of_listed(path: Path, number: int, is_alone: bool) -> Frame:
     try:
-        return Frame(decode_jpeg(path.read_bytes()), number, str(path))
+        return Frame(decode_jpeg(path.read_bytes()), number, str(path), is_alone=is_alone)
     except (OSError, ValueError) as error:
         _warn(f"{path}: cannot be read ({error}); its row has the status corrupt")
-        return Frame(None, number, str(path))
+        return Frame(None, number, str(path), is_alone=is_alone)
 
 
 def _of_image(path: Path) -> Frame:

@@ -27,6 +27,7 @@ def predict(
     *,
     detector: str = DETECTOR,
     every: int = 1,
+    track: bool = False,
     batch_size: int = 32,
     device: str = "cpu",
 ) -> "pd.DataFrame":
@@ -37,6 +38,7 @@ def predict(
         run: run folder, model folder, or `owner/name` on the hub.
         detector: `centerface`, or `none` for pictures that are crops of faces.
         every: predict the frames 0, N, 2N, ...
+        track: whether the images of a folder are the frames of one video, in which a face keeps its number.
         batch_size: faces at a time.
         device: of the network.
 
@@ -44,7 +46,7 @@ def predict(
         UserError: if the path cannot be read, there is no such model, or the detector is not installed.
     """
     trained = load_trained(run, device=device)
-    frames = read_frames(path, every=every)
+    frames = read_frames(path, every=every, track=track)
     rows = predictions(frames, load_detector(detector), trained, batch_size=batch_size)
     return as_dataframe(rows, schema_of(trained))
 
@@ -57,6 +59,7 @@ def write_predictions(
     annotated: Path | None = None,
     detector: str = DETECTOR,
     every: int = 1,
+    track: bool = False,
     batch_size: int = 32,
     device: str = "cpu",
     aus: Sequence[int] | None = None,
@@ -70,6 +73,7 @@ def write_predictions(
         annotated: an .mp4 file or a folder for the frames with boxes, AUs and texts; None for neither.
         detector: name of the detector.
         every: predict the frames 0, N, 2N, ...
+        track: whether the images of a folder are the frames of one video, in which a face keeps its number.
         batch_size: faces at a time.
         device: of the network.
         aus: numbers of the AUs that the network must recognise; None for any.
@@ -83,7 +87,7 @@ def write_predictions(
     writer_of(output)
     if annotated is not None:
         sink_of(annotated)
-    frames, found = read_frames(path, every=every), load_detector(detector)
+    frames, found = read_frames(path, every=every, track=track), load_detector(detector)
     trained = load_trained(run, device=device)
     refuse_other_aus(trained, aus, where=str(run))
     schema = schema_of(trained)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.facial.augment import View
 from models.facial.texts import Texts, TextTargets
+from models.machine.threads import threads_of
 from toolkit.faces import Faces
 from toolkit.facs import MISSING
 from toolkit.images import decode_jpeg
@@ -85,7 +86,7 @@ class FaceBatches:
         seed: of order and augmentation.
         rank: r.
         world: P.
-        workers: threads that decode.
+        workers: threads that decode (`models.machine.threads.threads_of`).
     """
 
     def __init__(
@@ -100,12 +101,13 @@ class FaceBatches:
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
-        workers: int = 1,
+        workers: int = 0,
     ) -> None:
         self.pictures, self.rows, self.texts = pictures, rows, texts
         self.labels = torch.from_numpy(labels.astype(np.int8))
         self.batch_size, self.accumulation = batch_size, accumulation
-        self.seed, self.rank, self.world, self.workers = seed, rank, world, workers
+        self.seed, self.rank, self.world = seed, rank, world
+        self.workers = threads_of(workers)
         self._labelled = (labels != MISSING).sum(1)
 
     def __len__(self) -> int:

@@ -135,6 +135,8 @@ def predictions(
 
 def _seen(frame: Frame, detector: Detector, tracker: Tracker, recipe: CropRecipe) -> _Seen:
     columns = {"input": frame.source, "frame": frame.number, "timestamp": frame.timestamp}
+    if frame.is_alone:
+        tracker.end_tracks()
     if frame.pixels is None:
         tracker.update([])
         return _Seen(columns | {"status": "corrupt"})

@@ -57,6 +57,10 @@ class Tracker:
         self._tracks = [t for t in self._tracks if t.frames_absent <= self.patience_frames]
         return [found[column].face_id for column in range(len(faces))]
 
+    def end_tracks(self) -> None:
+        """Ends all tracks: the faces of the next frame have new numbers."""
+        self._tracks = []
+
     def _begin(self, face: Face) -> _Track:
         track = _Track(self._next_id, face)
         self._next_id += 1

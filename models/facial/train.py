@@ -4,21 +4,15 @@ Reads top to bottom: settings, data, model, optimizer, loop, calibration, and on
 compute; only the main one writes.
 """
 
-import gc
-import signal
-import sys
-import time
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from torch import Tensor, nn
 
-from models.facial.augment import View
 from models.facial.build import build_network, facs_file, facs_of, view_of
 from models.facial.calibration import fit_temperatures, fit_thresholds
 from models.facial.card import write_card
@@ -41,28 +35,23 @@ from models.facial.rates import training_rates
 from models.facial.recognise import as_input, recognise
 from models.facial.texts import Texts
 from models.facial.trained import FaceRecord, TrainedFaces
-from models.machine.launcher import own_state, settle_launch, start_accelerator
-from models.machine.parallel import decided_by_first
+from models.machine.launcher import settle_launch
 from models.parameters import count_trainable
-from models.runs.begin import Beginning, begin, record_beginning
+from models.runs.begin import Beginning
 from models.runs.environment import describe_environment
 from models.runs.folder import ENVIRONMENT, MODEL, read_environment
-from models.schedule import rate_factor
-from models.training.checkpoints import Checkpoints, Place
+from models.runs.start import claim, take_up
+from models.training.checkpoints import Place
+from models.training.command import run_trainer, train_by_arguments
 from models.training.divergence import Divergence
 from models.training.log import RunLog
-from models.training.optimizer import make_optimizer, rates_now, set_rates
+from models.training.loop import Loop, Trained
+from models.training.optimizer import make_optimizer
 from models.training.step import Step
-from models.training.stopping import Stopped, Stopping
-from models.training.trackers import start_trackers, tracker_options
-from toolkit.console.completion import completion_script
-from toolkit.console.door import run_command
-from toolkit.console.progress import track
-from toolkit.console.terminal import Answer, answer, take_answer_options
+from models.training.stopping import Stopping
 from toolkit.errors import UserError
 from toolkit.faces import Faces, open_faces
 from toolkit.facs import column
-from toolkit.prefetch import Waiting
 
 SCRIPT = "versa-train-faces"  # the same command in one process, as shells complete it
 # Settings that a resumed run may change: no finished step depends on them. (The dataset is compared by content.)
@@ -112,32 +101,22 @@ def train(config: FaceConfig) -> dict[str, Any]:
     )
     if config.train.test:
         refuse_without_extra()
-    with own_state(), ExitStack() as held:
-        accelerator = start_accelerator(
-            mixed_precision=launched.mixed_precision,
-            **tracker_options(config.train.trackers, output),
-        )
-        beginning = decided_by_first(
-            lambda: begin(
-                output,
-                held,
-                settings=asdict(config),
-                read_settings=lambda run: asdict(read_face_config(run)),
-                free_to_change=FREE_TO_CHANGE,
-                resume=config.resume,
-                processes=accelerator.num_processes,
-            )
-        )
-        # The caller's random state is as before after the run.
-        device = accelerator.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return _run(config, output, accelerator, beginning)
+    with claim(
+        output,
+        settings=asdict(config),
+        read_settings=lambda run: asdict(read_face_config(run)),
+        free_to_change=FREE_TO_CHANGE,
+        resume=config.resume,
+        mixed_precision=launched.mixed_precision,
+        trackers=config.train.trackers,
+    ) as (accelerator, beginning):
+        return _run(config, output, accelerator, beginning)
 
 
 def _run(
     config: FaceConfig, output: Path, accelerator: Accelerator, beginning: Beginning
 ) -> dict[str, Any]:
-    settings, main = config.train, accelerator.is_main_process
+    settings = config.train
     rank, world = accelerator.process_index, accelerator.num_processes
 
     # Data. A subject is on one side alone.
@@ -166,7 +145,7 @@ def _run(
         device=accelerator.device,
     )
     wrapped, optimizer = accelerator.prepare(LossOf(network), optimizer)
-    step = Step(accelerator, wrapped, optimizer, clip_norm=settings.clip_norm)
+    plain = Step(accelerator, wrapped, optimizer, clip_norm=settings.clip_norm)
     batches = FaceBatches(
         pictures,
         rows.train,
@@ -179,39 +158,28 @@ def _run(
         world=world,
         workers=settings.workers,
     )
-    updates_per_epoch = -(-len(batches) // settings.accumulation)
     torch.manual_seed(settings.seed * 1000 + rank)
     record = _record(config, faces, rows, identity)
 
     # The position from which the run trains: the start, or the newest checkpoint.
-    log = RunLog(output, enabled=main)
-    checkpoints = Checkpoints(
-        output,
-        keep=settings.keep_checkpoints,
-        model=network,
-        optimizer=optimizer.optimizer,
-        scaler=accelerator.scaler,
-    )
-    place = (checkpoints.resume() if config.resume else None) or Place()
-    record_beginning(
+    place, checkpoints, log = take_up(
         beginning,
         output,
         accelerator,
-        place,
+        network,
+        optimizer,
+        title=f"fold {config.fold}: {len(rows.train):,} faces of {len(set(subjects))} subjects to train, "
+        f"{len(rows.valid):,} to select, {len(rows.test):,} to test; {count_trainable(network):,} parameters",
+        resume=config.resume,
+        keep_checkpoints=settings.keep_checkpoints,
+        trackers=settings.trackers,
+        settings=asdict(config),
         config_text=save_face_config(config),
         describe=lambda: {
             **describe_environment(accelerator, dataset=dict(identity)),
             "trainable_parameters": count_trainable(network),
         },
     )
-    log.go_back_to(place.step)
-    start_trackers(accelerator, settings.trackers, output, log, asdict(config))
-    log.print(
-        f"fold {config.fold}: {len(rows.train):,} faces of {len(set(subjects))} subjects to train, {len(rows.valid):,} to "
-        f"select, {len(rows.test):,} to test; {count_trainable(network):,} parameters"
-    )
-    if config.resume:
-        log.print(f"resuming at epoch {place.epoch}, step {place.step:,}")
     item_ids = faces.table.column("item_id")
     watch = Divergence(
         accelerator,
@@ -221,60 +189,30 @@ def _run(
         noun="faces",
     )
 
-    # Loop.
+    def step(batch: FaceBatch, *, is_update: bool) -> Tensor:
+        return plain(batch.to(accelerator.device), is_update=is_update)
+
+    loop = Loop(
+        accelerator=accelerator,
+        step=step,
+        batches=batches,
+        optimizer=optimizer,
+        place=place,
+        checkpoints=checkpoints,
+        log=log,
+        watch=watch,
+        epochs=settings.epochs,
+        schedule=settings.schedule,
+        warmup_updates=settings.warmup_updates,
+        log_every_steps=settings.log_every_steps,
+        checkpoint_every_steps=settings.checkpoint_every_steps,
+    )
     with Stopping() as stopping:
         while place.epoch <= settings.epochs:
             network.train()
-            started, seconds_before = time.perf_counter(), place.seconds
-            waiting = Waiting[FaceBatch]()
-            bar = track(
-                waiting.over(batches.epoch(place.epoch, first=place.batch)),
-                f"epoch {place.epoch}",
-                total=len(batches) - place.batch,
-                enabled=main,
-            )
-            for batch in bar:
-                is_update = batches.ends_update(place.batch)
-                factor = rate_factor(
-                    (place.epoch - 1) * updates_per_epoch + place.batch // settings.accumulation,
-                    total=settings.epochs * updates_per_epoch,
-                    warmup=settings.warmup_updates,
-                    schedule=settings.schedule,
-                )
-                set_rates(optimizer, factor)
-                place.batch += 1
-                place.step += 1
-                loss = step(batch.to(accelerator.device), is_update=is_update)
-                watch.note(loss)
-                if place.step % settings.log_every_steps == 0 or place.step == 1:
-                    watch.check()
-                    mean = float(accelerator.reduce(loss, reduction="mean"))
-                    log.write(
-                        step=place.step, epoch=place.epoch, loss=mean, rates=rates_now(optimizer)
-                    )
-                every = settings.checkpoint_every_steps
-                due = every and place.step % every == 0 and place.batch < len(batches)
-                stopped = is_update and stopping.signal()
-                if (due and is_update) or stopped:
-                    watch.check()
-                    place.seconds = seconds_before + time.perf_counter() - started
-                    checkpoints.save(place)
-                if stopped:
-                    log.print(
-                        f"stopped by {signal.Signals(stopped).name} after step {place.step:,}, which is kept; go on "
-                        "with the same command and --resume"
-                    )
-                    raise Stopped(stopped)
-            watch.check()
-            train_seconds = time.perf_counter() - started
-            place.seconds = seconds_before + train_seconds
-            place.seconds = decided_by_first(lambda: place.seconds)  # one clock for all processes
-            _end_epoch(
-                config, network, pictures, faces, rows, record, place, output, log,
-                train_seconds=train_seconds, waited_seconds=waiting.waited_seconds,
-            )  # fmt: skip
-            place.epoch, place.batch = place.epoch + 1, 0
-            checkpoints.save(place)
+            trained = loop.train_epoch(stopping)
+            _end_epoch(config, network, pictures, faces, rows, record, place, output, log, trained)
+            loop.end_epoch()
 
     report = _finish(config, accelerator, pictures, faces, rows, output, log, place)
     accelerator.end_training()
@@ -322,14 +260,12 @@ def _end_epoch(
     place: Place,
     output: Path,
     log: RunLog,
-    *,
-    train_seconds: float,
-    waited_seconds: float,
+    trained: Trained,
 ) -> None:
     """Keeps the network if it is the best on the held-out training subjects, or, without any, if the epoch is the last."""
     settings, now = config.train, {"step": place.step, "epoch": place.epoch}
-    times = {"train_seconds": train_seconds, "waited_seconds": waited_seconds}
     kept, shown = place.epoch == settings.epochs, ""
+    measured: dict[str, float] = {}
     if len(rows.valid):
         logits = recognise(
             network,
@@ -341,12 +277,12 @@ def _end_epoch(
         subjects = subjects_of(faces, rows.valid).tolist()
         value = float(f1(count(logits >= 0, faces.labels[rows.valid], subjects)).mean())
         kept, place.best = value > place.best, max(value, place.best)
-        times["valid_F1"] = value
+        measured["valid_F1"] = value
         shown = f": valid F1 {value:.4f}"
     if kept:
         place.best_epoch = place.epoch
-    log.write(**now, **times)
-    log.print(f"epoch {place.epoch}{shown} ({train_seconds:.1f} s)")
+    log.write(**now, **trained.times, **measured)
+    log.print(f"epoch {place.epoch}{shown} ({trained.seconds:.1f} s)")
     if kept and log.enabled:
         save_model(network, record, output / MODEL, facs_file=facs_file(config))
 
@@ -397,7 +333,7 @@ def _record(
     rates = training_rates(faces.labels[own], subjects, training=seen, aus=aus)
     view = config.view
     return FaceRecord(
-        view=View(view.resize_px, view.crop_px, view.flip, view.jitter),
+        view=view_of(config),
         recipe=CropRecipe(size_px=view.resize_px, margin=view.margin, square=view.square),
         dataset=identity,
         fold=config.fold,
@@ -434,25 +370,14 @@ def _refuse_unlabelled(labels: Any, aus: tuple[int, ...]) -> None:
 
 def main() -> int:
     """Command line."""
-    options, arguments = take_answer_options(sys.argv[1:])
-    if arguments[:1] == ["--print-completion"]:
-        print(completion_script(make_parser(SCRIPT), arguments[1:]))
-        return 0
-    status = answer(lambda: _trained(arguments), as_json=options.json, quiet=options.quiet)
-    gc.collect()  # see `models.train.main`
-    return status
-
-
-def _trained(arguments: list[str]) -> Answer | None:
-    report = train(parse_face_config(arguments))
-    return Answer("", report) if PartialState().is_main_process else None
+    return train_by_arguments(
+        train, parse=parse_face_config, make_parser=lambda: make_parser(SCRIPT)
+    )
 
 
 def run() -> None:
     """The process, from its arguments to its exit status."""
-    run_command(
-        main, interrupted="go on from the last checkpoint with the same command and --resume"
-    )
+    run_trainer(main)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from toolkit.arguments import refuse_below
 from toolkit.backbones.token_states import TokenStates
 from toolkit.errors import UserError
 
@@ -36,10 +37,7 @@ class AttentionSettings:
     token_types: bool = True
 
     def __post_init__(self) -> None:
-        for key, smallest in {"layers": 1, "heads": 1, "inner_width": 0}.items():
-            value = getattr(self, key)
-            if value < smallest:
-                raise UserError(f"fusion.{key} is {value}; it must be at least {smallest}")
+        refuse_below({"layers": 1, "heads": 1, "inner_width": 0}, vars(self), lead="fusion.")
         if not 0 <= self.dropout < 1:
             raise UserError(f"fusion.dropout is {self.dropout}; it must be in [0, 1)")
 

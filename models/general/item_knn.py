@@ -16,6 +16,7 @@ from models.general.kind import GeneralKind
 from models.inputs.interactions import Interactions
 from models.inputs.tables import Tables
 from models.inputs.users import Users
+from toolkit.arguments import refuse_below
 from toolkit.errors import UserError
 
 
@@ -36,10 +37,7 @@ class ItemKnnSettings:
     recency: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.neighbours < 1:
-            raise UserError(f"recommender.neighbours is {self.neighbours}; it must be at least 1")
-        if not self.shrink >= 0:
-            raise UserError(f"recommender.shrink is {self.shrink}; it must be at least 0")
+        refuse_below({"neighbours": 1, "shrink": 0}, vars(self), lead="recommender.")
         if not 0 < self.recency <= 1:
             raise UserError(f"recommender.recency is {self.recency}; it must be in (0, 1]")
 

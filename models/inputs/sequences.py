@@ -66,7 +66,7 @@ class UserSequences:
         return Selected(self.items[owners], None if self.times is None else self.times[owners])
 
 
-class LeaveOneOut:
+class InteractionSequences:
     """A sequence per training interaction: the other items of its user, in their order, and the item itself as the last.
 
     General recommenders predict each interaction from the user, or from the user's other items.
@@ -74,7 +74,7 @@ class LeaveOneOut:
     Args:
         items: (S, L + 1) training sequences, left-padded with 0.
 
-    >>> examples = LeaveOneOut(np.array([[0, 5, 6], [7, 8, 9]]))
+    >>> examples = InteractionSequences(np.array([[0, 5, 6], [7, 8, 9]]))
     >>> examples.select(np.arange(len(examples))).items.tolist()
     [[0, 6, 5], [0, 5, 6], [8, 9, 7], [7, 9, 8], [7, 8, 9]]
     >>> examples.users(np.arange(len(examples))).tolist()

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from models.inputs.features import SOURCES_AT_ONCE, first_of_equals, source_digests
-from models.machine.residency import processes_here
+from models.machine.threads import threads_of
 from toolkit.backbones.encoder import Preparer
 from toolkit.backbones.prepared import OVERHEAD_TOKENS, Prepared, prepare_items
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
 from toolkit.tokens import TokenTable
 from toolkit.towers import PICTURES
-from toolkit.workers import cpu_count
 
 _LOOKED_AT = 64  # clips whose length is read where the dataset does not record it
 
@@ -34,8 +33,8 @@ class Sources:
         sources: by tower, what it reads.
         tokens: by tower, the token states that its encoder reads instead of the source.
         device: where inputs are wanted.
-        workers: threads of this process that decode and resize images; 0 for the CPU cores of this machine, divided by
-            its processes of this run. Inputs do not depend on it.
+        workers: threads of this process that decode and resize images (`models.machine.threads.threads_of`). Inputs do
+            not depend on it.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Sources:
         self.residency = None
         self.prefetch = True
         self.broken: dict[str, set[int]] = {name: set() for name in sources}
-        self.workers = workers or max(cpu_count() // processes_here(), 1)
+        self.workers = threads_of(workers)
 
     def gather(self, items: Tensor) -> dict[str, Prepared]:
         """(U,) -> the inputs of each tower. What cannot be read is as absent, and `broken` has its number."""

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Protocol
 
 from models.adaptation import MethodSetting, method_settings
+from toolkit.arguments import refuse_below
 from toolkit.backbones import EncoderSpec
 from toolkit.backbones.spec import Pooling, Precision, Quantize
 from toolkit.errors import UserError
@@ -61,10 +62,8 @@ class EncoderSettings:
     def __post_init__(self) -> None:
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise UserError(f"encoders: dropout is {self.dropout}; it must be in [0, 1)")
-        for key in ("max_tokens", "frame_count", "crop_px"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise UserError(f"encoders: {key} is {value}; it must be at least 1")
+        least = dict.fromkeys(("max_tokens", "frame_count", "crop_px"), 1)
+        refuse_below(least, vars(self), lead="encoders: ")
 
     @property
     def spec(self) -> EncoderSpec:

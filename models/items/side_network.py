@@ -18,7 +18,7 @@ from models.fusion.kind import describe_fusion
 from models.items.kind import ItemKind
 from models.items.part_names import by_tower
 from models.items.side_blocks import Activation, Widening, make_blocks
-from models.items.side_stack import can_stack, mixture_of, run_levels
+from models.items.side_stack import can_stack, run_levels
 from models.items.side_towers import InterTower, IntraTower, Mixing
 from toolkit.errors import UserError
 from toolkit.towers import Modality, TowerSpec
@@ -238,17 +238,14 @@ class SideNetwork(nn.Module):
 
     def _stacked(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """The same for towers of equal shape, level by level."""
-        towers = self._towers()
-        mixture = mixture_of(
-            [tower.gates() for tower in towers if tower.gates is not None],
-            levels=self.specs[0].layers,
-            towers=len(self.specs),
-            intra=len(self.intra) > 0,
-            inter=self.inter is not None,
-            like=next(self.parameters()),
-        )
-        blocks: list[Any] = [tower.blocks for tower in towers]
-        return run_levels(mixture, inputs, blocks).unbind()
+        gates = [tower.gates() for tower in self.intra.values() if tower.gates is not None]  # type: ignore[operator]
+        blocks: list[Any] = [tower.blocks for tower in self._towers()]
+        return run_levels(
+            inputs,
+            blocks,
+            gates=torch.stack(gates, dim=1) if gates else None,
+            weights=None if self.inter is None else self.inter.weights(),
+        ).unbind()
 
 
 def _check_names(names: list[str], parts: str) -> None:

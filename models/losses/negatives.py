@@ -10,6 +10,8 @@ from models.losses.candidates import Sampling
 from toolkit.errors import UserError
 from toolkit.splits import Splits
 
+_ROWS_AT_ONCE = 1 << 16  # sequences that are sorted at once to check them
+
 
 class NegativeSampler:
     """Draws items for each row, with replacement, among the items that do not occur in the row's own sequence.
@@ -34,13 +36,14 @@ class NegativeSampler:
             weights = splits.train_counts.astype(np.int64)
         self.weights = weights
         self.until = np.cumsum(weights)  # item i has the range from until[i - 1] to until[i]
-        own = np.sort(splits.train, axis=1)
-        if len(own) and not (self._left(own) > 0).all():
-            row = int(np.argmin(self._left(own)))
-            raise UserError(
-                f"train.sampled_by {by}: the training sequence of user {splits.user_ids[row]!r} contains every item that "
-                "can be drawn, so it has no negatives; use --train.loss full, or lower sequence.max_len"
-            )
+        for start in range(0, len(splits.train), _ROWS_AT_ONCE):
+            left = self._left(np.sort(splits.train[start : start + _ROWS_AT_ONCE], axis=1))
+            if not left.all():
+                user = splits.user_ids[start + int(np.argmin(left))]
+                raise UserError(
+                    f"train.sampled_by {by}: the training sequence of user {user!r} contains every item that can be drawn, "
+                    "so it has no negatives; use --train.loss full, or lower sequence.max_len"
+                )
 
     def __call__(
         self, sequences: NDArray[np.int32], owners: NDArray[np.int64], seed: tuple[int, ...]

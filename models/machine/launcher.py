@@ -9,17 +9,18 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DistributedType, InitProcessGroupKwargs
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, parse_flag_from_env
 
-from models.machine.parallel import TIMEOUT
+from models.machine.parallel import TIMEOUT, rank_and_world
 from models.machine.precision import Precision
 from models.machine.sharding import ASKED, launcher_shards
 from toolkit.errors import UserError
 
 _PRECISION = "ACCELERATE_MIXED_PRECISION"
 _ACCUMULATION = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
+_KEPT = "FORK_LAUNCHED"  # if set, Accelerate leaves the processes connected when a run ends
 _ACCUMULATION_FLAG = "--gradient_accumulation_steps"
 # Launchers set the number of processes in one of these; the last is set by Slurm's srun, but not in a batch script.
 _PROCESSES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")  # fmt: skip
@@ -100,6 +101,22 @@ def _word_of_parent(flag: str) -> str | None:
 
 
 @contextmanager
+def connected() -> Iterator[None]:
+    """Connects the processes of a launcher for the whole block, in which each of several runs trains in all of them.
+
+    Raises:
+        UserError: if they do not know of one another.
+    """
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")  # as Accelerator reads it
+    PartialState(cpu=on_cpu, timeout=TIMEOUT)
+    _refuse_strangers()
+    os.environ[_KEPT] = "1"
+    yield
+    del os.environ[_KEPT]
+    PartialState().destroy_process_group()
+
+
+@contextmanager
 def own_state() -> Iterator[None]:
     """Runs the block with an Accelerate state of its own, and restores the earlier state of the process afterwards.
 
@@ -140,7 +157,7 @@ def start_accelerator(
     accelerator.gradient_accumulation_steps = 1
     refuse_cut_up(accelerator.distributed_type)
     _refuse_precision(accelerator)
-    _refuse_strangers(accelerator.num_processes)
+    _refuse_strangers()
     return accelerator
 
 
@@ -182,12 +199,13 @@ def _refuse_precision(accelerator: Accelerator) -> None:
         )
 
 
-def _refuse_strangers(processes: int) -> None:
+def _refuse_strangers() -> None:
+    _, processes = rank_and_world()
     for variable in _PROCESSES:
         value = os.environ.get(variable, "")
         if value.isdecimal() and int(value) > processes:
             raise UserError(
-                f"{variable} is {value}, so the launcher started {value} processes, and this one knows of "
+                f"{variable} is {value}, so the launcher started {value} processes, and this one is connected to "
                 f"{processes}: each would write the same run; start them with accelerate launch or torchrun, "
-                "one launcher a machine"
+                "one launcher per machine, and one run per process"
             )

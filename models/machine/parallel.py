@@ -1,5 +1,6 @@
 """The collectives of torch.distributed that Versa needs; one process is the usual case."""
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -15,6 +16,11 @@ T = TypeVar("T")
 # How long a process waits for another in a collective. Accelerate's 10 minutes on GPUs are shorter than the tail of a slow
 # evaluation or checkpoint. A process that ends stops the others at once, whatever this limit.
 TIMEOUT = timedelta(hours=2)
+
+
+def is_launched() -> bool:
+    """Whether a launcher started several processes that compute together, connected or not."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def rank_and_world() -> tuple[int, int]:

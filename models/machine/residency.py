@@ -1,6 +1,5 @@
 """Where stored hidden states are kept while a model reads them: on its device, in memory, or on disk."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -8,6 +7,7 @@ from typing import Literal
 import psutil  # type: ignore[import-untyped]
 import torch
 
+from models.machine.threads import processes_here
 from toolkit.errors import UserError
 
 Location = Literal["device", "host", "mapped"]
@@ -107,11 +107,6 @@ def _memories(
     free, _ = torch.cuda.mem_get_info(device)
     budget = free * SHARE if device_gib is None else device_gib * 2**30
     return [_Memory("device", str(device), free, budget), host]
-
-
-def processes_here() -> int:
-    """Number of this run's processes on this machine, as torch's and Accelerate's launchers set it."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _free_host_bytes() -> int:

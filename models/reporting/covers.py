@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 
 from toolkit.dataset import Dataset
-from toolkit.images import decode_jpeg
+from toolkit.images import decode_jpeg, encode_jpeg
 from toolkit.store import Table
 
 LONGEST_PX = 128
@@ -36,6 +36,4 @@ def shrink(image: bytes) -> bytes | None:
     if factor < 1:
         size = [max(1, round(side * factor)) for side in pixels.shape[1::-1]]
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
-    return encoded.tobytes()
+    return encode_jpeg(pixels, quality=QUALITY)

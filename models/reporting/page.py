@@ -11,23 +11,35 @@ from models.reporting.findings import find
 from models.reporting.sections.costs import costs
 from models.reporting.sections.items import bias, warmth
 from models.reporting.sections.metrics import metrics
-from models.reporting.sections.parts import RunName, View, run_name
+from models.reporting.sections.parts import View, run_name
 from models.reporting.sections.settings import settings
 from models.reporting.sections.training import curves, gates
 from models.reporting.sections.users import cover_styles, is_hit, opening, rank, users
 from toolkit.measures import number
 from toolkit.page import rendering
+from toolkit.page.plots import SeriesName
+from toolkit.page.style import REPORT
 
 Facts = dict[str, Any]
-STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+STYLE = REPORT + Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+SECTIONS = {
+    "metrics": "Metrics",
+    "curves": "Learning curves",
+    "gates": "Gates",
+    "cost": "Cost",
+    "cold": "Warm and cold items",
+    "popularity": "Coverage and popularity",
+    "users": "Users",
+    "settings": "Settings and environment",
+}  # templates and headings
 PAGES = rendering.environment(
     "models.reporting",
     number=number,
     is_hit=is_hit,
     opening=opening,
     rank=rank,
-    run_name=lambda name, position: RunName(int(position), name),
+    run_name=lambda name, position: SeriesName(int(position), name),
 )
 
 
@@ -47,6 +59,7 @@ def render(facts: Facts, covers: Sequence[dict[str, bytes]]) -> str:
         script=SCRIPT,
         facts=facts,
         heading=heading,
+        anchors=SECTIONS,
         protocols=", ".join(dict.fromkeys(run["protocol"] for run in facts["runs"])),
         large=_large(facts),
         findings=find(facts),

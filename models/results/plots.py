@@ -4,28 +4,10 @@ import io
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
-
-
-class Point(NamedTuple):
-    """A labelled point.
-
-    Args:
-        label: text beside the point.
-        x: horizontal coordinate.
-        y: vertical coordinate.
-        low: lower end of y's interval.
-        high: upper end of y's interval.
-    """
-
-    label: str
-    x: float
-    y: float
-    low: float
-    high: float
 
 
 def can_plot() -> bool:
@@ -59,30 +41,6 @@ def plot_bars(path: Path, names: Sequence[str], panels: Mapping[str, Sequence[fl
         axes.barh(names, values)
         axes.set_xlabel(title)
     figure.axes[0].invert_yaxis()
-    _write(figure, path)
-
-
-def plot_points(
-    path: Path, points: Sequence[Point], *, x_name: str, y_name: str, log_x: bool = False
-) -> None:
-    """Writes a scatter plot of labelled points with their intervals."""
-    check_plot(path)
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    below, above = ([p.y - p.low for p in points], [p.high - p.y for p in points])
-    x, y = [p.x for p in points], [p.y for p in points]
-    axes.errorbar(x, y, yerr=[below, above], fmt="o", capsize=3)
-    for point in points:
-        axes.annotate(
-            point.label, (point.x, point.y), textcoords="offset points", xytext=(7, 4), fontsize=8
-        )
-    if log_x:
-        axes.set_xscale("log")
-    axes.set(xlabel=x_name, ylabel=y_name)
-    axes.margins(x=0.2)
-    axes.spines[["top", "right"]].set_visible(False)
     _write(figure, path)
 
 

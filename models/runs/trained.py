@@ -135,11 +135,17 @@ class TrainedRecommender:
         Raises:
             UserError: as `recommend` does, and if the model's scores are no dot products of vectors.
         """
+        parts = self.user_state_blocks(histories)
+        return torch.cat([self.catalogue.embeddings[:0].cpu(), *parts])
+
+    def user_state_blocks(
+        self, histories: Histories | Sequence[Sequence[str | int]]
+    ) -> Iterator[Tensor]:
+        """Like `user_states`, but yields the states of one block of users at a time. Errors are the same."""
         self._refuse_own_scores()
         numbered = self._numbered(histories)
-        blocks = _blocks(len(numbered), USERS_AT_ONCE)
-        parts = [self._encode(numbered[rows]).cpu() for rows in blocks]
-        return torch.cat([self.catalogue.embeddings[:0].cpu(), *parts])
+        for rows in _blocks(len(numbered), USERS_AT_ONCE):
+            yield self._encode(numbered[rows]).cpu()
 
     def recommend(
         self,

@@ -62,10 +62,8 @@ class Positions:
             return None
         if heads not in self._head_rows:
             (batch, length), count = self.shape, len(self.rows)
-            part = torch.arange(3 * heads).view(3, heads)
-            part = (part // heads * batch * heads + part % heads) * length
-            first = self.rows // length * heads * length + self.rows % length
-            packed = (first[:, None, None] + part).view(-1)
+            numbers = torch.arange(3 * batch * heads * length).view(3, batch, heads, length)
+            packed = numbers.permute(1, 3, 0, 2).flatten(0, 1)[self.rows].flatten()
             padded = packed.new_zeros(3 * batch * heads * length)
             padded.index_copy_(0, packed, torch.arange(len(packed)))
             context = packed.view(count, 3, heads)[:, 0].reshape(-1)

@@ -6,12 +6,10 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from models.reporting import plots
-from models.reporting.page import STYLE
-from models.reporting.plots import Series, Values
 from models.reporting.sections.metrics import chance
-from models.reporting.sections.parts import Plot, RunName, interval
+from models.reporting.sections.parts import interval
 from models.results.comparison import LEVEL
+from models.study.encoders import weights_of
 from models.study.findings import find
 from models.study.tables import (
     amendment_sentences,
@@ -22,8 +20,10 @@ from models.study.tables import (
     sensitivity_sentences,
 )
 from toolkit.measures import number
-from toolkit.page import rendering
+from toolkit.page import plots, rendering
 from toolkit.page.markup import Cell, Code, Interval, Table, on_a_line
+from toolkit.page.plots import Plot, Point, Series, SeriesName, Values
+from toolkit.page.style import REPORT
 
 Results = Mapping[str, Any]
 _MOST_CURVES = 8  # colours of the page
@@ -38,8 +38,13 @@ def render(results: Results) -> str:
         rendering.environment("models.study", number=number),
         "study.html",
         title=f"{heading}: study",
-        css=STYLE,
+        css=REPORT,
         heading=heading,
+        anchors={
+            **{f"data-{row}": name for row, name in enumerate(results["datasets"], start=1)},
+            "checklist": "Checklist",
+            "plan": "Plan",
+        },
         hash=results["hash"],
         metric=results["metric"],
         protocols=results["protocols"],
@@ -51,7 +56,7 @@ def render(results: Results) -> str:
         },
         amendments=amendment_sentences(results),
         findings=find(results),
-        names=[RunName(position, name) for position, name in enumerate(methods)],
+        names=[SeriesName(position, name) for position, name in enumerate(methods)],
         note=note(results),
         datasets=[
             {"name": name, **_dataset(results, block)}
@@ -70,7 +75,7 @@ def _dataset(results: Results, block: Results) -> dict[str, Any]:
     metric, methods = results["metric"], block["methods"]
     head, rows = cost_rows(block)
     cells: list[list[Cell]] = [
-        [RunName(position, row[0]), *row[1:]] for position, row in enumerate(rows)
+        [SeriesName(position, row[0]), *row[1:]] for position, row in enumerate(rows)
     ]
     return {
         "protocols": Table(
@@ -91,6 +96,7 @@ def _dataset(results: Results, block: Results) -> dict[str, Any]:
             )
             for protocol in block["protocols"]
         ],
+        "sizes": _by_size(results["metric"], block),
         "table": _table(results, block),
         "tests": _tests(block) if len(methods) > 1 else None,
         "others": {protocol: _others(block, protocol) for protocol in block["protocols"]},
@@ -123,11 +129,30 @@ def _plot(results: Results, block: Results, protocol: str) -> Markup:
     )
 
 
+def _by_size(metric: str, block: Results) -> list[Plot]:
+    """The metric by the size of the encoders under each protocol, if methods with encoders of several sizes are compared."""
+    sizes = {name: weights_of(method["encoders"]) for name, method in block["methods"].items()}
+    if len({size for size in sizes.values() if size}) < 2:
+        return []
+    found = []
+    for protocol in block["protocols"]:
+        values = _values(block, protocol, metric)
+        points = [
+            Point(position, name, size, values[name])
+            for position, (name, size) in enumerate(sizes.items())
+            if size and values[name]
+        ]
+        if points:
+            drawing = plots.scatter(points, x_name="weights of the encoders", y_name=metric, log_x=True)  # fmt: skip
+            found.append(Plot(f"{metric} under {protocol}, by the size of the encoders", drawing))
+    return found
+
+
 def _table(results: Results, block: Results) -> Table:
     protocols = list(block["protocols"])
     rows: list[list[Cell]] = []
     for position, (name, method) in enumerate(block["methods"].items()):
-        cells: list[Cell] = [RunName(position, name)]
+        cells: list[Cell] = [SeriesName(position, name)]
         for protocol in protocols:
             value = method["metrics"].get(protocol, {}).get(results["metric"])
             cells += [None, None] if value is None else [interval(value), _spread(value)]
@@ -147,7 +172,7 @@ def _tests(block: Results) -> Table:
         tests = {p: facts["tests"].get(name) for p, facts in block["protocols"].items()}
         if any(tests.values()):
             cells = [cell for test in tests.values() for cell in (_difference(test), _p(test))]
-            rows.append([RunName(position, name), *cells])
+            rows.append([SeriesName(position, name), *cells])
     heads = [head for protocol in block["protocols"] for head in (f"{protocol}, points", "p")]
     return Table(["method", *heads], rows, row_heads=True)
 
@@ -191,7 +216,7 @@ def _order(block: Results) -> Table:
     order = {} if found is None else found["order"]
     names = list(block["methods"])
     rows: list[list[Cell]] = [
-        [protocol, *(RunName(names.index(name), name) for name in methods)]
+        [protocol, *(SeriesName(names.index(name), name) for name in methods)]
         for protocol, methods in order.items()
     ]
     count = max(map(len, order.values()), default=0)

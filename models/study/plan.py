@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from models.config import PRESETS, TrainConfig, presets
-from toolkit.errors import UserError
+from models.config import PRESETS, TrainConfig
+from toolkit.console.named_files import named_file
 from toolkit.json_files import content_digest
 from toolkit.own_protocols import as_protocol
 from toolkit.protocols import Protocol
@@ -156,8 +156,4 @@ def config_file(name: str) -> Path:
     Raises:
         UserError: if it is neither.
     """
-    if not Path(name).is_file() and name not in presets():
-        raise UserError(
-            f"config {name}: neither a file nor a preset; presets: {', '.join(presets())}"
-        )
-    return (Path(name) if Path(name).is_file() else PRESETS / f"{name}.yaml").resolve()
+    return named_file(name, PRESETS, lead="config ").resolve()

@@ -9,6 +9,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from models.config import PRESETS, parse_run_config
 from models.study.plan import Method, Plan, Range, Space
 from toolkit.console.config_help import told_clearly
+from toolkit.console.named_files import named_file, names_in
 from toolkit.errors import UserError
 from toolkit.metrics import CUTOFFS, METRICS
 from toolkit.settings import refuse_other_shape
@@ -16,13 +17,13 @@ from toolkit.yaml_files import read_yaml
 
 STUDIES = PRESETS / "studies"
 # Settings that the study makes equal for all methods, or sets for each run.
-_SET_BY_STUDY = ("data", "output", "resume", "protocol", "train.epochs", "train.patience", "train.evaluate_every",
+SET_BY_STUDY = ("data", "output", "resume", "protocol", "train.epochs", "train.patience", "train.evaluate_every",
                  "train.max_seconds", "train.select_by", "train.seed", "train.test")  # fmt: skip
 
 
 def studies() -> list[str]:
     """Names of the studies that come with Versa."""
-    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
+    return names_in(STUDIES)
 
 
 def read_plan(name: str | Path) -> Plan:
@@ -35,20 +36,25 @@ def read_plan(name: str | Path) -> Plan:
         UserError: if the file is invalid; if a setting is unknown or has a wrong value; or if a method would have
             another budget than the others.
     """
-    path = _study_file(name)
+    path = named_file(str(name), STUDIES, noun="study that comes with Versa", plural="studies")
     plan = _parsed(path)
-    _check_values(plan, path)
-    for method in plan.methods:
-        _check_method(plan, method, path)
+    check_plan(plan, where=path)
     return plan
 
 
-def _study_file(name: str | Path) -> Path:
-    if not Path(name).is_file() and str(name) not in studies():
-        raise UserError(
-            f"{name}: neither a file nor a study that comes with Versa; studies: {', '.join(studies())}"
-        )
-    return Path(name) if Path(name).is_file() else STUDIES / f"{name}.yaml"
+def check_plan(plan: Plan, *, where: str | Path) -> None:
+    """Checks every value and every method of a plan.
+
+    Args:
+        plan: the plan.
+        where: its file or command, for messages.
+
+    Raises:
+        UserError: see `read_plan`.
+    """
+    _check_values(plan, where)
+    for method in plan.methods:
+        _check_method(plan, method, where)
 
 
 def _parsed(path: Path) -> Plan:
@@ -99,7 +105,7 @@ def _flat_search(values: Mapping[str, Any], lead: str = "") -> dict[str, Any]:
     return found
 
 
-def _check_values(plan: Plan, path: Path) -> None:
+def _check_values(plan: Plan, path: str | Path) -> None:
     known = [f"{name}@{cutoff}" for name in METRICS for cutoff in CUTOFFS]
     try:
         names = plan.protocol_names
@@ -128,10 +134,10 @@ def _distinct(values: list[Any]) -> bool:
     return bool(values) and len(set(values)) == len(values)
 
 
-def _check_method(plan: Plan, name: str, path: Path) -> None:
+def _check_method(plan: Plan, name: str, path: str | Path) -> None:
     method, where = plan.methods[name], f"{path}: methods.{name}"
     for key in (*method.settings, *method.search):
-        fixed = [own for own in _SET_BY_STUDY if key == own or own.startswith(f"{key}.")]
+        fixed = [own for own in SET_BY_STUDY if key == own or own.startswith(f"{key}.")]
         if fixed:
             raise UserError(
                 f"{where}: {key}: the study sets {fixed[0]} for all methods, so that their budgets are equal; leave it out"

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from models.results.evaluations import Evaluated, read_evaluation, refuse_incomparable
-from models.runs.files import read_environment
+from models.runs.files import read_environment, read_run_config
 from models.study.checklist import checklist
+from models.study.encoders import encoders_of
 from models.study.plan import Plan
 from models.study.schedule import Arm
 from models.study.statistics import Floats, describe, gains, paired_tests, sensitivity
 from models.study.trials import Trial, read_trial
+from toolkit.dataset import open_dataset
 from toolkit.own_protocols import as_protocol
 from toolkit.protocols import Protocol
 
@@ -124,6 +126,7 @@ def _method(arms: Sequence[Arm]) -> dict[str, Any]:
         "seeds": [_seed(arm, trial) for arm, trial in selected.values()],
         "metrics": {},
         "slices": {},
+        "encoders": _encoders(arms),
         "cost": {
             "runs": len({**tried, **selected}),
             "seconds": sum(trial.seconds for _, trial in {**tried, **selected}.values()),
@@ -168,6 +171,13 @@ def _parameters(arms: Sequence[Arm]) -> int | None:
             count = read_environment(evaluated.run).get("trainable_parameters")
             return count if isinstance(count, int) else None
     return None
+
+
+def _encoders(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
+    for arm in arms:
+        for evaluated in _tested_runs(arm).values():
+            return encoders_of(open_dataset(arm.data), read_run_config(evaluated.run).towers)
+    return {}
 
 
 def _tested(arm: Arm, protocol: Protocol) -> dict[int, Evaluated]:

@@ -5,15 +5,17 @@ test under every protocol; and the results.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from models.study.executors import executing
+from models.machine.parallel import is_launched
+from models.study.executors import Executor, executing
 from models.study.fixing import fix
 from models.study.page import render
 from models.study.plan import Plan
 from models.study.proposals import import_optuna, needs_optuna
-from models.study.reading import read_plan
+from models.study.reading import check_plan, read_plan
 from models.study.results import collect
 from models.study.schedule import arms_of, run_all
 from models.study.tables import latex, markdown
@@ -28,7 +30,7 @@ _LOCK_SECONDS = 10.0  # of a killed study, whose process may still be ending
 
 
 def study(
-    plan: str | Path,
+    plan: str | Path | Plan,
     output: str | Path,
     *,
     jobs: int = 0,
@@ -44,8 +46,10 @@ def study(
     with every seed; and the test of these runs under each protocol of the split. A killed study continues with the same
     call. Runs that ended are not repeated, and runs that did not continue from their checkpoint.
 
+    In several processes of a launcher, all of which call this, each run trains in all of them, one run after the other.
+
     Args:
-        plan: YAML file, or the name of a study that comes with Versa.
+        plan: YAML file, or the name of a study that comes with Versa; or its content.
         output: folder of the study: `study.json`, `runs/`, `results.json`, `results.md`, `results.tex`, `report.html`.
         jobs: number of runs at the same time; 0 for one process, or for all of a cluster.
         executor: `processes` of this machine, or tasks of a Ray cluster.
@@ -61,22 +65,40 @@ def study(
         UserError: if the plan is invalid or has changed, another process runs the study, or a dataset has changed.
     """
     output, jobs = a_path(output, name="output"), whole_number(jobs, name="jobs", least=0)
-    read = read_plan(plan)
+    read = _checked(plan) if isinstance(plan, Plan) else read_plan(plan)
     _refuse_unneeded(executor, address, gpus_per_trial)
     if any(needs_optuna(read.space(name), read.trials) for name in read.methods):
         import_optuna()
+    if is_launched():
+        from models.study.together import lead  # imports Accelerate
+
+        _refuse_launched(executor, jobs)
+        return lead(
+            lambda running: _run(read, output, nullcontext(running), amend, report), read.metric
+        )
+    options: dict[str, Any] = {"address": address, "gpus_per_trial": gpus_per_trial}
+    running = executing(executor, jobs=jobs, metric=read.metric, **options)
+    return _run(read, output, running, amend, report)
+
+
+def _run(
+    plan: Plan,
+    output: Path,
+    executor: AbstractContextManager[Executor],
+    amend: bool,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
     with locked(output, "study", wait_seconds=_LOCK_SECONDS):
-        record = fix(read, output, amend=amend)
-        arms = arms_of(read, output)
-        options: dict[str, Any] = {"address": address, "gpus_per_trial": gpus_per_trial}
-        with executing(executor, jobs=jobs, metric=read.metric, **options) as running:
+        record = fix(plan, output, amend=amend)
+        arms = arms_of(plan, output)
+        with executor as running:
             run_all(arms, running, report)
-        results = collect(read, record, arms)
-        _write(output, read, results)
+        results = collect(plan, record, arms)
+        _write(output, results)
     return results
 
 
-def _write(output: Path, plan: Plan, results: dict[str, Any]) -> None:
+def _write(output: Path, results: dict[str, Any]) -> None:
     texts = {
         MARKDOWN: markdown(results),
         LATEX: latex(results),
@@ -86,6 +108,20 @@ def _write(output: Path, plan: Plan, results: dict[str, Any]) -> None:
         content = f"{text}\n".encode()
         write_atomically(output / name, lambda file, content=content: file.write(content))  # type: ignore[misc]
     write_json(output / RESULTS, results)
+
+
+def _checked(plan: Plan) -> Plan:
+    check_plan(plan, where="plan")
+    return plan
+
+
+def _refuse_launched(executor: str, jobs: int) -> None:
+    if executor != "processes" or jobs > 1:
+        asked = f"--executor {executor}" if executor != "processes" else f"--jobs {jobs}"
+        raise UserError(
+            f"{asked}: the launcher started several processes, which train every run together; leave the option out, or "
+            "start the study with python -m"
+        )
 
 
 def _refuse_unneeded(executor: str, address: str | None, gpus_per_trial: float) -> None:

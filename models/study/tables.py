@@ -5,6 +5,7 @@ from typing import Any
 
 from models.results.comparison import LEVEL, escaped
 from models.runs.markdown import code, plain, table
+from models.study.encoders import weights_of
 
 Results = Mapping[str, Any]
 
@@ -129,10 +130,11 @@ def cost_rows(
                 _number(cost["seconds_per_run"], "{:.1f}"),
                 f"{cost['seconds']:.1f}",
                 _number(cost["trainable_parameters"], "{:,}"),
+                _number(weights_of(method["encoders"]), "{:,}"),
             ]
         )
     head = ["method", "trials", "epochs per selected run", "seconds per selected run", "seconds of all runs",
-            "trainable parameters"]  # fmt: skip
+            "trainable parameters", "weights of the encoders"]  # fmt: skip
     return head, rows
 
 

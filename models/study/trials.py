@@ -10,10 +10,11 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from models.machine.parallel import decided_by_first, rank_and_world
 from toolkit.errors import UserError
 from toolkit.json_files import read_json_object, write_json
 from toolkit.protocols import Protocol
@@ -101,6 +102,8 @@ def write_trial(record: Path, trial: Trial, **changes: Any) -> None:
 def work(task: Task, metric: str, threads: int) -> None:
     """Trains the run of a record and tests it, as far as that is not done; output goes to a file beside the record.
 
+    Processes that train the run together all call this.
+
     Args:
         task: the record, which states the run, and the protocols of the test.
         metric: validation metric that becomes the trial's value.
@@ -111,32 +114,45 @@ def work(task: Task, metric: str, threads: int) -> None:
     if threads:
         torch.set_num_threads(threads)
     with _output_to(task.record.with_suffix(".log")):
-        trial = read_trial(task.record)
+        trial = decided_by_first(lambda: read_trial(task.record))
         if trial and trial.status == STARTED:
-            _train(task, trial, metric)
-            trial = read_trial(task.record)
+            trial = _train(task, trial, metric)
         if trial and trial.status == FINISHED:
             _test(task, trial)
 
 
-def _train(task: Task, trial: Trial, metric: str) -> None:
+def _train(task: Task, trial: Trial, metric: str) -> Trial:
     from models.config import parse_run_config
     from models.train import train
-    from toolkit.lock import LOCKS, locked
 
     run, message = task.run, ""
-    if (run / LOCKS).is_dir():
-        with locked(run, "training", wait_seconds=_LOCK_SECONDS):
-            pass
+    decided_by_first(lambda: _wait_for_killed(run))
     try:
         where = [f"--data={task.data}", f"--output={run}", "--resume"]
         train(parse_run_config([*trial.words, *where]), record={"study": trial.study})
     except Exception as error:  # of this run; the study goes on
+        _end_with_others(error)
         message = _message(error, task)
-        if not has_ended(run):
-            write_trial(task.record, trial, status=FAILED, message=message)
-            return
-    write_trial(task.record, trial, status=FINISHED, message=message, **outcome_of(run, metric))
+        if not decided_by_first(lambda: has_ended(run)):
+            return _completed(task, trial, status=FAILED, message=message)
+    outcome = decided_by_first(lambda: outcome_of(run, metric))
+    return _completed(task, trial, status=FINISHED, message=message, **outcome)
+
+
+def _wait_for_killed(run: Path) -> None:
+    """Waits until the process of a killed study has left the run."""
+    from toolkit.lock import LOCKS, locked
+
+    if (run / LOCKS).is_dir():
+        with locked(run, "training", wait_seconds=_LOCK_SECONDS):
+            pass
+
+
+def _completed(task: Task, trial: Trial, **changes: Any) -> Trial:
+    """The trial with changes, as its record states it now."""
+    completed = replace(trial, **changes)
+    decided_by_first(lambda: write_trial(task.record, completed))
+    return completed
 
 
 def has_ended(run: Path) -> bool:
@@ -174,9 +190,11 @@ def _test(task: Task, trial: Trial) -> None:
     from models.runs.run import load_own
 
     run = task.run
-    missing = [
-        p for p in task.protocols if p.name not in trial.untestable and not is_tested(run, p)
-    ]
+    missing = decided_by_first(
+        lambda: [
+            p for p in task.protocols if p.name not in trial.untestable and not is_tested(run, p)
+        ]
+    )
     if not missing:
         return
     trained = load_own(run, data=task.data, device="cuda" if torch.cuda.is_available() else "cpu")
@@ -185,9 +203,10 @@ def _test(task: Task, trial: Trial) -> None:
         try:
             measure(trained, run, protocol=protocol, progress=False)
         except Exception as error:  # such as no cold target; other protocols go on
+            _end_with_others(error)
             untestable[protocol.name] = _message(error, task)
     if untestable != trial.untestable:
-        write_trial(task.record, trial, untestable=untestable)
+        _completed(task, trial, untestable=untestable)
 
 
 def is_tested(run: Path, protocol: Protocol) -> bool:
@@ -199,6 +218,12 @@ def is_tested(run: Path, protocol: Protocol) -> bool:
     except UserError:
         return False
     return True
+
+
+def _end_with_others(error: Exception) -> None:
+    """Raises an error that perhaps one of several processes has alone: it ends, and the launcher ends those that wait."""
+    if rank_and_world()[1] > 1 and not isinstance(error, UserError):
+        raise error
 
 
 def _message(error: Exception, task: Task) -> str:

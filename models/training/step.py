@@ -30,6 +30,11 @@ class TrainingBatch(Protocol):
 class TrainingBatches(Protocol):
     """What a training loop requires of its data, in one process (`models.inputs.batches.Batches`)."""
 
+    @property
+    def accumulation(self) -> int:
+        """Batches per update of the weights."""
+        ...
+
     def __len__(self) -> int:
         """Batches of an epoch."""
         ...

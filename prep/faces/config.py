@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from toolkit.arguments import refuse_below
 from toolkit.errors import UserError
 from toolkit.facs import checked_units
 
@@ -30,9 +31,7 @@ class FacesConfig:
     picture_seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        for key, least in (("size_px", 1), ("workers", 0)):
-            if getattr(self, key) < least:
-                raise UserError(f"{key} is {getattr(self, key)}; it must be at least {least}")
+        refuse_below({"size_px": 1, "workers": 0}, vars(self))
         if not self.picture_seconds > 0:
             raise UserError(f"picture_seconds is {self.picture_seconds}; it must be above 0")
         if self.aus:

@@ -77,11 +77,18 @@ def walk(
     Raises:
         UserError: if the table is missing or broken.
     """
-    batches = Table(data.path / "interactions").batches(list(columns))
-    for table in whole_users(batches, rows):
-        chunk = chunk_of(table, items=data.items.num_rows)
+    for chunk in chunks(data, columns=columns, rows=rows):
         for counter in counters:
             counter.add(chunk)
+
+
+def chunks(
+    data: Dataset, *, columns: Sequence[str] = NUMBERS, rows: int = CHUNK_ROWS
+) -> Iterator[Chunk]:
+    """Yields the interactions of a dataset in chunks of complete users. Arguments and errors are those of `walk`."""
+    batches = Table(data.path / "interactions").batches(list(columns))
+    for table in whole_users(batches, rows):
+        yield chunk_of(table, items=data.items.num_rows)
 
 
 def chunk_of(table: pa.Table, *, items: int) -> Chunk:

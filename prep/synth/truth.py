@@ -16,7 +16,7 @@ ATTRIBUTES = tuple(STRENGTHS)
 
 
 def oracle_scores(
-    dump: Path, *, attributes: Sequence[str] = ATTRIBUTES
+    dump: Path, *, attributes: Sequence[str] | None = None
 ) -> tuple[list[str], list[str], NDArray[np.float64]]:
     """The logarithm of the true unnormalised choice probabilities.
 
@@ -25,7 +25,8 @@ def oracle_scores(
 
     Args:
         dump: a folder that `write_dump` wrote.
-        attributes: attributes to use, out of shape, colour and motion; popularity always counts.
+        attributes: attributes to use; by default all, which are shape, colour and motion unless the dump has another theme.
+            Popularity always counts.
 
     Returns:
         User ids (U), item ids (N), scores (U, N).
@@ -33,14 +34,16 @@ def oracle_scores(
     Raises:
         ValueError: if an attribute is unknown.
     """
-    unknown = sorted(set(attributes) - set(ATTRIBUTES))
-    if unknown:
-        raise ValueError(f"unknown attributes {unknown}; choose from {list(ATTRIBUTES)}")
     truth = json.loads((dump / "truth.json").read_text(encoding="utf-8"))
+    known = list(truth["strengths"])
+    attributes = known if attributes is None else attributes
+    unknown = sorted(set(attributes) - set(known))
+    if unknown:
+        raise ValueError(f"unknown attributes {unknown}; choose from {known}")
     items, users = truth["items"], truth["users"]
     scores = log_utilities(
-        {name: [item[name] for item in items] for name in ATTRIBUTES},
-        {name: [user[name] for user in users] for name in ATTRIBUTES},
+        {name: [item[name] for item in items] for name in known},
+        {name: [user[name] for user in users] for name in known},
         np.array([item["log_popularity"] for item in items]),
         {name: truth["strengths"][name] for name in attributes},
     )

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.random import Generator
 
 from prep.synth import taste
-from prep.synth.scenes import COLOURS, MOTIONS, SHAPES
+from prep.synth.themes import SHAPES_THEME, Theme
 from prep.synth.titles import draw_title
 from prep.synth.traits import ATTRIBUTES_ALONE, Traits
 
-ATTRIBUTES = {"shape": tuple(SHAPES), "colour": tuple(COLOURS), "motion": tuple(MOTIONS)}
+ATTRIBUTES = SHAPES_THEME.attributes
 
 _FIRST_MS = 1_660_000_000_000
 _MONTH_MS = 30 * 24 * 3_600_000
@@ -69,21 +69,22 @@ def generator(seed: int, purpose: Purpose, row: int = 0) -> Generator:
     return np.random.default_rng([seed, int(purpose), row])
 
 
-def draw_words(rng: Generator) -> dict[str, str]:
+def draw_words(rng: Generator, theme: Theme = SHAPES_THEME) -> dict[str, str]:
     """Draws a value for each attribute uniformly: an item's look or a user's favourites."""
     return {
-        attribute: words[int(rng.integers(len(words)))] for attribute, words in ATTRIBUTES.items()
+        attribute: words[int(rng.integers(len(words)))]
+        for attribute, words in theme.attributes.items()
     }
 
 
-def draw_traits(taste_seed: int | None) -> Traits:
+def draw_traits(taste_seed: int | None, theme: Theme = SHAPES_THEME) -> Traits:
     """What users see in the items of a world; without a seed, the attributes themselves."""
     if taste_seed is None:
         return ATTRIBUTES_ALONE
-    return Traits.draw(ATTRIBUTES, generator(taste_seed, Purpose.TASTE))
+    return Traits.draw(theme.attributes, generator(taste_seed, Purpose.TASTE))
 
 
-def draw_items(count: int, seed: int) -> list[Item]:
+def draw_items(count: int, seed: int, theme: Theme = SHAPES_THEME) -> list[Item]:
     """Draws the catalogue; ids ascend with gaps."""
     popularity = taste.log_popularity(count, generator(seed, Purpose.POPULARITY))
     items: list[Item] = []
@@ -91,7 +92,7 @@ def draw_items(count: int, seed: int) -> list[Item]:
     for row in range(count):
         rng = generator(seed, Purpose.ITEM, row)
         last_id += int(rng.integers(2, 9))
-        words = draw_words(rng)
+        words = draw_words(rng, theme)
         title = draw_title(words["colour"], rng)
         views = int(2e5 * np.exp(popularity[row] + rng.normal(0, 0.5))) + 100
         likes = int(views * rng.uniform(0.01, 0.12))
@@ -100,7 +101,11 @@ def draw_items(count: int, seed: int) -> list[Item]:
 
 
 def draw_users(
-    count: int, items: Sequence[Item], seed: int, traits: Traits = ATTRIBUTES_ALONE
+    count: int,
+    items: Sequence[Item],
+    seed: int,
+    traits: Traits = ATTRIBUTES_ALONE,
+    theme: Theme = SHAPES_THEME,
 ) -> list[User]:
     """Draws the users and their sequences; user ids ascend with gaps.
 
@@ -109,18 +114,19 @@ def draw_users(
         items: the catalogue.
         seed: of the users.
         traits: what users see in an item.
+        theme: what the items show.
     """
     seen = [traits.of(item.words) for item in items]
-    item_words = {name: [words[name] for words in seen] for name in ATTRIBUTES}
+    item_words = {name: [words[name] for words in seen] for name in theme.attributes}
     popularity = np.array([item.log_popularity for item in items])
     users: list[User] = []
     last_id = 1000
     for row in range(count):
         rng = generator(seed, Purpose.USER, row)
         last_id += int(rng.integers(2, 6))
-        words = draw_words(rng)
+        words = draw_words(rng, theme)
         favourites = {name: [word] for name, word in words.items()}
-        scores = taste.log_utilities(item_words, favourites, popularity, taste.STRENGTHS)[0]
+        scores = taste.log_utilities(item_words, favourites, popularity, theme.strengths)[0]
         rows = taste.choose(scores, taste.sequence_length(len(items), rng), rng)
         users.append(User(str(last_id), words, rows, _draw_times_ms(len(rows), rng)))
     return users

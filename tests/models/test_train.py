@@ -218,7 +218,7 @@ def test_two_processes_see_every_user_once_an_epoch(dataset: Path) -> None:
     [
         (
             ["--train.epoch=3"],
-            r"--train\.epoch=3; did you mean --train\.epochs.*for all keys run python -m",
+            r"--train\.epoch=3; did you mean --train\.epochs.*see python -m models\.train --help",
         ),
         (["--train.epochs=many"], r"train\.epochs.*many.*text-only\.yaml"),
         (["--train.loss=ful"], r"train\.loss: Expected one of 'in-batch', 'full', 'sampled'.*ful"),
@@ -245,7 +245,10 @@ def test_a_users_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
     assert process.exitcode == 2
     told = (tmp_path / "told").read_text()
     assert "Traceback" not in told and told.count("\n") == 1
-    assert re.search("error: the following arguments are required: --data; for all keys", told)
+    expected = (
+        "error: the following arguments are required: --data; see python -m models.train --help"
+    )
+    assert re.search(expected, told)
 
 
 def test_a_run_prints_its_test_as_json_and_nothing_else(

@@ -32,6 +32,7 @@ from toolkit.lock import locked
 
 ITEMS, USERS = 24, 60
 TINY_VIT = Path(__file__).parents[2] / "prep/synth/tiny_vit"
+CARD = ("shape", "colour", "place")  # columns of its table of accuracies
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -414,6 +415,21 @@ def ridge_reads(
 
 def test_bundled_vit_is_small() -> None:
     assert sum(path.stat().st_size for path in TINY_VIT.iterdir()) <= 2_000_000
+
+
+def test_its_card_states_the_measured_accuracy() -> None:
+    """To three decimals, rounded to the nearest (either one at the middle)."""
+    measured = json.loads((TINY_VIT / "metrics.json").read_text(encoding="utf-8"))
+    card = (TINY_VIT / "README.md").read_text(encoding="utf-8")
+    rows = {
+        "pairs never shown in training": "held_out_pairs",
+        "pairs shown in training": "seen_pairs",
+    }
+    for row, pairs in rows.items():
+        stated = next(line for line in card.splitlines() if line.startswith(f"| {row} |"))
+        marks = [float(cell) for cell in stated.split("|")[2:5]]
+        assert marks == pytest.approx([measured[pairs][name] for name in CARD], abs=5.1e-4)
+    assert f"{measured['training_seconds']} s" in card
 
 
 def test_no_stream_of_training_meets_a_dump() -> None:

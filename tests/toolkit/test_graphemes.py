@@ -2,9 +2,9 @@
 
 import pytest
 
-from models.reporting.plots import shortened
 from prep.captioners.postprocess import cut as cut_caption
 from toolkit import graphemes
+from toolkit.page.plots import shortened
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"  # man, joiner, woman, joiner, girl
 FLAG = "\U0001f1e9\U0001f1ea"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from toolkit.errors import UserError
+from toolkit.arguments import refuse_below
 from toolkit.towers import Modality, modality_of
 
 Pooling = Literal["cls", "mean", "last"]
@@ -62,10 +62,7 @@ class EncoderSpec:
     crop_px: int | None = None
 
     def __post_init__(self) -> None:
-        for key in ("max_tokens", "frame_count", "crop_px"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise UserError(f"{key} is {value}; it must be at least 1")
+        refuse_below(dict.fromkeys(("max_tokens", "frame_count", "crop_px"), 1), vars(self))
 
     @classmethod
     def of_record(cls, states: Mapping[str, str], step: Mapping[str, Any]) -> "EncoderSpec":

@@ -72,13 +72,13 @@ class Program(NamedTuple):
 
     def main(
         self,
-        arguments: Sequence[str],
+        arguments: Sequence[str] | None = None,
         options_of: "Callable[[str, list[str]], Namespace] | None" = None,
     ) -> int:
         """Runs one command.
 
         Args:
-            arguments: of the command line.
+            arguments: of the command line; those of the process by default.
             options_of: reads the arguments after a command's name; `options` by default.
 
         Returns:
@@ -87,6 +87,7 @@ class Program(NamedTuple):
         Raises:
             UserError: whatever the user can correct.
         """
+        arguments = sys.argv[1:] if arguments is None else arguments
         if not arguments:
             print(self.make_parser().format_help(), file=sys.stderr)
             return 2

@@ -1,5 +1,11 @@
-"""The look of reports: light or dark as the reader's system is, narrow or wide, and on paper."""
+"""The look of reports: light or dark as the reader's system is, narrow or wide, and on paper.
 
+`CSS` is part of every page. `REPORT` is for pages with findings, links to sections and plots of several series.
+"""
+
+from pathlib import Path
+
+REPORT = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 CSS = """\
 :root {
   color-scheme: light dark;

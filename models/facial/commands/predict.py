@@ -34,6 +34,11 @@ def add_options(parser: ArgumentParser) -> None:
         help="an .mp4 file or a folder for the frames with boxes, AUs and texts",
     )
     parser.add_argument("--every", type=int, default=1, help="predict every N-th frame")
+    parser.add_argument(
+        "--track",
+        action="store_true",
+        help="the images of a folder are the frames of one video, in which a face keeps its number",
+    )
     parser.add_argument("--batch_size", type=int, default=32, help="faces at a time")
     parser.add_argument(
         "--aus", metavar="N,N", help="refuse a checkpoint that recognises other AUs than these"
@@ -77,7 +82,13 @@ def run(options: Namespace) -> Answer:
     else:
         annotated = Path(options.annotate) if options.annotate else None
         counts = write_predictions(
-            path, run, output, annotated=annotated, every=options.every, **given
+            path,
+            run,
+            output,
+            annotated=annotated,
+            every=options.every,
+            track=options.track,
+            **given,
         )
     text = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     return Answer(f"{output}: {text}", counts)

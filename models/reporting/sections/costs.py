@@ -2,10 +2,10 @@
 
 import shlex
 
-from models.reporting import plots
-from models.reporting.plots import Point
-from models.reporting.sections.parts import Facts, Plot, View, run_name
+from models.reporting.sections.parts import Facts, View, run_name
+from toolkit.page import plots
 from toolkit.page.markup import Cell, Table
+from toolkit.page.plots import Plot, Point
 
 
 def costs(facts: Facts) -> View:

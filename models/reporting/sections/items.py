@@ -4,18 +4,17 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from models.reporting import plots
-from models.reporting.plots import Point, Values
 from models.reporting.sections.parts import (
     MAIN,
     Facts,
-    Plot,
     View,
     interval,
     run_name,
     runs_of,
 )
+from toolkit.page import plots
 from toolkit.page.markup import Cell, Percent, Table
+from toolkit.page.plots import Plot, Point, Values
 
 Runs = list[tuple[int, Facts]]
 

@@ -6,12 +6,9 @@ import numpy as np
 from markupsafe import Markup
 
 from models.inputs.content import describe_content
-from models.reporting import plots
-from models.reporting.plots import Values
 from models.reporting.sections.parts import (
     MAIN,
     Facts,
-    Plot,
     View,
     interval,
     run_name,
@@ -21,7 +18,9 @@ from models.results.comparison import LEVEL
 from models.runs.files import protocol_of
 from toolkit.beyond_accuracy import describe, head, texts
 from toolkit.metrics import METRICS
+from toolkit.page import plots
 from toolkit.page.markup import Cell, Table
+from toolkit.page.plots import Plot, Values
 
 SHOWN = (*MAIN, "MRR@10")
 

@@ -1,46 +1,13 @@
 """Types and cells shared by several sections of the page."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from markupsafe import Markup
-
-from models.reporting.plots import COLOURS
 from toolkit.page.markup import Interval
+from toolkit.page.plots import SeriesName
 
 Facts = dict[str, Any]
 View = dict[str, Any]  # variables of a section's template
 MAIN = ("HR@10", "NDCG@10")
-
-
-class RunName(NamedTuple):
-    """A run's name with its colour.
-
-    Args:
-        position: index of the run among all runs, which selects the colour.
-        name: name of the run.
-    """
-
-    position: int
-    name: str
-
-    def __html__(self) -> Markup:
-        chip = Markup('<span class="chip s{}">{}</span>')
-        return chip.format(self.position % COLOURS, self.name)
-
-
-class Plot(NamedTuple):
-    """A drawing of a section.
-
-    Args:
-        caption: text above the drawing.
-        drawing: SVG.
-        towers: names of the towers whose colours the drawing uses.
-    """
-
-    caption: str
-    drawing: Markup
-    towers: Sequence[str] = ()
 
 
 def runs_of(facts: Facts, group: Facts) -> list[tuple[int, Facts]]:
@@ -48,9 +15,9 @@ def runs_of(facts: Facts, group: Facts) -> list[tuple[int, Facts]]:
     return [(position, facts["runs"][position]) for position in group["runs"]]
 
 
-def run_name(position: int, run: Facts) -> RunName:
+def run_name(position: int, run: Facts) -> SeriesName:
     """A run's name as a cell."""
-    return RunName(position, run["name"])
+    return SeriesName(position, run["name"])
 
 
 def interval(metric: dict[str, float]) -> Interval:

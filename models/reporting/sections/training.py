@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from models.reporting import plots
-from models.reporting.plots import Series
-from models.reporting.sections.parts import MAIN, Facts, Plot, View, run_name
+from models.reporting.sections.parts import MAIN, Facts, View, run_name
+from toolkit.page import plots
+from toolkit.page.plots import Plot, Series
 
 
 def curves(facts: Facts) -> View:

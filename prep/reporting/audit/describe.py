@@ -1,5 +1,6 @@
 """Collects the facts of an audit, and the facts of a report that it reads, in as few passes over the log as they need."""
 
+from functools import partial
 from typing import NamedTuple
 
 from prep.config import PrepConfig
@@ -8,7 +9,7 @@ from prep.reporting.audit.cold import SPLITS, Cold, cold_by_protocol, cold_count
 from prep.reporting.audit.drift import TENTH, Tenths, no_drift
 from prep.reporting.audit.duplicates import exact_and_repeats
 from prep.reporting.audit.leakage import LastTimes, Later
-from prep.reporting.audit.moments import Histogram, Moments, quantile_index
+from prep.reporting.audit.moments import Times, all_times
 from prep.reporting.audit.near import near_duplicates
 from prep.reporting.audit.ties import describe_ties
 from prep.reporting.audit.times import Clock
@@ -20,6 +21,7 @@ from prep.reporting.interactions import describe_interactions
 from prep.steps.database import Connection
 from toolkit import Dataset
 from toolkit.cuts import LeaveOneOut, TimeCut
+from toolkit.quantiles import Histogram, kth_smallest, quantile_index
 
 ORDER_KEYS = ("ties", "duplicates")
 Counters = dict[LeaveOneOut | TimeCut, Cold]
@@ -96,17 +98,16 @@ def _by_time(data: Dataset, timestamps: Facts, tests: LastTimes, cold: Counters)
     """Facts that need the time of every interaction; adds the counters of the cuts in time to `cold`."""
     later = Later(tests.ascending())
     coarse = Histogram(timestamps["first_ms"], timestamps["last_ms"] + 1)
-    walk(data, [later, coarse])
+    walk(data, [later, Times(coarse)])
     if not coarse.total:
         return _ByTime(later.share(), *no_drift())
-    moments, share = Moments(data, coarse), _time_cut()
-    ends = (TENTH, 1 - share.test_share)
-    (first_end, _), (test_at, before) = moments.at(
-        *(quantile_index(end, coarse.total) for end in ends)
-    )
+    share, times = _time_cut(), partial(all_times, data)
+    ends = (quantile_index(end, coarse.total) for end in (TENTH, 1 - share.test_share))
+    (first_end, _), (test_at, before) = kth_smallest(times, *ends, coarse=coarse)
     if not before:  # one moment holds the first tenth and the last
         return _ByTime(later.share(), *no_drift())
-    ((valid_at, _),) = moments.at(quantile_index(1 - share.valid_share, before))
+    valid_index = quantile_index(1 - share.valid_share, before)
+    ((valid_at, _),) = kth_smallest(times, valid_index, coarse=coarse)
     tenths = Tenths(data.items.num_rows, first_end, test_at)
     added = cold_counters(data.items.num_rows, (valid_at, test_at))
     in_time = {split: counter for split, counter in added.items() if split not in cold}

@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 
 from models.facial import from_pretrained, predict
+from models.facial.augment import View
 from models.facial.cli import main
+from models.facial.crop import CropRecipe
+from models.facial.face import Face
 from prep.synth.faces.anatomy import draw_subject
 from prep.synth.faces.styles import render
 from toolkit import UserError
@@ -43,6 +46,17 @@ def test_prediction_reads_what_evaluation_reads(trained_run, face):
         logits = trained.network(middle).logits.numpy()
     expected = 1 / (1 + np.exp(-logits / np.array(trained.record.temperatures)))
     assert ours == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("square", [True, False])
+def test_training_reads_pictures_that_are_not_square_as_prediction_does(square):
+    """Grown to a square in black, or stretched: equal inputs of the network, whose middle is cropped."""
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 48, 3), dtype=np.uint8)
+    view, recipe = View(40, 32, square=square), CropRecipe(40, margin=0, square=square)
+    crop = recipe.crop(pixels, Face(0, 0, 48, 30, 1))
+    assert np.array_equal(view.plain(pixels), view.plain(crop))
+    assert (crop[0] == 0).all() == square
+    assert np.array_equal(view.changed(pixels, [1]), view.changed(crop, [1]))
 
 
 def test_the_command_writes_rows_and_pictures(trained_run, face, write_image, tmp_path, capsys):

@@ -55,6 +55,20 @@ def test_an_image_a_folder_and_a_video_have_equal_rows(
     assert folder[0]["input"] == str(tmp_path / "folder" / "a.png")
 
 
+def test_only_frames_of_a_video_are_tracked(write_image, write_video):
+    """Two pictures with equal boxes: two people in a folder, one person in a video or in a folder of its frames."""
+    pictures = [np.full((32, 32, 3), value, np.uint8) for value in (90, 120)]
+    for number, pixels in enumerate(pictures):
+        folder = write_image(f"folder/{number}.png", pixels).parent
+    found = [
+        read_frames(folder),
+        read_frames(folder, track=True),
+        read_frames(write_video("a.mkv", pictures)),
+    ]
+    ids = [[row["face_id"] for row in rows_of(frames, WholePicture())] for frames in found]
+    assert ids == [[0, 1], [0, 0], [0, 0]]
+
+
 def test_a_face_a_black_frame_and_the_face_again(centerface, photograph, write_video):
     path = write_video("a.mkv", [photograph, np.zeros_like(photograph), photograph])
     network = FakeFaceNetwork()

@@ -21,6 +21,7 @@ from models.training import stopping
 from models.training.stopping import Stopped
 from toolkit import UserError
 from toolkit.faces import open_faces
+from toolkit.workers import cpu_count
 
 
 def lines(run):
@@ -106,6 +107,12 @@ def test_batches_of_all_processes_are_one_epoch_and_shares_make_one_mean(bp4d):
     assert shares == pytest.approx([2 * count / sum(labelled) for count in labelled])
     again = list(both[0].epoch(1, first=1))
     assert torch.equal(again[0].images, epochs[0][1].images)
+    for workers in (0, 3):
+        threaded = FaceBatches(
+            Pictures(faces, View(36, 32)), rows, labels, texts=None, batch_size=10, accumulation=2, world=2, workers=workers
+        )  # fmt: skip
+        assert threaded.workers == (workers or cpu_count())
+        assert all(torch.equal(*pair) for pair in zip((b.images for b in threaded.epoch(1)), (b.images for b in epochs[0]), strict=True))  # fmt: skip
     other = next(both[0].epoch(2))
     assert not torch.equal(other.images, epochs[0][0].images)
 

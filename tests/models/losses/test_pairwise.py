@@ -24,7 +24,7 @@ from torch import Tensor
 
 from models import IdEmbedding, Recommender, SASRec
 from models.config import parse_run_config
-from models.losses import LOSSES, pairwise
+from models.losses import LOSSES, negatives, pairwise
 from models.losses.loss import LossInputs
 from models.losses.negatives import NegativeSampler
 from models.losses.objectives import Examples, last_item, next_item
@@ -209,6 +209,17 @@ def full_window(by: str) -> Callable[[], Any]:
     """Every item is in the only sequence."""
     sequences = np.arange(1, ITEMS + 1, dtype=np.int32)[None]
     return lambda: NegativeSampler(splits_of(sequences), count=1, by=by)  # type: ignore[arg-type]
+
+
+def test_sequences_are_checked_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The full sequence is the fourth, and the second of its block."""
+    monkeypatch.setattr(negatives, "_ROWS_AT_ONCE", 2)
+    sequences = np.zeros((5, ITEMS), dtype=np.int32)
+    sequences[:, -1] = 1
+    NegativeSampler(splits_of(sequences), count=1, by="uniform")
+    sequences[3] = np.arange(1, ITEMS + 1)
+    with pytest.raises(UserError, match="sequence of user 'u3' contains every item"):
+        NegativeSampler(splits_of(sequences), count=1, by="uniform")
 
 
 @pytest.mark.parametrize(

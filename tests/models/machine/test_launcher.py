@@ -117,24 +117,28 @@ def test_fp16_on_a_cpu_is_refused_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("variable", ["OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"])
-def test_processes_that_do_not_know_of_one_another_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+@pytest.mark.parametrize(
+    ("variable", "known"),
+    [("OMPI_COMM_WORLD_SIZE", 1), ("SLURM_STEP_NUM_TASKS", 1), ("WORLD_SIZE", 4)],
+)
+def test_processes_that_are_not_connected_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, known: int
 ) -> None:
-    with own_state():
-        accelerator = Accelerator(cpu=True)
-        processes = accelerator.num_processes
-    assert processes == 1
+    """Accelerate may know of all of them although the end of an earlier run has disconnected them."""
+    started = SimpleNamespace(
+        num_processes=known, distributed_type="NO", mixed_precision="no", device="cpu"
+    )
+    monkeypatch.setattr(launcher, "Accelerator", lambda **options: started)
     monkeypatch.setenv(variable, "4")
     with pytest.raises(UserError, match=f"{variable} is 4, so the launcher started 4 processes"):
-        launcher._refuse_strangers(processes)
+        start_accelerator()
 
 
 def test_a_batch_script_that_starts_one_process_of_its_own_is_no_launcher(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "4")
-    launcher._refuse_strangers(1)
+    launcher._refuse_strangers()
 
 
 def test_a_second_training_in_one_process_has_the_precision_that_it_asks_for(

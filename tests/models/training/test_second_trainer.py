@@ -8,7 +8,6 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -23,20 +22,16 @@ from torch import Tensor, nn
 
 from models.efficiency import time_epoch
 from models.machine.launcher import own_state, settle_launch, start_accelerator
-from models.machine.parallel import decided_by_first
 from models.machine.precision import Precision
 from models.parameters import in_group
-from models.runs.begin import begin, record_beginning
 from models.runs.environment import describe_environment
 from models.runs.files import CONFIG
-from models.schedule import rate_factor
-from models.training.checkpoints import Checkpoints, Place
+from models.runs.start import claim, take_up
 from models.training.divergence import Divergence
-from models.training.log import RunLog
-from models.training.optimizer import make_optimizer, rates_now, set_rates
+from models.training.loop import Loop
+from models.training.optimizer import make_optimizer
 from models.training.step import Step
 from models.training.stopping import Stopped, Stopping
-from models.training.trackers import start_trackers, tracker_options
 from toolkit import UserError
 from toolkit.lock import locked
 from toolkit.yaml_files import read_yaml
@@ -51,6 +46,7 @@ class LoopSettings:
     accumulation: int = 2
     mixed_precision: Precision = "no"
     log_every_steps: int = 1
+    checkpoint_every_steps: int = 0
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
     rates: dict[str, float] = field(default_factory=lambda: {"base": 0.01, "head": 0.05})
 
@@ -120,61 +116,48 @@ def train(settings: Settings, data: Images, each_step: Callable[[int], None] | N
     output, loop = Path(settings.output), settings.train
     launched = settle_launch(mixed_precision=loop.mixed_precision, accumulation=loop.accumulation)
     settings = replace(settings, train=replace(loop, **launched._asdict()))
-    with own_state(), ExitStack() as held, torch.random.fork_rng(devices=[]):
-        options = tracker_options(loop.trackers, output)
-        accelerator = start_accelerator(
-            mixed_precision=launched.mixed_precision, cpu=True, **options
-        )
-        beginning = decided_by_first(
-            lambda: begin(
-                output, held, settings=asdict(settings), read_settings=lambda run: read_yaml(run / CONFIG),
-                free_to_change={"train.log_every_steps"}, resume=settings.resume, processes=accelerator.num_processes,
-            )
-        )  # fmt: skip
+    with claim(
+        output, settings=asdict(settings), read_settings=lambda run: read_yaml(run / CONFIG),
+        free_to_change={"train.log_every_steps"}, resume=settings.resume,
+        mixed_precision=launched.mixed_precision, trackers=loop.trackers,
+    ) as (accelerator, beginning):  # fmt: skip
+        device = accelerator.device
         torch.manual_seed(settings.seed)
         model = Classifier()
         optimizer = make_optimizer(model, rates=loop.rates, name="adamw", weight_decay=0.01, device=accelerator.device)  # fmt: skip
         wrapped, optimizer = accelerator.prepare(model, optimizer)
-        step = Step(accelerator, wrapped, optimizer, clip_norm=1.0)
-        checkpoints = Checkpoints(output, keep=2, model=model, optimizer=optimizer.optimizer)
-        place = (checkpoints.resume() if settings.resume else None) or Place()
+        plain = Step(accelerator, wrapped, optimizer, clip_norm=1.0)
         digest = hashlib.sha256(data.images.numpy()).hexdigest()
-        record_beginning(
-            beginning, output, accelerator, place, config_text=yaml.safe_dump(asdict(settings)),
+        place, checkpoints, log = take_up(
+            beginning, output, accelerator, model, optimizer, title="halves", resume=settings.resume,
+            keep_checkpoints=2, trackers=loop.trackers, settings=asdict(settings), config_text=yaml.safe_dump(asdict(settings)),
             describe=lambda: describe_environment(accelerator, dataset={"name": "halves", "sha256": digest}),
         )  # fmt: skip
-        log = RunLog(output, enabled=accelerator.is_main_process)
-        log.go_back_to(place.step)
-        start_trackers(accelerator, loop.trackers, output, log, asdict(settings))
         watch = Divergence(accelerator, checkpoints, place, data.names, noun="images")
-        updates_per_epoch = -(-len(data) // loop.accumulation)
+
+        def step(batch: ImageBatch, *, is_update: bool) -> Tensor:
+            if each_step:
+                each_step(place.step)
+            here = replace(batch, images=batch.images.to(device), labels=batch.labels.to(device))
+            return plain(here, is_update=is_update)
+
+        epochs = Loop(
+            accelerator=accelerator, step=step, batches=data, optimizer=optimizer,
+            place=place, checkpoints=checkpoints, log=log, watch=watch,
+            epochs=loop.epochs, schedule="cosine", warmup_updates=3, log_every_steps=loop.log_every_steps,
+            checkpoint_every_steps=loop.checkpoint_every_steps,
+        )  # fmt: skip
         with Stopping() as stopping:
             while not place.is_over(epochs=loop.epochs, patience=loop.epochs):
                 model.train()
-                for batch in data.epoch(place.epoch, first=place.batch):
-                    update = (place.epoch - 1) * updates_per_epoch + place.batch // loop.accumulation  # fmt: skip
-                    set_rates(optimizer, rate_factor(update, total=loop.epochs * updates_per_epoch, warmup=3, schedule="cosine"))  # fmt: skip
-                    is_update = data.ends_update(place.batch)
-                    place.batch, place.step = place.batch + 1, place.step + 1
-                    loss = step(batch, is_update=is_update)
-                    watch.note(loss)
-                    if place.step % loop.log_every_steps == 0:
-                        watch.check()
-                        log.write(step=place.step, epoch=place.epoch, loss=float(loss), rates=rates_now(optimizer))  # fmt: skip
-                    if each_step:
-                        each_step(place.step)
-                    if is_update and (stopped := stopping.signal()):
-                        checkpoints.save(place)
-                        raise Stopped(stopped)
-                watch.check()
+                epochs.train_epoch(stopping)
                 model.eval()
                 with torch.no_grad():
-                    right = model.classify(data.images).argmax(1) == data.labels
+                    right = model.classify(data.images.to(device)).argmax(1).cpu() == data.labels
                 log.write(step=place.step, epoch=place.epoch, valid={"accuracy": float(right.float().mean())})  # fmt: skip
                 if float(right.float().mean()) > place.best:
                     place.best, place.best_epoch = float(right.float().mean()), place.epoch
-                place.epoch, place.batch = place.epoch + 1, 0
-                checkpoints.save(place)
+                epochs.end_epoch()
         accelerator.end_training()
         return place.best
 
@@ -227,6 +210,14 @@ def test_stopped_by_a_signal_and_resumed_it_is_the_same_run(
     ours, theirs = newest(run), newest(whole)
     assert ours.keys() == theirs.keys() and {name.split("/")[0] for name in ours} == {"model", "optimizer", "random"}  # fmt: skip
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_checkpoints_within_an_epoch_follow_updates(data: Images, tmp_path: Path) -> None:
+    """Of steps 3, 6 and 9, only the sixth ends an update; the tenth ends the epoch."""
+    settings = LoopSettings(epochs=1, checkpoint_every_steps=3, trackers=[])
+    train(Settings(str(tmp_path), train=settings), data)
+    names = sorted(path.stem for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step-00000006", "step-00000010"]
 
 
 def test_its_folder_is_locked_and_its_settings_are_held_to(data: Images, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from prep.reporting.audit.drift import drift as drift_of
 from prep.reporting.audit.leakage import LastTimes, Later
 from prep.reporting.audit.states import is_collapsed
 from prep.reporting.chunks import chunk_of, walk, whole_users
-from toolkit import open_dataset, schema
+from toolkit import open_dataset, quantiles, schema
 
 
 @pytest.mark.parametrize("number", range(len(FAULTS)), ids=lambda n: f"{n}-{FAULTS[n].name}")
@@ -209,14 +209,16 @@ def test_bursts_and_the_clock(log, chunks):
 
 
 def test_quantiles_of_times_are_exact(tied, monkeypatch):
-    monkeypatch.setattr(moments, "BUCKETS", 50)  # several passes
+    monkeypatch.setattr(quantiles, "BUCKETS", 50)  # several passes
     data = open_dataset(tied[0])
     stamps = np.sort(data.interactions.column("timestamp_ms").to_numpy())
-    coarse = moments.Histogram(int(stamps[0]), int(stamps[-1]) + 1)
-    walk(data, [coarse])
+    coarse = quantiles.Histogram(int(stamps[0]), int(stamps[-1]) + 1)
+    walk(data, [moments.Times(coarse)])
     indices = [0, 17, len(stamps) // 2, len(stamps) - 1]
     expected = [(int(stamps[i]), int((stamps < stamps[i]).sum())) for i in indices]
-    assert moments.Moments(data, coarse).at(*indices) == expected
+    for counted in (coarse, None):
+        found = quantiles.kth_smallest(lambda: moments.all_times(data), *indices, coarse=counted)
+        assert found == expected
 
 
 # --- formulas

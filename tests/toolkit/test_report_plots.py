@@ -6,7 +6,8 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from models.reporting.plots import (
+from toolkit.page.drawing import FRAME
+from toolkit.page.plots import (
     CURVES,
     SMALL,
     Point,
@@ -19,7 +20,6 @@ from models.reporting.plots import (
     intervals,
     scatter,
 )
-from toolkit.page.drawing import FRAME
 
 
 def metric(value: float, reach: float = 0.0) -> dict[str, float]:

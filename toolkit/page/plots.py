@@ -1,9 +1,10 @@
-"""The plots of the page as SVG: intervals, curves, bars and points, with one colour per run.
+"""Plots of several series as SVG: intervals, curves, bars and points, with one colour per series, such as a run.
 
-The marks of a run are in a group of class `series sN`, where N selects the colour. The page's script can highlight a
-run. Fractions are drawn in percent.
+The marks of a series are in a group of class `series sN`, where N selects the colour (`report.css`). A page's script can
+highlight a series. Fractions are drawn in percent.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,38 @@ LINE, NAME = 14.0, 110.0  # height of a line of text, width of a name
 ROW = 30.0  # height of a row of `intervals`
 CURVES = Frame(width=340, height=260, left=48, right=322, top=12, bottom=212)  # three per row
 SMALL = Frame(width=250, height=168, left=40, right=242, top=10, bottom=118)  # four per row
+SQUARE = Frame(width=250, height=250, left=44, right=240, top=10, bottom=206)  # four per row
 Metric = dict[str, float]
+
+
+class SeriesName(NamedTuple):
+    """The name of a series as a cell, with its colour.
+
+    Args:
+        position: index of the series among all series of the page, which selects the colour.
+        name: name of the series.
+    """
+
+    position: int
+    name: str
+
+    def __html__(self) -> Markup:
+        chip = Markup('<span class="chip s{}">{}</span>')
+        return chip.format(self.position % COLOURS, self.name)
+
+
+class Plot(NamedTuple):
+    """A drawing with its caption.
+
+    Args:
+        caption: text above the drawing.
+        drawing: SVG.
+        towers: names of the towers whose colours the drawing uses.
+    """
+
+    caption: str
+    drawing: Markup
+    towers: Sequence[str] = ()
 
 
 class Series(NamedTuple):
@@ -141,6 +173,45 @@ def _curve(series: Series, x: Callable[[float], float], y: Callable[[float], flo
     return [*parts, "</g>"]
 
 
+def shares(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_unit: str,
+    y_unit: str,
+    reference: Sequence[Sequence[float]],
+) -> Markup:
+    """Lines in the unit square, such as ROC curves, with a dashed reference line.
+
+    Args:
+        series: points with both coordinates in [0, 1].
+        title: title of the drawing.
+        x_unit: name of the horizontal share.
+        y_unit: name of the vertical share.
+        reference: [x, y] pairs of the dashed line.
+    """
+    x = scale(0, 1, SQUARE.left, SQUARE.right)
+    y = scale(0, 1, SQUARE.bottom, SQUARE.top)
+    dashed = "L".join(f"{x(across):.1f} {y(up):.1f}" for across, up in reference)
+    lines = [part for one in series for part in _curve(one, x, y)]
+    ticks = (0.0, 0.5, 1.0)
+    points = "; ".join(
+        f"{one.name}: {', '.join(f'{100 * a:.0f} {100 * b:.0f}' for a, b in one.points[:: max(len(one.points) // 10, 1)])}"
+        for one in series
+    )
+    return figure(
+        title,
+        f"{title}: {y_unit} by {x_unit}, both in percent. {points}.",
+        [
+            *y_axis({y(tick): _percent(tick, ticks) for tick in ticks}, f"{y_unit}, %", SQUARE),
+            f'<path class="chance" d="M{dashed}"/>',
+            *lines,
+            *x_axis({x(tick): _percent(tick, ticks) for tick in ticks}, f"{x_unit}, %", SQUARE),
+        ],
+        SQUARE,
+    )
+
+
 def dots(columns: Sequence[str], runs: Sequence[Values], *, title: str, x_unit: str) -> Markup:
     """A value with its interval per run and column, side by side, in percent."""
     highest = max(cell["high"] for run in runs for cell in run.columns if cell)
@@ -203,17 +274,21 @@ def _grouped(
     return figure(title, description, [*up, *drawn, *x_axis(names, x_unit)])
 
 
-def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> Markup:
-    """A labelled point with its interval per run."""
-    x_ticks = round_ticks(0, max(point.x for point in points))
+def scatter(points: Sequence[Point], *, x_name: str, y_name: str, log_x: bool = False) -> Markup:
+    """A labelled point with its interval per run; with `log_x`, a tick per power of ten."""
+    along = math.log10 if log_x else float
+    xs = [along(point.x) for point in points]
+    x_ticks = (
+        range(math.floor(min(xs)), math.ceil(max(xs)) + 1) if log_x else round_ticks(0, max(xs))
+    )
     y_ticks = round_ticks(0, max(point.y["high"] for point in points))
     x = scale(x_ticks[0], x_ticks[-1], FRAME.left + 14, FRAME.right - 14)
     y = scale(y_ticks[0], y_ticks[-1], FRAME.bottom, FRAME.top)
-    heights = apart([(x(point.x), y(point.y["value"]) - 6) for point in points])
+    heights = apart([(x(a), y(point.y["value"]) - 6) for a, point in zip(xs, points, strict=True)])
     drawn = [
         part
-        for point, height in zip(points, heights, strict=True)
-        for part in _point(point, x(point.x), y, height, f"{x_name} {point.x:.3g}, {y_name}")
+        for point, a, height in zip(points, xs, heights, strict=True)
+        for part in _point(point, x(a), y, height, f"{x_name} {point.x:.3g}, {y_name}")
     ]
     values = "; ".join(f"{p.name} {p.x:.3g} and {_text(p.y)}" for p in points)
     return figure(
@@ -222,7 +297,7 @@ def scatter(points: Sequence[Point], *, x_name: str, y_name: str) -> Markup:
         [
             *y_axis({y(t): _percent(t, y_ticks) for t in y_ticks}, f"{y_name} in %"),
             *drawn,
-            *x_axis({x(t): f"{t:g}" for t in x_ticks}, x_name),
+            *x_axis({x(t): f"{10.0**t if log_x else t:g}" for t in x_ticks}, x_name),
         ],
     )
 
