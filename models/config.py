@@ -681,7 +681,7 @@ def refuse_unknown_kind(key: str, name: Any, *, where: str = "") -> None:
         )
 
 
-def settings_of(kinds: KindNames) -> type[RunConfig]:
+def settings_of(kinds: KindNames) -> type:
     """`RunConfig` with the settings of these kinds: one class for the same settings and registered names."""
     sections: list[tuple[str, type, tuple[str, ...]]] = []
     for section in _BY_KIND:

@@ -37,7 +37,7 @@ import os, tempfile
 os.environ.update({variables})
 tempfile.tempdir = None
 import forked, models.efficiency
-models.efficiency.get_context = lambda method: forked.CONTEXT
+models.efficiency.get_context = lambda method, forking=forked.CONTEXT: forking
 del os, tempfile, forked, models
 """
 VLM = "package:prep/synth/tiny_vlm"
