@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -57,6 +58,7 @@ KINDS: dict[str, tuple[Mapping[str, Any], str]] = {
 _BY_KIND = ("recommender", "fusion", "sequence")  # sections whose keys depend on their kind
 PRESETS = Path(__file__).parent / "configs"
 LOCAL = ("tensorboard",)  # trackers that only write local files
+PROG = "accelerate launch -m models.train"
 ABOUT = """Trains a recommender on a dataset that prep wrote, and evaluates its best epoch on the test split.
 
 Reads DATASET and writes config.yaml, log.jsonl, checkpoints/, model/ and
@@ -531,7 +533,7 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
     records = {file: read_yaml(Path(file)) for file in files}
     sources = {f"{OPTION} {file}": values for file, values in records.items()}
     kinds = named_kinds({**sources, "": _kinds_of_options(options)})
-    parser = make_parser(kinds=kinds)
+    parser = _parser_of_options(settings_of(kinds))
     file_options = [f"{OPTION}={text}" for text in _without_replaced_settings(records, kinds)]
     for file, values in records.items():
         _check_file(values, kinds, options, where=Path(file))
@@ -545,15 +547,17 @@ def parse_run_config(arguments: list[str] | None = None) -> RunConfig:
     return config
 
 
-def make_parser(
-    prog: str = "accelerate launch -m models.train", *, kinds: KindNames | None = None
-) -> ArgumentParser:
+def make_parser(prog: str = PROG, *, kinds: KindNames | None = None) -> ArgumentParser:
     """The parser of a run's options. Unknown keys are errors, in files and on the command line.
 
     Args:
         prog: the command, for its help.
         kinds: kinds whose settings the parser accepts (`named_kinds`); None for the default ones.
     """
+    return _new_parser(prog, settings_of(kinds or named_kinds({})))
+
+
+def _new_parser(prog: str, typed: type[RunConfig]) -> ArgumentParser:
     described = f"presets, recipes and overlays for --config:\n{described_files(PRESETS)}"
     parser = new_parser(
         prog=prog,
@@ -564,10 +568,30 @@ def make_parser(
     parser.add_argument(
         "--config", action="config", help="preset, recipe, overlay or YAML file; can be repeated"
     )
-    _add_settings(parser, kinds or named_kinds({}))
+    _add_settings(parser, typed)
     # The format number in a run's config.yaml.
     parser.add_argument("--format", type=int, default=FORMATS["run"], help=SUPPRESS)
     return parser
+
+
+# Parsers are kept, because building takes as long as parsing, and parsing leaves them unchanged.
+@lru_cache(maxsize=16)
+def _parser_of_options(typed: type[RunConfig]) -> ArgumentParser:
+    return _new_parser(PROG, typed)
+
+
+@lru_cache(maxsize=16)
+def _parser_of_values(typed: type[RunConfig]) -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    _add_settings(parser, typed)
+    return parser
+
+
+def _add_settings(parser: ArgumentParser, typed: type[RunConfig]) -> None:
+    has_items = any(
+        setting.name == "items" and setting.type is not Any for setting in fields(typed)
+    )
+    parser.add_class_arguments(typed, skip=set() if has_items else {"items"})
 
 
 def load_run_config(path: Path) -> RunConfig:
@@ -581,12 +605,13 @@ def load_run_config(path: Path) -> RunConfig:
         raise UserError(
             f"{path}: the file is empty; expected the settings of a run, which training writes; restore the file"
         )
-    parser = ArgumentParser(exit_on_error=False)
-    kinds = named_kinds({str(path): values})
-    refuse_other_shape(values, settings_of(kinds), where=path)
-    _add_settings(parser, kinds)
+    typed = settings_of(named_kinds({str(path): values}))
+    refuse_other_shape(values, typed, where=path)
+    parser = _parser_of_values(typed)
     try:
-        return untrusting(_run_config(parser.instantiate(parser.parse_object(values))))
+        # The dataclasses have the same defaults, and the parser takes twice as long with them.
+        parsed = parser.parse_object(values, defaults=False)
+        return untrusting(_run_config(parser.instantiate(parsed)))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # the parser raises many types for invalid keys and values
@@ -656,37 +681,53 @@ def refuse_unknown_kind(key: str, name: Any, *, where: str = "") -> None:
         )
 
 
-def settings_of(kinds: KindNames) -> type[RunConfig]:
-    """`RunConfig` with the settings of these kinds."""
-    sections: dict[str, type] = {}
+def settings_of(kinds: KindNames) -> type:
+    """`RunConfig` with the settings of these kinds: one class for the same settings and registered names."""
+    sections: list[tuple[str, type, tuple[str, ...]]] = []
     for section in _BY_KIND:
         known, _ = KINDS[f"{section}.kind"]
         name = kinds[f"{section}.kind"]
-        sections[section] = _with_choices(known[name].settings, name, known)
+        sections.append((section, known[name].settings, (name, *known)))
     own = ITEMS[kinds["item"]]
-    if own.section == "items" and own.settings is not None:
-        sections["items"] = own.settings
-    parts: list[tuple[str, Any, Any]] = [
-        (name, settings, field(default_factory=settings)) for name, settings in sections.items()
-    ]
-    item: tuple[str, Any, Any] = ("item", Literal[tuple(ITEMS)], kinds["item"])
-    typed = make_dataclass("RunConfig", [item, *parts], bases=(RunConfig,))
+    items = own.settings if own.section == "items" else None
+    return _typed(tuple(sections), items, (kinds["item"], *ITEMS))
+
+
+@lru_cache(maxsize=16)
+def _typed(
+    sections: tuple[tuple[str, type, tuple[str, ...]], ...],
+    items: type | None,
+    item_names: tuple[str, ...],
+) -> type[RunConfig]:
+    """`RunConfig` with typed sections.
+
+    Args:
+        sections: name, settings and names of the kinds of each section; the first name is the default.
+        items: settings of the item encoder; None if it has none in the section `items`.
+        item_names: names of the item encoders; the first is the default.
+    """
+    default, *known = item_names
+    parts = {section: _with_choices(settings, names) for section, settings, names in sections}
+    parts |= {} if items is None else {"items": items}
+    typed = make_dataclass(
+        "RunConfig",
+        [
+            ("item", Literal[tuple(known)], default),
+            *((name, part, field(default_factory=part)) for name, part in parts.items()),
+        ],
+        bases=(RunConfig,),
+    )
     typed.__doc__ = RunConfig.__doc__
     return typed
 
 
-def _with_choices(settings: type, name: str, known: Mapping[str, Any]) -> type:
-    """Settings whose `kind` is one of the known names, with `name` as the default."""
-    kind: tuple[str, Any, Any] = ("kind", Literal[tuple(known)], name)
+def _with_choices(settings: type, names: tuple[str, ...]) -> type:
+    """Settings whose `kind` is one of the names after the first, which is the default."""
+    default, *known = names
+    kind: tuple[str, Any, Any] = ("kind", Literal[tuple(known)], default)
     typed = make_dataclass(settings.__name__, [kind], bases=(settings,))
     typed.__doc__ = settings.__doc__
     return typed
-
-
-def _add_settings(parser: ArgumentParser, kinds: KindNames) -> None:
-    typed = settings_of(kinds)
-    has_own = ITEMS[kinds["item"]].section == "items" and ITEMS[kinds["item"]].settings
-    parser.add_class_arguments(typed, skip=set() if has_own else {"items"})
 
 
 def _value(values: Mapping[str, Any], key: str) -> Any:

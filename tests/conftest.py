@@ -6,34 +6,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import (
-    BertConfig,
-    BertModel,
-    BertTokenizer,
-    ViTConfig,
-    ViTImageProcessor,
-    ViTModel,
-)
 
+from prep.pictures import watchdog
 from prep.synth import write_dump
 
 # The files with the most to compute come first, so that processes that share the suite end together. The order of all
 # others stays.
 LONGEST = (
-    "test_chaos.py",
-    "test_main_job.py",
-    "test_scenarios.py",
     "test_ray.py",
     "test_notebooks.py",
-    "test_train.py",
+    "test_chaos.py",
+    "test_scenarios.py",
+    "test_main_job.py",
     "test_documented_commands.py",
-    "test_resume.py",
     "test_encoders.py",
-    "test_two_processes.py",
-    "test_efficiency.py",
+    "test_study.py",
+    "test_resume.py",
+    "test_train.py",
     "test_parallel.py",
+    "test_recompute.py",
+    "test_report_browser.py",
+    "test_graph_learning.py",
+    "test_two_processes.py",
+    "test_step.py",
+    "test_page.py",
+    "test_catalogue.py",
     "test_docs.py",
+    "test_caption_chaos.py",
+    "test_pipeline.py",
+    "test_install.py",
+    "test_captioners_serve.py",
+    "test_efficiency.py",
 )
 
 
@@ -65,6 +68,23 @@ def unsynced() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_decoder() -> Iterator[None]:
+    """Builds of tests share one decoding process, instead of starting one each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watchdog, "close_shared", lambda: None)
+        yield
+    watchdog.close_shared()
+
+
+@pytest.fixture
+def own_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each build starts and ends its decoding process, as outside of tests."""
+    end = watchdog._SHARED.kill
+    end()
+    monkeypatch.setattr(watchdog, "close_shared", end)
+
+
 @pytest.fixture(scope="session")
 def synth_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic dump of 24 items; copy it before changing it."""
@@ -76,6 +96,10 @@ def synth_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of 3 layers, 16 wide, over an alphabet of single letters."""
+    # Imported here, so that the process that only distributes the tests does not wait for torch.
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
     folder = tmp_path_factory.mktemp("tiny_bert")
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
@@ -95,6 +119,9 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random ViT of 2 layers, 16 wide, on 32 x 32 px."""
+    import torch  # here, as above
+    from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
     folder = tmp_path_factory.mktemp("tiny_vit")
     torch.manual_seed(0)
     config = ViTConfig(

@@ -8,11 +8,12 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import torch.multiprocessing as mp
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 
@@ -23,7 +24,13 @@ _TIMEOUT_SECONDS = 300
 
 
 def start(
-    module: str, words: Sequence[str], *, log: Path, threads: int = 1, **environment: str
+    module: str,
+    words: Sequence[str],
+    *,
+    log: Path,
+    threads: int = 1,
+    own_group: bool = False,
+    **environment: str,
 ) -> BaseProcess:
     """Starts `python -m MODULE WORDS`, with stdout and stderr appended to a file.
 
@@ -32,9 +39,10 @@ def start(
         words: its arguments.
         log: the file.
         threads: of torch.
+        own_group: whether the process leads a process group.
         environment: variables of this process only.
     """
-    arguments = (module, list(words), str(log), threads, environment)
+    arguments = (module, list(words), str(log), threads, own_group, environment)
     process = CONTEXT.Process(target=_run, args=arguments)
     process.start()
     return process
@@ -54,6 +62,11 @@ def run_two(module: str, *words: str, log: Path, options: Sequence[str] = ("--mu
     assert [process.exitcode for process in processes] == [0, 0], log.read_text()
 
 
+def call_two(work: Callable[..., None], *arguments: object) -> None:
+    """Calls `work(rank, *arguments)` in two processes; raises what one of them raises."""
+    mp.start_processes(work, arguments, nprocs=2, start_method=CONTEXT.get_start_method())
+
+
 def launched(options: Sequence[str]) -> dict[str, str]:
     """The variables that `accelerate launch OPTIONS` sets for each of two processes."""
     words = [*options, "--num_processes", "2", "--main_process_port", "0", "script"]
@@ -65,8 +78,15 @@ def launched(options: Sequence[str]) -> dict[str, str]:
 
 
 def _run(
-    module: str, words: list[str], log: str, threads: int, environment: dict[str, str]
+    module: str,
+    words: list[str],
+    log: str,
+    threads: int,
+    own_group: bool,
+    environment: dict[str, str],
 ) -> None:
+    if own_group:
+        os.setsid()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

@@ -29,14 +29,16 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 FRAMES = 5  # of a clip, by default
 GALLERY_ITEMS = 6
-# Forgets the notebook before, but for its imports.
+# Forgets the notebook before, but for its imports. Processes that measure are forks of one that has imported torch.
 BEGIN = """%reset -f
 __spec__ = None  # of __main__, which processes that it starts ask for
 import os, tempfile
 [os.environ.pop(name) for name in [*os.environ] if name.startswith("VERSA_")]
 os.environ.update({variables})
 tempfile.tempdir = None
-del os, tempfile
+import forked, models.efficiency
+models.efficiency.get_context = lambda method, forking=forked.CONTEXT: forking
+del os, tempfile, forked, models
 """
 VLM = "package:prep/synth/tiny_vlm"
 SCENARIOS = {
@@ -76,7 +78,8 @@ def kernel() -> Iterator[AsyncKernelManager]:
     """The process that runs all notebooks, one after the other: each of its own would import torch for seconds."""
     manager = AsyncKernelManager()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(FOLDER.parent))  # this tree, whichever is installed
+        here = (FOLDER.parent, Path(__file__).parent)  # this tree, whichever is installed
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, here)))
         run_sync(manager.start_kernel)(cwd=str(FOLDER))
     yield manager
     run_sync(manager.shutdown_kernel)(now=True)

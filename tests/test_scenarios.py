@@ -35,7 +35,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
         patch.setattr("benchmarks.scenarios.subprocess", SimpleNamespace(run=run_here))
         dataset = prepare(work, SEED, items=ITEMS, users=USERS)
         for name, words in SCENARIOS.items():
-            train(dataset, work / name, [*words, "--train.seed", str(SEED), "--train.epochs", "16"])
+            train(dataset, work / name, [*words, "--train.seed", str(SEED), "--train.epochs", "10"])
     users = {name: gains(work / name) for name in SCENARIOS}
     oracles = {
         "oracle, motion unseen": oracle_gain(work, dataset, ("shape", "colour")),

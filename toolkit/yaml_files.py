@@ -25,8 +25,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
                 f"{path}: larger than {_BYTES >> 20} MiB, expected a settings file; check the path"
             )
         text = path.read_text(encoding="utf-8-sig")
-        _refuse_expansion(path, text)
-        value = yaml.safe_load(text)
+        value = _constructed(path, text)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -38,12 +37,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def _refuse_expansion(path: Path, text: str) -> None:
-    size = _expanded(yaml.compose(text, Loader=yaml.SafeLoader), {})
-    if size > _NODES:
-        raise UserError(
-            f"{path}: its aliases expand to more than {_NODES:,} values, expected a settings file; check the path"
-        )
+def _constructed(path: Path, text: str) -> Any:
+    """The value of a document, of which nothing is constructed if it is too large."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        size = _expanded(node, {})
+        if size > _NODES:
+            raise UserError(
+                f"{path}: its aliases expand to more than {_NODES:,} values, expected a settings file; check the path"
+            )
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def _expanded(node: yaml.Node | None, known: dict[int, int]) -> int:

@@ -1,17 +1,19 @@
 """A build killed at eighteen random moments, and resumed each time, equals the uninterrupted build.
 
-Fourteen kills are between two system calls of a write, in forks of one process that has imported everything. Four hit the
-real command with two workers from outside, the parent alone or its process group.
+All builds are in forks of a process that has imported everything. Fourteen kills are between two system calls of a write.
+Four hit the command with two workers from outside, the parent alone or its process group.
 """
 
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 
 import prep
@@ -86,7 +88,7 @@ def everything_in(out):
     return {**tables, "errors": data.errors.sort_by("item_id"), "manifest": data.manifest}
 
 
-def forked(dump, encoder, *runs):
+def builds(dump, encoder, *runs):
     """Wait statuses of builds in forks, each killed at a system call; 10**9 is never."""
     words = [str(word) for run in runs for word in run]
     done = subprocess.run(
@@ -106,7 +108,7 @@ def test_killed_between_any_two_system_calls_of_a_write(spoilt_dump, tiny_bert, 
     whole = tmp_path / "whole"
     # The first one also writes what is remembered of the encoder's files; the others make no such calls.
     first = tmp_path / "first"
-    assert forked(spoilt_dump, tiny_bert, (first, never), (whole, never))[0] == [0, 0]
+    assert builds(spoilt_dump, tiny_bert, (first, never), (whole, never))[0] == [0, 0]
     calls = int((tmp_path / "whole.calls").read_text())
     expected = everything_in(whole)
     # Spread over the build: one random moment in each fourteenth of it.
@@ -118,24 +120,33 @@ def test_killed_between_any_two_system_calls_of_a_write(spoilt_dump, tiny_bert, 
         for out, at in zip(outs, moments, strict=True)
         for run in ((out, min(at, calls)), (out, never))
     ]
-    statuses, errors = forked(spoilt_dump, tiny_bert, *runs)
+    statuses, errors = builds(spoilt_dump, tiny_bert, *runs)
     assert statuses == [signal.SIGKILL, 0] * FORKS, errors
     for out in outs:
         assert everything_in(out) == expected
 
 
-def command(dump, encoder, out):
-    """The real command, in a group of its own."""
-    words = ["build", dump, out, "--media.workers=2", "--media.frame_count=2"]
-    words += [f"--encode.title.encoder={encoder}", "--encode.title.pooling=mean"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "prep", *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+class Command:
+    """`python -m prep WORDS` in a process group of its own, and the pipe that it and its workers print to."""
+
+    def __init__(self, pipe, *words):
+        if not pipe.exists():
+            os.mkfifo(pipe)
+        self.pipe = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        words = list(map(str, words))
+        self.process = forked.start("prep.__main__", words, log=pipe, own_group=True)
+
+    def end(self):
+        """The exit status and what was printed, once the process and its workers, who hold the pipe, have ended."""
+        self.process.join(300)
+        printed = b""
+        while select.select([self.pipe], [], [], 300)[0]:
+            part = os.read(self.pipe, 1 << 16)
+            if not part:
+                os.close(self.pipe)
+                return self.process.exitcode, printed.decode()
+            printed += part
+        raise AssertionError(f"a worker lives on: {printed.decode()}")
 
 
 def files(out):
@@ -155,19 +166,20 @@ def test_the_command_killed_from_outside_again_and_again(spoilt_dump, tiny_bert,
     )
     prep.build(spoilt_dump, tmp_path / "whole", config)
     out, draw = tmp_path / "out", random.Random(5)
+    words = ["build", spoilt_dump, out, "--media.workers=2", "--media.frame_count=2",
+             f"--encode.title.encoder={tiny_bert}", "--encode.title.pooling=mean"]  # fmt: skip
     # Eleven files and folders appear before covers; states are the last of about twenty.
     for kill, count in enumerate(sorted(draw.sample(range(1, 18), COMMANDS))):
-        process = command(spoilt_dump, tiny_bert, out)
-        while files(out) < count and process.poll() is None:
+        command = Command(tmp_path / "pipe", *words)
+        while files(out) < count and command.process.exitcode is None:
             time.sleep(0.001)
         time.sleep(draw.random() * 0.05)
-        if process.poll() is None:
-            (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
-        told, _ = process.communicate(timeout=300)  # its workers, who hold the pipe, end with it
-        assert process.returncode in (-signal.SIGKILL, 0), told
-    process = command(spoilt_dump, tiny_bert, out)
-    told, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    checked = [sys.executable, "-m", "prep", "check", str(out)]
-    assert subprocess.run(checked, cwd=ROOT, capture_output=True).returncode == 0
+        if command.process.exitcode is None:
+            (os.killpg if kill % 2 else os.kill)(command.process.pid, signal.SIGKILL)
+        status, printed = command.end()
+        assert status in (-signal.SIGKILL, 0), printed
+    status, printed = Command(tmp_path / "pipe", *words).end()
+    assert status == 0, printed
+    status, printed = Command(tmp_path / "pipe", "check", out).end()
+    assert status == 0, printed
     assert everything_in(out) == everything_in(tmp_path / "whole")

@@ -35,23 +35,23 @@ def one_line_error(result):
 
 
 @pytest.mark.slow
-def test_synth_build_check(tmp_path, tiny_bert):
+def test_synth_build_check(tmp_path, tiny_bert, capsys):
     dump, out = tmp_path / "dump", tmp_path / "out"
-    assert prep("synth", dump, "--items", 20, "--users", 30).returncode == 0
+    assert run("synth", dump, "--items", 20, "--users", 30) == 0
     (dump / "prep.yaml").write_text(f"encode:\n  title: {{encoder: {tiny_bert}, pooling: mean}}\n")
     first = next((dump / "covers").iterdir())
     first.write_bytes(b"")
-    built = prep("build", dump, out, "--media.workers", 1)
-    assert (built.returncode, f"configuration: {dump / 'prep.yaml'}" in built.stderr) == (0, True)
-    assert "covers: 20 of 20 items done now; errors: 1 empty" in built.stdout
+    capsys.readouterr()
+    built, told = run("build", dump, out, "--media.workers", 1), capsys.readouterr()
+    assert (built, f"configuration: {dump / 'prep.yaml'}" in told.err) == (0, True)
+    assert "covers: 20 of 20 items done now; errors: 1 empty" in told.out
     assert toolkit.open_dataset(out).states_metadata("title")["pooling"] == "mean"
-    checked = prep("check", out)
-    assert checked.returncode == 0
-    assert "19 ok, 1 empty" in checked.stdout
+    assert run("check", out) == 0
+    assert "19 ok, 1 empty" in capsys.readouterr().out
     (out / "covers" / "part-00000.arrow").unlink()
-    checked = prep("check", out)
-    assert checked.returncode == 1
-    assert checked.stderr.startswith("broken: ") and "covers: no such table" in checked.stderr
+    assert run("check", out) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("broken: ") and "covers: no such table" in told
 
 
 def test_a_mistake_is_one_line_and_status_2():

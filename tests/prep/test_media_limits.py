@@ -15,6 +15,8 @@ from prep.pictures.stills import make_stills
 from prep.pictures.watchdog import sharing
 from toolkit import UserError, open_dataset
 
+pytestmark = pytest.mark.usefixtures("own_decoder")
+
 
 def config(seconds: float) -> PrepConfig:
     return PrepConfig(media=MediaConfig(clip_seconds=seconds, workers=1))
@@ -23,8 +25,9 @@ def config(seconds: float) -> PrepConfig:
 def test_clips_over_their_limit_are_told_and_can_be_done_again(
     own_dump: Path, tmp_path: Path
 ) -> None:
-    for clip in sorted((own_dump / "videos").iterdir())[3:]:
-        clip.unlink()  # a process is killed and started for each
+    for folder, kept in {"covers": 1, "videos": 3}.items():
+        for file in sorted((own_dump / folder).iterdir())[kept:]:
+            file.unlink()  # a process is killed and started for each
     data = tmp_path / "data"
     ingest(own_dump, data)
     media(own_dump, data, config(1e-6))  # no clip is decoded that fast

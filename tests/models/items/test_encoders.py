@@ -276,7 +276,7 @@ def test_resumed_runs_are_bit_equal(
 def test_every_method_is_resumed_bit_for_bit_and_saves_what_trains(
     data: Path, title: list[str], tmp_path: Path, method: str
 ) -> None:
-    more = [*title, f"--adapt={method}", "--train.items_at_once=16"]
+    more = [*title, f"--adapt={method}", "--train.items_at_once=16", "--train.batch_size=64"]
     train(parse_run_config(words(data, tmp_path / "whole", *more)))
     train(parse_run_config(words(data, tmp_path / "parts", *more, "--train.epochs=1")))
     train(parse_run_config(words(data, tmp_path / "parts", *more, "--resume")))

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
-import torch.multiprocessing as mp
 from cache_work import gradients as gradients_of_two
 from tiny_dataset import ITEMS, walks, write_dataset
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ def prepared(
     model = build(config, dataset).train()
     features = make_features(config, dataset, item_encoder=model.item_encoder)
     batches = Batches(
-        dataset.splits(max_len=5), features, batch_size=24, seed=1, items_at_once=items_at_once
+        dataset.splits(max_len=5), features, batch_size=8, seed=1, items_at_once=items_at_once
     )
     return model, next(batches.epoch(1))
 
@@ -148,7 +148,7 @@ def test_without_gradients_chunks_are_encoded_as_they_are() -> None:
 
 
 def test_gradients_of_two_processes_are_those_of_a_plain_step(tmp_path: Path) -> None:
-    mp.spawn(gradients_of_two, args=(str(tmp_path / "meeting"), str(tmp_path / "out")), nprocs=2)
+    forked.call_two(gradients_of_two, str(tmp_path / "meeting"), str(tmp_path / "out"))
     plain, cached, again = torch.load(tmp_path / "out")
     for name, gradient in plain.items():
         for other in (cached, again):

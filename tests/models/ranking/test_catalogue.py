@@ -3,10 +3,10 @@
 import socket
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from catalogue_work import ITEMS, TWIN, LastItem, encode
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ def test_two_processes_encode_each_content_once_and_wait_for_the_slower(tmp_path
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-    mp.spawn(encode, args=(port, str(tmp_path / "out")), nprocs=2)
+    forked.call_two(encode, port, str(tmp_path / "out"))
     found = [torch.load(f"{tmp_path / 'out'}-{rank}") for rank in (0, 1)]
     shares = [items for items, _, _ in found]
     assert sorted(shares[0] + shares[1]) == [n for n in range(1, ITEMS + 1) if n != TWIN]

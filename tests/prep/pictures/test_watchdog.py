@@ -18,6 +18,8 @@ from toolkit import UserError
 
 TESTS = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.usefixtures("own_decoder")
+
 
 def test_results_come_back_from_one_process() -> None:
     with Watchdog(misbehaving.process_id, limit_seconds=60) as watched:
