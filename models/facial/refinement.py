@@ -125,10 +125,11 @@ class SpatialAttention(nn.Module):
 
     def _convolved(self, pooled: Tensor) -> Tensor:
         """(B, 2 A, h, w) -> (B, A, h, w): two maps at a time, each by its own kernel, which is faster than in groups of two."""
-        weight = self.convolution.weight.flatten(0, 1)[:, None]
+        weight, bias = self.convolution.weight.flatten(0, 1)[:, None], self.convolution.bias
+        assert bias is not None  # of the constructor
         padding = self.convolution.padding
         each = F.conv2d(pooled, weight, padding=padding, groups=len(weight))
-        return each.unflatten(1, (-1, 2)).sum(2) + self.convolution.bias[:, None, None]
+        return each.unflatten(1, (-1, 2)).sum(2) + bias[:, None, None]
 
 
 def _largest(cells: Tensor, channel: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ B faces, S stages, C_s channels of stage s, D width, h × w cells of the common 
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -53,5 +54,6 @@ class Stem(nn.Module):
 
 def _mixed(stage: Tensor, block: Tensor, projection: nn.Module) -> Tensor:
     """V_s (W_s * X_s + b_s), as one 1 × 1 convolution."""
-    weight, bias = block @ projection.weight.flatten(1), block @ projection.bias
+    own, shift = cast(Tensor, projection.weight), cast(Tensor, projection.bias)
+    weight, bias = block @ own.flatten(1), block @ shift
     return F.conv2d(stage, weight[..., None, None], bias)
