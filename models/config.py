@@ -34,6 +34,7 @@ from models.schedule import Schedule
 from models.sequence import SEQUENCES, SequenceKind
 from models.sequence.kind import SequenceSettings
 from models.sequence.sasrec import SASRecSettings
+from models.training.remote_trackers import refuse_remote_trackers
 from toolkit.arguments import refuse_below
 from toolkit.console.command_help import listed
 from toolkit.console.config_help import told_clearly
@@ -57,7 +58,6 @@ KINDS: dict[str, tuple[Mapping[str, Any], str]] = {
 }
 _BY_KIND = ("recommender", "fusion", "sequence")  # sections whose keys depend on their kind
 PRESETS = Path(__file__).parent / "configs"
-LOCAL = ("tensorboard",)  # trackers that only write local files
 PROG = "accelerate launch -m models.train"
 ABOUT = """Trains a recommender on a dataset that prep wrote, and evaluates its best epoch on the test split.
 
@@ -816,13 +816,10 @@ def _keys_of(section: str, kinds: KindNames) -> set[str]:
 def _check_file(
     values: dict[str, Any], kinds: KindNames, options: list[str], *, where: Path
 ) -> None:
-    """Refuses a file that does not contain settings, and a run's record that would call a server.
-
-    A run's config.yaml may come from somebody else, so only the user may choose servers that receive logs.
+    """Refuses a file that does not contain settings, and one that would run code or call a server.
 
     Raises:
-        UserError: if the file has an unknown key or another shape, or if it is a run's record with trackers that do not
-            write local files and the command line sets no trackers.
+        UserError: if the file has an unknown key or another shape, or if it would do what the command line does not allow.
     """
     refuse_other_shape(
         {key: value for key, value in values.items() if key != "format"},
@@ -830,15 +827,7 @@ def _check_file(
         where=where,
     )
     _refuse_remote_code(values, settings_of(kinds), options, where=where)
-    if any(option.partition("=")[0] == "--train.trackers" for option in options):
-        return
-    trackers = values.get("train", {}).get("trackers")
-    remote = [name for name in trackers if name not in LOCAL] if isinstance(trackers, list) else []
-    if {"format", "resume"} & values.keys() and remote:  # older records have no format number
-        raise UserError(
-            f"--config {where}: a run's record, whose train.trackers is {trackers}, would send logs to a server; type "
-            f"--train.trackers '{trackers}' to allow it, or --train.trackers '[]' to disable it"
-        )
+    refuse_remote_trackers(values, options, where=where)
 
 
 def _refuse_remote_code(

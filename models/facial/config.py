@@ -12,6 +12,7 @@ from models.facial.losses import AU_LOSSES
 from models.machine.precision import Precision
 from models.runs.folder import CONFIG
 from models.schedule import Schedule
+from models.training.remote_trackers import refuse_remote_trackers
 from toolkit.arguments import refuse_below
 from toolkit.console.command_help import listed
 from toolkit.console.config_help import told_clearly
@@ -253,8 +254,11 @@ def parse_face_config(arguments: list[str] | None = None) -> FaceConfig:
     names, options = split_files(sys.argv[1:] if arguments is None else arguments)
     files = [named_file(name, PRESETS, lead=f"{OPTION} ") for name in names]
     for file in files:
-        values = {key: value for key, value in read_yaml(file).items() if key != "format"}
-        refuse_other_shape(values, FaceConfig, where=file)
+        values = read_yaml(file)
+        refuse_other_shape(
+            {key: value for key, value in values.items() if key != "format"}, FaceConfig, where=file
+        )
+        refuse_remote_trackers(values, options, where=file)
     options = ["--resume=true" if option == "--resume" else option for option in options]
     file_options = [f"{OPTION}={file}" for file in files]
     return _config_of(

@@ -164,6 +164,15 @@ def test_settings_are_read_from_presets_files_and_options(tmp_path):
         parse_face_config(["--config", str(other), "--data", "d", "--output", "o"])
 
 
+def test_a_record_of_somebody_else_sends_no_logs_to_a_server(tmp_path):
+    record = tmp_path / "config.yaml"
+    record.write_text("format: 1\ntrain: {trackers: [wandb]}\n")
+    words = ["--config", str(record), "--data=DATASET", "--output=RUN"]
+    with pytest.raises(UserError, match=r"would send logs to a server; type --train\.trackers"):
+        parse_face_config(words)
+    assert parse_face_config([*words, "--train.trackers=[]"]).train.trackers == []
+
+
 def test_a_folder_that_is_no_run_of_faces_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"not a run folder, because it has no config\.yaml"):
         read_face_config(tmp_path)
