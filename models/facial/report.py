@@ -37,9 +37,8 @@ REPORT_VERSION = 1
 EXAMPLES = 4
 MAPS = 4  # attention maps of an example
 Facts = dict[str, Any]
-Pictured = dict[
-    str, bytes
-]  # JPEG by name: `ROW` of a face, and `ROW-AU12` with the attention of an AU over it
+# JPEG by name: `ROW` of a face, and `ROW-AU12` with the attention of an AU over it.
+Pictured = dict[str, bytes]
 
 
 def report(

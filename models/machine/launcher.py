@@ -111,8 +111,10 @@ def connected() -> Iterator[None]:
     PartialState(cpu=on_cpu, timeout=TIMEOUT)
     _refuse_strangers()
     os.environ[_KEPT] = "1"
-    yield
-    del os.environ[_KEPT]
+    try:
+        yield
+    finally:
+        del os.environ[_KEPT]
     PartialState().destroy_process_group()
 
 

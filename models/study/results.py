@@ -120,19 +120,20 @@ def _method(arms: Sequence[Arm]) -> dict[str, Any]:
         if (trial := read_trial(record)) is not None
     }
     runs = [trial for _, trial in selected.values()]
+    first = next(((arm, run) for arm in arms for run in _tested_runs(arm).values()), None)
     return {
         "trials": [_trial(arm, trial) for arm, trial in tried.values()],
         "selected": {arm.split: best.settings for arm in arms if (best := arm.best()) is not None},
         "seeds": [_seed(arm, trial) for arm, trial in selected.values()],
         "metrics": {},
         "slices": {},
-        "encoders": _encoders(arms),
+        "encoders": _encoders(first),
         "cost": {
             "runs": len({**tried, **selected}),
             "seconds": sum(trial.seconds for _, trial in {**tried, **selected}.values()),
             "seconds_per_run": _average([trial.seconds for trial in runs]),
             "epochs_per_run": _average([t.epochs for t in runs if t.epochs is not None]),
-            "trainable_parameters": _parameters(arms),
+            "trainable_parameters": _parameters(first),
         },
     }
 
@@ -165,19 +166,18 @@ def _trial(arm: Arm, trial: Trial) -> dict[str, Any]:
     }
 
 
-def _parameters(arms: Sequence[Arm]) -> int | None:
-    for arm in arms:
-        for evaluated in _tested_runs(arm).values():
-            count = read_environment(evaluated.run).get("trainable_parameters")
-            return count if isinstance(count, int) else None
-    return None
+def _parameters(first: tuple[Arm, Evaluated] | None) -> int | None:
+    """The number of trainable parameters of a method, by its first tested run."""
+    count = None if first is None else read_environment(first[1].run).get("trainable_parameters")
+    return count if isinstance(count, int) else None
 
 
-def _encoders(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
-    for arm in arms:
-        for evaluated in _tested_runs(arm).values():
-            return encoders_of(open_dataset(arm.data), read_run_config(evaluated.run).towers)
-    return {}
+def _encoders(first: tuple[Arm, Evaluated] | None) -> dict[str, dict[str, Any]]:
+    """The encoders of a method's towers, by its first tested run."""
+    if first is None:
+        return {}
+    arm, evaluated = first
+    return encoders_of(open_dataset(arm.data), read_run_config(evaluated.run).towers)
 
 
 def _tested(arm: Arm, protocol: Protocol) -> dict[int, Evaluated]:

@@ -80,17 +80,16 @@ def test_the_page_draws_the_metric_by_size(finished: Path) -> None:
     assert all(tick in drawing for tick in ticks), "a tick per power of ten"
 
 
-def test_processes_of_a_launcher_train_each_run_together(
-    data: Path, finished: Path, tmp_path: Path
-) -> None:
-    """Two processes with half a batch each compute the run of one process with the whole batch."""
+def test_processes_of_a_launcher_train_each_run_together(data: Path, tmp_path: Path) -> None:
+    """The second run is the one that would train alone in each process, had the first ended their connection."""
     log = tmp_path / "log"
     words = ["--data", str(data), "--output", str(tmp_path / "two"), "--over", "small", "large",
              *FAST[:-1], "--train.batch_size=32"]  # fmt: skip
     forked.run_two("models.scaling", *words, log=log)
     found = read_json(tmp_path / "two" / "results.json")["methods"]
-    run = tmp_path / "two" / "runs" / "tiny" / "leave-one-out" / "small" / "trial-1"
-    assert read_json(run / "environment.json")["processes"] == 2
+    runs = tmp_path / "two" / "runs" / "tiny" / "leave-one-out"
+    for name in ("small", "large"):
+        assert read_json(runs / name / "trial-1" / "environment.json")["processes"] == 2
     assert found["small"]["metrics"]["paper"]["HR@10"]["value"] > 0
     assert log.read_text().count("small/trial-1: valid") == 2, (
         "trained and tested, told by one process"

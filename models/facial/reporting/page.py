@@ -18,11 +18,8 @@ from toolkit.page.style import REPORT
 Facts = Mapping[str, Any]
 STYLE = REPORT + Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 PAGES = rendering.environment("models.facial.reporting", number=number, percent=percent)
-OWN, RAW, CALIBRATED = (
-    1,
-    0,
-    1,
-)  # colours: of the own test, and of probabilities without and with temperatures
+# Colours: of the own test, and of probabilities without and with temperatures.
+OWN, RAW, CALIBRATED = 1, 0, 1
 DIAGONAL = [[0.0, 0.0], [1.0, 1.0]]
 _OUTCOMES = {
     "recognised": lambda state: state["label"] is True and state["recognised"],
