@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Waiting OpenMP threads spin. A short spin keeps a shared machine fast.
 export GOMP_SPINCOUNT ?= 10000
+# Hundreds of processes of the tests import this tree: they read it compiled, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check docs format install clean
 demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> seven recommenders -> one table

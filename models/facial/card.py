@@ -102,7 +102,7 @@ def _results(report: Mapping[str, Any]) -> str:
 def limits(trained: TrainedFaces) -> list[str]:
     """What a user must know of a network, a sentence each."""
     return [
-        "Results on the subjects of one fold do not transfer to other datasets: test with `evaluate --data`.",
+        "Results on the subjects of one fold do not transfer to other datasets; measure these with the command evaluate.",
         "A network of action units also learns who a person is; the identity probe measures how much.",
         "An action unit is a movement of muscles. It is no evidence of an emotion or intention.",
         "The licence of the dataset and the consent of its subjects are not recorded.",

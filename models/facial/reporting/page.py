@@ -116,7 +116,8 @@ def _f1_plot(facts: Facts) -> Plot:
         title="F1 by action unit",
         x_unit="action unit",
     )
-    return Plot("F1 with 95 % intervals; pale: every face called active", drawing)
+    others = "; other colours: other datasets, as below" if facts["cross"] else ""
+    return Plot(f"F1 with 95 % intervals; pale: every face called active{others}", drawing)
 
 
 def _point(rate: float | None) -> dict[str, float] | None:
