@@ -1,5 +1,6 @@
 """Fixtures for all tests: tiny encoders with random weights, and a synthetic dump."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -44,6 +45,17 @@ def pytest_configure() -> None:
     """Shells start background jobs, and so `make test &`, without Ctrl-C; those that tests send must arrive."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection() -> None:
+    """Imports of all tests make no garbage; searching for it would take a fifth of their time."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """No later search looks through what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

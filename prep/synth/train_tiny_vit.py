@@ -29,6 +29,7 @@ from prep.synth.vit_task import (
     losses,
 )
 from prep.synth.world import Purpose, generator
+from toolkit.console.door import run_command
 from toolkit.console.progress import track
 
 FOLDER = Path(__file__).parent / "tiny_vit"
@@ -147,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

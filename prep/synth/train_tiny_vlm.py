@@ -22,6 +22,7 @@ from prep.synth.vlm_lesson import draw_lesson, loss_of
 from prep.synth.vlm_parts import build_model, build_processor
 from prep.synth.vlm_task import CLIPS, COVERS, draw_examples, seen
 from prep.synth.world import Purpose, generator
+from toolkit.console.door import run_command
 from toolkit.console.progress import track
 
 FOLDER = Path(__file__).parent / "tiny_vlm"
@@ -126,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -1,9 +1,11 @@
 """Answers of commands as text, JSON or nothing; colours; and how a process ends."""
 
 import errno
+import gc
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -243,7 +245,42 @@ def test_ctrl_c_while_a_command_imports_is_one_line():
 def test_as_a_library_nothing_of_the_program_changes():
     handler = signal.getsignal(signal.SIGINT)
     starting.guard()
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is handler and gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("helps", "of_imports", "afterwards"), [(False, False, True), (True, True, True)]
+)
+def test_garbage_is_not_searched_for_during_the_imports_of_a_command(
+    monkeypatch, helps, of_imports, afterwards
+):
+    """A process that a command starts has the command's name, and calls no `started`."""
+    monkeypatch.setattr(sys, "argv", ["bin/versa-train"])
+    line = "from multiprocessing.spawn import spawn_main; spawn_main(pipe_handle=5)"
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-c", line] if helps else ["bin/versa-train"])
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    starting.guard()
+    try:
+        assert gc.isenabled() == of_imports
+        starting.started()
+        assert gc.isenabled() == afterwards
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def test_every_program_of_the_packages_ends_its_start():
+    """`run_command` gives Ctrl-C back and has garbage searched for again."""
+    programs = [
+        path
+        for package in ("toolkit", "prep", "models")
+        for path in (ROOT / package).rglob("*.py")
+        if '__name__ == "__main__"' in path.read_text()
+    ]
+    assert len(programs) > 5
+    assert [
+        p.name for p in programs if not re.search(r"run_(command|trainer)\(", p.read_text())
+    ] == []
 
 
 @pytest.mark.parametrize("command", ["prep", "models"])
