@@ -22,9 +22,11 @@ _STILL_SECONDS = 1.0  # an image has no time: its frame of a video is shown this
 _TIME_BASE = Fraction(1, 90_000)  # seconds per tick of a video's times
 _COLOURS = ("#ffd166", "#06d6a0", "#4cc9f0", "#ef476f", "#c77dff", "#f4a261")  # by face_id
 _TEXT_COLUMNS = 32  # characters in a line of texts
+_LEAST_FONT_PX = 9
 _PAD_PX = 3  # around texts
 _PROBABILITY = re.compile(r"(AU\d+)_p")
 Write = Callable[[Frame, Pixels], None]
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -71,7 +73,10 @@ def sink_of(output: Path) -> Callable[[Path], AbstractContextManager[Write]]:
 
 
 def drawn(pixels: Pixels, rows: Sequence[Row], *, font: Path | None = None) -> Pixels:
-    """A frame with boxes and texts: number, confidence, active AUs with probabilities and texts, text about the face.
+    """A frame with boxes and texts: number, confidence, active AUs with their probabilities, and the text about the face.
+
+    Without a text about the face, each AU has its own text. Texts shrink, to 9 pixels, and end in "…" where a frame is too
+    low for them.
 
     Args:
         pixels: (H, W, 3) RGB.
@@ -80,7 +85,6 @@ def drawn(pixels: Pixels, rows: Sequence[Row], *, font: Path | None = None) -> P
     """
     image = Image.fromarray(pixels)
     size = max(image.height // 36, 11)
-    typeface = ImageFont.load_default(size) if font is None else ImageFont.truetype(font, size)
     draw = ImageDraw.Draw(image, "RGBA")
     faces = [row for row in rows if row["success"]]
     taken = [_box(row) for row in faces]
@@ -88,8 +92,7 @@ def drawn(pixels: Pixels, rows: Sequence[Row], *, font: Path | None = None) -> P
         colour = _COLOURS[row["face_id"] % len(_COLOURS)]
         draw.rectangle(_box(row), outline=colour, width=max(size // 6, 1))
     for row in faces:
-        text = "\n".join(part for line in _lines(row) for part in wrap(line, _TEXT_COLUMNS))
-        extent = draw.multiline_textbbox((0, 0), text, font=typeface)[2:]
+        text, typeface, extent = _fitting(draw, [*_lines(row)], image.height, size, font)
         left, top, right, bottom = label = _label(_box(row), extent, image.size, taken)
         draw.rectangle((left, top, right, bottom), fill=(0, 0, 0, 150))
         colour = _COLOURS[row["face_id"] % len(_COLOURS)]
@@ -132,12 +135,31 @@ def _shared(first: Box, second: Box) -> float:
 
 def _lines(row: Row) -> Iterator[str]:
     yield f"face {row['face_id']}, {row['confidence']:.2f}"
-    for name, probability in row.items():
-        match = _PROBABILITY.fullmatch(name)
-        if match and row[f"{match[1]}_c"]:
-            yield f"{match[1]} {probability:.2f} {row.get(f'{match[1]}_text') or ''}".strip()
+    names = [match[1] for match in map(_PROBABILITY.fullmatch, row) if match]
+    active = {name: f"{name} {row[f'{name}_p']:.2f}" for name in names if row[f"{name}_c"]}
     if row.get("face_text"):
+        yield ", ".join(active.values())
         yield row["face_text"]
+    else:
+        for name, line in active.items():
+            yield f"{line} {row.get(f'{name}_text') or ''}".strip()
+
+
+def _fitting(
+    draw: ImageDraw.ImageDraw, lines: Sequence[str], height_px: int, size: int, font: Path | None
+) -> tuple[str, Font, tuple[float, float]]:
+    """Wrapped lines, their typeface, and their width and height; at most `height_px` high, and `size` if that fits."""
+    parts = [part for line in lines for part in wrap(line, _TEXT_COLUMNS)]
+    while True:
+        typeface = ImageFont.load_default(size) if font is None else ImageFont.truetype(font, size)
+        text = "\n".join(parts)
+        extent = draw.multiline_textbbox((0, 0), text, font=typeface)[2:]
+        if extent[1] + 2 * _PAD_PX <= height_px or len(parts) < 2:
+            return text, typeface, extent
+        if size > _LEAST_FONT_PX:
+            size -= 1
+        else:
+            parts = [*parts[:-2], "…"]
 
 
 def _with_rows(

@@ -33,10 +33,8 @@ def guard() -> None:
 
 
 def started() -> None:
-    """Gives Ctrl-C back to Python: from here on `run_command` handles it. What was imported is no garbage later either."""
-    if not gc.isenabled():
-        gc.freeze()
-        gc.enable()
+    """Gives Ctrl-C back to Python, which `run_command` handles from here on, and searches for garbage again."""
+    gc.enable()
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

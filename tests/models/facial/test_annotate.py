@@ -4,8 +4,9 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
-from models.facial.annotate import annotate, drawn
+from models.facial.annotate import _LEAST_FONT_PX, _fitting, _lines, annotate, drawn
 from models.facial.frames import Frame
 from toolkit import UserError
 
@@ -120,3 +121,25 @@ def test_an_unfinished_video_leaves_nothing(tmp_path):
 def test_other_suffixes_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"out\.avi: .* an \.mp4 file or to a folder; change"):
         annotate(frames(1), [], tmp_path / "out.avi")
+
+
+def test_texts_that_a_picture_is_too_low_for_end_in_dots_inside_it():
+    """In smaller letters first; a lower picture holds fewer lines of the same texts."""
+    names = [f"AU{number:02d}" for number in range(1, 13)]
+    active = {f"{name}_p": 0.9 for name in names} | {f"{name}_c": 1 for name in names}
+    texts = {f"{name}_text": "the corners of the lips are pulled up" for name in names}
+    row = ROW | active | texts | {"face_text": None}
+    draw = ImageDraw.Draw(Image.new("RGB", (10, 10)))
+    shown = {}
+    for height in (1000, 300, 120):
+        text, typeface, extent = _fitting(draw, [*_lines(row)], height, 12, None)
+        assert extent[1] < height and _LEAST_FONT_PX <= typeface.size <= 12
+        shown[height] = text.splitlines()
+    assert shown[1000][-1] != "…" and shown[120][-1] == "…"
+    assert shown[120][:-1] == shown[1000][: len(shown[120]) - 1]
+    assert len(shown[120]) < len(shown[300]) <= len(shown[1000])
+
+
+def test_a_text_about_the_face_is_in_place_of_those_about_its_aus():
+    assert [*_lines(ROW)] == ["face 0, 0.90", "AU12 0.80", "a smile"]
+    assert [*_lines(ROW | {"face_text": None})] == ["face 0, 0.90", "AU12 0.80 lip corners up"]

@@ -266,7 +266,6 @@ def test_garbage_is_not_searched_for_during_the_imports_of_a_command(
         assert gc.isenabled() == afterwards
     finally:
         gc.enable()
-        gc.unfreeze()
 
 
 def test_every_program_of_the_packages_ends_its_start():
