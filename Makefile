@@ -6,7 +6,7 @@ export GOMP_SPINCOUNT ?= 10000
 # Hundreds of processes of the tests import this tree: they read it compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check docs format install clean
+.PHONY: demo test check docs format install pins clean
 demo: .venv/.installed            ## synthetic dump -> Arrow dataset -> seven recommenders -> one table
 	$(BIN)/python benchmarks/demo.py --output demo
 
@@ -32,12 +32,16 @@ format: .venv/.installed
 install: .venv/.installed
 
 # pip compiles on one core, for minutes; compileall uses all. Packages have files for other Pythons, which do not compile.
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --no-compile --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --no-compile --require-hashes --requirement requirements.txt
+	$(BIN)/python -m pip install --no-compile --no-build-isolation --no-deps --editable .
 	$(BIN)/python -W ignore -m compileall -qq -j 0 -x /tests/ .venv/lib || true
 	touch $@
+
+pins:                             ## after a change of dependencies; `make pins UPGRADE=--upgrade` takes the newest versions. Needs uv
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-annotate $(UPGRADE) --output-file requirements.txt pyproject.toml
 
 clean:                            ## removes everything that these commands wrote, and .venv
 	rm -rf .venv demo build dist *.egg-info

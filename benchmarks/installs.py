@@ -14,6 +14,7 @@ cache (`UV_CACHE_DIR`) are on one disk. A cell is not begun with less than `--di
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -43,9 +44,8 @@ for text in metadata.requires("versa-toolkit"):
         name = re.match(r"[\\w.-]+", text)[0].lower().replace("_", "-")
         provided = metadata.packages_distributions().items()
         tops = [top for top, owners in provided if name in {one.lower().replace("_", "-") for one in owners}]
-        try:
-            for top in tops[:1] or [name]:
-                importlib.import_module(top)
+        try:  # a wheel may list files that it lacks: the package of its own name first
+            importlib.import_module(min(tops or [name], key=lambda top: top.lower() != name.replace("-", "_")))
         except Exception as error:
             problems[name] = repr(error)
 programs = {"prep": of_prep, "models": of_models, "models.facial": of_faces}
@@ -71,12 +71,17 @@ class Failed(Exception):
 
 
 def run(words: Sequence[str | Path], folder: Path, seconds: float) -> str:
-    """The output of a command, which is killed with all that it started after some seconds."""
+    """The output of a command, which is killed with all that it started after some seconds.
+
+    Bytecode of linked files is kept for the next environment: it is compiled once per Python, not once per cell.
+    """
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    clean |= {"UV_PYTHON_DOWNLOADS": "never", "HF_HUB_OFFLINE": "1"}
+    clean |= {"PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
     process = subprocess.Popen(
         [str(word) for word in words],
         cwd=folder,
-        env={**clean, "UV_PYTHON_DOWNLOADS": "never", "HF_HUB_OFFLINE": "1"},
+        env=clean,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -177,24 +182,23 @@ def main() -> None:
         "--disk_gib", type=float, default=12, help="free space that a cell requires"
     )
     options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
-    wheel = build(options.work)
+    work = options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    wheel = build(work)
     code = digest(wheel)
     results: dict[tuple[str, str], dict[str, Any]] = {}
-    for python in options.pythons:
-        for extra in options.extras:
-            file = options.work / f"{code}-{options.resolution}-{python}-{extra}.json"
-            if not file.exists():
-                free = shutil.disk_usage(options.work).free / 2**30
-                if free < options.disk_gib:
-                    print(f"{python}, {extra}: not run, {free:.0f} GiB free", file=sys.stderr)
-                    continue
-                result = cell(
-                    options.work, wheel, python, extra, options.resolution, options.seconds
-                )
-                file.write_text(json.dumps(result, indent=2))
-                print(f"{python}, {extra}: {told(result)}", file=sys.stderr)
-            results[python, extra] = json.loads(file.read_text())
+    cells = itertools.product(options.pythons, options.extras)
+    for python, extra in sorted(cells, key=lambda cell: cell[1] != NONE):  # without extras first
+        file = work / f"{code}-{options.resolution}-{python}-{extra}.json"
+        if not file.exists():
+            free = shutil.disk_usage(work).free / 2**30
+            if free < options.disk_gib:
+                print(f"{python}, {extra}: not run, {free:.0f} GiB free", file=sys.stderr)
+                continue
+            result = cell(work, wheel, python, extra, options.resolution, options.seconds)
+            file.write_text(json.dumps(result, indent=2))
+            print(f"{python}, {extra}: {told(result)}", file=sys.stderr)
+        results[python, extra] = json.loads(file.read_text())
     print(f"| extra | {' | '.join(f'Python {python}' for python in options.pythons)} |")
     print(f"|---|{'---|' * len(options.pythons)}")
     for extra in options.extras:
