@@ -6,7 +6,8 @@
 
 Resumes: a run whose test exists is not trained again, and one that was stopped is continued. Prints, and writes to
 FOLDER/faces.json, a line per method with its mean F1 over AUs, folds and seeds, its interval over subjects, and the paired
-test against the full network; the identity probe; the F1 on a dataset like DISFA; and the agreement of texts.
+test against the full network; the identity probe; the F1 on a dataset like DISFA; and the agreement of texts. The full network
+and the one that was trained with an identity shortcut are also tested on other people, who have none: the price of a shortcut.
 """
 
 import argparse
@@ -30,6 +31,11 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "shuffled": ("bp4d", ("--train.shuffle_labels", "true")),
     "shortcut": ("shortcut", ()),
 }
+OTHERS = (
+    "full",
+    "shortcut",
+)  # also tested on other people, whose labels nobody can tell from who they are
+OF_DISFA, OF_OTHERS = "cross-DISFA-synth", "cross-BP4D-synth"  # tests
 ABLATIONS = ("full", "local", "refinement", "stem", "untold")
 
 
@@ -44,12 +50,13 @@ def command(*words: str) -> None:
 
 
 def write_datasets(work: Path, subjects: int, frames: int, size_px: int) -> None:
-    """Faces like BP4D, the same with an identity shortcut, and faces like DISFA."""
+    """Faces like BP4D, the same with an identity shortcut, faces like BP4D of other people, and faces like DISFA."""
     size = ("--subjects", str(subjects), "--frames", str(frames), "--size_px", str(size_px))
     for name, options in {
         "bp4d": (),
         "shortcut": ("--shortcut", "1"),
         "disfa": ("--like", "disfa"),
+        "others": ("--seed", "1"),
     }.items():
         if not (work / name / "dataset.json").exists():
             dump = work / f"{name}-dump"
@@ -72,8 +79,12 @@ def train(work: Path, method: str, fold: int, seed: int, options: list[str]) -> 
             "models.facial.train", "--config", "vl-fau-tiny", "--data", str(work / data), "--fold", str(fold),
             "--output", str(run), "--train.seed", str(seed), *own, *options, *resume,
         )  # fmt: skip
-    if method in ABLATIONS and not list((run / "metrics").glob("cross-*.json")):
+    if method in ABLATIONS and not (run / "metrics" / f"{OF_DISFA}.json").exists():
         command("models.facial", "evaluate", str(run), "--data", str(work / "disfa"))
+    if method in OTHERS and not (run / "metrics" / f"{OF_OTHERS}.json").exists():
+        command(
+            "models.facial", "evaluate", str(run), "--data", str(work / "others"), "--other_people"
+        )
 
 
 def report_of(run: Path, name: str) -> dict:
@@ -107,7 +118,7 @@ def summary(work: Path, methods: list[str], folds: list[int], seeds: list[int]) 
     ablations = [run for method in methods if method in ABLATIONS for run in runs[method]]
     found: dict = {"ablations": compare(ablations).as_dict() if ablations else None}
     if ablations:
-        found["cross"] = compare(ablations, name="cross-DISFA-synth").as_dict()
+        found["cross"] = compare(ablations, name=OF_DISFA).as_dict()
     for method in methods:
         reports = [report_of(run, "test") for run in runs[method]]
 
@@ -129,6 +140,11 @@ def summary(work: Path, methods: list[str], folds: list[int], seeds: list[int]) 
             "AUC": mean("AUC"),
             "ECE": mean("ECE"),
             "ECE_calibrated": mean("ECE_calibrated"),
+            "F1 on others": float(
+                np.mean([report_of(run, OF_OTHERS)["F1"]["value"] for run in runs[method]])
+            )
+            if method in OTHERS
+            else None,
             "identity": mean("identity", "accuracy"),
             "identity chance": mean("identity", "chance"),
             "au_texts agreement": mean("texts", "au_texts", "agreement"),
