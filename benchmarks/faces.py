@@ -93,6 +93,11 @@ def report_of(run: Path, name: str) -> dict:
     return json.loads(path.read_text())
 
 
+def of_others(runs: list[Path]) -> float:
+    """Mean F1 of runs on other people without a shortcut."""
+    return float(np.mean([report_of(run, OF_OTHERS)["F1"]["value"] for run in runs]))
+
+
 def chance(run: Path) -> float:
     """F1 of guessing each AU with its rate r among training subjects, whatever the face: 2 r q / (r + q) with the test's q."""
     per_au = report_of(run, "test")["per_au"].values()
@@ -140,11 +145,7 @@ def summary(work: Path, methods: list[str], folds: list[int], seeds: list[int]) 
             "AUC": mean("AUC"),
             "ECE": mean("ECE"),
             "ECE_calibrated": mean("ECE_calibrated"),
-            "F1 on others": float(
-                np.mean([report_of(run, OF_OTHERS)["F1"]["value"] for run in runs[method]])
-            )
-            if method in OTHERS
-            else None,
+            "F1 on others": of_others(runs[method]) if method in OTHERS else None,
             "identity": mean("identity", "accuracy"),
             "identity chance": mean("identity", "chance"),
             "au_texts agreement": mean("texts", "au_texts", "agreement"),

@@ -4,7 +4,7 @@ S subjects, M methods, R bootstrap rounds.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,14 @@ from numpy.typing import NDArray
 from models.facial.config import read_face_config
 from models.facial.metrics import Counts, Interval, count, f1, f1_of_subjects
 from models.facial.stored import read_test
+from models.runs.folder import METRICS
 from models.training.log import flat
 from toolkit.arguments import paths
 from toolkit.errors import UserError
+from toolkit.json_files import read_json_object
 from toolkit.significance import Paired, paired_tests_against_first
 
-_OF_A_RUN = {
-    "data",
-    "output",
-    "resume",
-    "fold",
-    "train.seed",
-}  # what runs of one method may differ in
+_OF_A_RUN = {"output", "resume", "fold", "train.seed"}  # what runs of one method may differ in
 _ROUNDS = 2_000
 
 
@@ -36,7 +32,8 @@ class TestedRun:
 
     Args:
         path: run folder.
-        settings: its flat settings.
+        settings: its flat settings; `data` is the name of the dataset that it was trained on and the digest of its faces.
+        faces: the same of the dataset that it was tested on.
         subjects: (S,) names, sorted.
         counts: of its predictions at a logit of 0.
         aus: numbers of the AUs.
@@ -44,6 +41,7 @@ class TestedRun:
 
     path: Path
     settings: dict[str, Any]
+    faces: str
     subjects: list[str]
     counts: Counts
     aus: tuple[int, ...]
@@ -51,7 +49,7 @@ class TestedRun:
 
 @dataclass(frozen=True)
 class Method:
-    """Runs that differ in nothing but fold and seed.
+    """Runs that differ in nothing but fold and seed, trained on one dataset.
 
     Args:
         name: settings in which it differs from the first method; the name of its first run for the first.
@@ -119,7 +117,7 @@ def compare(runs: Sequence[str | Path], *, name: str = "test") -> Comparison:
         name: of the test: `test` or `cross-NAME`.
 
     Raises:
-        UserError: if a run has no such test, or methods have other AUs, folds or subjects.
+        UserError: if a run has no such test, or methods have other faces, AUs, folds or subjects.
     """
     read = [_read(path, name) for path in paths(runs, name="runs")]
     methods: dict[str, list[TestedRun]] = defaultdict(list)
@@ -154,16 +152,33 @@ def compare(runs: Sequence[str | Path], *, name: str = "test") -> Comparison:
 def _read(run: Path, name: str) -> TestedRun:
     settings = flat(asdict(read_face_config(run)))
     test = read_test(run, name)
+    report = read_json_object(run / METRICS / f"{name}.json")
+    settings["data"] = _dataset(report, "trained_on")
     counts = count(test.logits >= 0, test.labels, test.subjects)
-    return TestedRun(run, settings, sorted(set(test.subjects)), counts, test.aus)
+    faces = _dataset(report, "dataset")
+    return TestedRun(run, settings, faces, sorted(set(test.subjects)), counts, test.aus)
+
+
+def _dataset(report: Mapping[str, Any], key: str) -> str:
+    """A dataset by its content, as tests record it."""
+    match report.get(key):
+        case {"name": str(name), "faces_sha256": str(digest)}:
+            return f"{name} ({digest[:8]})"
+    return "unknown"
 
 
 def _refuse_unlike(first: Sequence[TestedRun], group: Sequence[TestedRun]) -> None:
-    """Refuses methods that were not tested alike: on the same AUs, folds and subjects.
+    """Refuses methods that were not tested alike: on the same faces with the same labels, AUs, folds and subjects.
 
     Raises:
         UserError: naming the runs and the difference.
     """
+    for run in group:
+        if run.faces != first[0].faces:
+            raise UserError(
+                f"{first[0].path} and {run.path}: were tested on other faces, {first[0].faces} and {run.faces}; compare runs of "
+                "the same dataset"
+            )
     for what, of in {
         "AUs": lambda runs: sorted({run.aus for run in runs}),
         "folds": lambda runs: sorted({run.settings["fold"] for run in runs}),

@@ -124,3 +124,19 @@ def test_runs_are_averaged_over_seeds_and_paired_by_subject(trained_run, tmp_pat
     assert "p " in compare([trained_run, worse]).show()
     with pytest.raises(UserError, match="has no test 'other'"):
         compare([trained_run], name="other")
+
+
+@pytest.mark.parametrize(("key", "runs"), [("trained_on", [1, 1]), ("dataset", None)])
+def test_runs_over_other_faces_are_another_method_or_refused(trained_run, tmp_path, key, runs):
+    """The same settings, trained on faces with other labels, are not a second seed; tests on others do not compare."""
+    other = shutil.copytree(trained_run, tmp_path / "other")
+    report = json.loads((other / "metrics/test.json").read_text())
+    report[key]["faces_sha256"] = 64 * "0"
+    (other / "metrics/test.json").write_text(json.dumps(report))
+    if runs is None:
+        with pytest.raises(UserError, match="tested on other faces"):
+            compare([trained_run, other])
+    else:
+        found = compare([trained_run, other]).methods
+        assert [one.runs for one in found] == runs
+        assert found[1].name == f"data={report[key]['name']} (00000000)"
