@@ -39,7 +39,7 @@ class EncoderSpec:
         lowercase: whether texts are lower-cased first.
         dtype: precision to compute in. auto is float32 on a CPU and saved on a GPU; saved is what the encoder's
             weights were saved in (float32 for BERT, bfloat16 for most LLMs). States depend on it.
-        quantize: 8bit or 4bit quantises the weights while loading; it needs `pip install bitsandbytes`.
+        quantize: 8bit or 4bit quantises the weights while loading; it needs `pip install 'versa-toolkit[quantize]'`.
         trust_remote_code: runs code that comes with the encoder; off by default.
         frame_count: how many frames a video encoder reads of a clip, where it does not depend on its weights; by
             default as its configuration says, 5 for video networks of torchvision and pytorchvideo without position

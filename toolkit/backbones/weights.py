@@ -55,7 +55,7 @@ class Weights:
         if importlib.util.find_spec("bitsandbytes") is None:
             raise UserError(
                 f"quantize is {self.quantize}, which needs bitsandbytes, and it is not installed; "
-                "pip install bitsandbytes, or set quantize to none"
+                "run: pip install 'versa-toolkit[quantize]', or set quantize to none"
             )
         if self.quantize == "8bit":
             return BitsAndBytesConfig(load_in_8bit=True)
