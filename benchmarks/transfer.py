@@ -25,7 +25,6 @@ experiment continues with the same command.
 """
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +37,7 @@ from prep.synth import write_dump
 from toolkit import metrics
 from toolkit.console.door import run_command
 from toolkit.significance import holm, paired_test
-from toolkit.store import Table, read_file
+from toolkit.store import read_file
 
 TASTE = 7
 VIT = "package:prep/synth/tiny_vit"
@@ -138,22 +137,8 @@ def build(work: Path, *, items: Sequence[int], users: Sequence[int]) -> None:
             )
         prep.build(dump, work / name, PrepConfig(encode=ENCODE, media=MediaConfig(workers=1)))
     if not (work / "shuffled").exists():
-        shuffle(work / "source", work / "shuffled")
+        prep.permute_items(work / "source", work / "shuffled")
     built.touch()
-
-
-def shuffle(source: Path, folder: Path) -> None:
-    """Copies a dataset, with its items permuted in all interactions."""
-    unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns("interactions"))
-    table = Table(source / "interactions").read()
-    items = table.column("item").to_numpy()
-    order = np.random.default_rng(0).permutation(items.max()).astype(items.dtype) + 1
-    column = table.schema.get_field_index("item")
-    shuffled = table.set_column(column, table.schema.field(column), [order[items - 1]])
-    Table(unfinished / "interactions").append(shuffled)
-    unfinished.rename(folder)
 
 
 def main() -> None:

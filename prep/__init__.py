@@ -1,4 +1,4 @@
-"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `check_sources`, `export_tower`, `audit`, `report`, `estimate`; `faces`."""
+"""From raw dumps to Arrow datasets: `ingest`, `comments`, `media`, `caption`, `encode`, all as `build`; `check`, `check_sources`, `export_tower`, `permute_items`, `audit`, `report`, `estimate`; `faces`."""
 
 import sys
 from importlib import import_module
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prep.faces.store import faces
     from prep.ingest import ingest
     from prep.media import media
+    from prep.permute import permute_items
     from prep.report import report
     from prep.sample import sample_captions
 
@@ -47,6 +48,7 @@ __all__ = [
     "faces",
     "ingest",
     "media",
+    "permute_items",
     "report",
     "sample_captions",
 ]
@@ -73,6 +75,7 @@ _MODULES = {
     "faces": "prep.faces.store",
     "ingest": "prep.ingest",
     "media": "prep.media",
+    "permute_items": "prep.permute",
     "report": "prep.report",
     "sample_captions": "prep.sample",
 }
