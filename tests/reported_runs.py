@@ -1,6 +1,8 @@
 """A small dataset with covers, captions, cold items and hostile texts, and runs of every kind on it."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ ALL_ITEMS = ITEMS + 3  # nobody has item 63
 EVIL = "<script>window.evil = 1</script> & \"quoted\" 'title'"
 EVIL_CAPTION = '<img src=x onerror="window.evil = 2"> ' + "a long caption of a red circle " * 5
 EVIL_NAME = "text <b>&amp;"  # of a run's folder
+RIGHT_TO_LEFT = "שלום pizza!"  # the exclamation mark stands on the left
 BROKEN_COVER = 41
 RUNS = {
     "id": ["--config", "id"],
@@ -52,6 +55,27 @@ def train_runs(data: Path, folder: Path) -> list[Path]:
         output = str(folder / name)
         train(parse_run_config([*words, *short, "--data", str(data), "--output", output]))
     return [folder / name for name in RUNS]
+
+
+def long_name(run: int) -> str:
+    """A name that differs from others only in its middle."""
+    return f"sweep_learning-rate-{run}e-4_negatives-in-batch_gates-shared_seed-1"
+
+
+def many_runs(facts: dict[str, Any], count: int) -> dict[str, Any]:
+    """Facts of a report whose runs are repeated under long names, with titles and captions from right to left."""
+    copied = json.loads(json.dumps(facts))
+    (group,) = copied["groups"]
+    size = len(copied["runs"])
+    copied["runs"] = [copied["runs"][n % size] | {"name": long_name(n)} for n in range(count)]
+    group["runs"] = list(range(count))
+    group["tests"] = [None, *(group["tests"][1] for _ in range(count - 1))]
+    for user in group["gallery"]["users"]:
+        for key in ("ranks", "lists"):
+            user[key] = {str(n): user[key][str(n % size)] for n in range(count)}
+    for item in group["gallery"]["items"].values():
+        item |= {"title": RIGHT_TO_LEFT, "captions": {"said": RIGHT_TO_LEFT}}
+    return copied
 
 
 def jpeg(colour: int, *, width: int = 300, height: int = 200) -> bytes:

@@ -1,6 +1,7 @@
 """The page of a study: a self-contained HTML file, a pure function of its results."""
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 import yaml
@@ -216,11 +217,10 @@ def _order(block: Results) -> Table:
     order = {} if found is None else found["order"]
     names = list(block["methods"])
     rows: list[list[Cell]] = [
-        [protocol, *(SeriesName(names.index(name), name) for name in methods)]
-        for protocol, methods in order.items()
+        [place, *(name and SeriesName(names.index(name), name) for name in methods)]
+        for place, methods in enumerate(zip_longest(*order.values()), start=1)
     ]
-    count = max(map(len, order.values()), default=0)
-    return Table(["protocol", *(str(place) for place in range(1, count + 1))], rows, row_heads=True)
+    return Table(["rank", *order], rows, row_heads=True)
 
 
 def _search(metric: str, methods: Results) -> Markup | None:
@@ -261,7 +261,7 @@ def _trials(method: Results) -> Table:
 
 
 def _slices(metric: str, methods: Results, protocols: list[str]) -> dict[str, Table]:
-    """Per protocol: a row per slice, a column per method."""
+    """Per protocol: a row per method, a column per slice."""
     found = {}
     for protocol in protocols:
         by_method = {
@@ -271,9 +271,10 @@ def _slices(metric: str, methods: Results, protocols: list[str]) -> dict[str, Ta
         names = list(dict.fromkeys(name for values in by_method.values() for name in values))
         if names:
             rows: list[list[Cell]] = [
-                [name, *(values.get(name) for values in by_method.values())] for name in names
+                [SeriesName(position, method), *map(values.get, names)]
+                for position, (method, values) in enumerate(by_method.items())
             ]
-            found[protocol] = Table(["slice", *by_method], rows, row_heads=True)
+            found[protocol] = Table(["method", *names], rows, row_heads=True)
     return found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from browser import browser, complaints, open_page, requested
-from reported_runs import EVIL_NAME, RUNS
+from reported_runs import EVIL_NAME, RIGHT_TO_LEFT, RUNS, long_name, many_runs
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -13,16 +13,31 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
 from models.report import report
+from models.reporting.page import render
 
 USERS = 5
+MANY = 20
 NAMES = list(RUNS)
 
 
 @pytest.fixture(scope="module")
-def page(reported: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("page") / "report.html"
-    report(reported, output=output, users=USERS, progress=False)
-    return output
+def made(reported: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The page of the three runs, and one of twenty runs with long names, titles from right to left and no covers."""
+    folder = tmp_path_factory.mktemp("page")
+    output, crowded = folder / "report.html", folder / "crowded.html"
+    facts = report(reported, output=output, users=USERS, progress=False)
+    crowded.write_text(render(many_runs(facts, MANY), [{}]), encoding="utf-8")
+    return output, crowded
+
+
+@pytest.fixture(scope="module")
+def page(made: tuple[Path, Path]) -> Path:
+    return made[0]
+
+
+@pytest.fixture(scope="module")
+def crowded(made: tuple[Path, Path]) -> Path:
+    return made[1]
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +208,59 @@ def test_nothing_is_wider_than_a_phone(chromium: Chrome, page: Path) -> None:
         if one.size["width"] > 390
     ]
     assert wide == []
+
+
+def test_twenty_runs_with_long_names_fit(chromium: Chrome, crowded: Path) -> None:
+    open_page(chromium, crowded)
+    (legend,) = seen(chromium, ".legend")
+    assert legend.size["height"] < 110  # it stays on the screen
+    looks = {one.get_attribute("class") for one in seen(chromium, ".legend button > *")}
+    assert len(looks) == MANY
+    names = [one.text for one in chromium.find_elements(By.CSS_SELECTOR, "svg")[0].find_elements(By.CSS_SELECTOR, ".name")]  # fmt: skip
+    assert len(set(names)) == len(names) == MANY
+    cut = "return [...document.querySelectorAll('#metrics > .wide')].filter(e => e.scrollWidth > e.clientWidth).length"
+    assert chromium.execute_script(cut) == 0
+    assert long_name(MANY - 1) in seen(chromium, "#metrics table")[0].text
+    inside = "return [...document.querySelectorAll('svg')].every(s => [...s.querySelectorAll('text')].every(t => t.getBoundingClientRect().top >= s.getBoundingClientRect().top - 3 && t.getBoundingClientRect().left >= s.getBoundingClientRect().left - 3))"
+    assert chromium.execute_script(inside)
+    open_page(chromium, crowded, width=390)
+    assert chromium.execute_script("return document.documentElement.scrollWidth") == 390
+
+
+def test_it_prints_in_the_dark_without_cut_tables_or_lost_colours(
+    chromium: Chrome, crowded: Path
+) -> None:
+    open_page(chromium, crowded, width=720, dark=True)
+    media = {
+        "media": "print",
+        "features": [{"name": "prefers-color-scheme", "value": "dark"}],
+    }
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        assert chromium.execute_script("return document.documentElement.scrollWidth") == 720
+        body = chromium.find_element(By.TAG_NAME, "body")
+        ground, letters = (body.value_of_css_property(n) for n in ("background-color", "color"))
+        assert luminance(ground) > 0.99 and luminance(letters) < 0.01
+        kept = (
+            "return getComputedStyle(document.querySelector('.chip'), '::before').printColorAdjust"
+        )
+        assert chromium.execute_script(kept) == "exact"
+    finally:
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_texts_from_right_to_left_keep_their_order(chromium: Chrome, crowded: Path) -> None:
+    open_page(chromium, crowded)
+    place = (
+        "const text = arguments[0].firstChild, range = document.createRange();"
+        "const left = n => (range.setStart(text, n), range.setEnd(text, n + 1), range.getBoundingClientRect().left);"
+        "return [left(0), left(text.length - 1)]"
+    )
+    for query in (".users td[dir]", ".item .title", ".said bdi"):
+        text = seen(chromium, query)[0]
+        assert text.text == RIGHT_TO_LEFT
+        first, last = chromium.execute_script(place, text)
+        assert last < first, query
 
 
 def test_everything_is_there_without_a_script(page: Path) -> None:

@@ -18,6 +18,7 @@ from toolkit.page.plots import (
     dots,
     gates,
     intervals,
+    labels,
     scatter,
 )
 
@@ -42,7 +43,7 @@ def test_intervals_stand_on_one_scale_with_chance() -> None:
     svg, series = parse(intervals(rows, metric="HR@10", chance=0.2))
     # ticks 0, 10, .., 40 from 132 to 396: 0.1 of 0.4 is 66 units
     assert [number(one.find("circle"), "cx") for one in series.values()] == [198.0, 330.0]
-    assert [one.get("class") for one in series.values()] == ["series s0", "series s1"]
+    assert [one.get("class") for one in series.values()] == ["series s0", "series s1 r1"]
     (chance,) = (one for one in svg.findall("path") if one.get("class") == "chance")
     assert chance.get("d", "").startswith("M264.0 ")
     whisker = series["9"].find("path")
@@ -100,7 +101,7 @@ def test_weights_of_a_level_are_stacked() -> None:
 
 
 def test_names_of_close_points_do_not_stand_on_one_another() -> None:
-    points = [Point(n, f"run {n}", 0.5, metric(0.1)) for n in range(4)]
+    points = [Point(n, f"run {n}", 0.5, metric(0.1, 0.1)) for n in range(4)]
     _, found = parse(scatter(points, x_name="cost", y_name="HR@10"))
     heights = sorted(number(one.find("text"), "y") for one in found.values())
     assert all(above + 13.9 <= below for above, below in pairwise(heights))
@@ -111,3 +112,20 @@ def test_a_value_that_is_the_same_everywhere_is_drawn() -> None:
     assert "nan" not in curves(flat, title="t", x_unit="step", y_unit="loss")
     zero = [Point(0, "a", 0.0, metric(0.0))]
     assert "nan" not in scatter(zero, x_name="TPME", y_name="HR@10")
+
+
+def test_a_name_without_room_is_left_out_and_none_is_above_the_drawing() -> None:
+    points = [Point(n, f"run {n}", 0.5, metric(0.1)) for n in range(9)]
+    svg, _ = parse(scatter(points, x_name="cost", y_name="HR@10"))
+    heights = [
+        number(text, "y") for text in svg.iter("text") if (text.text or "").startswith("run")
+    ]
+    assert heights == [14.0]  # the points are at the top, and a second name would be outside
+
+
+def test_long_names_keep_what_tells_them_apart() -> None:
+    names = [
+        f"{kind}_rate-{rate}e-4_batch-512_seed-1" for kind in ("id", "text") for rate in (1, 3)
+    ]
+    assert labels(names, 18) == ["id_rate-1e-4…", "id_rate-3e-4…", "text_rate-1e-4…", "text_rate-3e-4…"]  # fmt: skip
+    assert labels(["ease", "x" * 30], 18) == ["ease", "xxxxx…xxxxxxxxxxxx"]

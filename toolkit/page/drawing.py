@@ -34,6 +34,7 @@ class Frame(NamedTuple):
 
 
 FRAME = Frame()
+LARGEST = 1.25  # CSS pixels per unit of the view box, so that letters have one size in narrow and wide drawings
 
 
 def linear_ticks(largest: int, about: int = 4) -> list[int]:
@@ -133,6 +134,6 @@ def figure(title: str, description: str, parts: Sequence[str], frame: Frame = FR
     """
     body = "\n".join(parts)
     return Markup(
-        f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img">\n<title>{escape(title)}</title>\n'
+        f'<svg viewBox="0 0 {frame.width} {frame.height}" style="max-width: {LARGEST * frame.width:g}px" role="img">\n<title>{escape(title)}</title>\n'
         f"<desc>{escape(description)}</desc>\n{body}\n</svg>"
     )

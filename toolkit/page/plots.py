@@ -1,25 +1,32 @@
 """Plots of several series as SVG: intervals, curves, bars and points, with one colour per series, such as a run.
 
-The marks of a series are in a group of class `series sN`, where N selects the colour (`report.css`). A page's script can
-highlight a series. Fractions are drawn in percent.
+The marks of a series are in a group of class `series sN`, where N selects the colour, or `series sN rM` from the ninth
+series on, where M selects the kind of mark: rings and dashes, then squares of half the colour (`report.css`). A page's
+script can highlight a series. Fractions are drawn in percent.
 """
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-from toolkit.graphemes import cut_start
+from toolkit.graphemes import cut, cut_start
 from toolkit.page.drawing import FRAME, Frame, figure, round_ticks, scale, x_axis, y_axis
 
-COLOURS = 8  # of series; further series reuse them
-NAME_LETTERS = 18
-LINE, NAME = 14.0, 110.0  # height of a line of text, width of a name
+COLOURS = 8  # of series; further series reuse them with other marks
+MARKS = 3  # kinds of marks
+NAME_LETTERS = 18  # of a name within a plot
+LONG_NAME_LETTERS = 34  # of a name on the left of a plot
+LETTER = 6.9  # width of a letter, on average
+LINE = 14.0  # height of a line of text
 ROW = 30.0  # height of a row of `intervals`
 CURVES = Frame(width=340, height=260, left=48, right=322, top=12, bottom=212)  # three per row
 SMALL = Frame(width=250, height=168, left=40, right=242, top=10, bottom=118)  # four per row
 SQUARE = Frame(width=250, height=250, left=44, right=240, top=10, bottom=206)  # four per row
+_WORD, _GAP = re.compile(r"[^_/ ]+"), re.compile(r"[_/ …]*…[_/ …]*")
 Metric = dict[str, float]
 
 
@@ -35,8 +42,7 @@ class SeriesName(NamedTuple):
     name: str
 
     def __html__(self) -> Markup:
-        chip = Markup('<span class="chip s{}">{}</span>')
-        return chip.format(self.position % COLOURS, self.name)
+        return Markup('<span class="chip {}">{}</span>').format(look(self.position), self.name)
 
 
 class Plot(NamedTuple):
@@ -108,7 +114,9 @@ def intervals(rows: Sequence[Values], *, metric: str, chance: float) -> Markup:
         chance: value at chance level.
     """
     bottom = 12 + ROW * len(rows)
-    frame = Frame(height=bottom + 50, left=132, right=396, top=8, bottom=bottom)
+    names = labels([row.name for row in rows], LONG_NAME_LETTERS)
+    left = max(132.0, 12 + LETTER * max(map(len, names)))
+    frame = Frame(height=bottom + 50, left=left, right=396, top=8, bottom=bottom)
     cells = [(row, row.columns[0]) for row in rows]
     ticks = round_ticks(0, max([chance, *(cell["high"] for _, cell in cells if cell)]))
     x = scale(ticks[0], ticks[-1], frame.left, frame.right)
@@ -121,7 +129,7 @@ def intervals(rows: Sequence[Values], *, metric: str, chance: float) -> Markup:
         drawn += [
             _begin(row.position),
             f"<title>{escape(row.name)}: {_text(cell)}</title>",
-            f'<text class="end name" x="{frame.left - 10}" y="{y + 4:.1f}">{escape(shortened(row.name))}</text>',
+            f'<text class="end name" x="{frame.left - 10}" y="{y + 4:.1f}">{escape(names[index])}</text>',
             f'<path class="whisker" d="M{x(cell["low"]):.1f} {y:.1f}H{x(cell["high"]):.1f}"/>',
             f'<circle class="dot" cx="{x(cell["value"]):.1f}" cy="{y:.1f}" r="5"/>',
             f'<text class="start" x="{x(cell["high"]) + 8:.1f}" y="{y + 4:.1f}">{100 * cell["value"]:.1f}</text>',
@@ -275,7 +283,7 @@ def _grouped(
 
 
 def scatter(points: Sequence[Point], *, x_name: str, y_name: str, log_x: bool = False) -> Markup:
-    """A labelled point with its interval per run; with `log_x`, a tick per power of ten."""
+    """A point with its interval per run, and its name where there is room; with `log_x`, a tick per power of ten."""
     along = math.log10 if log_x else float
     xs = [along(point.x) for point in points]
     x_ticks = (
@@ -284,11 +292,23 @@ def scatter(points: Sequence[Point], *, x_name: str, y_name: str, log_x: bool = 
     y_ticks = round_ticks(0, max(point.y["high"] for point in points))
     x = scale(x_ticks[0], x_ticks[-1], FRAME.left + 14, FRAME.right - 14)
     y = scale(y_ticks[0], y_ticks[-1], FRAME.bottom, FRAME.top)
-    heights = apart([(x(a), y(point.y["value"]) - 6) for a, point in zip(xs, points, strict=True)])
+    names = labels([point.name for point in points], NAME_LETTERS)
+    heights = apart(
+        [
+            (*_beside(x(a), name), y(point.y["value"]) - 6)
+            for a, name, point in zip(xs, names, points, strict=True)
+        ]
+    )
     drawn = [
         part
-        for point, a, height in zip(points, xs, heights, strict=True)
-        for part in _point(point, x(a), y, height, f"{x_name} {point.x:.3g}, {y_name}")
+        for point, a, name, height in zip(points, xs, names, heights, strict=True)
+        for part in _point(
+            point,
+            x(a),
+            y,
+            label=f"{x_name} {point.x:.3g}, {y_name}",
+            name=None if height is None else (name, height),
+        )
     ]
     values = "; ".join(f"{p.name} {p.x:.3g} and {_text(p.y)}" for p in points)
     return figure(
@@ -303,39 +323,59 @@ def scatter(points: Sequence[Point], *, x_name: str, y_name: str, log_x: bool = 
 
 
 def _point(
-    point: Point, across: float, y: Callable[[float], float], height: float, label: str
+    point: Point,
+    across: float,
+    y: Callable[[float], float],
+    *,
+    label: str,
+    name: tuple[str, float] | None,
 ) -> list[str]:
-    """A point, its interval, and its name at `height`, on the side where it fits."""
-    is_right = across > (FRAME.left + FRAME.right) / 2
-    kind, shift = ("end", -9) if is_right else ("start", 9)
+    """A point, its interval, and its name at a height, on the side where it fits."""
+    kind, shift = ("end", -9) if _is_right(across) else ("start", 9)
     cell = point.y
+    text = name and (
+        f'<text class="{kind} name" x="{across + shift:.1f}" y="{name[1]:.1f}">{escape(name[0])}</text>'
+    )
     return [
         _begin(point.position),
         f"<title>{escape(point.name)}: {escape(label)} {_text(cell)}</title>",
         f'<path class="whisker" d="M{across:.1f} {y(cell["low"]):.1f}V{y(cell["high"]):.1f}"/>',
         f'<circle class="dot" cx="{across:.1f}" cy="{y(cell["value"]):.1f}" r="5"/>',
-        f'<text class="{kind} name" x="{across + shift:.1f}" y="{height:.1f}">{escape(shortened(point.name))}</text>',
+        text or "",
         "</g>",
     ]
 
 
-def apart(points: Sequence[tuple[float, float]]) -> list[float]:
-    """Heights of names at points (x, y), each moved up until it overlaps no lower name.
+def _is_right(across: float) -> bool:
+    return across > (FRAME.left + FRAME.right) / 2
 
-    >>> apart([(10.0, 100.0), (20.0, 97.0), (300.0, 98.0)])
+
+def _beside(across: float, name: str) -> tuple[float, float]:
+    """Where a name beside a point begins and ends."""
+    width = 9 + LETTER * len(name)
+    return (across - width, across) if _is_right(across) else (across, across + width)
+
+
+def apart(names: Sequence[tuple[float, float, float]]) -> list[float | None]:
+    """Heights of names, each moved up until it overlaps no lower name; None for a name that three lines do not free.
+
+    Args:
+        names: (left, right, height) of each.
+
+    >>> apart([(0.0, 50.0, 100.0), (20.0, 70.0, 97.0), (300.0, 350.0, 98.0)])
     [100.0, 86.0, 98.0]
     """
     moved: dict[int, float] = {}
-    for index in sorted(range(len(points)), key=lambda point: -points[point][1]):
-        x, height = points[index]
-        near = sorted(
-            (moved[other] for other in moved if abs(points[other][0] - x) < NAME), reverse=True
-        )
-        for below in near:
+    for index in sorted(range(len(names)), key=lambda name: -names[name][2]):
+        left, right, wanted = names[index]
+        height = max(wanted, LINE)
+        near = (moved[o] for o in moved if names[o][0] < right and left < names[o][1])
+        for below in sorted(near, reverse=True):
             if abs(below - height) < LINE:
                 height = below - LINE
-        moved[index] = height
-    return [moved[index] for index in range(len(points))]
+        if height >= max(wanted - 3 * LINE, LINE):
+            moved[index] = height
+    return [moved.get(index) for index in range(len(names))]
 
 
 def gates(layers: Sequence[str], columns: Sequence[Sequence[float]], *, title: str) -> Markup:
@@ -375,19 +415,54 @@ def gates(layers: Sequence[str], columns: Sequence[Sequence[float]], *, title: s
     )
 
 
-def shortened(name: str) -> str:
-    """A name that fits beside a plot. Long names keep their end, where paths differ.
+def labels(names: Sequence[str], letters: int) -> list[str]:
+    """Names that fit in or beside a plot. Long names lose the words that most of them share, so that they stay different.
 
-    >>> shortened("runs/first-try/video-caption")
-    '…try/video-caption'
+    Args:
+        names: of the series of a plot.
+        letters: length of a label.
+
+    >>> labels(["ease", "sweep_lr-1e-4_batch-512_gates", "sweep_lr-3e-4_batch-512_gates"], 18)
+    ['ease', '…lr-1e-4…', '…lr-3e-4…']
     """
-    return name if len(name) <= NAME_LETTERS else f"…{cut_start(name, NAME_LETTERS - 1)}"
+    long = [name for name in names if len(name) > letters]
+    counts = Counter(word for name in long for word in set(_WORD.findall(name)))
+    shared = {word for word, count in counts.items() if count > max(1, len(long) / 2)}
+
+    def cut_down(name: str) -> str:
+        kept = _WORD.sub(lambda word: "…" if word[0] in shared else word[0], name)
+        return shortened(_GAP.sub("…", kept), letters)
+
+    found = [cut_down(name) if len(name) > letters else name for name in names]
+    return found if len(set(found)) == len(names) else [shortened(n, letters) for n in names]
+
+
+def shortened(name: str, letters: int = NAME_LETTERS) -> str:
+    """A name that fits in or beside a plot. Long names keep both ends, the start a third of the letters.
+
+    >>> shortened("text-only_learning-rate-0.001_seed-2")
+    'text-…0.001_seed-2'
+    """
+    if len(name) <= letters:
+        return name
+    start = (letters - 1) // 3
+    return f"{cut(name, start)}…{cut_start(name, letters - 1 - start)}"
+
+
+def look(position: int) -> str:
+    """The classes of a series: its colour, and its kind of mark if it is not the first.
+
+    >>> look(3), look(12)
+    ('s3', 's4 r1')
+    """
+    mark = position // COLOURS % MARKS
+    return f"s{position % COLOURS}" + (f" r{mark}" if mark else "")
 
 
 def _begin(position: int | None) -> str:
     if position is None:
         return '<g class="series plain">'
-    return f'<g class="series s{position % COLOURS}" data-run="{position}">'
+    return f'<g class="series {look(position)}" data-run="{position}">'
 
 
 def _describe_columns(title: str, columns: Sequence[str], runs: Sequence[Values]) -> str:

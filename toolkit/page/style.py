@@ -48,9 +48,12 @@ p { margin: 0.5rem 0; max-width: 44rem; }
 .warning .severity { color: var(--warning); }
 .note .severity { color: var(--note); }
 .wide { overflow-x: auto; margin: 0.75rem 0; }
+td, dd, bdi { unicode-bidi: plaintext; }
+td > .soft { white-space: nowrap; }
 table { border-collapse: collapse; width: 100%; font-size: 0.94rem; }
 th, td { padding: 0.4rem 1rem 0.4rem 0; text-align: left; vertical-align: top; }
 th { color: var(--soft); font-weight: 500; white-space: nowrap; }
+.long { display: inline-block; width: max-content; max-width: 12rem; white-space: normal; overflow-wrap: anywhere; }
 tbody tr { border-top: 1px solid var(--line); }
 thead + tbody tr:last-child, tbody tr:last-child { border-bottom: 1px solid var(--line); }
 th:last-child, td:last-child { padding-right: 0; }
@@ -84,6 +87,7 @@ svg .line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin:
   .numbers { gap: 0.5rem 2rem; }
   details th:first-child { width: 3.5rem; }
   th, td { padding-right: 0.6rem; }
+  tbody th { white-space: normal; min-width: 6.5rem; }
   .right + :not(.right) { padding-left: 0; }
 }
 @media print {
@@ -93,7 +97,12 @@ svg .line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-linejoin:
     --accent: #2f6f73; --pale: #c9d6d5; --error: #a8322a; --warning: #8a5a00; --note: #456079;
   }
   body { max-width: none; padding: 0; }
-  h2, h3, summary { break-after: avoid; }
+  h2, h3, h4, summary { break-after: avoid; break-inside: avoid; }
+  .wide { overflow: visible; }
+  table { font-size: 0.78em; }
+  th, td { padding-right: 0.45rem; }
+  th, td, .right, td > .soft { white-space: normal; }
+  .long { max-width: 7em; }
   tr, figure, .verdict li { break-inside: avoid; }
   details::details-content { content-visibility: visible; height: auto; }
 }
