@@ -8,6 +8,7 @@ import shutil
 import sys
 import tomllib
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -227,9 +228,12 @@ def check(words: list[str]) -> None:
         targets = (ROOT / "Makefile").read_text()
         assert all(f"\n{word}:" in targets for word in words[1:]), f"no such target: {words}"
     elif words[:2] == ["pip", "install"]:
-        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        named = words[2].partition("[")[2].rstrip("]").split(",")
-        assert set(named) <= set(extras["optional-dependencies"]), f"no such extra: {named}"
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        lists = [word.partition("[")[2].rstrip("]") for word in words[2:] if "[" in word]
+        named = {extra for extras in lists for extra in extras.split(",")}
+        assert named <= set(project["optional-dependencies"]), f"no such extra: {named}"
+        files = [file for option, file in pairwise(words) if option == "-r"]
+        assert all((ROOT / file).is_file() for file in files), f"no such file: {files}"
     elif "bash" in words:  # srun … bash -c 'accelerate launch …'
         for inner in command_lines(words[-1]):
             check([word.replace("$SLURM_NODEID", "1") for word in inner])
