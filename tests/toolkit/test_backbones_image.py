@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from toolkit import TowerSpec, UserError
-from toolkit.backbones import load_backbone
+from toolkit.backbones import load_backbone, pretrained
 from toolkit.images import decode_jpeg
 
 SMALL = {
@@ -281,3 +281,17 @@ def test_an_encoder_of_something_else_is_refused(
         message = rf"\({kind}\) reads images, and this tower's source is a text; .*cover and frames"
         with pytest.raises(UserError, match=message):
             load_backbone(str(saved(family)), modality="text", pooling="mean")
+
+
+def test_a_side_of_a_model_that_returns_no_states_names_the_version_that_does(monkeypatch):
+    monkeypatch.setattr(pretrained.transformers, "__version__", "5.5.4")
+    whole, part = torch.nn.Module(), torch.nn.Linear(1, 1)
+    assert pretrained.side_of("mine", whole, "vision_model") is whole
+    whole.vision_model = part
+    with pytest.raises(
+        UserError,
+        match=r"'mine' \(Linear\) needs transformers 5\.6 or newer, because transformers 5\.5\.4",
+    ):
+        pretrained.side_of("mine", whole, "vision_model")
+    monkeypatch.setattr(pretrained.transformers, "__version__", "5.6.0")
+    assert pretrained.side_of("mine", whole, "vision_model") is part

@@ -13,7 +13,7 @@ from transformers import AutoImageProcessor
 
 from toolkit.backbones.listening import as_tokens, run_timm
 from toolkit.backbones.network import Hidden, Network, Preparation, Run
-from toolkit.backbones.pretrained import load_pretrained, probing, processor_name
+from toolkit.backbones.pretrained import load_pretrained, probing, processor_name, side_of
 from toolkit.backbones.resolve import commit_of
 from toolkit.backbones.weights import Weights
 from toolkit.errors import UserError
@@ -63,7 +63,7 @@ def load(name: str, *, revision: str | None, trust_remote_code: bool, weights: W
         trust_remote_code=trust_remote_code,
         weights=weights,
     )
-    model = getattr(model, "vision_model", model)
+    model = side_of(name, model, "vision_model")
     wraps_timm = (
         model.config.model_type == "timm_wrapper"
     )  # it would leave out the embedding output

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
@@ -13,6 +14,8 @@ from toolkit.backbones.network import Hidden
 from toolkit.backbones.resolve import resolve, unreachable
 from toolkit.backbones.weights import Weights
 from toolkit.errors import UserError
+
+_SIDES_FROM = (5, 6)  # version of transformers
 
 
 def load_pretrained(
@@ -52,6 +55,24 @@ def load_pretrained(
     except (OSError, ValueError) as error:
         raise unreachable(name, error) from error
     return processor, model
+
+
+def side_of(name: str, model: Any, side: str) -> Any:
+    """One side of a model of texts and images, such as `vision_model`; the model itself where it has no such part.
+
+    Raises:
+        UserError: if this version of transformers does not return the hidden states of a side alone.
+    """
+    part = getattr(model, side, None)
+    if part is None:
+        return model
+    version = tuple(int(number) for number in transformers.__version__.split(".")[:2])
+    if version < _SIDES_FROM:
+        raise UserError(
+            f"encoder {name!r} ({type(part).__name__}) needs transformers 5.6 or newer, because transformers "
+            f"{transformers.__version__} returns no hidden states of one side of a model; run pip install -U transformers"
+        )
+    return part
 
 
 def processor_name(processor: Any) -> str:

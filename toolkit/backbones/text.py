@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from toolkit.backbones.network import Network
-from toolkit.backbones.pretrained import load_pretrained, probing, processor_name, run, shape_of
+from toolkit.backbones.pretrained import (
+    load_pretrained,
+    probing,
+    processor_name,
+    run,
+    shape_of,
+    side_of,
+)
 from toolkit.backbones.resolve import commit_of
 from toolkit.backbones.spec import Pooling
 from toolkit.backbones.weights import Weights
@@ -90,7 +97,7 @@ def load(
         weights=weights,
     )
     if hasattr(model, "text_model"):  # CLIP, SigLIP, ...
-        model = model.text_model
+        model = side_of(name, model, "text_model")
         max_tokens = min(max_tokens, model.config.max_position_embeddings)
     _refuse_beyond_positions(name, model, max_tokens)
     _pad_right(name, tokenizer, model)
