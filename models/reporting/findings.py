@@ -77,7 +77,7 @@ def _spread(runs: list[Facts], group: Facts) -> Iterator[str]:
     spread = sorted(runs, key=lambda run: float(run["bias"]["recommended"]["coverage"]))
     least, most = spread[0], spread[-1]
     others = f", {least['name']} {_coverage(least)}" if len(runs) > 1 else ""
-    yield f"{most['name']} recommends {_coverage(most)} of the catalogue{others}."
+    yield f"{most['name']} recommends {_coverage(most)} of the catalogue{others}, if lists leave out the whole history."
     taken = runs[0]["bias"]["taken"]["mean_popularity"]
     popular = max(runs, key=lambda run: float(run["bias"]["recommended"]["mean_popularity"]))
     mean = popular["bias"]["recommended"]["mean_popularity"]
