@@ -1,6 +1,6 @@
 """Speed-up of training, evaluation and preparation by a second process, each with one thread.
 
-    python -m benchmarks.processes [--counts 1 2] [--users 12076] [--clips 200] [--parts training prep] [--output FILE.json]
+    python -m benchmarks.processes [--counts 1 2] [--users 12076] [--clips 1600] [--parts training prep] [--output FILE.json]
 
 `training`: recipe `paper` with two towers of 7 x 384 random states, batch 64 per process, all processes connected by gloo
 as `accelerate launch` connects them. Seconds of a training epoch and of an evaluation (catalogue encoded, all users ranked)
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=Size.items)
     parser.add_argument("--width", type=int, default=384, help="of the random states")
     parser.add_argument("--rounds", type=int, default=3, help="timed epochs and evaluations")
-    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--clips", type=int, default=1600)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     report: dict[str, Any] = {

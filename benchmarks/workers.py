@@ -95,10 +95,18 @@ def timed(dump: Path, config: PrepConfig, count: int) -> float:
 
 
 def speeds(times: dict[int, list[float]], items: int) -> dict[str, float]:
-    """Medians over the repeats, in clips per second."""
+    """Medians over the repeats, in clips per second.
+
+    Raises:
+        SystemExit: if all clips take hardly longer than a quarter of them, so that the start of the workers is all there is.
+    """
     few = items // 4
     whole, start = statistics.median(times[items]), statistics.median(times[few])
-    return {"whole": items / whole, "steady": (items - few) / max(whole - start, 1e-9)}
+    if whole < 1.2 * start:
+        raise SystemExit(
+            f"{items} clips took {whole:.1f} s and {few} took {start:.1f} s, which is the start of the workers; use more clips"
+        )
+    return {"whole": items / whole, "steady": (items - few) / (whole - start)}
 
 
 if __name__ == "__main__":  # worker processes import this file again
