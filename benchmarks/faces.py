@@ -31,10 +31,8 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "shuffled": ("bp4d", ("--train.shuffle_labels", "true")),
     "shortcut": ("shortcut", ()),
 }
-OTHERS = (
-    "full",
-    "shortcut",
-)  # also tested on other people, whose labels nobody can tell from who they are
+# Also tested on other people, whose labels nobody can tell from who they are.
+OTHERS = ("full", "shortcut")
 OF_DISFA, OF_OTHERS = "cross-DISFA-synth", "cross-BP4D-synth"  # tests
 ABLATIONS = ("full", "local", "refinement", "stem", "untold")
 

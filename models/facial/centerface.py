@@ -63,9 +63,8 @@ class CenterFace:
 
     def _boxes(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Boxes (x, y, width, height) in pixels of the network's input, and their confidences."""
-        if (
-            image.shape != self._shape
-        ):  # OpenCV 4 keeps the sizes of the first picture in the upper layers
+        # OpenCV 4 keeps the sizes of the first picture in the upper layers.
+        if image.shape != self._shape:
             self._network, self._shape = cv2.dnn.readNetFromONNX(self._weights), image.shape
         self._network.setInput(cv2.dnn.blobFromImage(image))
         outputs = self._network.forward(_OUTPUTS)  # OpenCV 5 refuses to compute some of them alone
