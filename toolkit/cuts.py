@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import UserError
-from toolkit.histories import Indices, UserHistories, blocks
+from toolkit.histories import Indices, UserHistories, blocks, by_ranges, inside
 from toolkit.quantiles import kth_smallest, quantile_index
 
 MIN_INTERACTIONS = 5
@@ -185,11 +185,8 @@ class TimeCut:
 
         def own() -> Iterator[Indices]:
             """The times of the users in the splits, in parts."""
-            for part, firsts, ends in _by_users(times, starts, stops):
-                within = np.zeros(len(part) + 1, dtype=np.int8)
-                within[firsts] += 1
-                within[ends] -= 1
-                yield part[np.cumsum(within[:-1], dtype=np.int8) > 0]
+            for part, firsts, ends in by_ranges(times, starts, stops):
+                yield part[inside(len(part), firsts, ends)]
 
         total = int((stops - starts).sum())
         ((test_at, earlier),) = kth_smallest(own, quantile_index(1 - self.test_share, total))
@@ -291,19 +288,10 @@ def _eligible(histories: UserHistories) -> tuple[NDArray[np.bool_], Indices, Ind
     return enough, bounds[:-1][enough], bounds[1:][enough]
 
 
-def _by_users(
-    times: Indices, starts: Indices, stops: Indices
-) -> Iterator[tuple[Indices, Indices, Indices]]:
-    """The times of some users at a time, and the bounds of each of these users among them."""
-    for users in blocks(len(starts)):
-        firsts, ends = starts[users], stops[users]
-        yield times[firsts[0] : ends[-1]], firsts - firsts[0], ends - firsts[0]
-
-
 def _earlier(times: Indices, moment: int, starts: Indices, stops: Indices) -> Indices:
     """(U,) how many interactions of each user are earlier than a moment."""
     earlier = [np.zeros(0, dtype=np.int64)]
-    for part, firsts, ends in _by_users(times, starts, stops):
+    for part, firsts, ends in by_ranges(times, starts, stops):
         counts = np.concatenate([[0], np.cumsum(part < moment)])
         earlier.append(counts[ends] - counts[firsts])
     return np.concatenate(earlier)

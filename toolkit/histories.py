@@ -113,19 +113,39 @@ def pairs(flat: Ints, starts: Indices, stops: Indices) -> tuple[Indices, Ints]:
 
 
 def occurring(history: Ints, starts: Indices, stops: Indices, *, items: int) -> NDArray[np.bool_]:
-    """(N + 1,) whether an item is in any of the half-open ranges, which do not overlap.
+    """(N + 1,) whether an item is in any of the half-open ranges, which ascend and do not overlap."""
+    seen = np.zeros(items + 1, dtype=bool)
+    for part, firsts, ends in by_ranges(history, starts, stops):
+        seen[part[inside(len(part), firsts, ends)]] = True
+    return seen
 
-    Memory is one byte per interaction, however long a range is.
+
+def by_ranges(
+    flat: NDArray[Number], starts: Indices, stops: Indices
+) -> Iterator[tuple[NDArray[Number], Indices, Indices]]:
+    """Some ranges at a time: their part of the values, and the bounds of each within this part.
+
+    Args:
+        flat: values of all interactions.
+        starts: (R,) half-open ranges' beginnings; the ranges ascend.
+        stops: (R,) their ends.
+    """
+    for rows in blocks(len(starts)):
+        firsts, ends = starts[rows], stops[rows]
+        yield flat[firsts[0] : ends[-1]], firsts - firsts[0], ends - firsts[0]
+
+
+def inside(length: int, starts: Indices, stops: Indices) -> NDArray[np.bool_]:
+    """(length,) whether an index is in any of the half-open ranges, which do not overlap and may be empty.
+
+    >>> inside(4, np.array([0, 2, 2]), np.array([1, 2, 4])).tolist()
+    [True, False, True, True]
     """
     some = stops > starts
-    steps = np.zeros(len(history) + 1, dtype=np.int8)
+    steps = np.zeros(length + 1, dtype=np.int8)
     steps[starts[some]] += 1
     steps[stops[some]] -= 1
-    inside = np.cumsum(steps[:-1], dtype=np.int8, out=steps[:-1]).view(np.bool_)
-    seen = np.zeros(items + 1, dtype=bool)
-    for part in blocks(len(history), size=1 << 24):
-        seen[history[part][inside[part]]] = True
-    return seen
+    return np.cumsum(steps[:-1], dtype=np.int8, out=steps[:-1]).view(np.bool_)
 
 
 def counts_in(matrix: Ints, *, items: int) -> Indices:
