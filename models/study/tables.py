@@ -55,10 +55,11 @@ def latex(results: Results) -> str:
 
 def note(results: Results) -> str:
     """What the numbers of a table are."""
-    return (
-        f"{results['metric']} on the test split in percent: mean over {len(results['budget']['seeds'])} seeds and users, "
-        "95% interval over users, ± standard deviation over seeds."
-    )
+    seeds = len(results["budget"]["seeds"])
+    over, spread = "users, of one seed", ""
+    if seeds > 1:
+        over, spread = f"{seeds} seeds and users", ", ± standard deviation over seeds"
+    return f"{results['metric']} on the test split in percent: mean over {over}, 95% interval over users{spread}."
 
 
 def selection_note(block: Results) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from prep.steps.database import Connection, batches, run
+from prep.steps.database import Connection, batches, joins_as_written, run
 
 SLICE_ROWS = 1 << 28  # four slices of a billion rows; eight take a quarter more time
 RANGE_ROWS = 1 << 25
@@ -36,9 +36,10 @@ def create_in_slices(connection: Connection, table: str, query: str, slices: lis
         query: SQL query; `{part}` is the condition of a slice.
         slices: result of `slices`.
     """
-    run(connection, f"CREATE TABLE {table} AS {query.format(part=slices[0])}")
-    for part in slices[1:]:
-        run(connection, f"INSERT INTO {table} {query.format(part=part)}")
+    with joins_as_written(connection):
+        run(connection, f"CREATE TABLE {table} AS {query.format(part=slices[0])}")
+        for part in slices[1:]:
+            run(connection, f"INSERT INTO {table} {query.format(part=part)}")
 
 
 def ranges(connection: Connection) -> Iterator[tuple[int, int]]:

@@ -107,19 +107,34 @@ def create(
     relays = {name: _Relay(batches) for name, batches in inputs.items()}
     for name, relay in relays.items():
         connection.register(name, relay.reader())
-    # DuckDB does not know the length of a stream: it takes it for short, and would join it as a hash table in memory.
-    run(connection, "SET disabled_optimizers = 'join_order,build_side_probe_side'")
     try:
-        connection.execute(f"CREATE TABLE {table} AS {query}")
+        with joins_as_written(connection):
+            connection.execute(f"CREATE TABLE {table} AS {query}")
     except duckdb.Error:
         for relay in relays.values():
             if relay.error is not None:
                 raise relay.error from None
         raise
     finally:
-        run(connection, "RESET disabled_optimizers")
         for name in relays:
             connection.unregister(name)
+
+
+@contextlib.contextmanager
+def joins_as_written(connection: Connection) -> Iterator[None]:
+    """Joins within the `with` block read their left side as it comes, and hold their right side as a hash table.
+
+    DuckDB does not know how many rows a stream has, or how many fulfil a condition on a hash: it takes them for few, and
+    would hold them instead of the other side.
+
+    Args:
+        connection: connection of `engine`.
+    """
+    run(connection, "SET disabled_optimizers = 'join_order,build_side_probe_side'")
+    try:
+        yield
+    finally:
+        run(connection, "RESET disabled_optimizers")
 
 
 def run(connection: Connection, statement: str) -> None:

@@ -1,13 +1,15 @@
 """A log in many parts becomes the same dataset as in one."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from prep.numbering import parts
-from prep.numbering.interactions import Log
+from prep.numbering.interactions import _NUMBERED, Log
 from prep.readers.raw import INTERACTIONS, Raw
-from prep.steps.database import create, engine, rows
+from prep.steps.database import attach, create, engine, rows, run
 
 KNOWN, UNKNOWN = 30, 3
 
@@ -74,3 +76,34 @@ def test_ranges_cover_the_users_and_hold_few_rows(tmp_path, monkeypatch):
     with engine(tmp_path / "scratch", memory_gib=0.25) as database:
         create(database, "users", "FROM raw", raw=[batch])
         assert list(parts.ranges(database)) == [(1, 2), (3, 3), (4, 4), (5, 5), (6, 8), (9, 9)]
+
+
+def test_a_slice_is_joined_without_holding_its_rows(tmp_path, monkeypatch):
+    """DuckDB takes a condition on a hash for one that few rows fulfil. It must hold users and items, not the log."""
+    monkeypatch.setattr(parts, "SLICE_ROWS", 50_000)
+    held = []
+
+    def scanned(node):
+        own = [node["extra_info"].get("Table", "")]
+        return sum(map(scanned, node["children"]), own)
+
+    def plan(connection, statement):
+        query = statement[statement.index("SELECT") :]
+        ((_, text),) = rows(connection, f"EXPLAIN (FORMAT json) {query}")
+        pending = json.loads(text)
+        while pending:
+            node = pending.pop()
+            pending += node["children"]
+            if "JOIN" in node["name"]:
+                held.append("".join(scanned(node["children"][1])))
+
+    with engine(tmp_path, memory_gib=0.25) as database:
+        attach(database, "dump")
+        users = "(i % 90000)::VARCHAR AS user_id, (i % 90000)::INTEGER AS user"
+        log = "(i % 5000)::INTEGER AS item, i AS timestamp_ms, i AS row"
+        run(database, f"CREATE TABLE dump.log AS SELECT {users}, {log} FROM range(200000) r(i)")
+        run(database, "CREATE TABLE users AS SELECT DISTINCT user_id, user FROM dump.log")
+        run(database, "CREATE TABLE items AS SELECT DISTINCT item, item AS number FROM dump.log")
+        monkeypatch.setattr(parts, "run", plan)
+        parts.create_in_slices(database, "ordered", _NUMBERED, parts.slices(200_000))
+    assert len(held) == 8 and not any("dump" in names for names in held)
