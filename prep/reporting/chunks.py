@@ -120,6 +120,13 @@ def chunk_of(table: pa.Table, *, items: int) -> Chunk:
     )
 
 
+def in_time_order(chunk: Chunk) -> Ints:
+    """The rows of a chunk by user, then time, those without a time last; equal ones in the order of the dataset."""
+    if chunk.dated.all() and not ((np.diff(chunk.time) < 0) & (np.diff(chunk.user) == 0)).any():
+        return np.arange(len(chunk.user))  # ingest has sorted them, because every row has a time
+    return np.lexsort((chunk.time, ~chunk.dated, chunk.user))
+
+
 def whole_users(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """Yields the interactions in order in chunks of at least `rows` (except the last) with complete users."""
     waiting: list[pa.Table] = []

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from prep.reporting.chunks import ALL, CHUNK_ROWS, Chunk, Counter, walk
+from prep.reporting.chunks import ALL, CHUNK_ROWS, Chunk, Counter, in_time_order, walk
 from prep.reporting.chunks import whole_users as whole_users
 from prep.reporting.measures import share, spread, utc
 from prep.reporting.order import Order
@@ -86,15 +86,14 @@ class _Tally:
 
     def _add_repetitions(self, chunk: Chunk) -> None:
         user, item, time, dated = chunk.user, chunk.item, chunk.time, chunk.dated
-        # By user, then item, then time, undated last.
-        order = np.lexsort((time, ~dated, item, user))
+        by_time = in_time_order(chunk)
+        pairs = user.astype(np.int64) * (int(item.max()) + 1) + item
+        order = by_time[np.argsort(pairs[by_time], kind="stable")]
         same_item = agree(user, order) & agree(item, order)
         self.repeated.add(chunk.table, order, same_item)
         both_dated = dated[order][1:] & dated[order][:-1]
         self.identical.add(chunk.table, order, same_item & both_dated & agree(time, order))
-        # Ingest sorts by time only if every row has a time.
-        order = np.flatnonzero(dated)
-        order = order[np.lexsort((time[order], user[order]))]
+        order = by_time[dated[by_time]]
         self.simultaneous.add(chunk.table, order, agree(user, order) & agree(time, order))
 
     def facts(self, item_ids: pa.ChunkedArray) -> dict[str, Any]:

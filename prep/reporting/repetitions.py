@@ -33,7 +33,7 @@ class Repetition:
 
         Args:
             chunk: interactions of complete users.
-            order: (R,) candidate rows of the chunk, sorted so that equal rows are adjacent.
+            order: (R,) candidate rows of the chunk, sorted by user, so that equal rows are adjacent.
             same: (R - 1,) whether a row equals the row before it.
         """
         edges = np.diff(np.concatenate([[0], same.astype(np.int8), [0]]))
@@ -41,7 +41,8 @@ class Repetition:
         rows = order[starts]
         self.groups += len(rows)
         self.interactions += int((stops - starts).sum())
-        self.users += len(np.unique(chunk.column("user").to_numpy()[rows]))
+        user = chunk.column("user").to_numpy()[rows]  # ascending
+        self.users += int(np.count_nonzero(np.diff(user))) + bool(len(user))
         left = LISTED - len(self.listed)
         first = chunk.select(["user_id", "item", "timestamp_ms"]).take(pa.array(rows[:left]))
         times = (stops - starts)[:left].tolist()

@@ -38,8 +38,7 @@ class Clock:
         if self._base is None:
             self._base = int(times[0])
         if self._step != 1:
-            steps = np.unique(np.abs(times - self._base))
-            self._step = gcd(self._step, int(np.gcd.reduce(steps)))
+            self._step = gcd(self._step, int(np.gcd.reduce(times - self._base)))
         self._dated += len(times)
         self._midnight += int(np.count_nonzero(times % DAY_MS == 0))
         days = times // DAY_MS - FIRST_DAY
