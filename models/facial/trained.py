@@ -27,7 +27,7 @@ class FaceRecord:
     Args:
         view: how pictures become the input of the network.
         recipe: how faces are cropped from pictures.
-        dataset: name and digest of the dataset of training (`models.facial.fold.describe_faces`).
+        dataset: name and digests of the dataset of training (`models.facial.fold.describe_faces`).
         fold: the fold that was not trained on.
         seen: the training subjects, held-out ones included.
         rates: (A,) share of the labelled training faces in which an AU is active.
@@ -113,8 +113,12 @@ class TrainedFaces:
     @property
     def active_from(self) -> Tensor:
         """(A,) the logits at which the calibrated probability is the threshold."""
-        temperatures = torch.tensor(self.record.temperatures)
-        return torch.tensor(self.thresholds).logit() * temperatures
+        # In float64, because thresholds close to 1 are 1 in float32, whose logit is infinite.
+        thresholds, temperatures = (
+            torch.tensor(values, dtype=torch.float64)
+            for values in (self.thresholds, self.record.temperatures)
+        )
+        return (thresholds.logit() * temperatures).float()
 
     def predict(self, crops: NDArray[np.uint8]) -> Prediction:
         """The prediction for a batch.

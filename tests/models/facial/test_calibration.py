@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from models.facial.augment import View
 from models.facial.calibration import calibration_error, fit_temperatures, fit_thresholds
+from models.facial.crop import CropRecipe
+from models.facial.trained import FaceRecord, TrainedFaces
+from toolkit.facs import facs
 
 RANDOM = np.random.default_rng(0)
 
@@ -51,3 +55,15 @@ def test_an_au_without_labels_is_refused():
     for fit in (fit_temperatures, fit_thresholds):
         with pytest.raises(ValueError, match="column 1 has no labelled frame"):
             fit([[0.1, 0.2]], [[1, 9]])
+
+
+def test_texts_count_an_au_as_active_from_a_threshold_close_to_1():
+    """In float32, such a threshold would be 1, and its logit infinite: texts would never state what the column states."""
+    record = FaceRecord(
+        view=View(36, 32), recipe=CropRecipe(), dataset={}, fold=1, seen=(), rates=(0.5, 0.5),
+        temperatures=(2.0, 1.0), thresholds=(1 - 1e-9, 0.5),
+    )  # fmt: skip
+    trained = TrainedFaces(None, record, facs())  # type: ignore[arg-type]
+    assert trained.active_from.tolist() == pytest.approx([2 * math.log(1e9), 0], rel=1e-6)
+    logits = trained.active_from.numpy()[None] * 1.001
+    assert (trained.calibrated(logits) >= record.thresholds).all()
