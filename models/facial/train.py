@@ -126,6 +126,7 @@ def _run(
     )
     identity = describe_faces(faces)
     _refuse_other_data(output, faces, identity)
+    _refuse_unlabelled(faces.labels[rows.valid], faces.units)
     labels = faces.labels[rows.train]
     if settings.shuffle_labels:
         labels = np.random.default_rng(settings.seed).permutation(labels)
@@ -304,7 +305,6 @@ def _calibrated(
         precision=config.train.mixed_precision,
     )
     labels = faces.labels[fitted_on]
-    _refuse_unlabelled(labels, trained.aus)
     record = replace(trained.record, temperatures=tuple(fit_temperatures(logits, labels).tolist()))
     trained = replace(trained, record=record)
     fitted = tuple(fit_thresholds(trained.calibrated(logits), labels).tolist())
@@ -319,8 +319,9 @@ def _calibrated(
         fitted_thresholds=fitted,
         thresholds=fitted if config.train.thresholds == "fitted" else half,
         calibrated_on=on,
+        beams=config.train.beams,
     )
-    return replace(trained, record=record, beams=config.train.beams)
+    return replace(trained, record=record)
 
 
 def _record(
@@ -361,6 +362,9 @@ def _refuse_other_data(output: Path, faces: Faces, identity: dict[str, str]) -> 
 
 
 def _refuse_unlabelled(labels: Any, aus: tuple[int, ...]) -> None:
+    """Refuses held-out faces on which no threshold of an AU can be fitted, before the training."""
+    if not len(labels):
+        return
     absent = [column(au) for au, known in zip(aus, (labels < 2).any(0), strict=True) if not known]
     if absent:
         raise UserError(

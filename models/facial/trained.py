@@ -4,7 +4,7 @@ B crops of a batch, A action units (AUs), S pixels of a crop's side.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class FaceRecord:
         thresholds: (A,) calibrated probability from which an AU counts as active.
         fitted_thresholds: (A,) thresholds of the highest F1 on training subjects.
         calibrated_on: the subjects of these fits, for reports.
+        beams: of generated texts; 1 is greedy search. Records of version 0.2.0 lack it.
     """
 
     view: View
@@ -47,6 +48,7 @@ class FaceRecord:
     thresholds: tuple[float, ...] = ()
     fitted_thresholds: tuple[float, ...] = ()
     calibrated_on: str = ""
+    beams: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """The record as a JSON object."""
@@ -72,13 +74,11 @@ class TrainedFaces:
         network: in evaluation mode.
         record: what the model folder records.
         facs: names and phrases that it was trained with.
-        beams: of generated texts; 1 is greedy search.
     """
 
     network: VLFAU
     record: FaceRecord
     facs: Facs
-    beams: int = field(default=1, kw_only=True)
 
     @property
     def aus(self) -> tuple[int, ...]:
@@ -131,7 +131,9 @@ class TrainedFaces:
         device = next(self.network.parameters()).device
         with torch.no_grad():
             described = self.network.describe(
-                as_input(images, device), beams=self.beams, active_from=self.active_from.to(device)
+                as_input(images, device),
+                beams=self.record.beams,
+                active_from=self.active_from.to(device),
             )
         logits = described.output.logits.float().cpu().numpy()
         return Prediction(self.calibrated(logits), described.au_texts, described.face_texts)
