@@ -32,7 +32,7 @@ class TestedRun:
 
     Args:
         path: run folder.
-        settings: its flat settings; `data` is the name of the dataset that it was trained on and the digest of its faces.
+        settings: its flat settings; `data` is the name of the dataset that it was trained on with the digests of its faces and crops.
         faces: the same of the dataset that it was tested on.
         subjects: (S,) names, sorted.
         counts: of its predictions at a logit of 0.
@@ -56,7 +56,7 @@ class Method:
         runs: number of runs.
         folds: folds that they test.
         seeds: their seeds.
-        f1: mean over AUs, folds and seeds, with the interval of a bootstrap over the subjects of each fold.
+        f1: mean over AUs, folds and seeds, with the interval of a bootstrap over the subjects of each test.
         test: paired test against the first method over subjects; None for the first.
         p_value: corrected over the methods (Holm); None for the first.
         subjects: number of subjects of the paired test.
@@ -162,7 +162,9 @@ def _read(run: Path, name: str) -> TestedRun:
 def _dataset(report: Mapping[str, Any], key: str) -> str:
     """A dataset by its content, as tests record it."""
     match report.get(key):
-        case {"name": str(name), "faces_sha256": str(digest)}:
+        case {"name": str(name), "faces_sha256": str(digest), "crops_sha256": str(crops)}:
+            return f"{name} ({digest[:8]}, crops {crops[:8]})"
+        case {"name": str(name), "faces_sha256": str(digest)}:  # of version 0.2.0
             return f"{name} ({digest[:8]})"
     return "unknown"
 
@@ -202,14 +204,18 @@ def _of_subjects(group: Sequence[TestedRun]) -> dict[str, float]:
 
 
 def _interval(group: Sequence[TestedRun]) -> Interval:
-    """Mean F1 over AUs and runs; each round draws the subjects of every fold with replacement, the same for all seeds."""
+    """Mean F1 over AUs and runs; each round draws subjects with replacement, the same for all runs tested on them.
+
+    The folds of a dataset have subjects of their own. Runs of several folds that are tested on another dataset share its
+    subjects, so they share the draws too.
+    """
     generator = np.random.default_rng(0)
-    folds: dict[int, list[TestedRun]] = defaultdict(list)
+    tests: dict[tuple[str, ...], list[TestedRun]] = defaultdict(list)
     for run in group:
-        folds[run.settings["fold"]].append(run)
+        tests[tuple(run.subjects)].append(run)
     samples = np.zeros(_ROUNDS)
-    for runs in folds.values():
-        size = len(runs[0].subjects)
+    for subjects, runs in tests.items():
+        size = len(subjects)
         times = generator.multinomial(size, np.full(size, 1 / size), _ROUNDS)
         for run in runs:
             parts = (times @ part for part in run.counts[:3])

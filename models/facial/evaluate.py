@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 
 from models.facial.config import FaceConfig, read_face_config
-from models.facial.fold import Rows, describe_faces, refuse_seen, rows_of_fold, subjects_of
+from models.facial.fold import (
+    Rows,
+    are_faces_of,
+    describe_faces,
+    refuse_seen,
+    rows_of_fold,
+    subjects_of,
+)
 from models.facial.measure import Labelled, measure, predictions_table, refuse_without_extra
 from models.facial.pictures import Pictures
 from models.facial.pretrained import from_pretrained
@@ -61,7 +68,7 @@ def evaluate(
     trained.network.to(device)
     batch_size = batch_size or config.train.batch_size
     faces = open_faces(data or config.data)
-    if describe_faces(faces)["faces_sha256"] == trained.record.dataset["faces_sha256"]:
+    if are_faces_of(trained.record.dataset, faces):
         return test(trained, config, faces, run, batch_size=batch_size)
     if data is None:
         raise UserError(

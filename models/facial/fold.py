@@ -4,7 +4,7 @@ N faces, A action units (AUs).
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -85,10 +85,30 @@ def refuse_seen(seen: Collection[str], tested: Collection[str], *, where: str, a
 
 
 def describe_faces(faces: Faces) -> dict[str, str]:
-    """What identifies a dataset of faces, as environment.json records it: name and digest of pictures, labels, folds."""
+    """What identifies a dataset of faces, as environment.json records it.
+
+    Returns:
+        name: of the dataset. faces_sha256: digest of source pictures, labels, folds and AUs. crops_sha256: digest of the
+        part of each source picture that is stored, and of its size.
+    """
     columns = faces.table.select(["item_id", "source_sha256"]).to_pylist()
     digest = hashlib.sha256(repr([tuple(row.values()) for row in columns]).encode())
     for values in (faces.labels, faces.folds):
         digest.update(np.ascontiguousarray(values, np.int8).data)
     digest.update(repr(faces.units).encode())
-    return {"name": faces.name, "faces_sha256": digest.hexdigest()}
+    stored = faces.table.select(["crop", "width_px", "height_px"]).to_pylist()
+    crops = hashlib.sha256(repr([tuple(row.values()) for row in stored]).encode())
+    return {
+        "name": faces.name,
+        "faces_sha256": digest.hexdigest(),
+        "crops_sha256": crops.hexdigest(),
+    }
+
+
+def are_faces_of(recorded: Mapping[str, str], faces: Faces) -> bool:
+    """Whether a dataset has the faces that a record of `describe_faces` identifies; the name may differ.
+
+    A record of version 0.2.0 has no digest of the crops, which are then not compared.
+    """
+    now = describe_faces(faces)
+    return all(now.get(key) == value for key, value in recorded.items() if key != "name")

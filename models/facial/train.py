@@ -25,7 +25,7 @@ from models.facial.config import (
 )
 from models.facial.crop import CropRecipe
 from models.facial.evaluate import test
-from models.facial.fold import FoldRows, describe_faces, rows_of_fold, subjects_of
+from models.facial.fold import FoldRows, are_faces_of, describe_faces, rows_of_fold, subjects_of
 from models.facial.measure import HALF, format_report, refuse_without_extra
 from models.facial.metrics import count, f1
 from models.facial.network import VLFAU
@@ -125,7 +125,8 @@ def _run(
         faces, config.fold, valid_subjects=settings.valid_subjects, seed=settings.seed
     )
     identity = describe_faces(faces)
-    _refuse_other_data(output, identity)
+    _refuse_other_data(output, faces, identity)
+    _refuse_unlabelled(faces.labels[rows.valid], faces.units)
     labels = faces.labels[rows.train]
     if settings.shuffle_labels:
         labels = np.random.default_rng(settings.seed).permutation(labels)
@@ -304,7 +305,6 @@ def _calibrated(
         precision=config.train.mixed_precision,
     )
     labels = faces.labels[fitted_on]
-    _refuse_unlabelled(labels, trained.aus)
     record = replace(trained.record, temperatures=tuple(fit_temperatures(logits, labels).tolist()))
     trained = replace(trained, record=record)
     fitted = tuple(fit_thresholds(trained.calibrated(logits), labels).tolist())
@@ -319,8 +319,9 @@ def _calibrated(
         fitted_thresholds=fitted,
         thresholds=fitted if config.train.thresholds == "fitted" else half,
         calibrated_on=on,
+        beams=config.train.beams,
     )
-    return replace(trained, record=record, beams=config.train.beams)
+    return replace(trained, record=record)
 
 
 def _record(
@@ -350,10 +351,10 @@ def _describes(network: VLFAU) -> bool:
     return network.au_language is not None or network.face_language is not None
 
 
-def _refuse_other_data(output: Path, identity: dict[str, str]) -> None:
+def _refuse_other_data(output: Path, faces: Faces, identity: dict[str, str]) -> None:
     if (output / ENVIRONMENT).exists():
         recorded = read_environment(output)["dataset"]
-        if recorded != identity:
+        if not are_faces_of(recorded, faces) or recorded["name"] != identity["name"]:
             raise UserError(
                 f"{output}: trained on other faces than this dataset has now (recorded {recorded}, now {identity}); restore "
                 "the dataset, or start a new run in another folder"
@@ -361,6 +362,9 @@ def _refuse_other_data(output: Path, identity: dict[str, str]) -> None:
 
 
 def _refuse_unlabelled(labels: Any, aus: tuple[int, ...]) -> None:
+    """Refuses held-out faces on which no threshold of an AU can be fitted, before the training."""
+    if not len(labels):
+        return
     absent = [column(au) for au, known in zip(aus, (labels < 2).any(0), strict=True) if not known]
     if absent:
         raise UserError(

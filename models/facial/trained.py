@@ -4,7 +4,7 @@ B crops of a batch, A action units (AUs), S pixels of a crop's side.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class FaceRecord:
     Args:
         view: how pictures become the input of the network.
         recipe: how faces are cropped from pictures.
-        dataset: name and digest of the dataset of training (`models.facial.fold.describe_faces`).
+        dataset: name and digests of the dataset of training (`models.facial.fold.describe_faces`).
         fold: the fold that was not trained on.
         seen: the training subjects, held-out ones included.
         rates: (A,) share of the labelled training faces in which an AU is active.
@@ -35,6 +35,7 @@ class FaceRecord:
         thresholds: (A,) calibrated probability from which an AU counts as active.
         fitted_thresholds: (A,) thresholds of the highest F1 on training subjects.
         calibrated_on: the subjects of these fits, for reports.
+        beams: of generated texts; 1 is greedy search. Records of version 0.2.0 lack it.
     """
 
     view: View
@@ -47,6 +48,7 @@ class FaceRecord:
     thresholds: tuple[float, ...] = ()
     fitted_thresholds: tuple[float, ...] = ()
     calibrated_on: str = ""
+    beams: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """The record as a JSON object."""
@@ -72,13 +74,11 @@ class TrainedFaces:
         network: in evaluation mode.
         record: what the model folder records.
         facs: names and phrases that it was trained with.
-        beams: of generated texts; 1 is greedy search.
     """
 
     network: VLFAU
     record: FaceRecord
     facs: Facs
-    beams: int = field(default=1, kw_only=True)
 
     @property
     def aus(self) -> tuple[int, ...]:
@@ -113,8 +113,12 @@ class TrainedFaces:
     @property
     def active_from(self) -> Tensor:
         """(A,) the logits at which the calibrated probability is the threshold."""
-        temperatures = torch.tensor(self.record.temperatures)
-        return torch.tensor(self.thresholds).logit() * temperatures
+        # In float64, because thresholds close to 1 are 1 in float32, whose logit is infinite.
+        thresholds, temperatures = (
+            torch.tensor(values, dtype=torch.float64)
+            for values in (self.thresholds, self.record.temperatures)
+        )
+        return (thresholds.logit() * temperatures).float()
 
     def predict(self, crops: NDArray[np.uint8]) -> Prediction:
         """The prediction for a batch.
@@ -127,7 +131,9 @@ class TrainedFaces:
         device = next(self.network.parameters()).device
         with torch.no_grad():
             described = self.network.describe(
-                as_input(images, device), beams=self.beams, active_from=self.active_from.to(device)
+                as_input(images, device),
+                beams=self.record.beams,
+                active_from=self.active_from.to(device),
             )
         logits = described.output.logits.float().cpu().numpy()
         return Prediction(self.calibrated(logits), described.au_texts, described.face_texts)

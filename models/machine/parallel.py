@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from toolkit.errors import UserError
@@ -122,6 +122,22 @@ def gather(local: Tensor) -> Tensor:
     parts = [torch.empty_like(local) for _ in range(world)]
     dist.all_gather(parts, local.contiguous())
     return torch.cat(parts)
+
+
+def adopt_buffers(module: nn.Module) -> None:
+    """Gives all processes the buffers of the first, such as the statistics of BatchNorm; all processes call it.
+
+    Each process updates its own from its part of a batch. DDP makes them equal before a step, but not after the last one.
+
+    Args:
+        module: the unwrapped model.
+    """
+    if rank_and_world()[1] == 1:
+        return
+    for buffer in module.buffers():
+        values = buffer.contiguous()  # itself, unless it is a view such as a transposed one
+        dist.broadcast(values, src=0)
+        buffer.copy_(values)
 
 
 def gather_with_gradient(local: Tensor) -> Tensor:

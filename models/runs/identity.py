@@ -117,6 +117,23 @@ def other_data(run: Path, dataset: Dataset, reads: Reads) -> str | None:
     return None
 
 
+def tower_with_other_states(run: Path, dataset: Dataset) -> str | None:
+    """A tower whose stored states or token states are not those that a run was trained on; None if there is none.
+
+    Their digests are remembered, so this costs less than `other_data`.
+    """
+    folders = {_STATES: "states", _TOKENS: "tokens"}
+    for key, recorded in read_environment(run)["dataset"].items():
+        name, last = key.removeprefix("tower ").rpartition(" ")[::2]
+        if last not in folders:
+            continue
+        folder = f"{folders[last]}/{name}"
+        stored = Table(dataset.path / folder).exists()
+        if not stored or _states_sha256(dataset, folder) != recorded:
+            return name
+    return None
+
+
 def refuse_other_states(
     run: Path, dataset: Dataset, made_with: dict[str, Any], reads: Reads
 ) -> None:

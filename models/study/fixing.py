@@ -5,7 +5,8 @@ from typing import Any
 
 from models.inputs.reads import Reads
 from models.runs.environment import now
-from models.runs.identity import INTERACTIONS, ITEMS, describe_data
+from models.runs.folder import ENVIRONMENT
+from models.runs.identity import INTERACTIONS, ITEMS, describe_data, tower_with_other_states
 from models.study.plan import Plan
 from models.study.trials import STARTED, read_trial
 from models.training.log import flat
@@ -43,6 +44,7 @@ def fix(plan: Plan, output: Path, *, amend: bool) -> dict[str, Any]:
         return new
     old = read_json_object(path)
     _refuse_other_data(old["datasets"], datasets, path)
+    _refuse_other_states(plan, output)
     results = count_results(output)
     if old["hash"] == digest:
         return old
@@ -125,4 +127,21 @@ def _refuse_other_data(old: dict[str, Any], new: dict[str, Any], path: Path) -> 
             if old[name][key] != new[name][key]:
                 raise UserError(
                     f"{path}: dataset {name} had other {noun} when the study began; restore it, or begin another study"
+                )
+
+
+def _refuse_other_states(plan: Plan, output: Path) -> None:
+    """Refuses states that were encoded again since a run was trained on them: seeds would not share their inputs."""
+    for name, path in plan.datasets.items():
+        dataset = open_dataset(path)
+        for environment in sorted((output / "runs" / name).glob(f"*/*/trial-*/{ENVIRONMENT}")):
+            run = environment.parent
+            if (
+                run.parent.name not in plan.methods or "." in run.name
+            ):  # `_forget_started` renamed it
+                continue
+            if tower := tower_with_other_states(run, dataset):
+                raise UserError(
+                    f"{run}: was trained on other states of tower {tower} than dataset {name} has now; restore them, or "
+                    "begin another study"
                 )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from accelerate import Accelerator
 from torch import Tensor
 
-from models.machine.parallel import decided_by_first
+from models.machine.parallel import adopt_buffers, decided_by_first
 from models.schedule import Schedule, rate_factor
 from models.training.checkpoints import Checkpoints, Place
 from models.training.divergence import Divergence
@@ -119,6 +119,7 @@ class Loop:
                 )
                 raise Stopped(stopped)
         self.watch.check()
+        adopt_buffers(self.checkpoints.model)
         seconds = time.perf_counter() - started
         place.seconds = seconds_before + seconds
         place.seconds = decided_by_first(lambda: place.seconds)  # one clock for all processes

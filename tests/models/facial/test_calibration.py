@@ -1,10 +1,17 @@
+import json
 import math
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import f1_score
 
+from models.facial.augment import View
 from models.facial.calibration import calibration_error, fit_temperatures, fit_thresholds
+from models.facial.crop import CropRecipe
+from models.facial.network import Described, FaceOutput
+from models.facial.trained import FaceRecord, TrainedFaces
+from toolkit.facs import facs
 
 RANDOM = np.random.default_rng(0)
 
@@ -51,3 +58,33 @@ def test_an_au_without_labels_is_refused():
     for fit in (fit_temperatures, fit_thresholds):
         with pytest.raises(ValueError, match="column 1 has no labelled frame"):
             fit([[0.1, 0.2]], [[1, 9]])
+
+
+@pytest.fixture
+def record():
+    return FaceRecord(
+        view=View(36, 32), recipe=CropRecipe(), dataset={}, fold=1, seen=(), rates=(0.5, 0.5),
+        temperatures=(2.0, 1.0), thresholds=(1 - 1e-9, 0.5), beams=3,
+    )  # fmt: skip
+
+
+def test_texts_count_an_au_as_active_from_a_threshold_close_to_1(record):
+    """In float32, such a threshold would be 1, and its logit infinite: texts would never state what the column states."""
+    trained = TrainedFaces(None, record, facs())
+    assert trained.active_from.tolist() == pytest.approx([2 * math.log(1e9), 0], rel=1e-6)
+    logits = trained.active_from.numpy()[None] * 1.001
+    assert (trained.calibrated(logits) >= record.thresholds).all()
+
+
+def test_predicted_texts_have_the_beams_of_the_test(record):
+    class Network:
+        def parameters(self):
+            yield torch.zeros(1)
+
+        def describe(self, images, *, beams, active_from):
+            output = FaceOutput(torch.zeros(len(images), 2), torch.zeros(len(images), 2, 4))
+            return Described(output, None, [f"{beams} beams" for _ in images])
+
+    kept = FaceRecord.from_dict(json.loads(json.dumps(record.as_dict())))
+    predicted = TrainedFaces(Network(), kept, facs()).predict(np.zeros((1, 36, 36, 3), np.uint8))
+    assert predicted.face_texts == ["3 beams"]

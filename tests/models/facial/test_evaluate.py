@@ -2,18 +2,23 @@
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from models.facial import compare as comparing
 from models.facial.compare import compare
 from models.facial.evaluate import evaluate
+from models.facial.fold import are_faces_of, describe_faces
 from models.facial.measure import Labelled, held_out_sequences, measure
 from models.facial.metrics import count, f1
 from models.facial.pretrained import from_pretrained
 from models.facial.recognise import Recognised
 from toolkit import UserError
-from toolkit.store import read_file
+from toolkit.store import read_file, write_table
 
 
 def test_f1_of_the_report_is_that_of_the_stored_predictions(trained_run):
@@ -101,10 +106,6 @@ def test_damaged_and_foreign_models_are_refused(trained_run, tmp_path):
 
 def test_runs_are_averaged_over_seeds_and_paired_by_subject(trained_run, tmp_path):
     """A copy under another seed changes no mean; a method with worse logits is worse for every subject."""
-    import pyarrow as pa
-
-    from toolkit.store import write_table
-
     twin, worse = (shutil.copytree(trained_run, tmp_path / name) for name in ("twin", "worse"))
     config = (trained_run / "config.yaml").read_text()
     (twin / "config.yaml").write_text(config.replace("seed: 1", "seed: 2"))
@@ -126,6 +127,48 @@ def test_runs_are_averaged_over_seeds_and_paired_by_subject(trained_run, tmp_pat
         compare([trained_run], name="other")
 
 
+def test_runs_of_several_folds_that_are_tested_on_the_same_subjects_share_the_draws():
+    """Copies of one test under other folds add no subject, so the interval is that of the one test."""
+    generator = np.random.default_rng(0)
+    subjects = [f"s{row % 20:02d}" for row in range(400)]
+    labels = generator.random((400, 2)) < 0.4
+    right = generator.random((400, 2)) < np.resize(np.linspace(0.3, 0.9, 20), 400)[:, None]
+    counts = count(labels == right, labels, subjects)
+
+    def tested(fold):
+        settings = {"fold": fold, "train.seed": 1}
+        return comparing.TestedRun(
+            Path(), settings, "others", sorted(set(subjects)), counts, (1, 2)
+        )
+
+    alone = comparing._interval([tested(1)])
+    assert alone.low < alone.value < alone.high
+    assert comparing._interval([tested(fold) for fold in (1, 2, 3)]) == pytest.approx(alone)
+
+
+def test_the_same_pictures_cropped_otherwise_are_other_faces():
+    """Sources, labels and folds are equal; a record of version 0.2.0 does not tell the crops apart."""
+
+    def cropped(width_px, name="faces"):
+        table = pa.table(
+            {
+                "item_id": ["a/1.png", "a/2.png"],
+                "source_sha256": ["x", "y"],
+                "crop": [[0, 0, width_px, 9], None],  # no picture of the second
+                "width_px": pa.array([width_px, None], pa.int32()),
+                "height_px": pa.array([9, None], pa.int32()),
+            }
+        )
+        labels, folds = np.array([[1], [9]], np.int8), np.array([1, 2], np.int8)
+        return SimpleNamespace(table=table, labels=labels, folds=folds, units=(12,), name=name)
+
+    recorded = describe_faces(cropped(8))
+    assert are_faces_of(recorded, cropped(8, name="moved"))
+    assert not are_faces_of(recorded, cropped(7))
+    old = {key: value for key, value in recorded.items() if key != "crops_sha256"}
+    assert are_faces_of(old, cropped(7)) and old.keys() == {"name", "faces_sha256"}
+
+
 @pytest.mark.parametrize(("key", "runs"), [("trained_on", [1, 1]), ("dataset", None)])
 def test_runs_over_other_faces_are_another_method_or_refused(trained_run, tmp_path, key, runs):
     """The same settings, trained on faces with other labels, are not a second seed; tests on others do not compare."""
@@ -139,4 +182,5 @@ def test_runs_over_other_faces_are_another_method_or_refused(trained_run, tmp_pa
     else:
         found = compare([trained_run, other]).methods
         assert [one.runs for one in found] == runs
-        assert found[1].name == f"data={report[key]['name']} (00000000)"
+        crops = report[key]["crops_sha256"][:8]
+        assert found[1].name == f"data={report[key]['name']} (00000000, crops {crops})"

@@ -143,6 +143,21 @@ def test_what_does_not_fit_is_refused(make_config, tmp_path, changes, message):
         train(make_config(tmp_path / "run", **changes))
 
 
+def test_held_out_subjects_without_labels_of_an_au_are_refused_before_training(
+    make_config, bp4d, tmp_path, monkeypatch
+):
+    """No threshold can be fitted on them, and another share of subjects is another run."""
+    faces = open_faces(bp4d)
+    held_out = rows_of_fold(faces, 1, valid_subjects=0.3, seed=1).valid
+    faces.labels = faces.labels.copy()
+    faces.labels[held_out, 2] = 9
+    monkeypatch.setattr("models.facial.train.open_faces", lambda _: faces)
+    config = make_config(tmp_path / "run", train={"valid_subjects": 0.3})
+    with pytest.raises(UserError, match=r"AU04 has no label among the held-out training subjects"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+
+
 def test_settings_are_read_from_presets_files_and_options(tmp_path):
     config = parse_face_config(["--config", "vl-fau-tiny", "--data", "d", "--output", "o", "--fold", "2",
                                 "--network.refine", "false", "--resume"])  # fmt: skip

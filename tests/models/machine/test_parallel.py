@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
+from statistics_work import train_an_epoch
 from tiny_dataset import ITEMS, walks, write_dataset
 
 import models
@@ -109,3 +111,19 @@ def test_a_signal_to_one_process_stops_both_at_one_checkpoint(uneven: Path, tmp_
     forked.run_two("models.train", *again, log=tmp_path / "told")
     after = losses(tmp_path / "run")
     assert after[:step] == before and len(after) == 7 * epochs
+
+
+@pytest.mark.slow
+def test_after_an_epoch_all_processes_have_the_statistics_of_the_first(tmp_path: Path) -> None:
+    """Otherwise they evaluate other models than the one that is saved."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+    forked.call_two(train_an_epoch, port, str(tmp_path / "out"))
+    first, second = (torch.load(f"{tmp_path / 'out'}-{rank}") for rank in (0, 1))
+    # The batches of the first process have the means (3, 4), (4, 5) and (5, 6); the momentum is 0.1.
+    means = torch.tensor([[3.0, 4.0], [4.0, 5.0], [5.0, 6.0]])
+    expected = (torch.tensor([0.081, 0.09, 0.1])[:, None] * means).sum(0)
+    torch.testing.assert_close(first["layers.0.running_mean"], expected)
+    for name, buffer in first.items():
+        assert torch.equal(buffer, second[name]), name

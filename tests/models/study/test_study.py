@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import forked
+import numpy as np
 import pytest
 from small_study import write_plan
+from tiny_dataset import ITEMS, walks, write_dataset
 
 from models.evaluate import evaluate
+from models.inputs.reads import Reads
+from models.runs.identity import describe_data
 from models.study import study
 from models.study.executors import Ended
 from models.study.fixing import fix
 from models.study.reading import read_plan
 from models.study.schedule import arms_of, run_all
 from models.study.trials import FAILED, Task, read_trial
-from toolkit import UserError
-from toolkit.json_files import read_json
+from toolkit import UserError, open_dataset
+from toolkit.json_files import read_json, write_json
 
 ARM = Path("runs/walks/leave-one-out")
 
@@ -191,6 +195,28 @@ def test_a_change_before_the_first_result_replaces_the_plan(
     )
     assert first["hash"] != second["hash"] and second["amendments"] == []
     assert "before the first result" in capsys.readouterr().out
+
+
+def test_states_that_were_encoded_again_are_refused(small: dict[str, Any], tmp_path: Path) -> None:
+    """Otherwise the further seeds of a method would be trained on other inputs than the first."""
+
+    def write(title: float) -> None:
+        towers = {"title": np.full((ITEMS, 1, 4), title)}
+        write_dataset(tmp_path / "data", walks(), items=ITEMS, towers=towers)
+
+    write(1.0)
+    plan = read_plan(write_plan(tmp_path, {**small, "datasets": {"walks": str(tmp_path / "data")}}))
+    run, output = tmp_path / "out" / ARM / "id" / "trial-1", tmp_path / "out"
+    fix(plan, output, amend=False)
+    facts = describe_data(open_dataset(tmp_path / "data"), Reads(towers=("title",)))
+    write_json(run / "environment.json", {"dataset": facts})
+    fix(plan, output, amend=False)
+    shutil.rmtree(tmp_path / "data")
+    write(2.0)
+    with pytest.raises(UserError, match=r"trial-1: was trained on other states of tower title"):
+        fix(plan, output, amend=False)
+    run.rename(run.with_suffix(".replaced-run"))
+    fix(plan, output, amend=False)
 
 
 def test_failed_runs_are_recorded_and_do_not_stop_the_study(
