@@ -106,7 +106,7 @@ def test_annotated_frames_never_replace_what_they_show(
         (image, tmp_path / "pictures" / ".." / "pictures"),
     ):
         words = [str(trained_run), str(path), "--detector", "none", "--output", rows]
-        with pytest.raises(UserError, match="--annotate are both .* choose another name"):
+        with pytest.raises(UserError, match=r"--annotate are both .* choose another name"):
             main(["predict", *words, "--annotate", str(drawn)])
     assert (image.read_bytes(), video.read_bytes()) == before
 
