@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.inputs.histories import dataset_histories
 from models.runs.run import load
 from models.runs.trained import TrainedRecommender
+from toolkit.arguments import refuse_one_file
 from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
 from toolkit.vectors import ids_beside, write_vectors
@@ -58,11 +59,15 @@ def export_items(
     if kind not in get_args(Kind):
         raise UserError(f"--kind {kind}: choose from {', '.join(get_args(Kind))}")
     # Check all arguments before the computation.
-    if users is not None and ids_beside(users) == ids_beside(file):
-        raise UserError(
-            f"{users}: items and users would be written to the same file; choose another name"
-        )
-    ids_beside(file)
+    refuse_one_file(
+        {
+            "items": file,
+            "item ids": ids_beside(file),
+            "--index": index,
+            "--users": users,
+            "user ids": None if users is None else ids_beside(users),
+        }
+    )
     if index is not None:
         _faiss()
     trained = load(run, data=data, device=device)

@@ -14,7 +14,7 @@ from models.inputs.history_files import read_histories
 from models.ranking.top_k import TopK
 from models.runs.run import load
 from toolkit import schema
-from toolkit.arguments import a_path, whole_number
+from toolkit.arguments import a_path, refuse_one_file, whole_number
 from toolkit.atomic import write_atomically
 from toolkit.dataset import Dataset
 from toolkit.errors import UserError
@@ -60,6 +60,7 @@ def recommend(
         UserError: if the output has another ending, or if a user, an item or a file is invalid.
     """
     write = None if output is None else _writer(a_path(output, name="output"))
+    refuse_one_file({"--histories": histories, "--output": output})
     k = whole_number(k, name="k")
     users = None if users is None else as_ids(users, what="users", one="user id")
     items = None if items is None else as_ids(items, what="items", one="item id")

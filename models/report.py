@@ -27,7 +27,7 @@ from models.reporting.runs import describe_run
 from models.results.evaluations import Evaluated, read_evaluation, run_names
 from models.runs.files import read_run_config
 from models.runs.run import load_own
-from toolkit.arguments import a_path, paths, whole_number
+from toolkit.arguments import a_path, paths, refuse_one_file, whole_number
 from toolkit.atomic import write_atomically
 from toolkit.console.progress import track
 from toolkit.errors import UserError
@@ -77,6 +77,7 @@ def report(
     folders, output = paths(runs, name="runs"), a_path(output, name="output")
     users = whole_number(users, name="users", least=None)
     _check_arguments(folders, output, users)
+    refuse_one_file({"--costs": costs, "--output": output})
     run_costs = [] if costs is None else read_costs(a_path(costs, name="costs"), folders)
     facts, covers = collect(
         folders,

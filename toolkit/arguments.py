@@ -76,6 +76,27 @@ def a_path(value: Any, *, name: str) -> Path:
     return Path(text)
 
 
+def refuse_one_file(files: Mapping[str, str | os.PathLike[str] | None]) -> None:
+    """Refuses an output that is also an input or another output, and would overwrite it.
+
+    Args:
+        files: path by argument, such as `--output`; None for an argument that is not given. Links are followed.
+
+    Raises:
+        UserError: naming the two arguments.
+    """
+    known: dict[Path, str] = {}
+    for name, file in files.items():
+        if file is None:
+            continue
+        real = Path(os.path.realpath(file))
+        if real in known:
+            raise UserError(
+                f"{known[real]} and {name} are both {os.fspath(file)}, so one would overwrite the other; choose another name"
+            )
+        known[real] = name
+
+
 def paths(values: Any, *, name: str) -> list[Path]:
     """A list of paths.
 

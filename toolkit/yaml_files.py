@@ -17,7 +17,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Aliases count as copies, so that a few lines cannot expand to billions of values.
 
     Raises:
-        UserError: if the file does not exist, is too large, is not UTF-8, YAML or a mapping, or names a Python object.
+        UserError: if the file does not exist, is too large, is not UTF-8, YAML or a mapping, repeats a key, or names a
+            Python object.
     """
     try:
         if path.stat().st_size > _BYTES:
@@ -47,6 +48,7 @@ def _constructed(path: Path, text: str) -> Any:
             raise UserError(
                 f"{path}: its aliases expand to more than {_NODES:,} values, expected a settings file; check the path"
             )
+        _refuse_repeated_keys(node, path, set())
         return None if node is None else loader.construct_document(node)
     finally:
         loader.dispose()
@@ -71,6 +73,33 @@ def _expanded(node: yaml.Node | None, known: dict[int, int]) -> int:
 
 
 _OPEN = -1
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, path: Path, known: set[int]) -> None:
+    """Refuses a mapping with a key twice, of which PyYAML would keep the last.
+
+    Args:
+        node: a document without circles.
+        path: its file.
+        known: ids of the nodes that were checked.
+
+    Raises:
+        UserError: naming the key and its line.
+    """
+    if not isinstance(node, yaml.CollectionNode) or id(node) in known:
+        return
+    known.add(id(node))
+    keys: set[tuple[str, str]] = set()
+    for part in node.value:
+        key, value = part if isinstance(part, tuple) else (None, part)
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in keys:
+                raise UserError(
+                    f"{path}:{key.start_mark.line + 1}: repeats the key {key.value[:80]!r}, whose values would replace "
+                    "those above; keep one of them, or rename it"
+                )
+            keys.add((key.tag, key.value))
+        _refuse_repeated_keys(value, path, known)
 
 
 def _in_one_line(error: Exception) -> str:

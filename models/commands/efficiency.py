@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from toolkit.arguments import refuse_one_file
 from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
@@ -35,6 +36,7 @@ def run(options: Namespace) -> Answer:
     from models.results.plots import check_plot
     from toolkit.json_files import write_json
 
+    refuse_one_file({"--output": options.output, "--plot": options.plot})
     if options.plot:
         check_plot(options.plot)
     report = efficiency(

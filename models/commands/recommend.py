@@ -3,6 +3,7 @@
 from jsonargparse import ArgumentParser, Namespace
 
 from models.machine.device import best_device
+from toolkit.arguments import refuse_one_file
 from toolkit.console.program import PlainCommand
 from toolkit.console.terminal import Answer
 
@@ -39,6 +40,8 @@ def run(options: Namespace) -> Answer:
     from models.recommend import format_recommendations, read_ids, recommend
 
     items = options["items"]  # as an attribute it is a method of the namespace
+    for name in ("users", "items"):
+        refuse_one_file({f"--{name}": options[name], "--output": options.output})
     table = recommend(
         options.run,
         users=read_ids(options.users, kind="user") if options.users else None,

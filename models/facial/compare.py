@@ -117,9 +117,15 @@ def compare(runs: Sequence[str | Path], *, name: str = "test") -> Comparison:
         name: of the test: `test` or `cross-NAME`.
 
     Raises:
-        UserError: if a run has no such test, or methods have other faces, AUs, folds or subjects.
+        UserError: if no run or a run twice is given, a run has no such test, or methods have other faces, AUs, folds or
+            subjects.
     """
-    read = [_read(path, name) for path in paths(runs, name="runs")]
+    folders = paths(runs, name="runs")
+    if not folders:
+        raise UserError("no run given; give at least one run folder")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UserError("a run is given twice, and would count twice; give each run once")
+    read = [_read(folder, name) for folder in folders]
     methods: dict[str, list[TestedRun]] = defaultdict(list)
     for run in read:
         own = {key: value for key, value in run.settings.items() if key not in _OF_A_RUN}

@@ -23,7 +23,7 @@ from models.facial.texts import Texts
 from models.facial.trained import TrainedFaces
 from models.machine.parallel import rank_and_world
 from models.runs.folder import METRICS, MODEL
-from toolkit.arguments import a_path
+from toolkit.arguments import a_path, whole_number
 from toolkit.errors import UserError
 from toolkit.faces import Faces, open_faces
 from toolkit.facs import MISSING
@@ -62,6 +62,8 @@ def evaluate(
         UserError: if there is no such run or dataset, both have no AU in common, or a subject was trained on.
     """
     run = a_path(run, name="run")
+    if batch_size is not None:
+        batch_size = whole_number(batch_size, name="batch_size")
     refuse_without_extra()
     config = read_face_config(run)
     trained = from_pretrained(run / MODEL)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from models.facial.annotate import annotate, sink_of
 from models.facial.detector import load_detector
-from models.facial.frames import read_frames
+from models.facial.frames import IMAGES, read_frames
 from models.facial.predictions import predictions, schema_of
 from models.facial.pretrained import CONFIG, from_pretrained
 from models.facial.table import as_dataframe, read_rows, write_rows, writer_of
 from models.facial.trained import TrainedFaces
 from models.runs.folder import MODEL
-from toolkit.arguments import a_path
+from toolkit.arguments import a_path, refuse_one_file
 from toolkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def write_predictions(
     writer_of(output)
     if annotated is not None:
         sink_of(annotated)
+        _refuse_overwriting(Path(path), annotated)
     frames, found = read_frames(path, every=every, track=track), load_detector(detector)
     trained = load_trained(run, device=device)
     refuse_other_aus(trained, aus, where=str(run))
@@ -96,6 +97,12 @@ def write_predictions(
     if annotated is not None:
         drawn = annotate(read_frames(path, every=every), read_rows(output, schema), annotated)
     return {"rows": count, "annotated": drawn}
+
+
+def _refuse_overwriting(path: Path, annotated: Path) -> None:
+    """Refuses to write annotated frames over the video, or among the pictures, that they show."""
+    is_among = not path.is_dir() and annotated.is_dir() and path.suffix.lower() in IMAGES
+    refuse_one_file({"the input": path.parent if is_among else path, "--annotate": annotated})
 
 
 def load_trained(run: str | Path, *, device: str = "cpu") -> TrainedFaces:

@@ -168,6 +168,9 @@ def _check_values_of(values: Any, where: str) -> None:
         raise UserError(
             f"{where}: expected a list of choices, or low and high, and perhaps log and int"
         )
+    for key in ("log", "int"):
+        if type(values.get(key, False)) is not bool:
+            raise UserError(f"{where}: {key} is {values[key]!r}; expected true or false")
     span = Range(**values)
     if span.low >= span.high or (span.log and span.low <= 0):
         raise UserError(f"{where}: low must be below high, and above 0 on a logarithmic scale")

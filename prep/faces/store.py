@@ -112,9 +112,23 @@ def read_dump(dump: Path, config: FacesConfig) -> RawFaces:
     for layout in LAYOUTS.values():
         folder = layout.find(dump)
         if folder is not None:
-            return layout.read(folder, config.units)
+            return _with_faces(layout.read(folder, config.units))
     wanted = ", or ".join(f"{layout.wants} ({name})" for name, layout in LAYOUTS.items())
     raise UserError(f"{dump}: no dump of faces found; expected {wanted}; check the folder")
+
+
+def _with_faces(raw: RawFaces) -> RawFaces:
+    """The dump itself, unless every line of it was left out.
+
+    Raises:
+        UserError: with the first line that was left out.
+    """
+    if not raw.faces:
+        reason = next((f": {problem.message}" for problem in raw.problems), "")
+        raise UserError(
+            f"{raw.folder.parent}: no face can be read{reason}; expected paths relative to {raw.folder.name}/, with /"
+        )
+    return raw
 
 
 def _write_lists(

@@ -122,6 +122,9 @@ def test_what_cannot_be_measured_or_drawn_is_named(tmp_path: Path) -> None:
         efficiency.efficiency([tmp_path / "nowhere"])
     with pytest.raises(UserError, match="0 timed epochs"):
         efficiency.efficiency([tmp_path], epochs=0)
+    one = str(tmp_path / "costs.svg")
+    with pytest.raises(UserError, match="--output and --plot are both"):
+        main(["efficiency", "nowhere", "--output", one, "--plot", one])
 
 
 def test_memory_that_is_not_known_is_neither_written_nor_drawn_as_none_used(tmp_path: Path) -> None:

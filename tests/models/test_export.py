@@ -97,7 +97,7 @@ def test_mistakes_are_told_before_anything_is_computed(
         ({"file": "items.npy", "users": "users"}, r"users: the file name must end with \.npy"),
         (
             {"file": "a.npy", "users": "a.npy"},
-            r"a\.npy: items and users would be written to the same file",
+            r"items and --users are both a\.npy, so one would overwrite the other; choose another name",
         ),
         ({"file": "items.npy", "kind": "tree"}, "--kind tree: choose from flat, hnsw"),
     ]:
@@ -106,3 +106,16 @@ def test_mistakes_are_told_before_anything_is_computed(
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(UserError, match=r'not installed; pip install "versa-toolkit\[faiss\]"'):
         export_items(absent, "items.npy", index="items.faiss")
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [("index", "items.npy"), ("index", "items.ids.txt"), ("users", "items.npy")],
+)
+def test_no_output_overwrites_another(
+    circle_run: Path, tmp_path: Path, option: str, name: str
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=f"--{option} are both .* choose another name"):
+        export_items(circle_run, tmp_path / "items.npy", **{option: tmp_path / "link" / name})  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]

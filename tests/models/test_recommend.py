@@ -277,3 +277,17 @@ def test_numbers_become_ids_once_and_all_ways_agree(
     assert again.drop_columns("score").equals(rows.drop_columns("score"))
     # Several threads sum the products of blocks of other sizes in another order.
     np.testing.assert_allclose(again["score"], rows["score"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("option", ["histories", "users", "items"])
+def test_the_file_that_is_read_is_not_overwritten(
+    circle_run: Path, tmp_path: Path, option: str
+) -> None:
+    file = tmp_path / "given.csv"
+    file.write_text("user_id,item_id\nx,p1\n")
+    (tmp_path / "link.csv").symlink_to(file)
+    words = ["recommend", str(circle_run), f"--{option}", str(file)]
+    for output in (file, tmp_path / "link.csv"):
+        with pytest.raises(UserError, match=f"--{option} and --output are both .* choose another"):
+            main([*words, "--output", str(output)])
+    assert file.read_text() == "user_id,item_id\nx,p1\n"

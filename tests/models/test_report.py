@@ -547,3 +547,11 @@ def test_the_command_writes_the_page_and_answers(
     assert (
         found["runs"][0]["metrics"] == read_json(reported[0] / "metrics" / "test.json")["metrics"]
     )
+
+
+def test_the_page_does_not_overwrite_the_costs(reported: list[Path], tmp_path: Path) -> None:
+    costs = write_costs(tmp_path / "costs.json", [reported[0]])
+    before = costs.read_bytes()
+    with pytest.raises(UserError, match="--costs and --output are both"):
+        report(reported[:1], output=costs, costs=costs, progress=False)
+    assert costs.read_bytes() == before

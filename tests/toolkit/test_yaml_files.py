@@ -40,6 +40,26 @@ def test_anything_else_is_refused(tmp_path, data, message):
         read_yaml(tmp_path / "settings.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("a: 1\nb: 2\na: 3\n", 3, "a"),
+        ("methods:\n  id: {config: [id]}\n  id: {config: [ease]}\n", 3, "id"),
+        ("a: [{b: 1, b: 1}]\n", 1, "b"),
+    ],
+)
+def test_a_key_twice_is_refused(tmp_path, text, line, key):
+    (tmp_path / "settings.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=rf"settings\.yaml:{line}: repeats the key '{key}'"):
+        read_yaml(tmp_path / "settings.yaml")
+
+
+def test_merged_keys_may_be_overridden(tmp_path):
+    text = "a: &base {b: 1, c: 2}\nd:\n  <<: *base\n  b: 3\n"
+    (tmp_path / "settings.yaml").write_text(text, encoding="utf-8")
+    assert read_yaml(tmp_path / "settings.yaml")["d"] == {"b": 3, "c": 2}
+
+
 def test_an_absent_file_is_told(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         read_yaml(tmp_path / "settings.yaml")

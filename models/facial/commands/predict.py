@@ -1,5 +1,7 @@
 """`python -m models.facial predict RUN PATH --output FILE`."""
 
+from pathlib import Path
+
 from jsonargparse import ArgumentParser, Namespace
 
 from models.machine.device import best_device
@@ -46,8 +48,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         choices=["cover", "frames"],
-        default="cover",
-        help="what of a dataset's items is described",
+        help="what of a dataset's items is described; cover by default",
     )
 
 
@@ -65,8 +66,6 @@ def aus_of(text: str) -> list[int]:
 
 def run(options: Namespace) -> Answer:
     """Writes the table of predictions, or the captions of a dataset."""
-    from pathlib import Path
-
     from models.facial.captions import is_dataset, write_captions
     from models.facial.inference import write_predictions
 
@@ -77,8 +76,9 @@ def run(options: Namespace) -> Answer:
         "aus": options.aus and aus_of(options.aus),
     }
     path, run, output = (Path(value) for value in (options.path, options.run, options.output))
+    _refuse_needless(options, path, of_dataset=is_dataset(path))
     if is_dataset(path):
-        counts = write_captions(path, run, output, source=options.source, **given)
+        counts = write_captions(path, run, output, source=options.source or "cover", **given)
     else:
         annotated = Path(options.annotate) if options.annotate else None
         counts = write_predictions(
@@ -92,6 +92,26 @@ def run(options: Namespace) -> Answer:
         )
     text = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     return Answer(f"{output}: {text}", counts)
+
+
+def _refuse_needless(options: Namespace, path: Path, *, of_dataset: bool) -> None:
+    """Refuses options that have no effect on the kind of input.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if of_dataset:
+        kind = "a dataset"
+        given = {
+            "--annotate": options.annotate,
+            "--every": options.every != 1,
+            "--track": options.track,
+        }
+    else:
+        kind, given = "no dataset that prep wrote", {"--source": options.source}
+    needless = [name for name, value in given.items() if value]
+    if needless:
+        raise UserError(f"{path}: {kind}, on which {needless[0]} has no effect; leave it out")
 
 
 COMMAND = PlainCommand(

@@ -184,3 +184,17 @@ def test_runs_over_other_faces_are_another_method_or_refused(trained_run, tmp_pa
         assert [one.runs for one in found] == runs
         crops = report[key]["crops_sha256"][:8]
         assert found[1].name == f"data={report[key]['name']} (00000000, crops {crops})"
+
+
+def test_a_run_counts_once_in_a_comparison(trained_run, tmp_path):
+    (tmp_path / "link").symlink_to(trained_run)
+    with pytest.raises(UserError, match="a run is given twice"):
+        compare([trained_run, tmp_path / "link"])
+    with pytest.raises(UserError, match="no run given"):
+        compare([])
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_has_at_least_one_face(trained_run, size):
+    with pytest.raises(UserError, match=f"batch_size must be at least 1, got {size}"):
+        evaluate(trained_run, batch_size=size)

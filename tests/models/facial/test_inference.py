@@ -89,3 +89,37 @@ def test_a_network_without_texts_has_no_columns_of_texts(make_config, face, writ
     table = predict(write_image("a.png", face), run, detector="none")
     assert not [name for name in table.columns if "text" in name]
     shutil.rmtree(run)
+
+
+def test_annotated_frames_never_replace_what_they_show(
+    trained_run, face, write_image, write_video, tmp_path
+):
+    """The video itself, also through a link, and the folder of the pictures."""
+    image, video = write_image("pictures/000000.png", face), write_video("clip.mp4", [face])
+    (tmp_path / "link.mp4").symlink_to(video)
+    before = image.read_bytes(), video.read_bytes()
+    rows = str(tmp_path / "rows.csv")
+    for path, drawn in (
+        (video, video),
+        (tmp_path / "link.mp4", video),
+        (image.parent, image.parent),
+        (image, tmp_path / "pictures" / ".." / "pictures"),
+    ):
+        words = [str(trained_run), str(path), "--detector", "none", "--output", rows]
+        with pytest.raises(UserError, match=r"--annotate are both .* choose another name"):
+            main(["predict", *words, "--annotate", str(drawn)])
+    assert (image.read_bytes(), video.read_bytes()) == before
+
+
+def test_options_without_effect_on_the_input_are_refused(trained_run, face, write_image, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset.json").write_text("{}")
+    image, output = write_image("a.png", face), str(tmp_path / "rows.csv")
+    for path, words in (
+        (tmp_path / "data", ["--annotate", "drawn"]),
+        (tmp_path / "data", ["--every", "2"]),
+        (tmp_path / "data", ["--track"]),
+        (image, ["--source", "frames"]),
+    ):
+        with pytest.raises(UserError, match=f"{words[0]} has no effect; leave it out"):
+            main(["predict", str(trained_run), str(path), "--output", output, *words])

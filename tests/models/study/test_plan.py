@@ -56,6 +56,10 @@ METHOD = {
         {"search": {"sequence.dropout": {"low": 0, "high": 1, "log": True}}},
         "above 0 on a logarithmic scale",
     ),
+    "text for true": (
+        {"search": {"sequence.dropout": {"low": 0.1, "high": 1, "log": "no"}}},
+        "log is 'no'; expected true or false",
+    ),
     "both": (
         {"settings": {"train.loss": "full"}, "search": {"train.loss": ["full", "sampled"]}},
         "both in settings and in search",

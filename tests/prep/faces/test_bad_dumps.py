@@ -214,3 +214,31 @@ def test_two_datasets_in_a_dump_are_refused(broken, store, tmp_path):
     (broken / "data/B/list/B_test_label_fold1.txt").write_text("")
     with pytest.raises(UserError, match=r"several datasets \(data/A, data/B\); give one"):
         store(broken, tmp_path / "data")
+
+
+def test_lists_of_which_every_line_is_left_out_are_refused(broken, store, tmp_path):
+    """Paths as Windows writes them."""
+    for path in (broken / LISTS).glob("*img_path*"):
+        path.write_text(path.read_text().replace("/", "\\"))
+    with pytest.raises(
+        UserError, match=r"no face can be read: .*would leave img/; .*relative to img/"
+    ):
+        store(broken, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", "has no box; add one for each picture, or leave out --crops"),
+        ("a,0,0,99999999999,10\n", r":2: a box of 99999999999x10 px at 0, 0; expected pixels"),
+        ("a,-3000000000,0,10,10\n", r":2: a box of 10x10 px at -3000000000, 0"),
+        ("x" * 200_000 + ",0,0,1,1\n", r":\d: not a line of CSV \(field larger than"),
+    ],
+    ids=["none", "wide", "left", "long"],
+)
+def test_crops_that_are_no_boxes_are_refused(bp4d_dump, store, tmp_path, rows, message):
+    crops = tmp_path / "crops.csv"
+    crops.write_text(f"path,x,y,width,height\n{rows}")
+    with pytest.raises(UserError, match=rf"crops\.csv.*{message}"):
+        store(bp4d_dump, tmp_path / "data", crops=str(crops))
