@@ -35,7 +35,7 @@ from models.sequence import SEQUENCES, SequenceKind
 from models.sequence.kind import SequenceSettings
 from models.sequence.sasrec import SASRecSettings
 from models.training.remote_trackers import refuse_remote_trackers
-from toolkit.arguments import refuse_below
+from toolkit.arguments import refuse_below, refuse_no_seed
 from toolkit.console.command_help import listed
 from toolkit.console.config_help import told_clearly
 from toolkit.console.named_files import described_files, named_file, names_in
@@ -231,6 +231,7 @@ class TrainConfig:
             "checkpoint_every_steps": 0,
         }
         refuse_below(least, vars(self), lead="train.")
+        refuse_no_seed(vars(self), "seed", "user_seed", lead="train.")
         if not 0 < self.mask_ratio <= 1:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
         if not 0 < self.user_share <= 1:

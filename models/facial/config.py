@@ -13,7 +13,7 @@ from models.machine.precision import Precision
 from models.runs.folder import CONFIG
 from models.schedule import Schedule
 from models.training.remote_trackers import refuse_remote_trackers
-from toolkit.arguments import refuse_below
+from toolkit.arguments import refuse_below, refuse_no_seed
 from toolkit.console.command_help import listed
 from toolkit.console.config_help import told_clearly
 from toolkit.console.named_files import described_files, named_file
@@ -214,6 +214,7 @@ class FaceTrainConfig:
             **dict.fromkeys(("workers", "checkpoint_every_steps"), 0),
         }
         refuse_below(least, vars(self), lead="train.")
+        refuse_no_seed(vars(self), "seed", lead="train.")
         if not 0 <= self.valid_subjects < 1:
             raise UserError(f"train.valid_subjects is {self.valid_subjects}; it must be in [0, 1)")
 

@@ -6,6 +6,7 @@ import pytest
 
 import models.config
 from models.config import load_run_config, parse_run_config, save_run_config, untrusting
+from models.facial.config import parse_face_config
 from models.fusion import FUSIONS
 from toolkit import UserError
 
@@ -86,3 +87,15 @@ def test_a_kind_is_known_from_when_it_is_registered(monkeypatch: pytest.MonkeyPa
         assert parse_run_config(own).fusion.kind == "own"
     with pytest.raises(UserError, match="own"):
         parse_run_config(own)
+
+
+@pytest.mark.parametrize("value", ["-1", str(2**53), str(2**70)])
+@pytest.mark.parametrize("key", ["train.seed", "train.user_seed"])
+def test_a_seed_that_no_generator_takes_is_refused(key: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"{key} is {value}; it must be from 0 to"):
+        parse_run_config([*BOTH, f"--{key}={value}"])
+
+
+def test_the_seed_of_a_run_of_faces_is_checked_too() -> None:
+    with pytest.raises(UserError, match=r"train\.seed is -1; it must be from 0 to"):
+        parse_face_config([*BOTH, "--train.seed=-1"])
