@@ -112,6 +112,9 @@ class RatesConfig:
     sequence_adapter: float = 1e-4
     sequence_norm: float = 1e-4
 
+    def __post_init__(self) -> None:
+        refuse_below(dict.fromkeys(vars(self), 0), vars(self), lead="train.rates.")
+
 
 @dataclass
 class TrainConfig:
@@ -281,6 +284,9 @@ class ResidencyConfig:
     device_gib: float | None = None
     host_gib: float | None = None
 
+    def __post_init__(self) -> None:
+        refuse_below({"device_gib": 0, "host_gib": 0}, vars(self), lead="residency.")
+
 
 @dataclass
 class RunConfig:
@@ -354,6 +360,9 @@ class RunConfig:
                 file=sys.stderr,
             )
             self.towers = []
+        repeated = next((name for name in self.towers if self.towers.count(name) > 1), None)
+        if repeated is not None:
+            raise UserError(f"towers {self.towers}: repeats {repeated}; name each tower once")
         self.init_parts = self.initial_parts
         self._check_encoders()
 

@@ -133,6 +133,12 @@ class NetworkConfig:
     text_share: float = 1.0
 
     def __post_init__(self) -> None:
+        least = {
+            **dict.fromkeys(("width", "grid_stage", "reduction", "kernel"), 1),
+            **dict.fromkeys(("decoder_layers", "decoder_heads"), 1),
+            **dict.fromkeys(("au_texts_weight", "face_texts_weight"), 0),
+        }
+        refuse_below(least, vars(self), lead="network.")
         if self.au_loss not in AU_LOSSES:
             raise UserError(f"network.au_loss is {self.au_loss!r}; known: {', '.join(AU_LOSSES)}")
         if not (0 <= self.told_states <= 1 and 0 < self.text_share <= 1):
@@ -153,6 +159,9 @@ class RatesConfig:
 
     backbone: float = 1e-4
     base: float = 1e-4
+
+    def __post_init__(self) -> None:
+        refuse_below({"backbone": 0, "base": 0}, vars(self), lead="train.rates.")
 
 
 @dataclass
