@@ -35,7 +35,7 @@ from models.sequence import SEQUENCES, SequenceKind
 from models.sequence.kind import SequenceSettings
 from models.sequence.sasrec import SASRecSettings
 from models.training.remote_trackers import refuse_remote_trackers
-from toolkit.arguments import refuse_below
+from toolkit.arguments import refuse_below, refuse_no_seed
 from toolkit.console.command_help import listed
 from toolkit.console.config_help import told_clearly
 from toolkit.console.named_files import described_files, named_file, names_in
@@ -111,6 +111,9 @@ class RatesConfig:
     sequence_encoder: float = 1e-4
     sequence_adapter: float = 1e-4
     sequence_norm: float = 1e-4
+
+    def __post_init__(self) -> None:
+        refuse_below(dict.fromkeys(vars(self), 0), vars(self), lead="train.rates.")
 
 
 @dataclass
@@ -231,6 +234,7 @@ class TrainConfig:
             "checkpoint_every_steps": 0,
         }
         refuse_below(least, vars(self), lead="train.")
+        refuse_no_seed(vars(self), "seed", "user_seed", lead="train.")
         if not 0 < self.mask_ratio <= 1:
             raise UserError(f"train.mask_ratio is {self.mask_ratio}; it must be in (0, 1]")
         if not 0 < self.user_share <= 1:
@@ -279,6 +283,9 @@ class ResidencyConfig:
     place: Literal["auto", "device", "host", "mapped"] = "auto"
     device_gib: float | None = None
     host_gib: float | None = None
+
+    def __post_init__(self) -> None:
+        refuse_below({"device_gib": 0, "host_gib": 0}, vars(self), lead="residency.")
 
 
 @dataclass
@@ -353,6 +360,9 @@ class RunConfig:
                 file=sys.stderr,
             )
             self.towers = []
+        repeated = next((name for name in self.towers if self.towers.count(name) > 1), None)
+        if repeated is not None:
+            raise UserError(f"towers {self.towers}: repeats {repeated}; name each tower once")
         self.init_parts = self.initial_parts
         self._check_encoders()
 

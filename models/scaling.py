@@ -24,6 +24,7 @@ from toolkit.dataset import open_dataset
 from toolkit.errors import UserError
 from toolkit.settings import split_files
 
+_OF_THE_STUDY = ("towers", "train.evaluate_every", "train.test")
 PROG = "accelerate launch -m models.scaling"
 ABOUT = """A scaling study: one scenario over several encoders, metric against encoder size.
 
@@ -65,7 +66,14 @@ def scaling_plan(
         dataset.states_metadata(tower)  # raises for a missing tower before any training
     files, options = split_files([word for word in arguments if word != "--resume"])
     config = parse_run_config([*arguments, f"--data={data}", "--output=RUN", f"--towers=[{over[0]}]"])  # fmt: skip
-    settings = {k: v for k, v in _settings(options).items() if k not in SET_BY_STUDY}
+    given = _settings(options)
+    needless = [key for key in _OF_THE_STUDY if key in given]
+    needless += ["train.seed"] if seeds and "train.seed" in given else []
+    if needless:
+        raise UserError(
+            f"--{needless[0]} has no effect: the study sets it for each of its runs; leave it out"
+        )
+    settings = {k: v for k, v in given.items() if k not in SET_BY_STUDY}
     return Plan(
         datasets={dataset.path.resolve().name: str(data)},
         protocols=[config.protocol],

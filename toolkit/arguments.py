@@ -8,6 +8,8 @@ from typing import Any, get_args
 
 from toolkit.errors import UserError
 
+_LARGEST_SEED = 2**53 - 1  # a run derives seeds of 64 bits from it
+
 
 def whole_number(value: Any, *, name: str, least: int | None = 1) -> int:
     """An integer, including NumPy's integers.
@@ -48,6 +50,27 @@ def refuse_below(least: Mapping[str, float], values: Mapping[str, Any], *, lead:
         value = values[key]
         if value is not None and not value >= smallest:
             raise UserError(f"{lead}{key} is {value}; it must be at least {smallest}")
+
+
+def refuse_no_seed(values: Mapping[str, Any], *names: str, lead: str = "") -> None:
+    """Refuses seeds that a generator of NumPy or torch cannot take.
+
+    Args:
+        values: settings by name, such as `vars` of a dataclass.
+        names: those that are seeds.
+        lead: section of the settings with a dot, for the message.
+
+    Raises:
+        UserError: naming the first such setting.
+
+    >>> refuse_no_seed({"seed": -1}, "seed", lead="train.")
+    Traceback (most recent call last):
+    ...
+    toolkit.errors.UserError: train.seed is -1; it must be from 0 to 9007199254740991
+    """
+    for name in names:
+        if not 0 <= values[name] <= _LARGEST_SEED:
+            raise UserError(f"{lead}{name} is {values[name]}; it must be from 0 to {_LARGEST_SEED}")
 
 
 def one_of(value: Any, known: Any, *, name: str) -> Any:

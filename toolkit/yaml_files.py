@@ -29,6 +29,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         value = _constructed(path, text)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; check the path") from None
+    except UserError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML ({_in_one_line(error)})") from None
     if value is None:

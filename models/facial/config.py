@@ -13,7 +13,7 @@ from models.machine.precision import Precision
 from models.runs.folder import CONFIG
 from models.schedule import Schedule
 from models.training.remote_trackers import refuse_remote_trackers
-from toolkit.arguments import refuse_below
+from toolkit.arguments import refuse_below, refuse_no_seed
 from toolkit.console.command_help import listed
 from toolkit.console.config_help import told_clearly
 from toolkit.console.named_files import described_files, named_file
@@ -133,6 +133,12 @@ class NetworkConfig:
     text_share: float = 1.0
 
     def __post_init__(self) -> None:
+        least = {
+            **dict.fromkeys(("width", "grid_stage", "reduction", "kernel"), 1),
+            **dict.fromkeys(("decoder_layers", "decoder_heads"), 1),
+            **dict.fromkeys(("au_texts_weight", "face_texts_weight"), 0),
+        }
+        refuse_below(least, vars(self), lead="network.")
         if self.au_loss not in AU_LOSSES:
             raise UserError(f"network.au_loss is {self.au_loss!r}; known: {', '.join(AU_LOSSES)}")
         if not (0 <= self.told_states <= 1 and 0 < self.text_share <= 1):
@@ -153,6 +159,9 @@ class RatesConfig:
 
     backbone: float = 1e-4
     base: float = 1e-4
+
+    def __post_init__(self) -> None:
+        refuse_below({"backbone": 0, "base": 0}, vars(self), lead="train.rates.")
 
 
 @dataclass
@@ -214,6 +223,7 @@ class FaceTrainConfig:
             **dict.fromkeys(("workers", "checkpoint_every_steps"), 0),
         }
         refuse_below(least, vars(self), lead="train.")
+        refuse_no_seed(vars(self), "seed", lead="train.")
         if not 0 <= self.valid_subjects < 1:
             raise UserError(f"train.valid_subjects is {self.valid_subjects}; it must be in [0, 1)")
 

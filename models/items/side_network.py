@@ -20,6 +20,7 @@ from models.items.part_names import by_tower
 from models.items.side_blocks import Activation, Widening, make_blocks
 from models.items.side_stack import can_stack, run_levels
 from models.items.side_towers import InterTower, IntraTower, Mixing
+from toolkit.arguments import refuse_below
 from toolkit.errors import UserError
 from toolkit.towers import Modality, TowerSpec
 
@@ -57,6 +58,7 @@ class SideSettings:
     modality: dict[str, Modality] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        refuse_below({"embedding_dim": 1}, vars(self), lead="side.")
         narrowest = min([self.bottleneck, *self.bottlenecks.values()])
         if narrowest < 1:
             raise UserError(f"side: a bottleneck is {narrowest}; it must be at least 1")

@@ -26,6 +26,7 @@ from toolkit.json_files import read_json_object
 from toolkit.own_protocols import as_protocol
 from toolkit.protocols import Protocol, is_named, named_protocol
 from toolkit.store import read_file
+from toolkit.yaml_files import read_yaml
 
 __all__ = [
     "CONFIG",
@@ -40,6 +41,7 @@ __all__ = [
     "read_run_settings",
 ]
 
+_OF_FACES = {"fold", "view", "backbone"}  # keys of the config of a run of faces
 _MEASURED = tuple(f"{name}@{k}" for name in metrics.METRICS for k in metrics.CUTOFFS)
 _REPORT_TYPES: dict[str, type] = {
     "protocol": str,
@@ -62,11 +64,16 @@ def read_run_config(run: Path) -> RunConfig:
     """Reads the config of a run.
 
     Raises:
-        UserError: if the folder is not a run folder, or its config.yaml is damaged.
+        UserError: if the folder is not a run folder, is a run of faces, or its config.yaml is damaged.
     """
     if not (run / CONFIG).is_file():
         raise UserError(
             f"{run}: not a run folder, because it has no {CONFIG}; pass a folder that models.train wrote"
+        )
+    if read_yaml(run / CONFIG).keys() >= _OF_FACES:
+        raise UserError(
+            f"{run}: a run of models.facial.train, which recommends nothing; use python -m models.facial, or pass a run of "
+            "models.train"
         )
     return load_run_config(run / CONFIG)
 

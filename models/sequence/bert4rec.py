@@ -20,7 +20,7 @@ from models.sequence.sasrec import (
     LAYER_NORM_EPS,
     Block,
     initialise,
-    refuse_indivisible,
+    refuse_unfit_shape,
 )
 
 Activation = Literal["gelu", "relu"]
@@ -81,7 +81,7 @@ class BERT4Rec(nn.Module):
         initial_std: standard deviation of the initial weights; by default they are Xavier normal.
 
     Raises:
-        ValueError: if E is not divisible by `heads`.
+        ValueError: if E is not divisible by `heads`, or a number is below 1.
     """
 
     takes_mask = True
@@ -102,7 +102,7 @@ class BERT4Rec(nn.Module):
         initial_std: float | None = None,
     ) -> None:
         super().__init__()
-        refuse_indivisible(embedding_dim, heads)
+        refuse_unfit_shape(embedding_dim, heads=heads, blocks=blocks, inner=inner)
         self.max_len = max_len
         self.heads, self.inner, self.activation, self.biases = heads, inner, activation, biases
         self.skip_padding = skip_padding

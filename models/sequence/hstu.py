@@ -16,7 +16,7 @@ from models.adaptation import MethodSetting
 from models.sequence.attention import Dropout
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
-from models.sequence.sasrec import LAYER_NORM_EPS, initialise, refuse_indivisible, refuse_too_long
+from models.sequence.sasrec import LAYER_NORM_EPS, initialise, refuse_too_long, refuse_unfit_shape
 
 TIME_BUCKETS = 128
 BUCKET_WIDTH = 0.301  # of the natural logarithm of seconds, as in the public code
@@ -127,7 +127,7 @@ class HSTU(nn.Module):
             relative biases 0.02.
 
     Raises:
-        ValueError: if E is not divisible by `heads`.
+        ValueError: if E is not divisible by `heads`, or a number is below 1.
     """
 
     takes_times = True
@@ -144,7 +144,7 @@ class HSTU(nn.Module):
         initial_std: float | None = None,
     ) -> None:
         super().__init__()
-        refuse_indivisible(embedding_dim, heads)
+        refuse_unfit_shape(embedding_dim, heads=heads, blocks=blocks)
         self.max_len, self.heads = max_len, heads
         self.skip_padding = skip_padding
         self.positions = nn.Embedding(max_len, embedding_dim)

@@ -15,7 +15,7 @@ from models.adaptation import MethodSetting
 from models.sequence.attention import Dropout, attend, attention_bias, side_by_side
 from models.sequence.kind import SequenceKind
 from models.sequence.positions import Positions
-from models.sequence.sasrec import initialise, refuse_indivisible, refuse_too_long
+from models.sequence.sasrec import initialise, refuse_too_long, refuse_unfit_shape
 
 
 @dataclass
@@ -131,7 +131,7 @@ class LiGR(nn.Module):
         initial_std: standard deviation of the initial weights; by default they are Xavier normal.
 
     Raises:
-        ValueError: if E is not divisible by `heads`.
+        ValueError: if E is not divisible by `heads`, or a number is below 1.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class LiGR(nn.Module):
         initial_std: float | None = None,
     ) -> None:
         super().__init__()
-        refuse_indivisible(embedding_dim, heads)
+        refuse_unfit_shape(embedding_dim, heads=heads, blocks=blocks, inner=inner)
         self.max_len, self.heads, self.inner = max_len, heads, inner
         self.skip_padding = skip_padding
         self.positions = nn.Embedding(max_len, embedding_dim)

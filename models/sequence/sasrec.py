@@ -163,7 +163,7 @@ class SASRec(nn.Module):
         initial_std: standard deviation of the initial weights; by default they are Xavier normal.
 
     Raises:
-        ValueError: if E is not divisible by `heads`.
+        ValueError: if E is not divisible by `heads`, or a number is below 1.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class SASRec(nn.Module):
         initial_std: float | None = None,
     ) -> None:
         super().__init__()
-        refuse_indivisible(embedding_dim, heads)
+        refuse_unfit_shape(embedding_dim, heads=heads, blocks=blocks)
         self.max_len = max_len
         self.skip_padding = skip_padding
         self.positions = nn.Embedding(max_len, embedding_dim)
@@ -262,12 +262,16 @@ def _about(settings: SASRecSettings) -> str:
     )
 
 
-def refuse_indivisible(embedding_dim: int, heads: int) -> None:
-    """Refuses a width that cannot be split into heads.
+def refuse_unfit_shape(embedding_dim: int, *, heads: int, blocks: int, inner: int = 1) -> None:
+    """Refuses blocks that have no weights, and a width that cannot be split into heads.
 
     Raises:
-        ValueError: if `embedding_dim` is not divisible by `heads`.
+        ValueError: if a number is below 1, or `embedding_dim` is not divisible by `heads`.
     """
+    numbers = {"embedding_dim": embedding_dim, "heads": heads, "blocks": blocks, "inner": inner}
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} is {number}; it must be at least 1")
     if embedding_dim % heads:
         raise ValueError(f"embedding_dim {embedding_dim} is not divisible by heads {heads}")
 

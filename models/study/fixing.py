@@ -77,6 +77,21 @@ def fix(plan: Plan, output: Path, *, amend: bool) -> dict[str, Any]:
     return amended
 
 
+def refuse_foreign_folder(output: Path) -> None:
+    """Refuses a folder that holds something, but no study: its report.html and others would be overwritten.
+
+    Raises:
+        UserError: naming some of its files.
+    """
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: is a file; choose a folder for the study")
+    names = sorted(path.name for path in output.glob("*") if not path.name.startswith("."))
+    if names and RECORD not in names:
+        raise UserError(
+            f"{output}: holds {', '.join(names[:3])} but no {RECORD}: not a study; choose an empty or a new folder"
+        )
+
+
 def changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
     """Old and new value of each key that differs, by dotted key; None for no value.
 

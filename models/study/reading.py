@@ -8,6 +8,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from models.config import PRESETS, parse_run_config
 from models.study.plan import Method, Plan, Range, Space
+from toolkit.arguments import refuse_no_seed
 from toolkit.console.config_help import told_clearly
 from toolkit.console.named_files import named_file, names_in
 from toolkit.errors import UserError
@@ -123,6 +124,8 @@ def _check_values(plan: Plan, path: str | Path) -> None:
     for message, holds in problems.items():
         if holds:
             raise UserError(f"{path}: {message}")
+    for seed in plan.seeds:
+        refuse_no_seed({"a seed": seed}, "a seed", lead=f"{path}: seeds: ")
     for name in [*plan.datasets, *plan.methods]:
         if not name or name != Path(name).name or name.startswith("."):
             raise UserError(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from models.machine.parallel import is_launched
 from models.study.executors import Executor, executing
-from models.study.fixing import fix
+from models.study.fixing import fix, refuse_foreign_folder
 from models.study.page import render
 from models.study.plan import Plan
 from models.study.proposals import import_optuna, needs_optuna
@@ -88,6 +88,7 @@ def _run(
     amend: bool,
     report: Callable[[str], None],
 ) -> dict[str, Any]:
+    refuse_foreign_folder(output)
     with locked(output, "study", wait_seconds=_LOCK_SECONDS):
         record = fix(plan, output, amend=amend)
         arms = arms_of(plan, output)

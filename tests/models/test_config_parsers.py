@@ -6,6 +6,7 @@ import pytest
 
 import models.config
 from models.config import load_run_config, parse_run_config, save_run_config, untrusting
+from models.facial.config import parse_face_config
 from models.fusion import FUSIONS
 from toolkit import UserError
 
@@ -86,3 +87,48 @@ def test_a_kind_is_known_from_when_it_is_registered(monkeypatch: pytest.MonkeyPa
         assert parse_run_config(own).fusion.kind == "own"
     with pytest.raises(UserError, match="own"):
         parse_run_config(own)
+
+
+@pytest.mark.parametrize("value", ["-1", str(2**53), str(2**70)])
+@pytest.mark.parametrize("key", ["train.seed", "train.user_seed"])
+def test_a_seed_that_no_generator_takes_is_refused(key: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"{key} is {value}; it must be from 0 to"):
+        parse_run_config([*BOTH, f"--{key}={value}"])
+
+
+def test_the_seed_of_a_run_of_faces_is_checked_too() -> None:
+    with pytest.raises(UserError, match=r"train\.seed is -1; it must be from 0 to"):
+        parse_face_config([*BOTH, "--train.seed=-1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--train.rates.base=-1"], r"train\.rates\.base is -1\.0; it must be at least 0"),
+        (["--train.rates.text_adapter=-0.1"], r"train\.rates\.text_adapter is -0\.1"),
+        (["--side.embedding_dim=0"], r"side\.embedding_dim is 0; it must be at least 1"),
+        (["--residency.device_gib=-1"], r"residency\.device_gib is -1\.0; it must be at least 0"),
+        (["--towers=[title, cover, title]"], "repeats title; name each tower once"),
+        (["--item=pooled", "--towers=[id, id]"], "repeats id; name each tower once"),
+    ],
+)
+def test_settings_that_would_not_train_what_they_say_are_refused(
+    words: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_run_config([*BOTH, *words])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "network.width=0",
+        "network.decoder_layers=0",
+        "network.au_texts_weight=-1",
+        "train.rates.base=-1",
+    ],
+)
+def test_such_settings_of_a_run_of_faces_are_refused(setting: str) -> None:
+    key, _, value = setting.partition("=")
+    with pytest.raises(UserError, match=rf"{key} is {value}.*; it must be at least"):
+        parse_face_config([*BOTH, f"--{setting}"])

@@ -105,3 +105,17 @@ def test_an_absent_tower_is_refused_before_any_training(data: Path) -> None:
 def test_a_tower_twice_is_refused(data: Path, beside: list[str]) -> None:
     with pytest.raises(UserError, match="name each once"):
         scaling_plan(data, ["small"], beside=beside, arguments=FAST)
+
+
+@pytest.mark.parametrize(
+    "words", [["--towers", "[cover]"], ["--train.test=false"], ["--train.evaluate_every", "2"]]
+)
+def test_options_without_effect_are_refused(data: Path, words: list[str]) -> None:
+    with pytest.raises(UserError, match=f"{words[0].partition('=')[0]} has no effect"):
+        scaling_plan(data, ["small"], arguments=words)
+
+
+def test_the_seed_is_given_once(data: Path) -> None:
+    with pytest.raises(UserError, match=r"--train\.seed has no effect"):
+        scaling_plan(data, ["small"], seeds=[1, 2], arguments=["--train.seed", "3"])
+    assert scaling_plan(data, ["small"], arguments=["--train.seed", "3"]).seeds == [3]

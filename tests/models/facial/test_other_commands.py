@@ -2,6 +2,7 @@
 
 import pytest
 
+import models
 import prep
 from models.config import parse_run_config
 from models.train import train
@@ -24,3 +25,10 @@ def test_a_dataset_of_faces_is_named_with_the_command_that_reads_it(bp4d, tmp_pa
     ):
         with pytest.raises(UserError, match=WHAT):
             command()
+
+
+def test_a_run_of_faces_is_named_as_one(trained_run):
+    with pytest.raises(
+        UserError, match=r"a run of models\.facial\.train, .* python -m models\.facial"
+    ):
+        models.load(trained_run)

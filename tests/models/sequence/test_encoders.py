@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models import IdEmbedding, Recommender, SASRec, from_pretrained, save_pretrained
 from models.adaptation import adapt
 from models.sequence import SEQUENCES
+from toolkit import UserError
 
 SMALL: dict[str, dict[str, Any]] = {
     "sasrec": {},
@@ -219,3 +220,13 @@ def test_the_last_states_are_those_of_all_positions(skip_padding: bool) -> None:
         torch.nn.init.normal_(weight)
     found = encoder.last_states(items, real)
     assert torch.equal(found, encoder(items, real)[:, -1])
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_numbers_of_parts_are_at_least_one(name: str) -> None:
+    """Heads, blocks, layers and inner widths, as far as an encoder has them."""
+    known = {"heads", "blocks", "layers", "inner"} & set(vars(SEQUENCES[name].settings()))
+    assert known
+    for key in known:
+        with pytest.raises(UserError, match=f"sequence.kind {name}: "):
+            make(name, **{key: 0})

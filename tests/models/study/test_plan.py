@@ -81,6 +81,7 @@ def test_a_method_that_would_not_run_or_would_spend_more_is_refused(
 PLAN = {
     "unknown key": ({"trails": 3}, r"unknown key 'trails'; did you mean trials"),
     "type": ({"trials": "many"}, "trials"),
+    "negative seed": ({"seeds": [1, -1]}, "seeds: a seed is -1; it must be from 0"),
     "no trial": ({"trials": 0}, "trials is 0; it must be at least 1"),
     "metric": ({"metric": "AUC"}, "metric AUC: unknown; known: HR@5"),
     "protocol": ({"protocols": ["papr"]}, "protocols: protocol 'papr' is unknown"),

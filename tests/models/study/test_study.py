@@ -304,3 +304,18 @@ def test_a_cluster_has_the_results_of_processes(
 ) -> None:
     found = study(write_plan(tmp_path, small), tmp_path / "out", executor="ray", report=quiet)
     assert without_time(found) == without_time(results_of(finished))
+
+
+def test_a_folder_of_something_else_is_refused(
+    small: dict[str, Any], dataset: Path, tmp_path: Path
+) -> None:
+    """Nothing of a dataset, whose report.html has the name of the study's, and nothing of a file."""
+    plan = write_plan(tmp_path, small)
+    copy = shutil.copytree(dataset, tmp_path / "data")
+    (copy / "report.html").write_text("of the dataset")
+    before = sorted(copy.rglob("*"))
+    with pytest.raises(UserError, match=r"data: holds .* but no study\.json: not a study"):
+        study(plan, copy, report=quiet)
+    assert sorted(copy.rglob("*")) == before
+    with pytest.raises(UserError, match="is a file; choose a folder for the study"):
+        study(plan, plan, report=quiet)
