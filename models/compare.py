@@ -11,7 +11,7 @@ from models.results.budgets import read_budget
 from models.results.comparison import Comparison, Row
 from models.results.evaluations import Evaluated, read_evaluation, refuse_incomparable, run_names
 from models.runs.identity import INTERACTIONS
-from toolkit.arguments import paths
+from toolkit.arguments import paths, refuse_twice
 from toolkit.errors import UserError
 from toolkit.ids import as_ids
 from toolkit.metrics import metric_at, summarise, values_of_users
@@ -38,11 +38,12 @@ def compare(
         metrics: HR, NDCG or MRR, at any cutoff, such as `MRR@10`.
 
     Raises:
-        UserError: if a metric is unknown, a run has no such evaluation, or the runs are not comparable because they
-            differ in dataset, protocol, catalogue, users or targets.
+        UserError: if a metric is unknown, a run is given twice or has no such evaluation, or the runs are not comparable
+            because they differ in dataset, protocol, catalogue, users or targets.
     """
-    names = _distinct(metrics)
-    evaluations = [read_evaluation(run, split, protocol) for run in paths(runs, name="runs")]
+    names, folders = _distinct(metrics), paths(runs, name="runs")
+    refuse_twice(folders, noun="run")  # it would count in Holm's correction
+    evaluations = [read_evaluation(run, split, protocol) for run in folders]
     return compare_evaluated(evaluations, metrics=names)
 
 

@@ -27,7 +27,7 @@ from models.reporting.runs import describe_run
 from models.results.evaluations import Evaluated, read_evaluation, run_names
 from models.runs.files import read_run_config
 from models.runs.run import load_own
-from toolkit.arguments import a_path, paths, refuse_one_file, whole_number
+from toolkit.arguments import a_path, paths, refuse_one_file, refuse_twice, whole_number
 from toolkit.atomic import write_atomically
 from toolkit.console.progress import track
 from toolkit.errors import UserError
@@ -162,8 +162,7 @@ def _check_arguments(runs: list[Path], output: Path, users: int) -> None:
         raise UserError("no run given; give at least one run folder")
     for run in runs:
         read_run_config(run)
-    if len({run.resolve() for run in runs}) < len(runs):
-        raise UserError("a run is given twice; give each run once")
+    refuse_twice(runs, noun="run")
     if users < 0:
         raise UserError(f"--users {users}: cannot be negative; give 0 or more")
     if output.is_dir():

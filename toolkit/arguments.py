@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -118,6 +118,24 @@ def refuse_one_file(files: Mapping[str, str | os.PathLike[str] | None]) -> None:
                 f"{known[real]} and {name} are both {os.fspath(file)}, so one would overwrite the other; choose another name"
             )
         known[real] = name
+
+
+def refuse_twice(folders: Sequence[Path], *, noun: str) -> None:
+    """Refuses a folder that is given twice, also through a link.
+
+    Args:
+        folders: paths.
+        noun: what they are, such as `run`.
+
+    Raises:
+        UserError: naming the folder.
+    """
+    known: set[Path] = set()
+    for folder in folders:
+        real = folder.resolve()
+        if real in known:
+            raise UserError(f"{folder}: the {noun} is given twice; give each {noun} once")
+        known.add(real)
 
 
 def paths(values: Any, *, name: str) -> list[Path]:

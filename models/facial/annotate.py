@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from models.facial.frames import Frame, Pixels
 from models.facial.table import Row
+from toolkit.atomic import write_atomically
 from toolkit.errors import UserError
 
 _STILL_SECONDS = 1.0  # an image has no time: its frame of a video is shown this long
@@ -178,7 +179,14 @@ def _with_rows(
 @contextmanager
 def _folder(folder: Path) -> Iterator[Write]:
     folder.mkdir(parents=True, exist_ok=True)
-    yield lambda frame, pixels: Image.fromarray(pixels).save(folder / f"{frame.number:06d}.png")
+
+    def write(frame: Frame, pixels: Pixels) -> None:
+        image = Image.fromarray(pixels)
+        write_atomically(
+            folder / f"{frame.number:06d}.png", lambda file: image.save(file, format="PNG")
+        )
+
+    yield write
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from models.facial.metrics import Counts, Interval, count, f1, f1_of_subjects
 from models.facial.stored import read_test
 from models.runs.folder import METRICS
 from models.training.log import flat
-from toolkit.arguments import paths
+from toolkit.arguments import paths, refuse_twice
 from toolkit.errors import UserError
 from toolkit.json_files import read_json_object
 from toolkit.significance import Paired, paired_tests_against_first
@@ -123,8 +123,7 @@ def compare(runs: Sequence[str | Path], *, name: str = "test") -> Comparison:
     folders = paths(runs, name="runs")
     if not folders:
         raise UserError("no run given; give at least one run folder")
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise UserError("a run is given twice, and would count twice; give each run once")
+    refuse_twice(folders, noun="run")
     read = [_read(folder, name) for folder in folders]
     methods: dict[str, list[TestedRun]] = defaultdict(list)
     for run in read:

@@ -36,7 +36,7 @@ READS_MODEL: dict[str, Ask] = {
 }
 READS_SETTINGS = {**READS_MODEL, "efficiency": lambda run: efficiency([run], epochs=1, warmup=0)}
 READS_RESULTS: dict[str, Ask] = {
-    "compare": lambda run: compare([run, run]),
+    "compare": lambda run: compare([run]),
     "report": READS_MODEL["report"],
 }
 

@@ -287,3 +287,10 @@ def test_a_model_without_epochs_has_no_ceiling_of_them(runs: list[Path]) -> None
     found = compare(runs)  # the third has no config, so its budget is unknown
     assert found.warnings == []
     assert [row.budget and row.budget.max_epochs for row in found.rows] == [None, 20, None]
+
+
+def test_a_run_is_compared_once(runs: list[Path], tmp_path: Path) -> None:
+    """Another copy of it would raise the p-values of all others by Holm's correction."""
+    (tmp_path / "link").symlink_to(runs[1].resolve())
+    with pytest.raises(UserError, match="link: the run is given twice; give each run once"):
+        compare([*runs, tmp_path / "link"])

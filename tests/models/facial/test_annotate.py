@@ -1,5 +1,7 @@
 """Annotated frames: what is drawn, and where it is written."""
 
+import errno
+
 import av
 import cv2
 import numpy as np
@@ -143,3 +145,14 @@ def test_texts_that_a_picture_is_too_low_for_end_in_dots_inside_it():
 def test_a_text_about_the_face_is_in_place_of_those_about_its_aus():
     assert [*_lines(ROW)] == ["face 0, 0.90", "AU12 0.80", "a smile"]
     assert [*_lines(ROW | {"face_text": None})] == ["face 0, 0.90", "AU12 0.80 lip corners up"]
+
+
+def test_a_full_disk_leaves_no_part_of_a_picture(tmp_path, monkeypatch):
+    def full(image, file, **_):
+        file.write(b"part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(UserError, match=r"000000\.png: not enough disk space"):
+        annotate(frames(1), [], tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

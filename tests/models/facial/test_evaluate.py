@@ -188,7 +188,7 @@ def test_runs_over_other_faces_are_another_method_or_refused(trained_run, tmp_pa
 
 def test_a_run_counts_once_in_a_comparison(trained_run, tmp_path):
     (tmp_path / "link").symlink_to(trained_run)
-    with pytest.raises(UserError, match="a run is given twice"):
+    with pytest.raises(UserError, match="the run is given twice"):
         compare([trained_run, tmp_path / "link"])
     with pytest.raises(UserError, match="no run given"):
         compare([])
