@@ -27,7 +27,7 @@ from toolkit.arguments import a_path, whole_number
 from toolkit.errors import UserError
 from toolkit.faces import Faces, open_faces
 from toolkit.facs import MISSING
-from toolkit.json_files import write_json
+from toolkit.json_files import read_json_object, write_json
 from toolkit.store import write_table
 
 PREDICTIONS = "faces"  # folder of a run
@@ -59,7 +59,8 @@ def evaluate(
         The report (`models.facial.measure.measure`).
 
     Raises:
-        UserError: if there is no such run or dataset, both have no AU in common, or a subject was trained on.
+        UserError: if there is no such run or dataset, both have no AU in common, a subject was trained on, or the run has
+            a test on another dataset of that name.
     """
     run = a_path(run, name="run")
     if batch_size is not None:
@@ -84,8 +85,9 @@ def evaluate(
             where=str(run),
             advice="test on others; if these are other people with the same names, add --other_people",
         )
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", faces.name)
-    return _tested(trained, config, faces, rows, run, name=f"cross-{name}", batch_size=batch_size)
+    name = "cross-" + re.sub(r"[^A-Za-z0-9._-]+", "_", faces.name)
+    _refuse_other_test(run / METRICS / f"{name}.json", faces)
+    return _tested(trained, config, faces, rows, run, name=name, batch_size=batch_size)
 
 
 def test(
@@ -162,6 +164,15 @@ def _tested(
         write_table(run / PREDICTIONS / f"{name}.arrow", table, compression="zstd")
         write_json(run / METRICS / f"{name}.json", report)
     return report
+
+
+def _refuse_other_test(report: Path, faces: Faces) -> None:
+    """Refuses to replace a test on another dataset of the same name."""
+    if report.exists() and not are_faces_of(read_json_object(report)[DATASET], faces):
+        raise UserError(
+            f"{report}: is a test on other faces than those of {faces.path}, whose dataset has the same name "
+            f"{faces.name!r}; give a dataset another name (prep faces --name), or move the file away"
+        )
 
 
 def _listed(aus: tuple[int, ...]) -> str:

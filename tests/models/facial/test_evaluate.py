@@ -71,6 +71,10 @@ def test_another_dataset_is_tested_on_the_aus_that_both_have(trained_run, disfa,
     assert compare([run], name="cross-DISFA-synth").methods[0].f1.value == pytest.approx(
         report["F1"]["value"]
     )
+    report["dataset"]["faces_sha256"] = "0" * 64
+    (run / "metrics/cross-DISFA-synth.json").write_text(json.dumps(report))
+    with pytest.raises(UserError, match=r"is a test on other faces .* the same name 'DISFA-synth'"):
+        evaluate(run, data=disfa)
 
 
 def test_subjects_that_were_trained_on_are_refused(trained_run, bp4d, disfa, tmp_path):
