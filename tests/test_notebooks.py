@@ -105,8 +105,10 @@ def kernel() -> Iterator[AsyncKernelManager]:
         here = (FOLDER.parent, Path(__file__).parent)  # this tree, whichever is installed
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, here)))
         run_sync(manager.start_kernel)(cwd=str(FOLDER))
+    process = manager.provisioner.process
     yield manager
     run_sync(manager.shutdown_kernel)(now=True)
+    process.wait()  # shutdown waits five seconds at most, and a process of 2 GB may take longer to end
 
 
 def execute(
