@@ -41,8 +41,7 @@ IMAGE_PX, PATCH_PX = 32, 16
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 IMAGES = ("cover", "frames")  # the other towers read texts
 # What a few hundred updates of new weights need; at three times these rates, item vectors collapse.
-GROUPS = (field.name for field in fields(RatesConfig))
-RATES = dict.fromkeys(GROUPS, 1e-3) | {"text_adapter": 3e-3, "image_adapter": 3e-3}
+RATES = {one.name: 3e-3 if one.name.endswith("adapter") else 1e-3 for one in fields(RatesConfig)}
 OWN = {"side": {"embedding_dim": 48}, "train": {"batch_size": 16, "rates": RATES}}
 _REPLACED = ("side.embedding_dim", "train.batch_size", "train.rates.")
 

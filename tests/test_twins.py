@@ -1,7 +1,6 @@
 """The twins of the papers' tables: what is made small, what a table shows, and what a failed row leads to."""
 
 import argparse
-import csv
 import json
 from pathlib import Path
 
@@ -55,17 +54,15 @@ def test_what_small_yaml_sets_is_left_out_of_the_settings(tmp_path: Path) -> Non
     assert own == Method(["id", str(tmp_path / "small.yaml")], {"sequence.blocks": 1})
 
 
-def test_titles_name_the_colours_of_the_items(tmp_path: Path) -> None:
+def test_titles_name_the_colours_of_the_items_once(tmp_path: Path) -> None:
     items = [{"id": "7", "colour": "red"}, {"id": "9", "colour": "blue"}]
     (tmp_path / "truth.json").write_text(json.dumps({"items": items}))
-    titles = twins.name_colours(tmp_path)
-    with (tmp_path / f"{twins.NAME}_titles.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert rows == [
-        {"item": "7", "title": "Something red"},
-        {"item": "9", "title": "Something blue"},
-    ]
-    assert twins.words_of(titles) == ["blue", "red", "something"]
+    path = tmp_path / f"{twins.NAME}_titles.csv"
+    path.write_text("item,title\n7,Sound on\n9,POV: it is Friday\n")
+    for _ in range(2):
+        assert twins.name_colours(tmp_path) == ["red Sound", "blue POV:"]
+    assert path.read_text() == "item,title\n7,red Sound\n9,blue POV:\n"
+    assert twins.words_of(["red Sound", "blue POV:"]) == [":", "blue", "pov", "red", "sound"]
 
 
 def test_a_failed_row_is_named_and_the_status_tells(
