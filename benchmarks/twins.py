@@ -29,6 +29,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import yaml
+from transformers.utils.logging import disable_progress_bar
 
 from benchmarks.demo import oracle
 from benchmarks.smaller import small, source_of, write_small
@@ -146,6 +147,7 @@ def main() -> int:
     unknown = set(options.papers) - set(PAPERS)
     if unknown:
         parser.error(f"no paper {', '.join(sorted(unknown))}; known: {', '.join(PAPERS)}")
+    disable_progress_bar()  # of saving encoders
     fix_design(options.output, {k: getattr(options, k) for k in ("epochs", "items", "users")})
     papers = options.papers or PAPERS
     twins: dict[str, Twin] = {}
@@ -315,8 +317,9 @@ def rows_of(results: Mapping[str, Any], protocol: str) -> tuple[list[list[str]],
         cells = [show_interval(found[metric]) if found else "failed" for metric in METRICS]
         rows.append([name, *cells])
         if not found:
-            message = next((t["message"] for t in method["trials"] if t["message"]), "no result")
-            failed.append(f"{name}: {message}")
+            told = [one["message"] for one in method["trials"]]
+            told += [why for one in method["seeds"] for why in one["untestable"].values()]
+            failed.append(f"{name}: {next(filter(None, told), 'no result')}")
     return rows, failed
 
 
@@ -327,8 +330,8 @@ def faces(options: argparse.Namespace) -> Twin:
     found.report = found.folder / "report.html"
     print(f"\n{FACES}", flush=True)
     resume = ["--resume"] if (run / "environment.json").exists() else []
-    train = ("--config", "vl-fau-tiny", "--data", dataset, "--fold", 1, "--output", run)
-    train = (*train, "--train.epochs", FACE_EPOCHS)
+    own = ("--config", "vl-fau-tiny", "--train.epochs", FACE_EPOCHS)
+    train = (*own, "--data", dataset, "--fold", 1, "--output", run)
     steps = {
         dump: ("prep", "synth-faces", dump, *FACE_SIZE),
         dataset / "dataset.json": ("prep", "faces", dump, dataset),

@@ -14,8 +14,8 @@ VALUE = {"value": 0.25, "low": 0.2, "high": 0.3}
 METRICS = {"HR@10": VALUE, "NDCG@10": VALUE}
 RESULTS = {
     "methods": {
-        "id": {"metrics": {"paper": METRICS}, "trials": [{"message": ""}]},
-        "new": {"metrics": {}, "trials": [{"message": "the loss is nan"}]},
+        "id": {"metrics": {"paper": METRICS}, "trials": [{"message": ""}], "seeds": []},
+        "new": {"metrics": {}, "trials": [{"message": "the loss is nan"}], "seeds": []},
     }
 }
 
