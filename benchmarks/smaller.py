@@ -99,7 +99,10 @@ def small(method: Method, folder: Path, more: Mapping[str, Any] = MappingProxyTy
 
 
 def source_of(method: Method) -> Method:
-    """The run on a source platform that a method begins with (`init_from`): the same network before it is adapted."""
+    """The run on a source platform that a method begins with (`init_from`): the same network before it is adapted.
+
+    It is made small after this, because a preset's `adapt` may have to be.
+    """
     own = {
         key: value
         for key, value in method.settings.items()

@@ -244,7 +244,7 @@ def adapted(paper: str, plan: Plan, options: argparse.Namespace, source: Path) -
         options: output folder and epochs.
         source: run that methods with `init_from` begin with.
     """
-    more = {"train.loss": "in-batch"} if paper in IN_BATCH else {}
+    more = settings_of(paper)
     methods = {name: small(method, options.output, more) for name, method in plan.methods.items()}
     for method in methods.values():
         if method.settings.get("init_from"):
@@ -259,6 +259,11 @@ def adapted(paper: str, plan: Plan, options: argparse.Namespace, source: Path) -
         patience=options.epochs,
         methods=methods | {name: own for name, own in baselines.items() if name not in methods},
     )
+
+
+def settings_of(paper: str) -> dict[str, Any]:
+    """Settings of all rows of a paper beside those of `benchmarks.smaller`."""
+    return {"train.loss": "in-batch"} if paper in IN_BATCH else {}
 
 
 def written(plan: Plan, lead: str) -> str:
@@ -277,13 +282,14 @@ def twin(paper: str, options: argparse.Namespace) -> Twin:
     """Runs a paper's study at small size, and prints its table."""
     found = Twin(options.output / paper)
     source, file, out = (found.folder / name for name in ("source", "study.yaml", "study"))
-    plan = adapted(paper, read_plan(STUDIES[paper]), options, source)
+    whole = read_plan(STUDIES[paper])
+    plan = adapted(paper, whole, options, source)
     found.folder.mkdir(parents=True, exist_ok=True)
     file.write_text(written(plan, f"The study {STUDIES[paper]}, made small by benchmarks.twins."))
-    started = next((m for m in plan.methods.values() if m.settings.get("init_from")), None)
     print(f"\n{paper}: {STUDIES[paper]}", flush=True)
+    started = next((one for one in whole.methods.values() if one.settings.get("init_from")), None)
     if started is not None and not (source / "metrics" / "test.json").exists():
-        words = options_of(source_of(started))
+        words = options_of(small(source_of(started), options.output, settings_of(paper)))
         resume = ["--resume"] if (source / "environment.json").exists() else []
         where = ("--data", options.output / "source", "--output", source)
         found.run("models.train", *words, "--train.epochs", options.epochs, *where, *resume)

@@ -48,6 +48,13 @@ def test_a_twin_has_all_rows_one_seed_and_tiny_encoders(
     assert read_plan(file) == own
 
 
+def test_a_source_is_not_adapted(options: argparse.Namespace, tmp_path: Path) -> None:
+    method = read_plan("ninerec").methods["transferred"]
+    own = smaller.small(smaller.source_of(method), tmp_path)
+    encoder = {"encoders.title.encoder": str(tmp_path / "bert")}
+    assert own.settings == {"adapt": "full", **encoder}
+
+
 def test_what_small_yaml_sets_is_left_out_of_the_settings(tmp_path: Path) -> None:
     settings = {"train.rates.base": 1e-4, "side.embedding_dim": 2048, "sequence.blocks": 1}
     own = smaller.small(Method(["id"], settings), tmp_path)

@@ -187,7 +187,7 @@ def test_a_study_runs_at_toy_size(
              "methods": {key: vars(method)}, "trials": 1, "seeds": [1], "epochs": 1}  # fmt: skip
     monkeypatch.chdir(tmp_path)
     if "init_from" in method.settings:
-        write_source(method, data)
+        write_source(small(source_of(plan.methods[key]), tiny), method.settings["init_from"], data)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(rehearsal, sort_keys=False))
     monkeypatch.setattr(import_module("models.study.study"), "executing", in_this_process)
     results = study("study.yaml", "out", report=lambda line: None)
@@ -198,8 +198,7 @@ def test_a_study_runs_at_toy_size(
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def write_source(method: Method, data: Path) -> None:
+def write_source(method: Method, source: str, data: Path) -> None:
     """The run that a method begins with, untrained."""
-    words = Plan({}, [], {"source": source_of(method)}, epochs=0).words("source", {})
-    source = method.settings["init_from"]
+    words = Plan({}, [], {"source": method}, epochs=0).words("source", {})
     train(parse_run_config([*words, f"--data={data}", f"--output={source}"]))
