@@ -1,4 +1,4 @@
-"""A twin of each paper's main table: the same rows on generated data, with tiny encoders and few epochs, in half an hour on one core.
+"""A twin of each paper's main table: the same rows on generated data, with tiny encoders and few epochs, in less than half an hour of one core.
 
     OMP_NUM_THREADS=1 python -m benchmarks.twins [PAPER …] [--output build/twins] [--epochs N]
 
