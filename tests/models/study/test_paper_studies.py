@@ -16,31 +16,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 import yaml
 from documents import ROOT
 from tiny_dataset import walks, write_captions, write_covers, write_dataset, write_tower
 from tiny_encoders import jpegs
-from transformers import (
-    BertConfig,
-    BertModel,
-    BertTokenizer,
-    ViTConfig,
-    ViTImageProcessor,
-    ViTModel,
-)
 
+from benchmarks.smaller import small, source_of, write_small
 from models.config import parse_run_config
 from models.study import reading, study
 from models.study.executors import Ended
-from models.study.plan import Method, Plan, config_file
+from models.study.plan import Method, Plan
 from models.study.reading import read_plan, studies
 from models.study.trials import Task, work
 from models.train import train
 from prep.steps import manifest
 from toolkit import schema
 from toolkit.store import Table
-from toolkit.yaml_files import read_yaml
 
 ITEMS, USERS, FRAMES = 24, 40, 4
 TEXTS = ("title", "title_large", "title_cls", "title_mean", "image_caption", "video_caption")
@@ -123,43 +114,15 @@ def number(value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Encoders by tower, with the 12 layers of the base models and 16 wide."""
-    size = {
-        "hidden_size": 16,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-    }
-    folder = tmp_path_factory.mktemp("encoders")
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *"0123456789",
-        *(f"##{digit}" for digit in "0123456789"),
-        "title",
-    ]
-    torch.manual_seed(0)
-    BertTokenizer(vocab={word: row for row, word in enumerate(words)}).save_pretrained(
-        folder / "bert"
-    )
-    BertModel(BertConfig(vocab_size=len(words), **size)).save_pretrained(folder / "bert")
-    ViTModel(
-        ViTConfig(image_size=32, patch_size=16, **size), add_pooling_layer=False
-    ).save_pretrained(folder / "vit")
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder / "vit")
-    return {
-        "title": str(folder / "bert"),
-        "cover": str(folder / "vit"),
-        "frames": str(folder / "vit"),
-    }
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What makes methods small (`benchmarks.smaller`)."""
+    folder = tmp_path_factory.mktemp("small")
+    write_small(folder, [*"0123456789", *(f"##{digit}" for digit in "0123456789"), "title"])
+    return folder
 
 
 @pytest.fixture(scope="module")
-def data(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All content that a study reads: titles, covers, frames, captions, and states of each."""
     folder = write_dataset(
         tmp_path_factory.mktemp("papers") / "data", walks(users=USERS, items=ITEMS), items=ITEMS
@@ -174,24 +137,13 @@ def data(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path
     manifest.record_step(folder, "frames", {"frame_count": FRAMES})
     random = np.random.default_rng(0)
     for name in (*TEXTS, "cover", "frames"):
-        modality, kind = ("text", "title") if name in TEXTS else ("image", "cover")
-        states = random.normal(size=(ITEMS, 4, 24 if name == "title_large" else 16))
-        source = name if name in SOURCES else "title"
-        write_tower(folder, name, ids, states, encoder=tiny[kind], modality=modality, source=source)
+        modality, kind = ("text", "bert") if name in TEXTS else ("image", "vit")
+        states = random.normal(size=(ITEMS, 4, 24 if name == "title_large" else 32))
+        encoder, source = str(tiny / kind), name if name in SOURCES else "title"
+        write_tower(folder, name, ids, states, encoder=encoder, modality=modality, source=source)
     for name in ("image_caption", "video_caption"):
         write_captions(folder, name, dict.fromkeys(ids, "1 2"))
     return folder
-
-
-def toy(method: Method, tiny: dict[str, str]) -> Method:
-    """A method with tiny encoders and few parameters."""
-    presets = [read_yaml(config_file(name)) for name in method.config]
-    named = {tower for preset in presets for tower in preset.get("encoders", {})}
-    named |= {key.split(".")[1] for key in method.settings if key.startswith("encoders.")}
-    settings = {**method.settings, "side.embedding_dim": 12, "train.batch_size": 64}
-    settings |= {f"encoders.{tower}.encoder": tiny[tower] for tower in named}
-    settings |= {"encoders.frames.frame_count": None} if "frames" in named else {}
-    return Method(method.config, settings, method.search)
 
 
 class InThisProcess:
@@ -224,19 +176,19 @@ def test_a_study_runs_at_toy_size(
     name: str,
     plans: dict[str, Plan],
     data: Path,
-    tiny: dict[str, str],
+    tiny: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = plans[name]
     key = max(plan.methods, key=lambda key: len(plan.methods[key].settings))
-    method = toy(plan.methods[key], tiny)
-    small = {**vars(plan), "datasets": {"toy": str(data)}, "protocols": plan.protocols[:1],
+    method = small(plan.methods[key], tiny)
+    rehearsal = {**vars(plan), "datasets": {"toy": str(data)}, "protocols": plan.protocols[:1],
              "methods": {key: vars(method)}, "trials": 1, "seeds": [1], "epochs": 1}  # fmt: skip
     monkeypatch.chdir(tmp_path)
     if "init_from" in method.settings:
-        write_source(method, data)
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(small, sort_keys=False))
+        write_source(small(source_of(plan.methods[key]), tiny), method.settings["init_from"], data)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(rehearsal, sort_keys=False))
     monkeypatch.setattr(import_module("models.study.study"), "executing", in_this_process)
     results = study("study.yaml", "out", report=lambda line: None)
     found = results["methods"][key]
@@ -246,10 +198,7 @@ def test_a_study_runs_at_toy_size(
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def write_source(method: Method, data: Path) -> None:
-    """The run that a method begins with, untrained: the same network before it is adapted."""
-    own = dict(method.settings)
-    source = own.pop("init_from")
-    own = {key: value for key, value in own.items() if "adapt" not in key}
-    words = Plan({}, [], {"source": Method(method.config, own)}, epochs=0).words("source", {})
+def write_source(method: Method, source: str, data: Path) -> None:
+    """The run that a method begins with, untrained."""
+    words = Plan({}, [], {"source": method}, epochs=0).words("source", {})
     train(parse_run_config([*words, f"--data={data}", f"--output={source}"]))
