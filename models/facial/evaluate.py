@@ -1,6 +1,7 @@
 """Tests a run: on the subjects of its fold, or on another dataset, on the AUs that both have."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,9 @@ def evaluate(
     trained.network.to(device)
     batch_size = batch_size or config.train.batch_size
     faces = open_faces(data or config.data)
-    if are_faces_of(trained.record.dataset, faces):
-        return test(trained, config, faces, run, batch_size=batch_size)
+    identity = describe_faces(faces)
+    if are_faces_of(trained.record.dataset, identity):
+        return test(trained, config, faces, run, identity=identity, batch_size=batch_size)
     if data is None:
         raise UserError(
             f"{config.data}: has changed since {run} was trained on it; restore it, or pass another dataset with --data"
@@ -86,14 +88,24 @@ def evaluate(
             advice="test on others; if these are other people with the same names, add --other_people",
         )
     name = "cross-" + re.sub(r"[^A-Za-z0-9._-]+", "_", faces.name)
-    _refuse_other_test(run / METRICS / f"{name}.json", faces)
-    return _tested(trained, config, faces, rows, run, name=name, batch_size=batch_size)
+    _refuse_other_test(run / METRICS / f"{name}.json", faces, identity)
+    return _tested(
+        trained, config, faces, rows, run, name=name, identity=identity, batch_size=batch_size
+    )
 
 
 def test(
-    trained: TrainedFaces, config: FaceConfig, faces: Faces, run: Path, *, batch_size: int
+    trained: TrainedFaces,
+    config: FaceConfig,
+    faces: Faces,
+    run: Path,
+    *,
+    identity: Mapping[str, str],
+    batch_size: int,
 ) -> dict[str, Any]:
     """Tests a network on the subjects of the run's fold; all processes call it.
+
+    `identity` is the result of `describe_faces`.
 
     Raises:
         UserError: if the network was trained on one of them.
@@ -105,7 +117,9 @@ def test(
         where=str(run),
         advice=f"test it on fold {trained.record.fold}",
     )
-    return _tested(trained, config, faces, rows, run, name=TEST, batch_size=batch_size)
+    return _tested(
+        trained, config, faces, rows, run, name=TEST, identity=identity, batch_size=batch_size
+    )
 
 
 def labelled_faces(faces: Faces, rows: Rows, aus: tuple[int, ...]) -> Labelled:
@@ -134,6 +148,7 @@ def _tested(
     run: Path,
     *,
     name: str,
+    identity: Mapping[str, str],
     batch_size: int,
 ) -> dict[str, Any]:
     tested = labelled_faces(faces, rows, trained.aus)
@@ -153,7 +168,7 @@ def _tested(
     head = {
         "split": name,
         "fold": config.fold if name == TEST else None,
-        DATASET: describe_faces(faces),
+        DATASET: dict(identity),
         "trained_on": dict(trained.record.dataset),
     }
     report = {**head, **measure(trained, tested, recognised)}
@@ -166,9 +181,9 @@ def _tested(
     return report
 
 
-def _refuse_other_test(report: Path, faces: Faces) -> None:
+def _refuse_other_test(report: Path, faces: Faces, identity: Mapping[str, str]) -> None:
     """Refuses to replace a test on another dataset of the same name."""
-    if report.exists() and not are_faces_of(read_json_object(report)[DATASET], faces):
+    if report.exists() and not are_faces_of(read_json_object(report)[DATASET], identity):
         raise UserError(
             f"{report}: is a test on other faces than those of {faces.path}, whose dataset has the same name "
             f"{faces.name!r}; give a dataset another name (prep faces --name), or move the file away"

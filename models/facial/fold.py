@@ -105,10 +105,9 @@ def describe_faces(faces: Faces) -> dict[str, str]:
     }
 
 
-def are_faces_of(recorded: Mapping[str, str], faces: Faces) -> bool:
-    """Whether a dataset has the faces that a record of `describe_faces` identifies; the name may differ.
+def are_faces_of(recorded: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether two results of `describe_faces`, the first of them recorded, identify the same faces; the names may differ.
 
     A record of version 0.2.0 has no digest of the crops, which are then not compared.
     """
-    now = describe_faces(faces)
     return all(now.get(key) == value for key, value in recorded.items() if key != "name")

@@ -14,7 +14,7 @@ import numpy as np
 from models.facial.card import RECONSTRUCTION, limits
 from models.facial.config import FaceConfig, read_face_config
 from models.facial.evaluate import TEST
-from models.facial.fold import are_faces_of
+from models.facial.fold import are_faces_of, describe_faces
 from models.facial.metrics import count, f1_of_subjects
 from models.facial.pictures import Pictures
 from models.facial.pretrained import from_pretrained
@@ -133,7 +133,7 @@ def _subjects(test: StoredTest) -> list[Facts]:
 
 def _own_faces(run: Path, data: str | Path, trained: TrainedFaces) -> Faces:
     faces = open_faces(data)
-    if not are_faces_of(trained.record.dataset, faces):
+    if not are_faces_of(trained.record.dataset, describe_faces(faces)):
         raise UserError(
             f"{data}: not the faces that {run} was trained on; restore the dataset, pass its path with --data, or leave "
             "out pictures with --examples 0"

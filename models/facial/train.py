@@ -125,7 +125,7 @@ def _run(
         faces, config.fold, valid_subjects=settings.valid_subjects, seed=settings.seed
     )
     identity = describe_faces(faces)
-    _refuse_other_data(output, faces, identity)
+    _refuse_other_data(output, identity)
     _refuse_unlabelled(faces.labels[rows.valid], faces.units)
     labels = faces.labels[rows.train]
     if settings.shuffle_labels:
@@ -244,7 +244,14 @@ def _finish(
     )
     report: dict[str, Any] = {}
     if config.train.test:
-        report = test(trained, config, faces, output, batch_size=config.train.batch_size)
+        report = test(
+            trained,
+            config,
+            faces,
+            output,
+            identity=describe_faces(faces),
+            batch_size=config.train.batch_size,
+        )
         log.print(format_report(report))
     if log.enabled:
         write_card(output, trained, config, report)
@@ -351,10 +358,10 @@ def _describes(network: VLFAU) -> bool:
     return network.au_language is not None or network.face_language is not None
 
 
-def _refuse_other_data(output: Path, faces: Faces, identity: dict[str, str]) -> None:
+def _refuse_other_data(output: Path, identity: dict[str, str]) -> None:
     if (output / ENVIRONMENT).exists():
         recorded = read_environment(output)["dataset"]
-        if not are_faces_of(recorded, faces) or recorded["name"] != identity["name"]:
+        if not are_faces_of(recorded, identity) or recorded["name"] != identity["name"]:
             raise UserError(
                 f"{output}: trained on other faces than this dataset has now (recorded {recorded}, now {identity}); restore "
                 "the dataset, or start a new run in another folder"

@@ -70,12 +70,15 @@ def read_run_config(run: Path) -> RunConfig:
         raise UserError(
             f"{run}: not a run folder, because it has no {CONFIG}; pass a folder that models.train wrote"
         )
-    if read_yaml(run / CONFIG).keys() >= _OF_FACES:
-        raise UserError(
-            f"{run}: a run of models.facial.train, which recommends nothing; use python -m models.facial, or pass a run of "
-            "models.train"
-        )
-    return load_run_config(run / CONFIG)
+    try:
+        return load_run_config(run / CONFIG)
+    except UserError:
+        if read_yaml(run / CONFIG).keys() >= _OF_FACES:
+            raise UserError(
+                f"{run}: a run of models.facial.train, which recommends nothing; use python -m models.facial, or pass a run "
+                "of models.train"
+            ) from None
+        raise
 
 
 def read_run_settings(run: Path) -> dict[str, Any]:

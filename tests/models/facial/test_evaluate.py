@@ -167,10 +167,10 @@ def test_the_same_pictures_cropped_otherwise_are_other_faces():
         return SimpleNamespace(table=table, labels=labels, folds=folds, units=(12,), name=name)
 
     recorded = describe_faces(cropped(8))
-    assert are_faces_of(recorded, cropped(8, name="moved"))
-    assert not are_faces_of(recorded, cropped(7))
+    assert are_faces_of(recorded, describe_faces(cropped(8, name="moved")))
+    assert not are_faces_of(recorded, describe_faces(cropped(7)))
     old = {key: value for key, value in recorded.items() if key != "crops_sha256"}
-    assert are_faces_of(old, cropped(7)) and old.keys() == {"name", "faces_sha256"}
+    assert are_faces_of(old, describe_faces(cropped(7))) and old.keys() == {"name", "faces_sha256"}
 
 
 @pytest.mark.parametrize(("key", "runs"), [("trained_on", [1, 1]), ("dataset", None)])
